@@ -1,0 +1,158 @@
+# eventutils: make, make test, make demo, make install; see CONTRIBUTING.md.
+
+VERSION = 0.1.0
+
+# Settings: yours to change, as are CC, CPPFLAGS and LDFLAGS. Flags of our own are added to them.
+
+PREFIX ?= /usr/local
+bindir = $(PREFIX)/bin
+libexecdir = $(PREFIX)/libexec
+datadir = $(PREFIX)/share
+mandir = $(datadir)/man
+# In front of the names in bindir, ev excepted: PROGRAM_PREFIX=eu- gives eu-publish.
+PROGRAM_PREFIX ?=
+DESTDIR ?=
+
+CFLAGS ?= -O2 -g
+# SAN=address,undefined: with these sanitizers. STATIC=1: without shared libraries.
+# WERROR=1: warnings are errors. T=publish: only the tests with that in their file's name.
+SAN =
+STATIC =
+WERROR =
+T =
+
+# A build folder for each kind of build, so that objects never mix.
+BUILD = build$(if $(SAN),/san-$(SAN))$(if $(STATIC),/static)
+
+# What we need, whatever the caller's flags are.
+warnings = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
+sanitize = $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+compile = $(CC) -std=c11 -D_GNU_SOURCE -DEVENTUTILS_VERSION='"$(VERSION)"' -Ilib $(defines) \
+    $(CPPFLAGS) $(PKG_CFLAGS) $(warnings) $(CFLAGS)
+link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static) $(LDFLAGS)
+
+# Sources. A module includes only its own layer and those before it; make lint sees to that.
+
+base = err mem buf args lines json event pattern clock backoff proc child table crc32c
+store = store sqlite_%
+policy = dispatch breaker bucket relay saga fold machine trace metrics
+
+programs = $(patsubst cmd/%.c,$(BUILD)/bin/%,$(wildcard cmd/*.c))
+library = $(BUILD)/libeventutils.a
+objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*.c))
+units = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
+benches = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
+# Preloaded by tests. A sanitizer wants to be loaded first, so there are none beside one.
+faults = $(if $(SAN),,$(patsubst tests/%.c,$(BUILD)/%.so,$(wildcard tests/fault/*.c)))
+pages = $(wildcard man/*.[1-9])
+extras = $(wildcard share/examples share/completions share/units)
+
+# Build.
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+.PHONY: all install uninstall test bench demo lint setup setup-build setup-test setup-lint clean \
+    format FORCE
+
+all: $(library) $(programs)
+
+$(BUILD)/bin/%: $(BUILD)/cmd/%.o $(library)
+	@mkdir -p $(@D)
+	$(link) -o $@ $^ $(PKG_LIBS)
+
+$(library): $(objects)
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(compile) $(sanitize) -MMD -MP -c -o $@ $<
+
+$(units) $(benches): $(BUILD)/%: $(BUILD)/tests/%.o $(library)
+	@mkdir -p $(@D)
+	$(link) -o $@ $^ $(PKG_LIBS)
+
+$(faults): $(BUILD)/%.so: tests/%.c Makefile
+	@mkdir -p $(@D)
+	$(compile) -fPIC -shared $(LDFLAGS) -o $@ $< -ldl
+
+# The schema is part of this object; the path to the executables of the other one.
+$(BUILD)/lib/sqlite_open.o: share/schema.sql
+$(BUILD)/cmd/ev.o: $(BUILD)/libexecdir
+$(BUILD)/cmd/ev.o: defines = -DEVENTUTILS_LIBEXECDIR='"$(libexecdir)/eventutils"'
+
+# Rewritten only when libexecdir is another one than last time.
+$(BUILD)/libexecdir: FORCE
+	@mkdir -p $(@D)
+	@echo '$(libexecdir)' | cmp -s - $@ || echo '$(libexecdir)' >$@
+
+# The libraries, asked for once and before anything is built: make writes this file, then reads
+# it. Goals that promise to do all the set-up install them first.
+libraries = jansson 'sqlite3 >= 3.35'
+ifneq ($(filter-out uninstall lint setup clean format,$(or $(MAKECMDGOALS),all)),)
+include $(BUILD)/libraries.mk
+endif
+$(BUILD)/libraries.mk: Makefile
+	@$(if $(filter test demo bench,$(MAKECMDGOALS)),share/setup build,:)
+	@pkg-config --exists $(libraries) 2>/dev/null || { echo 'eventutils needs a C compiler, pkg-config and' \
+	    'the libraries jansson and sqlite3 (3.35 or newer): "make setup" installs them' >&2; exit 1; }
+	@mkdir -p $(@D)
+	@flags=$$(pkg-config --cflags $(libraries)) && \
+	    libs=$$(pkg-config $(if $(STATIC),--static) --libs $(libraries)) && \
+	    printf 'PKG_CFLAGS = %s\nPKG_LIBS = %s\n' "$$flags" "$$libs" >$@
+
+-include $(wildcard $(BUILD)/lib/*.d $(BUILD)/cmd/*.d $(BUILD)/tests/*/*.d)
+
+# Check.
+
+run = BUILD='$(abspath $(BUILD))' TOP='$(CURDIR)' SAN='$(SAN)' STATIC='$(STATIC)'
+
+test: setup-test all $(units) $(faults)
+	@$(run) tests/run '$(T)'
+
+bench: setup-build all $(benches)
+	@$(run) PATH='$(abspath $(BUILD)/bin)':"$$PATH" tests/bench/run
+
+demo: setup-build all
+	@$(run) PATH='$(abspath $(BUILD)/bin)':"$$PATH" share/demo
+
+lint: setup-lint
+	@BASE='$(base)' STORE='$(store)' POLICY='$(policy)' tests/lint
+
+format:
+	clang-format -i $(wildcard cmd/*.c lib/*.[ch] tests/*/*.[ch])
+
+setup: setup-test
+setup-build:
+	@share/setup build
+setup-test:
+	@share/setup build test
+setup-lint:
+	@share/setup lint
+
+clean:
+	rm -rf build
+
+# Install: the executables into a folder of their own, ev and the manual where they are found, and
+# a link for each executable whose name nobody else has (share/links says which it left out).
+
+own = $(DESTDIR)$(libexecdir)/eventutils
+links = OWN='$(libexecdir)/eventutils' BIN='$(bindir)' DESTDIR='$(DESTDIR)' \
+    PROGRAM_PREFIX='$(PROGRAM_PREFIX)' BUILD='$(abspath $(BUILD))' share/links
+
+install: all
+	mkdir -p '$(own)' '$(DESTDIR)$(bindir)' '$(DESTDIR)$(datadir)/eventutils'
+	install -m 755 $(filter-out %/ev,$(programs)) '$(own)'
+	install -m 755 $(BUILD)/bin/ev '$(DESTDIR)$(bindir)/ev'
+	$(if $(extras),cp -R $(extras) '$(DESTDIR)$(datadir)/eventutils')
+	@for page in $(pages); do to='$(DESTDIR)$(mandir)'/man$${page##*.}; \
+	    mkdir -p "$$to" && install -m 644 "$$page" "$$to" || exit; done
+	@$(links) add
+
+uninstall:
+	@$(links) remove
+	rm -rf '$(own)' '$(DESTDIR)$(datadir)/eventutils'
+	rm -f '$(DESTDIR)$(bindir)/ev'
+	@for page in $(notdir $(pages)); do \
+	    rm -f '$(DESTDIR)$(mandir)'/man$${page##*.}/"$$page"; done

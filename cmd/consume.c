@@ -1,0 +1,200 @@
+/* consume: deliver a group's events to a handler, or into a pipe. */
+#include "args.h"
+#include "dispatch.h"
+#include "lines.h"
+#include "proc.h"
+#include "store.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *name;
+static struct pattern_list types;
+static struct clock_point from, to;
+static int64_t backoff[2] = {1000, 15 * 60 * 1000};
+static bool auto_ack, dry_run;
+static struct dispatch_terms terms = {.workers = 1, .attempts = 12, .grace_ms = 30000};
+
+static const struct opt options[] = {
+    OPT_TEXT('g', "group", &name, "GROUP", "the group to work for"),
+    OPT_PATTERN('t', "type", &types, "only events of matching types; for a new group"),
+    OPT_POINT(0, "from", &from, "create the group if there is none, beginning there"),
+    OPT_POINT(0, "to", &to, "go no further than this"),
+    OPT_FLAG('f', "follow", &terms.follow, "wait for more at the end"),
+    OPT_INT('n', "count", &terms.most, "N", 1, INT64_MAX, "at most N events"),
+    OPT_INT('j', "jobs", &terms.workers, "N", 1, 1024, "handlers at once, by default 1"),
+    OPT_INT('a', "attempts", &terms.attempts, "N", 1, 1000000, "then a dead letter, by default 12"),
+    OPT_RANGE(0, "backoff", backoff, "wait between attempts, by default 1s..15m"),
+    OPT_DURATION(0, "timeout", &terms.timeout_ms, "end a handler, and all it started, after this"),
+    OPT_DURATION(0, "grace", &terms.grace_ms, "between asking a handler to end and killing it; 30s"),
+    OPT_CODES(0, "dead-on", terms.dead_on, "statuses that no retry can help, by default 65"),
+    OPT_CODES(0, "defer-on", terms.defer_on, "statuses that put the group on hold, by default 69"),
+    OPT_FLAG(0, "auto-ack", &auto_ack, "without a command: settle events once they are printed"),
+    OPT_FLAG(0, "dry-run", &dry_run, "print what would be delivered; change nothing"),
+    OPT_END,
+};
+
+static const struct cmd self = {
+    .name = "consume",
+    .about = "deliver a group's events to a handler",
+    .usage = {"-g GROUP [-t PATTERN]... [--from POINT] [-f] [--] COMMAND [ARG...]",
+              "-g GROUP [-t PATTERN]... [--from POINT] [-f] --auto-ack"},
+    .examples = {"consume -g email -t 'order.*' --from start -- ./send-email",
+                 "consume -g charge -t order.placed --from now -f -j 4 --timeout 30s -- ./charge",
+                 "consume -g stats --from start --auto-ack | jq -r .type | sort | uniq -c"},
+    .options = options,
+    .wrapper = true,
+};
+
+static void check_options(char *const *argv)
+{
+    if (name == NULL)
+        args_usage("-g GROUP is missing");
+    terms.argv = *argv == NULL ? NULL : argv;
+    terms.group = name;
+    terms.backoff = (struct backoff){backoff[0], backoff[1], BACKOFF_FULL};
+    if (!args_given("dead-on"))
+        terms.dead_on[EX_DATAERR] = true;
+    if (!args_given("defer-on"))
+        terms.defer_on[EX_UNAVAILABLE] = true;
+    if (auto_ack && terms.argv != NULL)
+        args_usage("--auto-ack is for a pipe: a command's exit status settles its event");
+    if (!auto_ack && terms.argv == NULL && !dry_run)
+        args_usage("say what to do with the events: a command, or --auto-ack to print and settle "
+                   "them; replay -g %s only shows them", name);
+    if (auto_ack && isatty(STDOUT_FILENO))
+        args_usage("stdout is a terminal, and --auto-ack would settle what it shows; replay -g %s "
+                   "only shows", name);
+}
+
+/* What is passed now, or one before a point: --to includes a position and excludes a time. */
+static int find_last(struct store *spool, struct err *e)
+{
+    const struct clock_point end = {CLOCK_END, 0};
+
+    if (args_given("to")) {
+        if (log_point(spool, &to, &terms.last, e) < 0)
+            return -1;
+        terms.last -= to.kind != CLOCK_SEQ;
+    } else if (!terms.follow) {
+        if (log_point(spool, &end, &terms.last, e) < 0)
+            return -1;
+        terms.last--;
+    } else {
+        return 0;
+    }
+    return terms.last == 0 ? 1 : 0; /* there is nothing up to there */
+}
+
+static int show(struct store *spool, struct err *e)
+{
+    struct log_query query = {.last = terms.last, .types = types, .group = name};
+    struct err unknown = ERR_NONE;
+    struct log_entry entry;
+    struct log *log;
+    int got;
+
+    if (log_open(&log, spool, &query, &unknown) < 0) {
+        if (unknown.status != EX_NOINPUT || !args_given("from")) {
+            *e = unknown;
+            return -1;
+        }
+        query.group = NULL; /* the group would begin here */
+        if (log_point(spool, &from, &query.first, e) < 0 || log_open(&log, spool, &query, e) < 0)
+            return -1;
+    }
+    for (int64_t n = 0; (terms.most == 0 || n < terms.most) &&
+                        (got = log_next(log, &entry, e)) > 0 && !out_gone(); n++)
+        if (out_line(entry.line, e) < 0)
+            break;
+    log_close(log);
+    return e->status == 0 ? 0 : -1;
+}
+
+/* What is left, so that an exit of 0 is not mistaken for an empty group. */
+static int tell(struct group *group, const struct dispatch_result *result, struct err *e)
+{
+    struct err_quoted g = err_quote_text(name);
+    struct group_stand stand;
+    char text[CLOCK_TEXT_SIZE];
+
+    if (group_stand(group, terms.last, &stand, e) < 0)
+        return -1;
+    if (isatty(STDERR_FILENO))
+        err_note("group %s: %" PRId64 " done", g.text, result->done);
+    if (result->stopped || terms.follow || (terms.most > 0 && result->done >= terms.most))
+        return 0;
+    if (stand.paused)
+        return err_set(e, EX_TEMPFAIL, "group %s is paused (spool group resume %s)", g.text, name);
+    if (stand.hold_ms != 0)
+        return err_set(e, EX_TEMPFAIL, "group %s is on hold until %s", g.text,
+                       clock_format(text, stand.hold_ms));
+    if (stand.later > 0)
+        err_note("group %s: %" PRId64 " wait for their time, the next until %s", g.text, stand.later,
+                 clock_format(text, stand.next_due_ms));
+    if (stand.elsewhere > 0)
+        err_note("group %s: %" PRId64 " are in the hands of other consumers", g.text, stand.elsewhere);
+    return 0;
+}
+
+static int status(const struct group *group, const struct dispatch_result *result, struct err *e)
+{
+    if (result->cannot_run != 0)
+        *e = result->why;
+    else if (group_damaged(group) > 0)
+        err_set(e, EX_IOERR, "%" PRId64 " damaged events are dead letters now: dlq list -g %s",
+                group_damaged(group), name);
+    else if (result->dead > 0 && e->status == 0)
+        e->status = EX_NO;
+    return 0;
+}
+
+static int consume(struct store *spool, struct err *e)
+{
+    const struct group_terms group_terms = {.name = name, .types = types,
+                                            .from = args_given("from") ? &from : NULL,
+                                            .attempts = terms.attempts};
+    struct dispatch_result result;
+    struct group *group = NULL;
+    int got;
+
+    if ((got = find_last(spool, e)) < 0)
+        return -1;
+    if (dry_run)
+        return got > 0 ? 0 : show(spool, e);
+    if (group_open(&group, spool, &group_terms, e) < 0)
+        return -1;
+    if (got == 0) {
+        got = dispatch_run(spool, group, &terms, &result, e);
+        if (got == 0 && (got = tell(group, &result, e)) == 0)
+            got = status(group, &result, e);
+        else if (got < 0 && result.cannot_run != 0)
+            status(group, &result, e);
+    }
+    group_close(group);
+    return got;
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = ERR_NONE;
+    struct store *spool = NULL;
+    int first = args_parse(&self, argc, argv), got;
+
+    check_options(argv + first);
+    proc_stage();
+    if (terms.argv != NULL && proc_check(terms.argv[0], &e) < 0)
+        return out_finish(&e);
+    got = store_open(&spool, args_spool(), dry_run || !args_given("from") ? STORE_WRITE : STORE_CREATE,
+                     &e);
+    if (got > 0)
+        err_note("created the spool %s", store_path(spool));
+    if (got >= 0) {
+        store_stop(spool, proc_stopping);
+        consume(spool, &e);
+    }
+    store_close(spool);
+    pattern_free(&types);
+    return out_finish(&e);
+}

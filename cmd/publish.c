@@ -1,0 +1,400 @@
+/* publish: append events to the spool. */
+#include "args.h"
+#include "event.h"
+#include "lines.h"
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BATCH_EVENTS 1000
+#define ATOMIC_MAX (64 << 20)
+
+static const char *data, *expect, *rejects;
+static struct event_fill fill;
+static int64_t max_size = 1 << 20;
+static bool atomic, echo;
+
+static const struct opt options[] = {
+    OPT_TEXT('t', "type", &fill.type, "TYPE", "each line is the data of an event of this type"),
+    OPT_TEXT('k', "key", &fill.subject, "KEY", "the subject: what the event is about"),
+    OPT_TEXT('d', "data", &data, "JSON|@FILE", "one event, with this data, instead of input"),
+    OPT_TEXT(0, "id", &fill.id, "ID", "the event's id, for events that may be published twice"),
+    OPT_TEXT(0, "id-from", &fill.id_from, "POINTER", "take ids from the lines, as /orderId"),
+    OPT_TEXT(0, "key-from", &fill.subject_from, "POINTER", "take subjects from the lines"),
+    OPT_TEXT(0, "source", &fill.source, "URI", "the source, by default /HOSTNAME"),
+    OPT_FLAG(0, "text", &fill.text, "lines are text, not JSON: the data is a string"),
+    OPT_SIZE(0, "max-size", &max_size, "SIZE", 1, 32 << 20, "longest line taken, by default 1M"),
+    OPT_TEXT(0, "rejects", &rejects, "FILE", "append the lines that are refused to this file"),
+    OPT_FLAG(0, "atomic", &atomic, "all or nothing, up to 64 MiB"),
+    OPT_FLAG(0, "echo", &echo, "print each event once it is safe, duplicates too"),
+    OPT_TEXT(0, "expect-version", &expect, "N|any|none", "append to the subject's stream at version N"),
+    OPT_END,
+};
+
+static const struct cmd self = {
+    .name = "publish",
+    .about = "append events to the spool",
+    .usage = {"-t TYPE [-k KEY] [-d JSON | FILE...]", "[FILE...]"},
+    .examples = {"publish -t order.placed -k order-42 -d '{\"orderId\":42,\"total\":99.5}'",
+                 "publish -t reading --key-from /sensor < readings.ndjson",
+                 "journalctl -f -o cat | publish -t log.line --text",
+                 "replay -s old.db | publish -s new.db"},
+    .options = options,
+};
+
+static struct store *spool;
+static struct log_terms terms;
+static struct event ev;
+static struct js_scan scan;
+static struct buf echoes, held; /* lines to echo after the commit; the input of --atomic */
+static int64_t batch, duplicates, bad, stale, lines_seen;
+static int rejects_fd = -1, input_status;
+
+/* ---------------------------------------------------------------------------------- bad lines */
+
+static int reject(const char *place, struct str line, const struct err *why, struct err *e)
+{
+    bad++;
+    err_say(ERR_ERROR, why->status, NULL, "%s%s", place, why->text);
+    if (rejects_fd < 0 || line.p == NULL)
+        return 0;
+    if (write_all(rejects_fd, line.p, line.n) < 0 || write_all(rejects_fd, "\n", 1) < 0)
+        return err_errno(e, EX_IOERR, "%s", rejects);
+    return 0;
+}
+
+static void explain(const struct log_put *put, struct err *why)
+{
+    struct err ignored = ERR_NONE;
+    struct buf chain = BUF_INIT;
+
+    switch (put->fate) {
+    case LOG_CLASH:
+        err_set(why, EX_DATAERR, "id %s is already stored with other content (seq %lld)",
+                err_quote(ev.id.p, ev.id.n).text, (long long)put->seq);
+        break;
+    case LOG_STALE:
+        err_set(why, EX_TEMPFAIL, "subject %s is at version %lld, not %lld: load it again and decide "
+                "anew", err_quote(ev.subject.p, ev.subject.n).text, (long long)put->version,
+                (long long)(terms.versions == LOG_EXACT_VERSION ? terms.expected : ev.version - 1));
+        break;
+    case LOG_CYCLE:
+        log_chain(spool, ev.causationid, &chain, &ignored);
+        err_set(why, EX_DATAERR, "causal chain longer than %d events, is it a cycle? %.*s ← %s …",
+                EVENT_HOPS_MAX, (int)ev.type.n, ev.type.p, buf_text(&chain));
+        buf_free(&chain);
+        break;
+    default:
+        break;
+    }
+}
+
+/* ------------------------------------------------------------------------------- one event, a batch */
+
+/* Commit, then tell: what is echoed is on disk. */
+static int commit(struct err *e)
+{
+    if (batch == 0)
+        return 0;
+    batch = 0;
+    if (log_commit(spool, e) < 0 ||
+        (echoes.n > 0 && out_write(echoes.p, echoes.n, e) < 0) || out_flush(e) < 0)
+        return -1;
+    buf_shrink(&echoes, 1 << 20);
+    return 0;
+}
+
+static int begin(struct err *e)
+{
+    if (batch > 0)
+        return 0;
+    terms.now_ms = fill.now_ms = clock_now_ms();
+    return log_begin(spool, &terms, e);
+}
+
+static int put(const char *place, struct str line, struct err *e)
+{
+    struct log_put put;
+    struct err why = ERR_NONE;
+
+    if (begin(e) < 0)
+        return -1;
+    batch++;
+    if (event_make(&ev, &scan, &fill, line, &why) < 0)
+        return reject(place, line, &why, e);
+    if (terms.versions != LOG_UNVERSIONED && ev.subject.p == NULL) {
+        err_set(&why, EX_DATAERR, "has no subject: --expect-version needs one (-k, --key-from)");
+        return reject(place, line, &why, e);
+    }
+    if (log_put(spool, &ev, &put, e) < 0)
+        return -1;
+    duplicates += put.fate == LOG_DUPLICATE;
+    stale += put.fate == LOG_STALE;
+    explain(&put, &why);
+    if (why.status != 0)
+        return reject(place, line, &why, e);
+    if (echo) {
+        buf_str(&echoes, ev.line);
+        buf_char(&echoes, '\n');
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------- the input */
+
+/* A byte order mark before the first line and a CR before a newline are not part of a line. */
+static struct str trim(struct line line)
+{
+    struct str text = line.text;
+
+    if (line.number == 1 && text.n >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0) {
+        text.p += 3;
+        text.n -= 3;
+    }
+    if (text.n > 0 && text.p[text.n - 1] == '\r')
+        text.n--;
+    return text;
+}
+
+static bool blank(struct str text)
+{
+    size_t n = 0;
+
+    while (n < text.n && (text.p[n] == ' ' || text.p[n] == '\t'))
+        n++;
+    return n == text.n;
+}
+
+/* A producer that died in the middle of a line leaves one without a newline. JSON shows whether it
+   is whole, but for a number, and text does not. */
+static bool maybe_cut(const struct line *line, struct str text)
+{
+    char last = text.n == 0 ? ' ' : text.p[text.n - 1];
+    return !line->newline && fill.type != NULL &&
+           (fill.text || (last >= '0' && last <= '9' && *text.p != '{' && *text.p != '['));
+}
+
+static void place_of(struct lines *in, int64_t number, struct buf *place)
+{
+    buf_reset(place);
+    if (lines_name(in) != NULL)
+        buf_printf(place, "%s: ", lines_name(in));
+    buf_printf(place, "line %lld: ", (long long)number);
+}
+
+static int take_line(const struct line *line, bool too_long, const char *place, struct err *e)
+{
+    struct str text = trim(*line);
+    struct err why = ERR_NONE;
+
+    if (too_long)
+        err_set(&why, EX_DATAERR, "longer than %lld bytes (--max-size)", (long long)max_size);
+    else if (blank(text))
+        return 0;
+    else if (maybe_cut(line, text))
+        err_set(&why, EX_DATAERR, "value may be cut off: no newline at the end of input");
+    lines_seen++;
+    if (why.status != 0)
+        return reject(place, text, &why, e);
+    if (!atomic)
+        return put(place, text, e);
+    if (held.n + text.n > ATOMIC_MAX)
+        return err_set(e, EX_DATAERR, "%sthe input is larger than 64 MiB, too much for --atomic",
+                       place);
+    buf_puts(&held, place);
+    buf_char(&held, '\0');
+    buf_str(&held, text);
+    buf_char(&held, '\n');
+    return 0;
+}
+
+/* A commit when the batch is full, or when the next line would have to be waited for: a slow
+   producer gets its event on disk at once, and nobody waits for our lock meanwhile. A file that
+   cannot be read does not keep the others from being published. */
+static int publish_file(const char *path, struct err *e)
+{
+    struct err unreadable = ERR_NONE;
+    struct buf place = BUF_INIT;
+    struct lines *in = NULL;
+    struct line line;
+    int got = lines_open(&in, path, (size_t)max_size, &unreadable), failed = 0;
+
+    while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0) {
+        place_of(in, line.number, &place);
+        failed = take_line(&line, got == LINES_TOO_LONG, buf_text(&place), e) < 0 ||
+                 ((batch >= BATCH_EVENTS || (batch > 0 && !lines_waiting(in))) && commit(e) < 0);
+    }
+    if (got < 0 && input_status == 0)
+        input_status = unreadable.status;
+    err_report(&unreadable);
+    lines_close(in);
+    buf_free(&place);
+    return failed ? -1 : 0;
+}
+
+static void give_up(void)
+{
+    if (batch > 0)
+        log_rollback(spool);
+    batch = 0;
+    buf_reset(&echoes);
+    duplicates = 0;
+}
+
+/* All lines are tried, so that all that is wrong is told; one bad line, and nothing is stored. */
+static int publish_held(struct err *e)
+{
+    for (size_t at = 0; at < held.n;) {
+        const char *place = held.p + at;
+        at += strlen(place) + 1;
+        size_t n = (size_t)((char *)memchr(held.p + at, '\n', held.n - at) - (held.p + at));
+        if (put(place, (struct str){held.p + at, n}, e) < 0)
+            return -1;
+        at += n + 1;
+    }
+    if (bad == 0 && input_status == 0)
+        return commit(e);
+    give_up();
+    return 0;
+}
+
+static int read_data_file(struct buf *text, struct err *e)
+{
+    struct lines *in;
+    struct line line;
+    int got;
+
+    if (lines_open(&in, data + 1, (size_t)max_size, e) < 0)
+        return -1;
+    while ((got = lines_next(in, &line, e)) > 0 && got != LINES_TOO_LONG) {
+        buf_str(text, line.text);
+        buf_char(text, ' '); /* JSON does not care where a line ends */
+    }
+    if (got == LINES_TOO_LONG || text->n > (size_t)max_size)
+        got = err_set(e, EX_DATAERR, "%s: longer than %lld bytes (--max-size)", data + 1,
+                      (long long)max_size);
+    lines_close(in);
+    return got;
+}
+
+static int publish_data(struct err *e)
+{
+    struct buf text = BUF_INIT;
+    int got = 0;
+
+    if (data[0] == '@')
+        got = read_data_file(&text, e);
+    else
+        buf_puts(&text, data);
+    lines_seen++;
+    if (got == 0 && text.n > (size_t)max_size)
+        got = err_set(e, EX_DATAERR, "-d: longer than %lld bytes (--max-size)", (long long)max_size);
+    if (got == 0)
+        got = put("-d: ", (struct str){text.p, text.n}, e);
+    buf_free(&text);
+    return got < 0 ? -1 : commit(e);
+}
+
+/* ----------------------------------------------------------------------------------------- set up */
+
+/* Inside a handler the event continues the causal chain of the one being handled. */
+static void read_surroundings(void)
+{
+    static struct buf source;
+    const char *hops = getenv("EVENT_HOPS"), *group = getenv("EVENT_GROUP");
+    char host[256] = "localhost";
+
+    gethostname(host, sizeof host - 1);
+    fill.causationid = getenv("EVENT_ID");
+    if (fill.causationid != NULL && *fill.causationid == '\0')
+        fill.causationid = NULL;
+    fill.hops = -1;
+    if (fill.causationid != NULL) {
+        fill.hops = hops == NULL ? 0 : strtoll(hops, NULL, 10);
+        fill.correlationid = getenv("EVENT_CORRELATIONID");
+    }
+    fill.traceparent = getenv("TRACEPARENT");
+    if (fill.source == NULL)
+        fill.source = getenv("EVENT_DEFAULT_SOURCE");
+    if (fill.source != NULL && *fill.source != '\0')
+        return;
+    buf_printf(&source, "/%s", host);
+    if (fill.causationid != NULL && group != NULL && *group != '\0')
+        buf_printf(&source, "/%s", group);
+    fill.source = buf_text(&source);
+}
+
+static void check_options(int operands)
+{
+    struct err e = ERR_NONE;
+    char *end;
+
+    if (fill.text && fill.type == NULL)
+        args_usage("--text needs -t TYPE");
+    if (data != NULL && operands > 0)
+        args_usage("-d gives the data: there is nothing to read from FILE");
+    if (fill.id != NULL && fill.id_from != NULL)
+        args_usage("--id and --id-from exclude each other");
+    if (fill.subject != NULL && fill.subject_from != NULL)
+        args_usage("-k and --key-from exclude each other");
+    if ((fill.id_from != NULL && js_pointer_check(fill.id_from, &e) < 0) ||
+        (fill.subject_from != NULL && js_pointer_check(fill.subject_from, &e) < 0))
+        args_usage("%s", e.text);
+    if (expect == NULL)
+        return;
+    terms.versions = strcmp(expect, "any") == 0 ? LOG_NEXT_VERSION : LOG_EXACT_VERSION;
+    if (terms.versions == LOG_EXACT_VERSION && strcmp(expect, "none") != 0) {
+        terms.expected = strtoll(expect, &end, 10);
+        if (*end != '\0' || *expect < '0' || *expect > '9')
+            args_usage("--expect-version wants a number, any or none: %s", err_quote_text(expect).text);
+    }
+    atomic |= terms.versions == LOG_EXACT_VERSION;
+}
+
+static int publish(int argc, char **argv, struct err *e)
+{
+    int got = 0;
+
+    if (rejects != NULL) {
+        rejects_fd = open(rejects, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+        if (rejects_fd < 0)
+            return err_errno(e, EX_CANTCREAT, "%s", rejects);
+    }
+    if ((got = store_open(&spool, args_spool(), STORE_CREATE, e)) < 0)
+        return -1;
+    if (got > 0)
+        err_note("created the spool %s", store_path(spool));
+    got = 0;
+    if (data != NULL)
+        return publish_data(e);
+    if (argc == 0)
+        got = publish_file(NULL, e);
+    for (int i = 0; i < argc && got == 0; i++)
+        got = publish_file(argv[i], e);
+    return got < 0 ? -1 : atomic ? publish_held(e) : commit(e);
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = ERR_NONE;
+    int first = args_parse(&self, argc, argv);
+
+    check_options(argc - first);
+    read_surroundings();
+    if (publish(argc - first, argv + first, &e) == 0 && lines_seen == 0 && input_status == 0)
+        err_note("the input was empty: nothing published");
+    if (e.status == 0)
+        e.status = stale > 0 ? EX_TEMPFAIL : bad > 0 ? EX_DATAERR : input_status;
+    if (duplicates > 0 && isatty(STDERR_FILENO))
+        err_note("%lld duplicates skipped", (long long)duplicates);
+    store_close(spool);
+    event_free(&ev);
+    js_scan_free(&scan);
+    buf_free(&echoes);
+    buf_free(&held);
+    return out_finish(&e);
+}

@@ -1,0 +1,217 @@
+/* replay: print events of the log, byte for byte, oldest first. */
+#include "args.h"
+#include "lines.h"
+#include "proc.h"
+#include "store.h"
+#include "table.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOOK_MS 1000
+
+static struct log_query query;
+static struct clock_point from, to;
+static const char *speed_text;
+static bool follow, terminal;
+static int64_t most;
+static int form;
+static double speed;
+
+enum { FORM_AUTO, FORM_NDJSON, FORM_TABLE, FORM_POSITIONS };
+
+static const struct opt options[] = {
+    OPT_PATTERN('t', "type", &query.types, "only events of matching types"),
+    OPT_TEXT('k', "key", &query.subject, "KEY", "only events with this subject"),
+    OPT_TEXT('g', "group", &query.group, "GROUP", "only what this group has yet to settle"),
+    OPT_POINT(0, "from", &from, "begin there, by default at the start"),
+    OPT_POINT(0, "to", &to, "end there: a position is included, a time is not"),
+    OPT_INT(0, "last", &query.newest, "N", 1, INT64_MAX, "only the newest N that match"),
+    OPT_TEXT(0, "correlation", &query.correlationid, "ID", "only events with this correlationid"),
+    OPT_INT('n', "count", &most, "N", 1, INT64_MAX, "at most N events"),
+    OPT_FLAG('f', "follow", &follow, "wait for more at the end"),
+    OPT_TEXT(0, "speed", &speed_text, "Nx", "keep the gaps between events, N times as fast"),
+    OPT_CHOICE('o', "output", &form, "auto|ndjson|table|positions",
+               "events, or positions for xargs; by default events, a table on a terminal"),
+    OPT_END,
+};
+
+static const struct cmd self = {
+    .name = "replay",
+    .about = "print the events of the log, byte for byte",
+    .usage = {"[-t PATTERN]... [-k KEY] [--from POINT] [--to POINT] [-f]", "EVENT..."},
+    .examples = {"replay --last 10 -o table", "replay --from 2h -t 'payment.#' | jq .data.total",
+                 "replay --from yesterday --to today | publish -s copy.db", "replay -f -t 'order.*'"},
+    .options = options,
+};
+
+static const struct table_column columns[] = {
+    {"seq", TABLE_RIGHT},   {"recorded", TABLE_LEFT}, {"type", TABLE_LEFT},
+    {"subject", TABLE_LEFT}, {"id", TABLE_LEFT},      {NULL, TABLE_LEFT},
+};
+
+static struct store *spool;
+static struct table *table;
+static int64_t shown, damaged, before_ms;
+
+static json_t *text_of(struct str s)
+{
+    return s.p == NULL ? json_null() : json_stringn(s.p, s.n);
+}
+
+/* Wait as long as the events were apart. False when a signal ends it. */
+static bool keep_pace(const struct log_entry *entry)
+{
+    int64_t gap = shown == 0 ? 0 : (int64_t)((double)(entry->recorded_ms - before_ms) / speed);
+    int64_t until = clock_mono_ms() + (gap < 0 ? 0 : gap);
+
+    before_ms = entry->recorded_ms;
+    for (int64_t now; (now = clock_mono_ms()) < until && !proc_stopping();)
+        proc_wait(NULL, 0, until - now);
+    return !proc_stopping();
+}
+
+/* JSON may hold bytes that steer a terminal: DEL, C1, bidirectional controls. */
+static int escaped_line(struct str line, struct err *e)
+{
+    struct buf text = BUF_INIT;
+
+    err_escape(&text, line.p, line.n);
+    int got = out_line((struct str){text.p, text.n}, e);
+    buf_free(&text);
+    return got;
+}
+
+static int show(const struct log_entry *entry, struct err *e)
+{
+    char text[CLOCK_TEXT_SIZE];
+
+    if (entry->damaged && form != FORM_TABLE) {
+        err_warn("seq %" PRId64 " is damaged: left out", entry->seq);
+        damaged++;
+        return 0;
+    }
+    shown++;
+    if (form == FORM_TABLE)
+        return table_row(table, json_pack("{s:I,s:s,s:o,s:o,s:o}", "seq", (json_int_t)entry->seq,
+                                          "recorded", clock_format(text, entry->recorded_ms), "type",
+                                          text_of(entry->type), "subject", text_of(entry->subject),
+                                          "id", text_of(entry->id)), e);
+    if (form == FORM_NDJSON)
+        return terminal ? escaped_line(entry->line, e) : out_line(entry->line, e);
+    snprintf(text, sizeof text, "%" PRId64, entry->seq);
+    return out_line(str_of(text), e);
+}
+
+/* To the end of what there is now. 0, 1 to stop, -1. */
+static int drain(struct log *log, struct err *e)
+{
+    struct log_entry entry;
+    int got;
+
+    while ((got = log_next(log, &entry, e)) > 0) {
+        if (speed > 0 && (out_flush(e) < 0 || !keep_pace(&entry)))
+            return e->status == 0 ? 1 : -1;
+        if (show(&entry, e) < 0)
+            return -1;
+        if (out_gone() || (most > 0 && shown + damaged >= most))
+            return 1;
+    }
+    return got;
+}
+
+static int read_log(struct err *e)
+{
+    struct log *log;
+    int got;
+
+    if (log_open(&log, spool, &query, e) < 0)
+        return -1;
+    for (;;) {
+        if (follow)
+            store_bell_clear(spool);
+        if ((got = drain(log, e)) != 0 || !follow || (got = out_flush(e)) != 0 || out_gone())
+            break;
+        struct pollfd bell = {.fd = store_bell(spool), .events = POLLIN};
+        proc_open(); /* a signal may end it here, as it ends any filter */
+        proc_wait(&bell, bell.fd >= 0, LOOK_MS);
+        if (proc_stopping())
+            break;
+    }
+    log_close(log);
+    return got < 0 ? -1 : 0;
+}
+
+static int read_named(int n, char **name, struct err *e)
+{
+    int got = 0;
+
+    for (int i = 0; i < n && got == 0 && !out_gone(); i++) {
+        struct log *log;
+        struct log_entry entry;
+        if (log_find(spool, name[i], &query.first, e) < 0)
+            return -1;
+        query.last = query.first;
+        if (log_open(&log, spool, &query, e) < 0)
+            return -1;
+        if ((got = log_next(log, &entry, e)) > 0)
+            got = show(&entry, e);
+        log_close(log);
+    }
+    return got;
+}
+
+static int find_ends(struct err *e)
+{
+    if (args_given("from") && log_point(spool, &from, &query.first, e) < 0)
+        return -1;
+    if (!args_given("to"))
+        return 0;
+    if (log_point(spool, &to, &query.last, e) < 0)
+        return -1;
+    query.last -= to.kind != CLOCK_SEQ;
+    return query.last == 0 ? 1 : 0;
+}
+
+static void check_options(int operands)
+{
+    char *end;
+
+    if (operands > 0 && (args_given("from") || args_given("to") || follow || query.newest > 0))
+        args_usage("EVENT names what to print: --from, --to, --last and -f do not go with it");
+    if (speed_text == NULL)
+        return;
+    speed = strtod(speed_text, &end);
+    if (end == speed_text || (strcmp(end, "x") != 0 && *end != '\0') || !(speed > 0 && speed < 1e9))
+        args_usage("--speed wants a factor like 10x: %s", err_quote_text(speed_text).text);
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = ERR_NONE;
+    int first = args_parse(&self, argc, argv), got = 0;
+
+    check_options(argc - first);
+    terminal = isatty(STDOUT_FILENO) == 1;
+    if (form == FORM_AUTO)
+        form = terminal ? FORM_TABLE : FORM_NDJSON;
+    if (follow || speed > 0) {
+        proc_stage();
+        proc_open();
+    }
+    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 && (got = find_ends(&e)) == 0) {
+        if (form == FORM_TABLE)
+            table = table_begin(columns, TABLE_TABLE);
+        got = first < argc ? read_named(argc - first, argv + first, &e) : read_log(&e);
+        if (table != NULL && table_end(table, &e) < 0)
+            got = -1;
+    }
+    if (got == 0 && damaged > 0)
+        err_set(&e, EX_IOERR, "%" PRId64 " damaged events were left out", damaged);
+    store_close(spool);
+    pattern_free(&query.types);
+    return out_finish(&e);
+}

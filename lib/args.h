@@ -1,0 +1,103 @@
+/*
+ * args: a command describes itself in a struct; options, --help and --version come from it.
+ *
+ *     static const char *group;
+ *     static const struct opt options[] = {
+ *         OPT_TEXT('g', "group", &group, "GROUP", "the group to read as"),
+ *         OPT_END,
+ *     };
+ *     static const struct cmd self = {
+ *         .name = "consume", .about = "deliver a group's events to a handler",
+ *         .usage = {"-g GROUP [-t PATTERN]... [-- COMMAND]"},
+ *         .examples = {"consume -g email --from start -- ./send-email"},
+ *         .options = options,
+ *     };
+ *     int first = args_parse(&self, argc, argv);     operands are argv[first] to argv[argc - 1]
+ *
+ * args_parse sets the stage for a command: the name in messages, descriptors 0 to 2 open (on
+ * /dev/null if they were closed, so that no file of ours lands there), SIGPIPE and SIGXFSZ
+ * ignored, set-id starts refused (77). --help goes to stdout and is 0. Wrong usage is one line on
+ * stderr and 64: args_parse does not return then. Every command has -s SPOOL, --log text|json,
+ * -h and -V besides its own options.
+ */
+#ifndef ARGS_H
+#define ARGS_H
+
+#include "clock.h"
+#include "err.h"
+#include "pattern.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum opt_kind {
+    OPT_KIND_END,
+    OPT_KIND_FLAG,     /* bool */
+    OPT_KIND_TEXT,     /* const char *, not empty: an empty one is an unset variable */
+    OPT_KIND_INT,      /* int64_t within min and max */
+    OPT_KIND_SIZE,     /* int64_t bytes: 1000, 64k, 1M, 2G (powers of 1024), within min and max */
+    OPT_KIND_DURATION, /* int64_t milliseconds */
+    OPT_KIND_RANGE,    /* int64_t[2] milliseconds: low, high */
+    OPT_KIND_POINT,    /* struct clock_point */
+    OPT_KIND_PATTERN,  /* struct pattern_list, added to at each use */
+    OPT_KIND_CODES,    /* bool[256]: cleared at the first use, then the codes in "65,70" set */
+    OPT_KIND_CHOICE,   /* int: the index of the word in choices, "text|json" */
+};
+
+struct opt {
+    enum opt_kind kind;
+    char letter; /* 0: none */
+    const char *name;
+    void *to;
+    const char *arg;  /* the word for the value in --help: "GROUP"; of a choice, the choices */
+    const char *help; /* lower case, no full stop; mentions the default */
+    int64_t min, max;
+};
+
+/* clang-format off */
+#define OPT_FLAG(l, n, to, help) {OPT_KIND_FLAG, l, n, to, NULL, help, 0, 0}
+#define OPT_TEXT(l, n, to, arg, help) {OPT_KIND_TEXT, l, n, to, arg, help, 0, 0}
+#define OPT_INT(l, n, to, arg, min, max, help) {OPT_KIND_INT, l, n, to, arg, help, min, max}
+#define OPT_SIZE(l, n, to, arg, min, max, help) {OPT_KIND_SIZE, l, n, to, arg, help, min, max}
+#define OPT_DURATION(l, n, to, help) {OPT_KIND_DURATION, l, n, to, "D", help, 0, 0}
+#define OPT_RANGE(l, n, to, help) {OPT_KIND_RANGE, l, n, to, "D..D", help, 0, 0}
+#define OPT_POINT(l, n, to, help) {OPT_KIND_POINT, l, n, to, "POINT", help, 0, 0}
+#define OPT_PATTERN(l, n, to, help) {OPT_KIND_PATTERN, l, n, to, "PATTERN", help, 0, 0}
+#define OPT_CODES(l, n, to, help) {OPT_KIND_CODES, l, n, to, "CODES", help, 0, 0}
+#define OPT_CHOICE(l, n, to, words, help) {OPT_KIND_CHOICE, l, n, to, words, help, 0, 0}
+#define OPT_END {OPT_KIND_END, 0, NULL, NULL, NULL, NULL, 0, 0}
+/* clang-format on */
+
+struct cmd {
+    const char *name;
+    const char *about;       /* one line, shown under the usage and in lists of verbs */
+    const char *usage[4];    /* what follows the name; NULL ends the list, as below */
+    const char *examples[6]; /* whole command lines, smallest first */
+    const struct opt *options;
+    bool wrapper;            /* parsing stops at the first operand; the rest is a command line */
+    bool no_spool;           /* there is no -s */
+    const struct cmd *verbs; /* ended by one without a name; then run of the verb is called */
+    int (*run)(int first, int argc, char **argv); /* of a verb: returns the exit status */
+};
+
+/* Returns the index of the first operand in argv (argc if there is none); in a wrapper a "--" in
+   front of it is skipped. */
+int args_parse(const struct cmd *self, int argc, char **argv);
+
+/* The same for a collection: argv[1] is the verb. Parses the verb's options and returns what its
+   run returns. Messages begin with the collection's name, help with both. */
+int args_verb(const struct cmd *self, int argc, char **argv);
+
+/* Was this option given? name is the long name. */
+bool args_given(const char *name);
+
+/* Complain about the usage and exit 64; a pointer to --help follows the text. */
+_Noreturn void args_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The spool of this run: -s, $EVENT_SPOOL, else $XDG_STATE_HOME/eventutils/spool.db with
+   ~/.local/state for the variable. Valid until the end. Usage error when neither HOME nor the
+   variable is set. */
+const char *args_spool(void);
+
+#endif

@@ -1,0 +1,313 @@
+#include "child.h"
+
+#include "clock.h"
+#include "lines.h"
+#include "proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LINGER_MS 1000 /* output may come that long after the end */
+#define STOP_MS 500
+#define LINE_MAX_BYTES 4096
+
+enum { IN = 0, OUT = 1, ERRORS = 2 };
+
+static void shut(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void shut_all(struct child *c)
+{
+    for (int i = 0; i < CHILD_FDS; i++)
+        shut(&c->fd[i]);
+}
+
+/* Three pipes: theirs are the ends for the child, c->fd ours, which never block. */
+static int make_pipes(struct child *c, int theirs[CHILD_FDS], struct err *e)
+{
+    for (int i = 0; i < CHILD_FDS; i++)
+        c->fd[i] = theirs[i] = -1;
+    for (int i = 0; i < CHILD_FDS; i++) {
+        int pair[2];
+        if (pipe2(pair, O_CLOEXEC) != 0)
+            return err_errno(e, EX_OSERR, "cannot make a pipe");
+        c->fd[i] = pair[i == IN];
+        theirs[i] = pair[i != IN];
+        fcntl(c->fd[i], F_SETFL, O_NONBLOCK);
+    }
+    return 0;
+}
+
+int child_start(struct child *c, const struct child_run *run, struct err *e)
+{
+    int theirs[CHILD_FDS], failed;
+
+    c->run = *run;
+    c->spill = -1;
+    failed = make_pipes(c, theirs, e) < 0;
+    if (!failed) {
+        c->started_ms = clock_now_ms();
+        c->began_ms = clock_mono_ms();
+        c->kill_at_ms = run->timeout_ms == 0 ? INT64_MAX : c->began_ms + run->timeout_ms;
+        c->pid = proc_start(run->argv, run->envp, theirs, e);
+        failed = c->pid < 0;
+    }
+    for (int i = 0; i < CHILD_FDS; i++)
+        shut(&theirs[i]);
+    if (failed) {
+        shut_all(c);
+        c->pid = 0;
+        return -1;
+    }
+    c->open = true;
+    return child_io(c, c->began_ms, e); /* most inputs fit a pipe: one write and it is done */
+}
+
+size_t child_fds(const struct child *c, struct pollfd *fds)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < CHILD_FDS; i++)
+        if (c->fd[i] >= 0)
+            fds[n++] = (struct pollfd){.fd = c->fd[i], .events = i == IN ? POLLOUT : POLLIN};
+    return n;
+}
+
+/* A command that does not read its input, or not all, has every right to. */
+static void feed(struct child *c)
+{
+    while (c->fd[IN] >= 0) {
+        size_t left = c->run.input.n - c->fed;
+        ssize_t n = left == 0 ? 0 : write(c->fd[IN], c->run.input.p + c->fed, left);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n <= 0)
+            shut(&c->fd[IN]);
+        else
+            c->fed += (size_t)n;
+    }
+}
+
+/* ------------------------------------------------------------------------------------- its output */
+
+static int spill(struct child *c, const char *p, size_t n, struct err *e)
+{
+    const char *dir = getenv("TMPDIR");
+
+    if (c->spill < 0) {
+        dir = dir == NULL || *dir == '\0' ? "/tmp" : dir;
+        c->spill = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        if (c->spill < 0)
+            return err_errno(e, EX_CANTCREAT, "cannot make a temporary file in %s", dir);
+    }
+    return write_all(c->spill, p, n) == 0 ? 0 : err_errno(e, EX_IOERR, "a temporary file");
+}
+
+static int hold(struct child *c, const char *p, size_t n, struct err *e)
+{
+    c->out_size += (int64_t)n;
+    if (c->out_size > CHILD_OUTPUT_MAX) {
+        if (!c->too_much)
+            proc_kill(c->pid, c->run.marker, SIGKILL);
+        c->too_much = true;
+        return 0;
+    }
+    if (c->spill < 0 && c->out.n + n <= CHILD_MEMORY_MAX) {
+        buf_add(&c->out, p, n);
+        return 0;
+    }
+    return spill(c, p, n, e);
+}
+
+/* Keep the tail, and pass whole lines on. */
+static void note_errors(struct child *c, const char *p, size_t n)
+{
+    buf_add(&c->errors, p, n);
+    if (c->errors.n > 2 * CHILD_TAIL_MAX)
+        buf_splice(&c->errors, 0, c->errors.n - CHILD_TAIL_MAX, "", 0);
+    while (n > 0) {
+        const char *newline = memchr(p, '\n', n);
+        size_t part = newline == NULL ? n : (size_t)(newline - p);
+        buf_add(&c->line, p, part);
+        if (newline != NULL || c->line.n > LINE_MAX_BYTES) {
+            err_pass(&c->run.about, c->line.p == NULL ? "" : c->line.p, c->line.n);
+            buf_reset(&c->line);
+        }
+        part += newline != NULL;
+        p += part;
+        n -= part;
+    }
+}
+
+static int drain(struct child *c, int which, struct err *e)
+{
+    char block[65536];
+
+    while (c->fd[which] >= 0) {
+        ssize_t n = read(c->fd[which], block, sizeof block);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return 0;
+        if (n <= 0)
+            shut(&c->fd[which]);
+        else if (which == ERRORS)
+            note_errors(c, block, (size_t)n);
+        else if (hold(c, block, (size_t)n, e) < 0)
+            return -1;
+        if (n < (ssize_t)sizeof block) /* more would come with the next wait */
+            return 0;
+    }
+    return 0;
+}
+
+/* --------------------------------------------------------------------------------------- the clock */
+
+static void act_on_clock(struct child *c, int64_t now_ms)
+{
+    if (c->ended) {
+        if (c->open && now_ms >= c->ended_ms + LINGER_MS)
+            shut_all(c);
+        return;
+    }
+    if (now_ms < c->kill_at_ms)
+        return;
+    if (c->force == CHILD_RUNS) {
+        c->timed_out = true;
+        c->force = CHILD_TERMED;
+        c->kill_at_ms = now_ms + c->run.grace_ms;
+        proc_kill(c->pid, c->run.marker, SIGTERM);
+    } else {
+        c->force = CHILD_KILLED;
+        c->kill_at_ms = now_ms + LINGER_MS; /* again, for what was being forked meanwhile */
+        proc_kill(c->pid, c->run.marker, SIGKILL);
+    }
+}
+
+void child_stop(struct child *c, int64_t now_ms)
+{
+    if (c->ended || c->force != CHILD_RUNS)
+        return;
+    c->force = CHILD_TERMED;
+    c->kill_at_ms = now_ms + STOP_MS;
+    proc_kill(c->pid, c->run.marker, SIGTERM);
+}
+
+int child_io(struct child *c, int64_t now_ms, struct err *e)
+{
+    feed(c);
+    if (drain(c, OUT, e) < 0 || drain(c, ERRORS, e) < 0)
+        return -1;
+    act_on_clock(c, now_ms);
+    c->open = c->fd[OUT] >= 0 || c->fd[ERRORS] >= 0;
+    return 0;
+}
+
+int64_t child_deadline(const struct child *c)
+{
+    return c->ended ? c->ended_ms + LINGER_MS : c->kill_at_ms;
+}
+
+static void explain(struct child *c, int wait_status)
+{
+    if (c->too_much)
+        snprintf(c->why, sizeof c->why, "more than %d MiB of output", CHILD_OUTPUT_MAX >> 20);
+    else if (c->timed_out)
+        snprintf(c->why, sizeof c->why, "timed out after %lld.%lld s",
+                 (long long)c->run.timeout_ms / 1000, (long long)c->run.timeout_ms % 1000 / 100);
+    else if (WIFSIGNALED(wait_status))
+        snprintf(c->why, sizeof c->why, "killed by signal %d (%s)", WTERMSIG(wait_status),
+                 strsignal(WTERMSIG(wait_status)));
+    else
+        snprintf(c->why, sizeof c->why, "exit status %d", WEXITSTATUS(wait_status));
+}
+
+void child_ended(struct child *c, int wait_status, int64_t now_ms)
+{
+    c->ended = true;
+    c->ended_ms = now_ms;
+    c->took_ms = now_ms - c->began_ms;
+    c->status = c->timed_out ? EX_TIMED_OUT : c->too_much ? EX_NO : proc_status(wait_status);
+    explain(c, wait_status);
+    shut(&c->fd[IN]);
+    if (c->force != CHILD_RUNS) /* what survived it, in other sessions */
+        proc_kill(0, c->run.marker, SIGKILL);
+}
+
+bool child_done(struct child *c)
+{
+    size_t n = c->errors.n > CHILD_TAIL_MAX ? CHILD_TAIL_MAX : c->errors.n;
+
+    if (!c->ended || c->open)
+        return false;
+    if (c->line.n > 0) /* a last line without its newline */
+        err_pass(&c->run.about, c->line.p, c->line.n);
+    buf_reset(&c->line);
+    c->tail = (struct str){n == 0 ? "" : c->errors.p + c->errors.n - n, n};
+    return true;
+}
+
+bool child_has_output(const struct child *c)
+{
+    return c->out_size > 0;
+}
+
+int child_output(struct child *c, struct err *e)
+{
+    char block[65536];
+    ssize_t n;
+
+    if (out_write(c->out.p == NULL ? "" : c->out.p, c->out.n, e) < 0)
+        return -1;
+    for (off_t at = 0; c->spill >= 0; at += n) {
+        n = pread(c->spill, block, sizeof block, at);
+        if (n < 0)
+            return err_errno(e, EX_IOERR, "a temporary file");
+        if (n == 0)
+            break;
+        if (out_write(block, (size_t)n, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+void child_init(struct child *c)
+{
+    *c = (struct child){.spill = -1, .fd = {-1, -1, -1}};
+}
+
+void child_reset(struct child *c)
+{
+    struct buf out = c->out, errors = c->errors, line = c->line;
+
+    shut_all(c);
+    if (c->spill >= 0)
+        close(c->spill);
+    buf_reset(&out);
+    buf_reset(&errors);
+    buf_reset(&line);
+    child_init(c);
+    c->out = out;
+    c->errors = errors;
+    c->line = line;
+}
+
+void child_free(struct child *c)
+{
+    child_reset(c);
+    buf_free(&c->out);
+    buf_free(&c->errors);
+    buf_free(&c->line);
+}

@@ -1,0 +1,515 @@
+#include "event.h"
+
+#include "clock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------------------- what it must be */
+
+static int bad(struct err *e, const char *name, const char *what)
+{
+    return err_set(e, EX_DATAERR, "\"%s\" %s", name, what);
+}
+
+/* A string attribute: bounded, not empty, no control characters (their UTF-8: bytes below 0x20,
+   0x7f, and c2 80 to c2 9f). */
+static int check_text(const char *name, struct str s, struct err *e)
+{
+    if (s.n == 0)
+        return bad(e, name, "is empty");
+    if (s.n > EVENT_ATTRIBUTE_MAX)
+        return err_set(e, EX_DATAERR, "\"%s\" is longer than %d bytes", name, EVENT_ATTRIBUTE_MAX);
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned c = (unsigned char)s.p[i];
+        if (c == 0xc2 && i + 1 < s.n && (unsigned char)s.p[i + 1] < 0xa0)
+            c = (unsigned char)s.p[i + 1];
+        else if (c >= 0x20 && c != 0x7f)
+            continue;
+        return err_set(e, EX_DATAERR, "\"%s\" has a control character (U+%04X) at byte %zu", name, c,
+                       i + 1);
+    }
+    return 0;
+}
+
+struct attribute {
+    const char *name;
+    enum { TEXT, TIME, INTEGER } kind;
+    size_t at; /* in struct event */
+    int64_t min, max;
+};
+
+#define AT(member) offsetof(struct event, member)
+
+static const struct attribute attributes[] = {
+    {"id", TEXT, AT(id), 0, 0},
+    {"source", TEXT, AT(source), 0, 0},
+    {"type", TEXT, AT(type), 0, 0},
+    {"subject", TEXT, AT(subject), 0, 0},
+    {"time", TIME, AT(time), 0, 0},
+    {"correlationid", TEXT, AT(correlationid), 0, 0},
+    {"causationid", TEXT, AT(causationid), 0, 0},
+    {"traceparent", TEXT, AT(traceparent), 0, 0},
+    {"hops", INTEGER, AT(hops), 0, INT32_MAX},
+    {"priority", INTEGER, AT(priority), 0, 9},
+    {"notbefore", TIME, AT(notbefore_ms), 0, 0},
+    {"expirytime", TIME, AT(expiry_ms), 0, 0},
+};
+
+static int read_attribute(struct event *ev, const struct attribute *a, const struct js_member *m,
+                          struct err *e)
+{
+    char *to = (char *)ev + a->at;
+    struct str text;
+    int64_t number;
+
+    if (a->kind == INTEGER) {
+        if (m->kind != JS_NUMBER || !js_integer(m->value, &number) || number < a->min ||
+            number > a->max)
+            return err_set(e, EX_DATAERR, "\"%s\" must be an integer from %lld to %lld: %s", a->name,
+                           (long long)a->min, (long long)a->max,
+                           err_quote(m->value.p, m->value.n).text);
+        memcpy(to, &number, sizeof number);
+        return 0;
+    }
+    if (m->kind != JS_STRING)
+        return bad(e, a->name, "must be a string");
+    text = js_string(m->value, &ev->decoded);
+    if (check_text(a->name, text, e) < 0)
+        return -1;
+    if (a->kind == TIME && !clock_parse(text, &number))
+        return err_set(e, EX_DATAERR, "\"%s\" is not RFC 3339: %s", a->name,
+                       err_quote(text.p, text.n).text);
+    if (a->kind == TEXT || a->at == AT(time))
+        memcpy(to, &text, sizeof text);
+    else
+        memcpy(to, &number, sizeof number);
+    return 0;
+}
+
+static const struct attribute *find_attribute(struct str name)
+{
+    for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++)
+        if (str_is(name, attributes[i].name))
+            return &attributes[i];
+    return NULL;
+}
+
+static int check_other(const struct js_member *m, struct err *e)
+{
+    struct err_quoted name = err_quote(m->key.p, m->key.n);
+
+    if (m->key.n == 0)
+        return err_set(e, EX_DATAERR, "an attribute has no name");
+    for (size_t i = 0; i < m->key.n; i++)
+        if (!((m->key.p[i] >= 'a' && m->key.p[i] <= 'z') ||
+              (m->key.p[i] >= '0' && m->key.p[i] <= '9')))
+            return err_set(e, EX_DATAERR, "%s is not an attribute's name (a-z and 0-9): does it belong "
+                           "into \"data\"?", name.text);
+    if (m->kind == JS_OBJECT || m->kind == JS_ARRAY)
+        return err_set(e, EX_DATAERR, "attribute %s is an %s: does it belong into \"data\"?", name.text,
+                       m->kind == JS_OBJECT ? "object" : "array");
+    return 0;
+}
+
+static int read_member(struct event *ev, const struct js_member *m, struct err *e)
+{
+    const struct attribute *known;
+
+    if (str_is(m->key, "data") || str_is(m->key, "data_base64")) {
+        if (ev->data.p != NULL)
+            return err_set(e, EX_DATAERR, "has both \"data\" and \"data_base64\"");
+        if (m->key.n > 4 && m->kind != JS_STRING)
+            return bad(e, "data_base64", "must be a string");
+        ev->data = m->value;
+        return 0;
+    }
+    if (m->kind == JS_NULL)
+        return check_other(m, e);
+    if (str_is(m->key, "specversion")) {
+        if (!str_is(m->value, "\"1.0\""))
+            return err_set(e, EX_DATAERR, "\"specversion\" must be \"1.0\": %s",
+                           err_quote(m->value.p, m->value.n).text);
+        return 0;
+    }
+    if (str_is(m->key, "version") && m->kind == JS_NUMBER) {
+        if (!js_integer(m->value, &ev->version) || ev->version < 0)
+            ev->version = 0;
+        return 0;
+    }
+    known = find_attribute(m->key);
+    return known != NULL ? read_attribute(ev, known, m, e) : check_other(m, e);
+}
+
+/* Views of scan, which has just accepted line. */
+static int read_members(struct event *ev, const struct js_scan *scan, struct str line, struct err *e)
+{
+    struct buf text = ev->text, decoded = ev->decoded;
+    size_t fill_at = ev->fill_at;
+
+    *ev = (struct event){.line = line, .priority = EVENT_PRIORITY, .fill_at = fill_at};
+    ev->text = text;
+    ev->decoded = decoded;
+    buf_reset(&ev->decoded);
+    if (memchr(line.p, '\\', line.n) != NULL)
+        buf_need(&ev->decoded, line.n); /* views of it must not move */
+    if (scan->kind != JS_OBJECT)
+        return err_set(e, EX_DATAERR, "is not an object; -t TYPE publishes lines as data");
+    for (size_t i = 0; i < scan->members; i++)
+        if (read_member(ev, &scan->member[i], e) < 0)
+            return -1;
+    return 0;
+}
+
+int event_read(struct event *ev, struct js_scan *scan, struct str line, struct err *e)
+{
+    ev->fill_at = 1;
+    return js_scan(scan, line.p, line.n, e) < 0 ? -1 : read_members(ev, scan, line, e);
+}
+
+void event_free(struct event *ev)
+{
+    buf_free(&ev->text);
+    buf_free(&ev->decoded);
+}
+
+struct err_quoted event_name(const struct event *ev)
+{
+    struct err_quoted out;
+    struct err_quoted type = err_quote(ev->type.p, ev->type.n), id = err_quote(ev->id.p, ev->id.n);
+
+    snprintf(out.text, sizeof out.text, "%.*s %.300s", (int)(strlen(type.text) - 2), type.text + 1,
+             id.text);
+    return out;
+}
+
+/* ------------------------------------------------------------------------------ what is filled in */
+
+/* The next member of an object that began with '{'. */
+static void put_key(struct buf *b, struct str key)
+{
+    if (b->n > 1)
+        buf_char(b, ',');
+    js_quote(b, key);
+    buf_char(b, ':');
+}
+
+static void put(struct buf *b, const char *name, struct str value)
+{
+    put_key(b, str_of(name));
+    js_quote(b, value);
+}
+
+/* A child span: the same trace, a new parent-id (W3C Trace Context 1, 3.2.2). Anything that is not
+   version 00 is handed on as it is. */
+static void put_traceparent(struct buf *b, const char *parent)
+{
+    char child[56];
+
+    if (strlen(parent) != 55 || strncmp(parent, "00-", 3) != 0 || parent[35] != '-' ||
+        parent[52] != '-') {
+        put(b, "traceparent", str_of(parent));
+        return;
+    }
+    snprintf(child, sizeof child, "%.36s%016llx%s", parent,
+             (unsigned long long)clock_random() | 1u, parent + 52);
+    put(b, "traceparent", str_of(child));
+}
+
+/* The value that a pointer names in the line, as text for an attribute. */
+static int pointed(struct str value, const char *option, const char *pointer, struct buf *into,
+                   struct str *out, struct err *e)
+{
+    struct str found = js_pointer(value, pointer);
+    enum js_kind kind;
+
+    if (found.p == NULL)
+        return err_set(e, EX_DATAERR, "%s: there is nothing at %s", option,
+                       err_quote_text(pointer).text);
+    kind = js_kind(found);
+    if (kind != JS_STRING && kind != JS_NUMBER)
+        return err_set(e, EX_DATAERR, "%s: what is at %s is neither a string nor a number", option,
+                       err_quote_text(pointer).text);
+    *out = found;
+    if (kind == JS_STRING) {
+        buf_need(into, found.n);
+        *out = js_string(found, into);
+    }
+    return check_text(option, *out, e);
+}
+
+static int choose(struct str given, const char *pointer, const char *option, struct str value,
+                  struct buf *into, struct str *out, struct err *e)
+{
+    *out = given;
+    return given.p == NULL && pointer != NULL ? pointed(value, option, pointer, into, out, e) : 0;
+}
+
+/* Everything that is missing, as `{"specversion":"1.0",…` without a closing brace. has is what is
+   there already, and value the line, in its own words, for pointers. */
+static int put_head(struct buf *b, const struct event *has, bool specversion,
+                    const struct event_fill *fill, struct str value, struct err *e)
+{
+    bool complete = specversion && has->id.p != NULL && has->source.p != NULL && has->type.p != NULL;
+    char uuid[CLOCK_UUID_SIZE], now[CLOCK_TEXT_SIZE];
+    struct buf text = BUF_INIT;
+    struct str id = has->id, subject = has->subject;
+
+    if ((id.p == NULL && choose(str_of(fill->id), fill->id_from, "--id-from", value, &text, &id, e)) ||
+        (subject.p == NULL && choose(str_of(fill->subject), fill->subject_from, "--key-from", value,
+                                     &text, &subject, e))) {
+        buf_free(&text);
+        return -1;
+    }
+    if (id.p == NULL) {
+        clock_uuid7(uuid);
+        id = str_of(uuid);
+    }
+    buf_char(b, '{');
+    if (!specversion)
+        put(b, "specversion", STR("1.0"));
+    if (has->id.p == NULL)
+        put(b, "id", id);
+    if (has->source.p == NULL)
+        put(b, "source", str_of(fill->source));
+    if (has->type.p == NULL)
+        put(b, "type", str_of(fill->type));
+    if (has->subject.p == NULL && subject.p != NULL)
+        put(b, "subject", subject);
+    if (has->time.p == NULL && !complete)
+        put(b, "time", str_of(clock_format(now, fill->now_ms)));
+    if (has->correlationid.p == NULL && (fill->correlationid != NULL || !complete))
+        put(b, "correlationid", fill->correlationid != NULL ? str_of(fill->correlationid) : id);
+    if (has->causationid.p == NULL && fill->causationid != NULL)
+        put(b, "causationid", str_of(fill->causationid));
+    if (has->traceparent.p == NULL && fill->traceparent != NULL &&
+        (!complete || fill->causationid != NULL))
+        put_traceparent(b, fill->traceparent);
+    buf_free(&text);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------ data lines */
+
+static int make_from_data(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
+                          struct str line, struct err *e)
+{
+    const struct event nothing = EVENT_INIT;
+    struct str value = line;
+
+    if (fill->text) {
+        size_t valid = js_utf8(line);
+        const char *nul = memchr(line.p, 0, line.n);
+        if (nul != NULL)
+            return err_set(e, EX_DATAERR, "NUL byte at byte %zu", (size_t)(nul - line.p) + 1);
+        if (valid < line.n)
+            return err_set(e, EX_DATAERR, "invalid UTF-8 at byte %zu", valid + 1);
+    } else {
+        if (js_scan(scan, line.p, line.n, e) < 0)
+            return -1;
+        value = scan->value;
+        if (scan->kind == JS_OBJECT && js_member(scan, "specversion") != NULL) {
+            const struct js_member *type = js_member(scan, "type");
+            struct str word = type == NULL ? STR("\"unknown\"") : type->value;
+            return err_set(e, EX_DATAERR, "is already an event of type %s: leave out -t",
+                           err_quote(word.p + 1, word.n - 2).text);
+        }
+    }
+    buf_reset(&ev->text);
+    if (put_head(&ev->text, &nothing, false, fill, fill->text ? STR("null") : value, e) < 0)
+        return -1;
+    ev->fill_at = ev->text.n;
+    buf_puts(&ev->text, ",\"data\":");
+    if (fill->text)
+        js_quote(&ev->text, value);
+    else
+        buf_str(&ev->text, value);
+    buf_char(&ev->text, '}');
+    return 0;
+}
+
+/* ----------------------------------------------------------------------------------- event lines */
+
+/* The literature's words for ours; metadata's members are attributes in lower case. */
+static const struct {
+    const char *theirs, *ours;
+} words[] = {
+    {"timestamp", "time"},
+    {"payload", "data"},
+    {"aggregateId", "subject"},
+    {"correlationId", "correlationid"},
+    {"causationId", "causationid"},
+};
+
+static struct str our_word(struct str theirs)
+{
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (str_is(theirs, words[i].theirs))
+            return str_of(words[i].ours);
+    return theirs;
+}
+
+/* Milliseconds since 1970, as JavaScript's Date.now() gives them, are a time too. */
+static void put_timestamp(struct buf *b, struct str value)
+{
+    char text[CLOCK_TEXT_SIZE];
+    int64_t ms;
+
+    put_key(b, STR("time"));
+    if (js_kind(value) == JS_NUMBER && js_integer(value, &ms))
+        buf_printf(b, "\"%s\"", clock_format(text, ms));
+    else
+        buf_str(b, value);
+}
+
+static void put_metadata(struct buf *b, struct str metadata)
+{
+    struct str key, value;
+    struct buf name = BUF_INIT;
+
+    for (size_t at = 0; js_each(metadata, &at, &key, &value);) {
+        struct str plain = our_word(js_string(key, &name));
+        struct buf lower = BUF_INIT;
+        for (size_t i = 0; i < plain.n; i++)
+            buf_char(&lower, plain.p[i] >= 'A' && plain.p[i] <= 'Z' ? (char)(plain.p[i] | 32)
+                                                                    : plain.p[i]);
+        put_key(b, (struct str){lower.p == NULL ? "" : lower.p, lower.n});
+        buf_str(b, value);
+        buf_free(&lower);
+        buf_reset(&name);
+    }
+    buf_free(&name);
+}
+
+/* The line in our words, members that are null left out; what an attribute must be is checked
+   when the result is read. */
+static void translate(const struct js_scan *scan, bool literature, struct buf *out)
+{
+    buf_char(out, '{');
+    for (size_t i = 0; i < scan->members; i++) {
+        const struct js_member *m = &scan->member[i];
+        if (m->kind == JS_NULL && !str_is(m->key, "data") && !str_is(m->key, "payload"))
+            continue;
+        if (literature && str_is(m->key, "metadata") && m->kind == JS_OBJECT)
+            put_metadata(out, m->value);
+        else if (literature && str_is(m->key, "timestamp"))
+            put_timestamp(out, m->value);
+        else {
+            put_key(out, literature ? our_word(m->key) : m->key);
+            buf_str(out, m->value);
+        }
+    }
+    buf_char(out, '}');
+}
+
+static bool needs_translation(const struct js_scan *scan, bool literature)
+{
+    for (size_t i = 0; i < scan->members; i++) {
+        const struct js_member *m = &scan->member[i];
+        if (m->kind == JS_NULL && !str_is(m->key, "data"))
+            return true;
+        if (literature && (str_is(m->key, "metadata") || our_word(m->key).p != m->key.p))
+            return true;
+    }
+    return false;
+}
+
+/* What is missing goes in behind the opening brace. */
+static int put_missing(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
+                       struct str original, struct err *e)
+{
+    struct buf head = BUF_INIT;
+    int got;
+
+    if (ev->type.p == NULL)
+        return err_set(e, EX_DATAERR, "has no \"type\"; -t TYPE publishes lines as data of that type");
+    got = put_head(&head, ev, js_member(scan, "specversion") != NULL, fill, original, e);
+    if (got == 0 && head.n > 1) {
+        ev->fill_at = head.n;
+        if (scan->members > 0)
+            buf_char(&head, ',');
+        buf_splice(&ev->text, 0, 1, head.p, head.n);
+        got = 1;
+    }
+    buf_free(&head);
+    return got;
+}
+
+/* Look at what stands in ev->text, which may have white space around it. */
+static int read_own(struct event *ev, struct js_scan *scan, struct err *e)
+{
+    if (js_scan(scan, ev->text.p, ev->text.n, e) < 0)
+        return -1;
+    if (scan->value.p != ev->text.p) {
+        buf_splice(&ev->text, 0, (size_t)(scan->value.p - ev->text.p), "", 0);
+        return read_own(ev, scan, e);
+    }
+    ev->text.n = scan->value.n;
+    return read_members(ev, scan, scan->value, e);
+}
+
+/* The line is copied before it is scanned: most are complete, and then this is all. */
+static int make_from_event(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
+                           struct str line, struct err *e)
+{
+    struct buf ours = BUF_INIT;
+    int got;
+
+    ev->fill_at = 1;
+    buf_reset(&ev->text);
+    buf_str(&ev->text, line);
+    if (js_scan(scan, ev->text.p, ev->text.n, e) < 0)
+        return -1;
+    bool literature = js_member(scan, "specversion") == NULL;
+    if (scan->kind == JS_OBJECT && needs_translation(scan, literature)) {
+        translate(scan, literature, &ours);
+        buf_reset(&ev->text);
+        buf_str(&ev->text, (struct str){ours.p, ours.n});
+        buf_free(&ours);
+        got = read_own(ev, scan, e);
+    } else if (scan->value.n == ev->text.n) {
+        got = read_members(ev, scan, scan->value, e);
+    } else {
+        got = read_own(ev, scan, e);
+    }
+    return got < 0 ? -1 : put_missing(ev, scan, fill, line, e);
+}
+
+int event_make(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
+               struct str line, struct err *e)
+{
+    int got = 1;
+
+    if (line.n == 0)
+        return err_set(e, EX_DATAERR, "is empty");
+    if (fill->type == NULL)
+        got = make_from_event(ev, scan, fill, line, e);
+    else if (make_from_data(ev, scan, fill, line, e) < 0)
+        return -1;
+    /* What was put together is looked at as anyone else would. */
+    if (got < 0 || (got > 0 && read_own(ev, scan, e) < 0))
+        return -1;
+    if (fill->hops >= 0 && ev->hops <= fill->hops)
+        event_set(ev, scan, "hops", fill->hops + 1);
+    return 0;
+}
+
+void event_set(struct event *ev, struct js_scan *scan, const char *name, int64_t value)
+{
+    struct err impossible = ERR_NONE;
+    struct buf b = BUF_INIT;
+
+    js_scan(scan, ev->text.p, ev->text.n, &impossible);
+    const struct js_member *old = js_member(scan, name);
+    if (old != NULL) {
+        buf_int(&b, value);
+        buf_splice(&ev->text, (size_t)(old->value.p - ev->text.p), old->value.n, b.p, b.n);
+    } else {
+        bool first = ev->fill_at == 1;
+        buf_printf(&b, "%s\"%s\":%lld%s", first ? "" : ",", name, (long long)value, first ? "," : "");
+        buf_splice(&ev->text, ev->fill_at, 0, b.p, b.n);
+        ev->fill_at += first ? b.n - 1 : b.n;
+    }
+    buf_free(&b);
+    read_own(ev, scan, &impossible);
+}

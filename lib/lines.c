@@ -1,0 +1,295 @@
+/*
+ * The reader keeps one block and, in scan, how far it has been searched for a newline, so that a
+ * line arriving in many pieces is looked at once. A partial line is moved to the front of the
+ * block at most once, when little room is left behind it.
+ */
+#include "lines.h"
+
+#include "mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define IN_BLOCK ((size_t)256 * 1024)
+#define IN_LEAST ((size_t)64 * 1024) /* room that is worth a read(2) */
+#define OUT_BLOCK ((size_t)64 * 1024)
+
+struct lines {
+    int fd;
+    char *name; /* NULL: stdin */
+    size_t max;
+    char *block;
+    size_t room, start, scan, end; /* start <= scan <= end <= room; line from start */
+    int64_t number;
+    bool ended, skipping; /* skipping: the line was too long, its newline is still to come */
+};
+
+static struct {
+    char block[OUT_BLOCK];
+    size_t n;
+    bool gone;
+    int failed; /* errno of the write that failed; what came after it is lost */
+} out;
+
+static bool (*stopping)(void); /* asked when a signal interrupts a write */
+
+static void poll_for(int fd, short events)
+{
+    struct pollfd wait = {.fd = fd, .events = events, .revents = 0};
+
+    (void)poll(&wait, 1, -1);
+}
+
+int lines_open(struct lines **in, const char *path, size_t max, struct err *e)
+{
+    bool is_stdin = path == NULL || strcmp(path, "-") == 0;
+    int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    struct lines *l;
+    struct stat st;
+
+    if (fd < 0)
+        return err_errno(e, 0, "%s", path);
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        if (!is_stdin)
+            close(fd);
+        return err_set(e, EX_DATAERR, "%s is a directory", is_stdin ? "stdin" : path);
+    }
+    l = mem_zero(1, sizeof *l);
+    l->fd = fd;
+    l->name = is_stdin ? NULL : mem_dup(path, strlen(path));
+    l->max = max;
+    l->room = IN_BLOCK;
+    l->block = mem_alloc(l->room);
+    *in = l;
+    return 0;
+}
+
+/* Read some more. Returns 0, also at the end of the input, or -1. */
+static int fill(struct lines *in, struct err *e)
+{
+    ssize_t got;
+
+    if (in->room - in->end < IN_LEAST && in->start > 0) {
+        memmove(in->block, in->block + in->start, in->end - in->start);
+        in->scan -= in->start;
+        in->end -= in->start;
+        in->start = 0;
+    }
+    if (in->room - in->end < IN_LEAST) { /* only while the line is at most max */
+        in->room = in->room < in->max ? in->room * 2 : in->max + IN_BLOCK;
+        if (in->room > in->max)
+            in->room = in->max + IN_BLOCK;
+        in->block = mem_grow(in->block, in->room, 1);
+    }
+    for (;;) {
+        got = read(in->fd, in->block + in->end, in->room - in->end);
+        if (got >= 0)
+            break;
+        if (errno == EAGAIN)
+            poll_for(in->fd, POLLIN);
+        else if (errno != EINTR)
+            return err_errno(e, EX_IOERR, "%s", in->name != NULL ? in->name : "stdin");
+    }
+    in->ended = got == 0;
+    in->end += (size_t)got;
+    return 0;
+}
+
+/* The line ends at stop; the next one begins behind its newline, if it has one. */
+static int take(struct lines *in, size_t stop, bool newline, struct line *line)
+{
+    bool long_line = in->skipping || stop - in->start > in->max;
+
+    line->text = (struct str){NULL, 0};
+    if (!long_line)
+        line->text = (struct str){in->block + in->start, stop - in->start};
+    line->number = ++in->number;
+    line->newline = newline;
+    in->start = in->scan = stop + newline;
+    in->skipping = false;
+    return long_line ? LINES_TOO_LONG : LINES_LINE;
+}
+
+/* The newline that ends the next line, if it is in the block. */
+static char *find_newline(struct lines *in)
+{
+    char *newline = NULL;
+
+    if (in->scan < in->end)
+        newline = memchr(in->block + in->scan, '\n', in->end - in->scan);
+    in->scan = newline != NULL ? (size_t)(newline - in->block) : in->end;
+    if (newline == NULL && in->end - in->start > in->max)
+        in->skipping = true;
+    return newline;
+}
+
+/* Read on, without what is skipped. */
+static int more(struct lines *in, struct err *e)
+{
+    if (in->skipping || in->start == in->end)
+        in->start = in->scan = in->end = 0;
+    return fill(in, e);
+}
+
+int lines_next(struct lines *in, struct line *line, struct err *e)
+{
+    char *newline;
+
+    while ((newline = find_newline(in)) == NULL) {
+        if (in->ended)
+            return in->end > in->start || in->skipping ? take(in, in->end, false, line) : LINES_END;
+        if (more(in, e) < 0)
+            return -1;
+    }
+    return take(in, (size_t)(newline - in->block), true, line);
+}
+
+bool lines_waiting(struct lines *in)
+{
+    struct err later = ERR_NONE; /* an error comes again in lines_next */
+    struct pollfd now = {.fd = in->fd, .events = POLLIN, .revents = 0};
+
+    while (find_newline(in) == NULL && !in->ended) {
+        if (poll(&now, 1, 0) <= 0)
+            return false;
+        if (more(in, &later) < 0)
+            return true;
+    }
+    return true;
+}
+
+const char *lines_name(const struct lines *in)
+{
+    return in->name;
+}
+
+void lines_close(struct lines *in)
+{
+    if (in == NULL)
+        return;
+    if (in->name != NULL)
+        close(in->fd);
+    free(in->name);
+    free(in->block);
+    free(in);
+}
+
+int write_all(int fd, const void *p, size_t n)
+{
+    const char *at = p;
+
+    while (n > 0) {
+        ssize_t wrote = write(fd, at, n);
+
+        if (wrote >= 0) {
+            at += wrote;
+            n -= (size_t)wrote;
+        } else if (errno == EAGAIN) {
+            poll_for(fd, POLLOUT);
+        } else if (errno != EINTR || (stopping != NULL && stopping())) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+void out_stop_when(bool (*f)(void))
+{
+    stopping = f;
+}
+
+static int out_failure(struct err *e)
+{
+    errno = out.failed;
+    return err_errno(e, EX_IOERR, "cannot write to stdout");
+}
+
+/* Write p[0..n), which stands in front of everything that is still to come. */
+static int put(const char *p, size_t n, struct err *e)
+{
+    if (write_all(STDOUT_FILENO, p, n) == 0)
+        return 0;
+    out.n = 0;
+    if (errno == EPIPE || errno == EINTR) {
+        out.gone = true;
+        return 0;
+    }
+    out.failed = errno;
+    return out_failure(e);
+}
+
+/* Write the whole lines in the block, or all of it if that is one piece of a line. */
+static int put_lines(struct err *e)
+{
+    const char *newline = memrchr(out.block, '\n', out.n);
+    size_t whole = newline != NULL ? (size_t)(newline - out.block) + 1 : out.n;
+
+    if (put(out.block, whole, e) < 0)
+        return -1;
+    if (out.gone)
+        return 0;
+    memmove(out.block, out.block + whole, out.n - whole);
+    out.n -= whole;
+    return 0;
+}
+
+int out_write(const void *p, size_t n, struct err *e)
+{
+    if (out.failed != 0)
+        return out_failure(e);
+    while (!out.gone && n > OUT_BLOCK - out.n && out.n > 0)
+        if (put_lines(e) < 0)
+            return -1;
+    if (out.gone || n == 0)
+        return 0;
+    if (n > OUT_BLOCK)
+        return put(p, n, e);
+    memcpy(out.block + out.n, p, n);
+    out.n += n;
+    return 0;
+}
+
+int out_line(struct str line, struct err *e)
+{
+    if (line.n < OUT_BLOCK - out.n && !out.gone && out.failed == 0) {
+        if (line.n > 0)
+            memcpy(out.block + out.n, line.p, line.n);
+        out.block[out.n + line.n] = '\n';
+        out.n += line.n + 1;
+        return 0;
+    }
+    if (out_write(line.p, line.n, e) < 0)
+        return -1;
+    return out_write("\n", 1, e);
+}
+
+int out_flush(struct err *e)
+{
+    size_t n = out.n;
+
+    if (out.failed != 0)
+        return out_failure(e);
+    if (out.gone)
+        return 0;
+    out.n = 0;
+    return put(out.block, n, e);
+}
+
+bool out_gone(void)
+{
+    return out.gone;
+}
+
+int out_finish(struct err *e)
+{
+    /* Some file systems tell of a full disk only when the file is closed. A descriptor that was
+       never open has lost nothing. */
+    if (out_flush(e) == 0 && close(STDOUT_FILENO) < 0 && errno != EBADF && !out.gone)
+        (void)err_errno(e, EX_IOERR, "cannot write to stdout");
+    return err_report(e);
+}

@@ -1,0 +1,35 @@
+/*
+ * pattern: does an event's type match? AMQP 0-9-1's topic patterns (section 3.1.3.3 of the
+ * specification): words separated by dots, "*" is exactly one word, "#" zero or more.
+ *
+ *     order.*     order.placed, not order.item.added
+ *     order.#     order, order.placed, order.item.added
+ *
+ * Types of the toolkit itself begin with "sys."; a pattern that begins with a wildcard does not
+ * match them, so that "#" means everything the user's programs said. "sys.#" asks for them.
+ */
+#ifndef PATTERN_H
+#define PATTERN_H
+
+#include "buf.h"
+#include "err.h"
+
+/* Is it a pattern? No empty word, "*" and "#" alone in their words, at most 1,024 bytes, no white
+   space or control characters. Returns 0, or -1 with status 64. */
+int pattern_check(const char *pattern, struct err *e);
+
+/* Time is at most the product of the lengths: no pattern is slow. */
+bool pattern_match(const char *pattern, struct str type);
+
+/* Several patterns: one of them matches. None at all means "#". */
+struct pattern_list {
+    char **item; /* owned, each a C string */
+    size_t n;
+};
+
+int pattern_add(struct pattern_list *list, const char *pattern, struct err *e); /* a checked copy */
+bool pattern_any(const struct pattern_list *list, struct str type);
+bool pattern_same(const struct pattern_list *a, const struct pattern_list *b); /* as sets */
+void pattern_free(struct pattern_list *list);
+
+#endif

@@ -1,0 +1,55 @@
+/*
+ * proc: signals and child processes, for commands that run others.
+ *
+ * proc_stage blocks SIGCHLD, SIGTERM, SIGINT and SIGHUP; they get through only inside proc_wait
+ * and between proc_open and proc_shut, so nothing slips in between a check and the wait that
+ * follows, and no system call of SQLite's is ever interrupted. It also makes this process the
+ * subreaper of its descendants: what a handler leaves behind becomes our child, and can be found.
+ *
+ * Its state is the process's own: signals have no other place to keep theirs.
+ */
+#ifndef PROC_H
+#define PROC_H
+
+#include "buf.h"
+#include "err.h"
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+void proc_stage(void);
+int proc_stops(void);      /* how often a SIGTERM, SIGINT or SIGHUP has come, pending ones too */
+bool proc_stopping(void);  /* at least once */
+void proc_open(void);      /* let signals through: a write that blocks ends with EINTR */
+void proc_shut(void);
+
+/* Wait for descriptors or a signal, -1 for ever. Returns what poll(2) would; 0 for a signal. */
+int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms);
+
+/*
+ * Start a command, looked up in PATH, with fd[0..2] as its descriptors 0 to 2 and nothing else
+ * open. It leads a process group of its own, has the signal mask that we were started with and
+ * default actions, and is killed by the kernel when we die.
+ * Returns its pid, or -1: 127 not found, 126 cannot be run, 71 no process or memory to be had just
+ * now, 65 the environment is too large for the kernel.
+ */
+pid_t proc_start(char *const argv[], char *const envp[], const int fd[3], struct err *e);
+
+/* Is the command there? Asked before anything is claimed for it. 0, or -1 with 126 or 127. */
+int proc_check(const char *name, struct err *e);
+
+/* The next child that has ended: its pid, 0 when there is none just now. */
+pid_t proc_reap(int *wait_status);
+int proc_status(int wait_status); /* as the shell would: 128 + n for signal n */
+
+/*
+ * Send a signal to a child's process group, to all its descendants whatever groups they made, and
+ * to those of ours whose parents have died and whose environment has the marker ("EVENT_SEQ=17"),
+ * which is how a daemon is recognised that its handler left behind. leader 0: only the latter.
+ */
+void proc_kill(pid_t leader, const char *marker, int signal_number);
+void proc_kill_all(int signal_number); /* every descendant of this process */
+
+#endif

@@ -1,0 +1,405 @@
+/*
+ * Groups and dead letters as a person sees and changes them. What a person asks for is on disk
+ * when the call returns.
+ */
+#include "sqlite_priv.h"
+
+#include "mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --------------------------------------------------------------------------------------- groups */
+
+static int count_alive(struct store *s, int64_t grp, int64_t *out, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "SELECT owner FROM consumer WHERE grp=?", "i", grp);
+    int got = -1;
+
+    if (lock_open(s, e) < 0)
+        return -1;
+    while (q != NULL && (got = db_row(s, q, e)) > 0)
+        *out += !lock_free(s, sqlite3_column_int64(q, 0));
+    return got;
+}
+
+static int count_in_flight(struct store *s, int64_t grp, int64_t *out, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "SELECT open FROM claim WHERE grp=?", "i", grp);
+    int got = -1;
+
+    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+        int64_t *open;
+        *out += (int64_t)open_decode(db_text(q, 0), &open);
+        free(open);
+    }
+    return got;
+}
+
+/* What matches behind the cursors. Types are read, lines are not. */
+static int count_ahead(struct store *s, int64_t grp, const struct pattern_list *types, int64_t *out,
+                       struct err *e)
+{
+    int64_t cursor[10] = {0}, low;
+    sqlite3_stmt *q;
+    int got = -1;
+
+    if (group_cursors(s, grp, cursor, e) < 0)
+        return -1;
+    low = cursor[0];
+    for (int i = 1; i < 10; i++)
+        if (cursor[i] < low)
+            low = cursor[i];
+    /* Priorities that no event has stay where the group began: look only behind the others. */
+    q = db_query(s, e, "SELECT e.seq,e.priority,e.type FROM event e WHERE e.seq>?1 AND e.priority=5 "
+                 "UNION ALL SELECT e.seq,e.priority,e.type FROM event e INDEXED BY event_priority "
+                 "WHERE e.seq>?2 AND e.priority<>5", "ii", cursor[EVENT_PRIORITY], low);
+    while (q != NULL && (got = db_row(s, q, e)) > 0)
+        if (sqlite3_column_int64(q, 0) > cursor[sqlite3_column_int64(q, 1) & 15] &&
+            pattern_any(types, db_text(q, 2)))
+            ++*out;
+    return got;
+}
+
+static int fill_info(struct store *s, int64_t grp, struct group_info *info, struct err *e)
+{
+    int64_t position = 0;
+
+    if (count_alive(s, grp, &info->consumers, e) < 0 ||
+        count_in_flight(s, grp, &info->in_flight, e) < 0 ||
+        count_ahead(s, grp, info->types, &info->lag, e) < 0 ||
+        db_int(s, e, &position, "SELECT seq FROM cursor WHERE grp=? AND priority=5", "i", grp) < 0 ||
+        db_int(s, e, &info->waiting, "SELECT count(*) FROM item WHERE grp=? AND state=0", "i", grp) <
+            0 ||
+        db_int(s, e, &info->dead, "SELECT count(*) FROM item WHERE grp=? AND state=3", "i", grp) < 0)
+        return -1;
+    info->position = position;
+    info->lag += info->in_flight + info->waiting;
+    return 0;
+}
+
+static int one_group(struct store *s, const char *name,
+                     int (*f)(const struct group_info *info, void *arg, struct err *e), void *arg,
+                     struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "SELECT grp,patterns,paused,hold,created FROM groups WHERE name=?",
+                               "t", name);
+    struct pattern_list types = {NULL, 0};
+    struct group_info info = {.name = name, .types = &types};
+    int got = q == NULL ? -1 : db_row(s, q, e);
+
+    if (got <= 0)
+        return got; /* dropped meanwhile */
+    int64_t grp = sqlite3_column_int64(q, 0), hold = sqlite3_column_int64(q, 3);
+    got = patterns_read(&types, db_text(q, 1), e);
+    info.paused = sqlite3_column_int64(q, 2) != 0;
+    info.hold_ms = hold > clock_now_ms() ? hold : 0;
+    info.created_ms = sqlite3_column_int64(q, 4);
+    db_done(q);
+    if (got == 0 && (got = fill_info(s, grp, &info, e)) == 0)
+        got = f(&info, arg, e);
+    pattern_free(&types);
+    return got;
+}
+
+/* The names come first: no transaction is open while f writes. */
+int group_each(struct store *s, const char *name,
+               int (*f)(const struct group_info *info, void *arg, struct err *e), void *arg,
+               struct err *e)
+{
+    struct buf names = BUF_INIT;
+    int64_t grp;
+    int got = 0;
+
+    if (name != NULL)
+        return group_row(s, name, &grp, e) < 0 ? -1 : one_group(s, name, f, arg, e) < 0 ? -1 : 0;
+    sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups ORDER BY name", "");
+    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+        buf_str(&names, db_text(q, 0));
+        buf_char(&names, '\0');
+    }
+    if (q == NULL)
+        got = -1;
+    for (size_t at = 0; at < names.n && got == 0; at += strlen(names.p + at) + 1)
+        got = one_group(s, names.p + at, f, arg, e);
+    buf_free(&names);
+    return got < 0 ? -1 : 0;
+}
+
+int group_pause(struct store *s, const char *name, bool paused, struct err *e)
+{
+    int64_t grp;
+
+    if (group_row(s, name, &grp, e) < 0 || db_begin(s, DB_FULL, e) < 0)
+        return -1;
+    /* A resume also ends a hold: whoever says so knows that the dependency is back. */
+    if (db_run(s, e, "UPDATE groups SET paused=?1, hold=hold*?1, rev=rev+1 WHERE grp=?2", "ii",
+               (int64_t)paused, grp) < 0) {
+        db_rollback(s);
+        return -1;
+    }
+    return db_commit(s, true, e);
+}
+
+static int drop_rows(struct store *s, int64_t grp, struct err *e)
+{
+    int64_t claims = 0;
+
+    if (count_alive(s, grp, &claims, e) < 0)
+        return -1;
+    if (claims > 0)
+        return err_set(e, EX_TEMPFAIL, "%lld of its consumers are running: end them first",
+                       (long long)claims);
+    return db_run(s, e, "DELETE FROM attempt WHERE grp=?", "i", grp) < 0 ||
+                   db_run(s, e, "DELETE FROM item WHERE grp=?", "i", grp) < 0 ||
+                   db_run(s, e, "DELETE FROM claim WHERE grp=?", "i", grp) < 0 ||
+                   db_run(s, e, "DELETE FROM consumer WHERE grp=?", "i", grp) < 0 ||
+                   db_run(s, e, "DELETE FROM cursor WHERE grp=?", "i", grp) < 0 ||
+                   db_run(s, e, "DELETE FROM groups WHERE grp=?", "i", grp) < 0
+               ? -1
+               : 0;
+}
+
+int group_drop(struct store *s, const char *name, struct err *e)
+{
+    int64_t grp;
+
+    if (group_row(s, name, &grp, e) < 0 || db_begin(s, DB_FULL, e) < 0)
+        return -1;
+    if (drop_rows(s, grp, e) < 0) {
+        db_rollback(s);
+        return err_at(e, "group %s: ", err_quote_text(name).text);
+    }
+    return db_commit(s, true, e);
+}
+
+/* --------------------------------------------------------------------------------- dead letters */
+
+/* One letter with copies of all it needs, so that no transaction is open while it is shown. */
+struct letter {
+    struct dead_letter shown;
+    struct page page;
+    struct dead_attempt *attempt;
+    size_t room;
+    struct buf bytes; /* of the attempts */
+};
+
+static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter *l, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "SELECT time,took,status,reason,tail FROM attempt WHERE grp=? AND "
+                               "seq=? ORDER BY n", "ii", grp, seq);
+    size_t at = 0, n = 0;
+    int got = -1;
+
+    buf_reset(&l->bytes);
+    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+        if (n == l->room)
+            l->attempt = mem_grow(l->attempt, l->room += 16, sizeof *l->attempt);
+        struct str reason = db_text(q, 3), tail = db_text(q, 4);
+        l->attempt[n++] = (struct dead_attempt){
+            .time_ms = sqlite3_column_int64(q, 0), .took_ms = sqlite3_column_int64(q, 1),
+            .status = sqlite3_column_int(q, 2), .reason = {NULL, reason.n}, .tail = {NULL, tail.n}};
+        buf_str(&l->bytes, reason);
+        buf_str(&l->bytes, tail);
+    }
+    buf_need(&l->bytes, 1);
+    for (size_t i = 0; i < n; i++) { /* the bytes stay where they are from here on */
+        l->attempt[i].reason.p = l->bytes.p + at;
+        at += l->attempt[i].reason.n;
+        l->attempt[i].tail.p = l->bytes.p + at;
+        at += l->attempt[i].tail.n;
+    }
+    l->shown.attempt = l->attempt;
+    l->shown.tries = n;
+    return got;
+}
+
+/* 1, 0 when it is no longer there, -1. Its history includes what was before a retry. */
+static int read_letter(struct store *s, const char *group, int64_t grp, int64_t seq,
+                       struct letter *l, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "SELECT e.seq,e.recorded,e.id,e.source,e.type,e.subject,e.sum,"
+                               "e.line,i.attempts,i.deaths,i.due FROM item i LEFT JOIN event e ON "
+                               "e.seq=i.seq WHERE i.grp=? AND i.seq=? AND i.state=3", "ii", grp, seq);
+    struct log_entry row;
+    int got = q == NULL ? -1 : db_row(s, q, e);
+
+    if (got <= 0)
+        return got;
+    log_entry_read(q, &row);
+    row.seq = seq;
+    row.damaged = row.line.p == NULL || log_entry_damaged(q, &row);
+    if (row.damaged)
+        row.line = (struct str){NULL, 0};
+    l->page.n = 0;
+    page_add(&l->page, &row);
+    l->shown = (struct dead_letter){.group = group, .event = l->page.entry[0],
+                                    .attempts = sqlite3_column_int64(q, 8),
+                                    .deaths = sqlite3_column_int64(q, 9),
+                                    .died_ms = sqlite3_column_int64(q, 10)};
+    db_done(q);
+    return read_history(s, grp, seq, l, e) < 0 ? -1 : 1;
+}
+
+static bool contains(struct str hay, const char *needle)
+{
+    return hay.p != NULL && memmem(hay.p, hay.n, needle, strlen(needle)) != NULL;
+}
+
+static bool wanted(const struct dead_filter *f, const struct dead_letter *letter)
+{
+    bool listed = f->seqs == 0;
+
+    for (size_t i = 0; i < f->seqs && !listed; i++)
+        listed = f->seq[i] == letter->event.seq;
+    if (!listed || (f->subject != NULL && !str_is(letter->event.subject, f->subject)))
+        return false;
+    if (f->types.n > 0 && !pattern_any(&f->types, letter->event.type))
+        return false;
+    if ((f->died_before_ms != 0 && letter->died_ms >= f->died_before_ms) ||
+        (f->died_after_ms != 0 && letter->died_ms < f->died_after_ms))
+        return false;
+    if (f->error == NULL)
+        return true;
+    const struct dead_attempt *last = letter->tries == 0 ? NULL : &letter->attempt[letter->tries - 1];
+    return last != NULL && (contains(last->reason, f->error) || contains(last->tail, f->error));
+}
+
+struct key {
+    int64_t grp, seq;
+    char *group;
+};
+
+#define KEYS 500
+
+/* The next dead letters by group and position, behind a key. */
+static int next_keys(struct store *s, const char *only, const struct key *behind, struct key *out,
+                     size_t *n, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "SELECT g.grp,i.seq,g.name FROM groups g CROSS JOIN item i ON "
+                               "i.grp=g.grp AND i.state=3 AND (g.name,i.seq)>(?1,?2) WHERE (?3 IS NULL "
+                               "OR g.name=?3) AND g.name>=?1 ORDER BY g.name,i.seq LIMIT 500", "tit",
+                               behind->group, behind->seq, only);
+    int got = -1;
+
+    *n = 0;
+    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+        struct str name = db_text(q, 2);
+        out[(*n)++] = (struct key){sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1),
+                                   mem_dup(name.p, name.n)};
+    }
+    return got;
+}
+
+static void free_keys(struct key *key, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(key[i].group);
+}
+
+int64_t dead_each(struct store *s, const struct dead_filter *filter,
+                  int (*f)(const struct dead_letter *letter, void *arg, struct err *e), void *arg,
+                  struct err *e)
+{
+    struct key page[KEYS], last = {0, 0, mem_dup("", 0)};
+    struct letter letter = {0};
+    int64_t grp, n = 0;
+    size_t keys = 1;
+    int got = 0, stop = 0;
+
+    if (filter->group != NULL)
+        got = group_row(s, filter->group, &grp, e);
+    while (got >= 0 && stop == 0 && keys > 0 &&
+           (got = next_keys(s, filter->group, &last, page, &keys, e)) >= 0) {
+        for (size_t i = 0; i < keys && got >= 0 && stop == 0; i++) {
+            got = read_letter(s, page[i].group, page[i].grp, page[i].seq, &letter, e);
+            if (got <= 0 || !wanted(filter, &letter.shown))
+                continue;
+            n++;
+            stop = f(&letter.shown, arg, e);
+            if (filter->max != 0 && n == filter->max)
+                stop = 1;
+        }
+        if (keys > 0) {
+            free(last.group);
+            last = page[keys - 1];
+            free_keys(page, keys - 1);
+        }
+    }
+    free(last.group);
+    free(letter.attempt);
+    buf_free(&letter.bytes);
+    page_free(&letter.page);
+    return stop < 0 || got < 0 ? -1 : n;
+}
+
+struct chosen {
+    struct {
+        int64_t seq;
+        char *group;
+    } *item;
+    size_t n, room;
+};
+
+static int choose(const struct dead_letter *letter, void *arg, struct err *e)
+{
+    struct chosen *all = arg;
+
+    (void)e;
+    if (all->n == all->room) {
+        all->room = all->room == 0 ? 64 : all->room * 2;
+        all->item = mem_grow(all->item, all->room, sizeof *all->item);
+    }
+    all->item[all->n].seq = letter->event.seq;
+    all->item[all->n++].group = mem_dup(letter->group, strlen(letter->group));
+    return 0;
+}
+
+/* Find and change are one transaction: what is counted is what was changed. */
+static int64_t change(struct store *s, const struct dead_filter *filter,
+                      int (*f)(struct store *s, const char *group, int64_t seq, struct err *e),
+                      struct err *e)
+{
+    struct chosen all = {0};
+    int64_t n;
+
+    if (db_begin(s, DB_FULL, e) < 0)
+        return -1;
+    n = dead_each(s, filter, choose, &all, e);
+    for (size_t i = 0; i < all.n; i++) {
+        if (n >= 0 && f(s, all.item[i].group, all.item[i].seq, e) < 0)
+            n = -1;
+        free(all.item[i].group);
+    }
+    free(all.item);
+    if (n < 0) {
+        db_rollback(s);
+        return -1;
+    }
+    return db_commit(s, true, e) < 0 ? -1 : n;
+}
+
+static int retry_one(struct store *s, const char *group, int64_t seq, struct err *e)
+{
+    return db_run(s, e, "UPDATE item SET state=0,due=?,attempts=0,deaths=0 WHERE grp=(SELECT grp FROM "
+                  "groups WHERE name=?) AND seq=? AND state=3", "iti", clock_now_ms(), group, seq);
+}
+
+static int drop_one(struct store *s, const char *group, int64_t seq, struct err *e)
+{
+    if (db_run(s, e, "DELETE FROM attempt WHERE grp=(SELECT grp FROM groups WHERE name=?) AND seq=?",
+               "ti", group, seq) < 0)
+        return -1;
+    return db_run(s, e, "DELETE FROM item WHERE grp=(SELECT grp FROM groups WHERE name=?) AND seq=? "
+                  "AND state=3", "ti", group, seq);
+}
+
+int64_t dead_retry(struct store *s, const struct dead_filter *filter, struct err *e)
+{
+    return change(s, filter, retry_one, e);
+}
+
+int64_t dead_drop(struct store *s, const struct dead_filter *filter, struct err *e)
+{
+    return change(s, filter, drop_one, e);
+}

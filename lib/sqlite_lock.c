@@ -1,0 +1,224 @@
+/*
+ * SPOOL-lock: who is alive, and the bell.
+ *
+ * An owner is a random number, and the process keeps an open-file-description lock on that very
+ * byte of SPOOL-lock (far behind its end; the file holds only a token). The kernel drops the lock
+ * when the process ends, however it ends, and at no other time: closing other descriptors does not
+ * release it (a POSIX lock would go), children do not inherit it past exec (O_CLOEXEC).
+ *
+ * If the file is removed or replaced while consumers run, locks in the old one cannot be seen in
+ * the new one and everyone would look dead. So the spool keeps the file's token, too; while file
+ * and spool disagree, or we hold a file that the name no longer leads to, owners are judged by
+ * pid, start time and boot id instead.
+ */
+#include "sqlite_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TOKEN_SIZE 33 /* 32 hexadecimal digits and a newline */
+
+static int byte_lock(int fd, int command, int64_t at, short *type)
+{
+    struct flock lock = {.l_type = *type, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
+    int got = fcntl(fd, command, &lock);
+
+    *type = lock.l_type;
+    return got;
+}
+
+static int read_token(int fd, char token[TOKEN_SIZE])
+{
+    return pread(fd, token, TOKEN_SIZE, 0) == TOKEN_SIZE ? 0 : -1;
+}
+
+/* Byte 0 is locked while the first token is written; owners are never 0. */
+static int give_token(struct store *s, struct err *e)
+{
+    char token[TOKEN_SIZE + 1];
+    short type = F_WRLCK;
+
+    if (byte_lock(s->lock_fd, F_OFD_SETLKW, 0, &type) != 0)
+        return err_errno(e, EX_IOERR, "%s", s->lock_path);
+    if (read_token(s->lock_fd, token) != 0) {
+        snprintf(token, sizeof token, "%016llx%016llx\n", (unsigned long long)clock_random(),
+                 (unsigned long long)clock_random());
+        if (pwrite(s->lock_fd, token, TOKEN_SIZE, 0) != TOKEN_SIZE)
+            return err_errno(e, EX_IOERR, "%s", s->lock_path);
+    }
+    type = F_UNLCK;
+    byte_lock(s->lock_fd, F_OFD_SETLK, 0, &type);
+    return 0;
+}
+
+int lock_open(struct store *s, struct err *e)
+{
+    struct stat spool;
+
+    if (s->lock_fd >= 0)
+        return 0;
+    s->lock_fd = open(s->lock_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (s->lock_fd < 0)
+        return err_errno(e, 0, "%s", s->lock_path);
+    /* root may work on a user's spool, and must not lock that user out of it */
+    if (geteuid() == 0 && stat(s->path, &spool) == 0 && spool.st_uid != 0 &&
+        fchown(s->lock_fd, spool.st_uid, spool.st_gid) != 0)
+        return err_errno(e, 0, "%s", s->lock_path);
+    return give_token(s, e);
+}
+
+/* Is the file that we hold still the one that the name leads to? */
+static bool named_ours(struct store *s)
+{
+    struct stat ours, named;
+
+    return fstat(s->lock_fd, &ours) == 0 && stat(s->lock_path, &named) == 0 &&
+           ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
+}
+
+int lock_trusted(struct store *s, struct err *e)
+{
+    char token[TOKEN_SIZE];
+    sqlite3_stmt *q;
+    int got, same = 0;
+
+    if (!named_ours(s) || read_token(s->lock_fd, token) != 0)
+        return 0;
+    q = db_query(s, e, "SELECT value FROM meta WHERE key='lock'", "");
+    if (q == NULL || (got = db_row(s, q, e)) < 0)
+        return -1;
+    if (got > 0) {
+        same = str_eq(db_text(q, 0), (struct str){token, TOKEN_SIZE - 1});
+        db_done(q);
+    }
+    return same;
+}
+
+int lock_adopt(struct store *s, struct err *e)
+{
+    char token[TOKEN_SIZE];
+
+    if (!named_ours(s) || read_token(s->lock_fd, token) != 0)
+        return 0;
+    return db_run(s, e, "INSERT INTO meta(key,value) VALUES('lock',?1) ON CONFLICT(key) DO UPDATE SET "
+                  "value=?1", "s", (struct str){token, TOKEN_SIZE - 1}) < 0 ? -1 : 0;
+}
+
+int64_t lock_take(struct store *s, struct err *e)
+{
+    for (;;) {
+        int64_t owner = (int64_t)(clock_random() >> 2) | 1;
+        short type = F_WRLCK;
+
+        if (byte_lock(s->lock_fd, F_OFD_SETLK, owner, &type) == 0)
+            return owner;
+        if (errno != EAGAIN && errno != EACCES)
+            return err_errno(e, EX_IOERR, "%s: cannot lock", s->lock_path);
+    }
+}
+
+void lock_drop(struct store *s, int64_t owner)
+{
+    short type = F_UNLCK;
+    byte_lock(s->lock_fd, F_OFD_SETLK, owner, &type);
+}
+
+bool lock_free(struct store *s, int64_t owner)
+{
+    short type = F_WRLCK;
+    return byte_lock(s->lock_fd, F_OFD_GETLK, owner, &type) == 0 && type == F_UNLCK;
+}
+
+/* Clock ticks since boot at which a process started, 0 if there is none: field 22 of proc(5)'s
+   stat, counted from behind the command's name, which may hold anything. */
+static int64_t start_time(int64_t pid)
+{
+    char name[40], text[1024], *p;
+    int fd;
+    ssize_t n;
+
+    snprintf(name, sizeof name, "/proc/%lld/stat", (long long)pid);
+    if ((fd = open(name, O_RDONLY | O_CLOEXEC)) < 0)
+        return 0;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    if ((p = strrchr(text, ')')) == NULL)
+        return 0;
+    for (int field = 2; field < 22 && p != NULL; field++)
+        p = strchr(p + 1, ' ');
+    return p == NULL ? 0 : strtoll(p, NULL, 10);
+}
+
+static void boot_id(char out[40])
+{
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, out, 36);
+
+    if (fd >= 0)
+        close(fd);
+    out[n < 0 ? 0 : n] = '\0';
+}
+
+void lock_self(struct lock_process *p)
+{
+    p->pid = getpid();
+    p->started = start_time(p->pid);
+    boot_id(p->boot);
+}
+
+bool lock_process_lives(const struct lock_process *p)
+{
+    char boot[40];
+
+    boot_id(boot);
+    return strcmp(boot, p->boot) == 0 && start_time(p->pid) == p->started;
+}
+
+/* Touching needs no descriptor. When nobody has ever followed, there is no file and no matter. */
+void lock_ring(struct store *s)
+{
+    utimensat(AT_FDCWD, s->lock_path, NULL, AT_SYMLINK_NOFOLLOW);
+}
+
+int store_bell(struct store *s)
+{
+    struct err ignored = ERR_NONE;
+
+    if (s->bell_fd == -2) {
+        s->bell_fd = -1;
+        if (lock_open(s, &ignored) == 0)
+            s->bell_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        if (s->bell_fd >= 0 &&
+            inotify_add_watch(s->bell_fd, s->lock_path, IN_ATTRIB | IN_DELETE_SELF) < 0) {
+            close(s->bell_fd);
+            s->bell_fd = -1;
+        }
+    }
+    return s->bell_fd;
+}
+
+void store_bell_clear(struct store *s)
+{
+    char events[4096];
+
+    if (s->bell_fd >= 0)
+        while (read(s->bell_fd, events, sizeof events) > 0)
+            continue;
+}
+
+void lock_close(struct store *s)
+{
+    if (s->lock_fd >= 0)
+        close(s->lock_fd);
+    if (s->bell_fd >= 0)
+        close(s->bell_fd);
+}

@@ -1,0 +1,527 @@
+/*
+ * The log: append and read.
+ *
+ * A position is bound as the last one plus one under the write lock, so the log has no gaps and
+ * commits in order. AUTOINCREMENT would leave gaps where a duplicate is skipped.
+ */
+#include "sqlite_priv.h"
+
+#include "crc32c.h"
+#include "mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#define CLOCK_STEP_MS 60000 /* going back less than this is smoothed over */
+#define RESERVE_MAX (16 << 20)
+#define PAGE_EVENTS 1000
+#define PAGE_BYTES (1 << 20)
+
+/* ------------------------------------------------------------------------------------- append */
+
+/* Settling needs room, too: publishing stops first, at 16 MiB or a sixteenth of a small disk. */
+static int check_space(struct store *s, struct err *e)
+{
+    struct statvfs fs;
+    uint64_t free_bytes, reserve;
+
+    if (statvfs(s->path, &fs) != 0)
+        return err_errno(e, EX_IOERR, "%s", s->path);
+    free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    reserve = (uint64_t)fs.f_blocks * fs.f_frsize / 16;
+    if (reserve > RESERVE_MAX)
+        reserve = RESERVE_MAX;
+    if (free_bytes < reserve)
+        return err_set(e, EX_IOERR,
+                       "%s: the disk is nearly full (%llu KiB free): the rest is kept for settling "
+                       "what is in the spool", s->path, (unsigned long long)free_bytes >> 10);
+    return 0;
+}
+
+int log_begin(struct store *s, const struct log_terms *terms, struct err *e)
+{
+    sqlite3_stmt *q;
+    int got = -1;
+
+    if (check_space(s, e) < 0 || db_begin(s, DB_FULL, e) < 0)
+        return -1;
+    q = db_query(s, e, "SELECT seq,recorded FROM event ORDER BY seq DESC LIMIT 1", "");
+    if (q == NULL || (got = db_row(s, q, e)) < 0) {
+        db_rollback(s);
+        return -1;
+    }
+    s->put.terms = *terms;
+    s->put.first = s->put.last = got > 0 ? sqlite3_column_int64(q, 0) : 0;
+    s->put.recorded = got > 0 ? sqlite3_column_int64(q, 1) : terms->now_ms;
+    db_done(q);
+    s->put.segment_ms = -1;
+    if (terms->now_ms >= s->put.recorded)
+        s->put.recorded = terms->now_ms;
+    else if (s->put.recorded - terms->now_ms > CLOCK_STEP_MS)
+        s->put.recorded = s->put.segment_ms = terms->now_ms;
+    return 0;
+}
+
+/* 1: stored already, and out says whether it is the same; 0: not stored. */
+static int find_same(struct store *s, const struct event *ev, struct log_put *out, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "SELECT seq,type,subject,line FROM event WHERE id=? AND "
+                               "source=?", "ss", ev->id, ev->source);
+    int got = q == NULL ? -1 : db_row(s, q, e);
+
+    if (got <= 0)
+        return got;
+    out->seq = sqlite3_column_int64(q, 0);
+    struct str type = db_text(q, 1), subject = db_text(q, 2), line = db_text(q, 3);
+    struct err damaged = ERR_NONE;
+    bool same = str_eq(type, ev->type) && str_eq(subject, ev->subject) &&
+                event_read(&s->seen, &s->scan, line, &damaged) == 0 &&
+                str_eq(s->seen.data, ev->data);
+    out->fate = same ? LOG_DUPLICATE : LOG_CLASH;
+    db_done(q);
+    return 1;
+}
+
+/* The hops of the event with this id; the most, where several sources use it; 0 if there is none. */
+static int cause_hops(struct store *s, struct str id, int64_t *hops, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "SELECT line FROM event WHERE id=? LIMIT 8", "s", id);
+    struct err damaged = ERR_NONE;
+    int got = -1;
+
+    *hops = -1;
+    while (q != NULL && (got = db_row(s, q, e)) > 0)
+        if (event_read(&s->seen, &s->scan, db_text(q, 0), &damaged) == 0 && s->seen.hops > *hops)
+            *hops = s->seen.hops;
+    return got;
+}
+
+static int count_hops(struct store *s, struct event *ev, struct log_put *out, struct err *e)
+{
+    int64_t cause;
+
+    if (ev->causationid.p != NULL) {
+        if (cause_hops(s, ev->causationid, &cause, e) < 0)
+            return -1;
+        if (cause + 1 > ev->hops)
+            event_set(ev, &s->scan, "hops", cause + 1);
+    }
+    if (ev->hops > EVENT_HOPS_MAX)
+        out->fate = LOG_CYCLE;
+    return 0;
+}
+
+/* Give the event its place in its subject's stream, or find that the stream stands elsewhere. An
+   earlier event of this transaction has been compared already. */
+static int give_version(struct store *s, struct event *ev, struct log_put *out, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "SELECT version,seq FROM event WHERE subject=? AND version IS "
+                               "NOT NULL ORDER BY version DESC LIMIT 1", "s", ev->subject);
+    int got = q == NULL ? -1 : db_row(s, q, e);
+
+    if (got < 0)
+        return -1;
+    int64_t stands = got > 0 ? sqlite3_column_int64(q, 0) : 0;
+    bool ours = got > 0 && sqlite3_column_int64(q, 1) > s->put.first;
+    if (got > 0)
+        db_done(q);
+    out->version = stands;
+    if ((s->put.terms.versions == LOG_EXACT_VERSION && !ours && stands != s->put.terms.expected) ||
+        (ev->version != 0 && ev->version != stands + 1)) {
+        out->fate = LOG_STALE;
+        return 0;
+    }
+    out->version = stands + 1;
+    if (ev->version != out->version)
+        event_set(ev, &s->scan, "version", out->version);
+    return 0;
+}
+
+static int begin_segment(struct store *s, struct err *e)
+{
+    if (db_run(s, e, "INSERT INTO segment(seq,recorded) VALUES(?,?)", "ii", s->put.last + 1,
+               s->put.segment_ms) < 0)
+        return -1;
+    s->put.segment_ms = -1;
+    return 0;
+}
+
+static void bind_when(sqlite3_stmt *q, int column, int64_t value)
+{
+    if (value == 0)
+        sqlite3_bind_null(q, column);
+    else
+        sqlite3_bind_int64(q, column, value);
+}
+
+static int insert(struct store *s, const struct event *ev, int64_t version, struct err *e)
+{
+    sqlite3_stmt *q = db_query(
+        s, e,
+        "INSERT INTO event(seq,recorded,priority,sum,id,source,type,subject,line,due,expires,version)"
+        " VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id,source) DO NOTHING",
+        "iiiissssb", s->put.last + 1, s->put.recorded, ev->priority,
+        (int64_t)crc32c(ev->line.p, ev->line.n), ev->id, ev->source, ev->type, ev->subject, ev->line);
+
+    if (q == NULL)
+        return -1;
+    bind_when(q, 10, ev->notbefore_ms);
+    bind_when(q, 11, ev->expiry_ms);
+    bind_when(q, 12, version);
+    return db_row(s, q, e) < 0 ? -1 : sqlite3_changes(s->db);
+}
+
+int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *e)
+{
+    bool versions = s->put.terms.versions != LOG_UNVERSIONED;
+    int got = 0;
+
+    *out = (struct log_put){.fate = LOG_STORED};
+    if (versions && (got = find_same(s, ev, out, e)) != 0)
+        return got < 0 ? -1 : 0;
+    if (count_hops(s, ev, out, e) < 0)
+        return -1;
+    if (out->fate == LOG_STORED && versions && give_version(s, ev, out, e) < 0)
+        return -1;
+    if (out->fate == LOG_CYCLE && (got = find_same(s, ev, out, e)) != 0)
+        return got < 0 ? -1 : 0;
+    if (out->fate != LOG_STORED)
+        return 0;
+    if (s->put.segment_ms >= 0 && begin_segment(s, e) < 0)
+        return -1;
+    if ((got = insert(s, ev, out->version, e)) < 0)
+        return -1;
+    if (got == 0)
+        return find_same(s, ev, out, e) < 0 ? -1 : 0;
+    out->seq = ++s->put.last;
+    return 0;
+}
+
+int log_commit(struct store *s, struct err *e)
+{
+    return db_commit(s, s->put.last > s->put.first, e);
+}
+
+void log_rollback(struct store *s)
+{
+    db_rollback(s);
+}
+
+int log_chain(struct store *s, struct str causationid, struct buf *b, struct err *e)
+{
+    char *id = mem_dup(causationid.p == NULL ? "" : causationid.p, causationid.n);
+    int got = 0;
+
+    for (int i = 0; i < 5 && *id != '\0'; i++) {
+        struct err damaged = ERR_NONE;
+        sqlite3_stmt *q = db_query(s, e, "SELECT line FROM event WHERE id=?", "t", id);
+        if (q == NULL || (got = db_row(s, q, e)) <= 0)
+            break;
+        if (event_read(&s->seen, &s->scan, db_text(q, 0), &damaged) == 0) {
+            buf_puts(b, i == 0 ? "" : " ← ");
+            buf_str(b, s->seen.type);
+            char *next = mem_dup(s->seen.causationid.p == NULL ? "" : s->seen.causationid.p,
+                                 s->seen.causationid.n);
+            free(id);
+            id = next;
+        }
+        db_done(q);
+    }
+    free(id);
+    return got < 0 ? -1 : 0;
+}
+
+/* --------------------------------------------------------------------------------------- read */
+
+struct log {
+    struct store *s;
+    struct log_query query;
+    int64_t next; /* the next position to read */
+    struct pattern_list group_types; /* and what a group has passed, and what it still has: */
+    int64_t cursor[10], *remembered;
+    size_t remembered_n;
+    struct page page;
+    size_t at;
+};
+
+void log_entry_read(sqlite3_stmt *q, struct log_entry *out)
+{
+    out->seq = sqlite3_column_int64(q, 0);
+    out->recorded_ms = sqlite3_column_int64(q, 1);
+    out->id = db_text(q, 2);
+    out->source = db_text(q, 3);
+    out->type = db_text(q, 4);
+    out->subject = db_text(q, 5);
+    out->line = db_text(q, 7);
+    out->damaged = false;
+}
+
+bool log_entry_damaged(sqlite3_stmt *q, const struct log_entry *entry)
+{
+    return crc32c(entry->line.p, entry->line.n) != (uint32_t)sqlite3_column_int64(q, 6);
+}
+
+static struct str copy(struct buf *bytes, struct str s)
+{
+    if (s.p == NULL)
+        return s;
+    buf_str(bytes, s);
+    return (struct str){bytes->p + bytes->n - s.n, s.n};
+}
+
+bool page_add(struct page *p, const struct log_entry *row)
+{
+    size_t size = row->id.n + row->source.n + row->type.n + row->subject.n + row->line.n + 1;
+    struct log_entry *entry;
+
+    if (p->n == PAGE_EVENTS || (p->n > 0 && p->bytes.n + size > PAGE_BYTES))
+        return false;
+    if (p->entry == NULL)
+        p->entry = mem_zero(PAGE_EVENTS, sizeof *p->entry);
+    if (p->n == 0) { /* all the room at once: the bytes must not move under the entries */
+        buf_reset(&p->bytes);
+        buf_need(&p->bytes, size > PAGE_BYTES ? size : PAGE_BYTES);
+    }
+    entry = &p->entry[p->n++];
+    *entry = *row;
+    entry->id = copy(&p->bytes, row->id);
+    entry->source = copy(&p->bytes, row->source);
+    entry->type = copy(&p->bytes, row->type);
+    entry->subject = copy(&p->bytes, row->subject);
+    entry->line = copy(&p->bytes, row->line);
+    buf_char(&p->bytes, '\n');
+    return true;
+}
+
+void page_free(struct page *p)
+{
+    buf_free(&p->bytes);
+    free(p->entry);
+}
+
+static int compare_seq(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static bool correlated(struct store *s, const struct log_entry *entry, const char *id)
+{
+    struct err damaged = ERR_NONE;
+    return event_read(&s->seen, &s->scan, entry->line, &damaged) == 0 &&
+           str_is(s->seen.correlationid, id);
+}
+
+static bool group_wants(const struct log *l, const struct log_entry *entry, int64_t priority)
+{
+    if (entry->seq > l->cursor[priority])
+        return pattern_any(&l->group_types, entry->type);
+    return l->remembered_n > 0 && bsearch(&entry->seq, l->remembered, l->remembered_n,
+                                          sizeof *l->remembered, compare_seq) != NULL;
+}
+
+static bool passes(struct log *l, const struct log_entry *entry, int64_t priority)
+{
+    const struct log_query *want = &l->query;
+
+    if (want->subject != NULL && !str_is(entry->subject, want->subject))
+        return false;
+    if (want->types.n > 0 && !pattern_any(&want->types, entry->type))
+        return false;
+    if (want->group != NULL && !group_wants(l, entry, priority))
+        return false;
+    return want->correlationid == NULL || correlated(l->s, entry, want->correlationid);
+}
+
+/* Copy what passes of the next rows, so that no transaction is open while the caller writes. */
+static int read_page(struct log *l, struct err *e)
+{
+    sqlite3_stmt *q = db_query(l->s, e, "SELECT " LOG_COLUMNS ",priority FROM event WHERE seq>=? AND "
+                               "seq<=? ORDER BY seq LIMIT 1000", "ii", l->next,
+                               l->query.last == 0 ? INT64_MAX : l->query.last);
+    struct log_entry row;
+    int got = -1, rows = 0;
+
+    l->page.n = l->at = 0;
+    while (q != NULL && (got = db_row(l->s, q, e)) > 0) {
+        log_entry_read(q, &row);
+        if (passes(l, &row, sqlite3_column_int64(q, 8) & 15)) {
+            row.damaged = log_entry_damaged(q, &row);
+            if (!page_add(&l->page, &row)) {
+                db_done(q);
+                return 1;
+            }
+        }
+        l->next = row.seq + 1;
+        rows++;
+    }
+    return got < 0 ? -1 : rows > 0;
+}
+
+/* Where the newest n that pass begin. */
+static int find_newest(struct log *l, struct err *e)
+{
+    int64_t below = l->query.last == 0 ? INT64_MAX : l->query.last + 1, found = 0, start = l->next;
+    struct log_entry row;
+    int got, rows;
+
+    do {
+        sqlite3_stmt *q = db_query(l->s, e, "SELECT " LOG_COLUMNS ",priority FROM event WHERE "
+                                   "seq>=? AND seq<? ORDER BY seq DESC LIMIT 1000", "ii", start,
+                                   below);
+        got = -1;
+        rows = 0;
+        while (q != NULL && found < l->query.newest && (got = db_row(l->s, q, e)) > 0) {
+            log_entry_read(q, &row);
+            below = row.seq;
+            rows++;
+            if (passes(l, &row, sqlite3_column_int64(q, 8) & 15)) {
+                found++;
+                l->next = row.seq;
+            }
+        }
+        db_done(q);
+        if (q == NULL || got < 0)
+            return -1;
+    } while (rows > 0 && found < l->query.newest);
+    return 0;
+}
+
+static int open_group_view(struct log *l, struct err *e)
+{
+    int64_t grp;
+
+    if (group_row(l->s, l->query.group, &grp, e) < 0 ||
+        group_patterns(l->s, grp, &l->group_types, e) <= 0 ||
+        group_cursors(l->s, grp, l->cursor, e) < 0 ||
+        group_remembered(l->s, grp, &l->remembered, &l->remembered_n, e) < 0)
+        return -1;
+    int64_t from = INT64_MAX;
+    for (int i = 0; i < 10; i++)
+        if (l->cursor[i] + 1 < from)
+            from = l->cursor[i] + 1;
+    if (l->remembered_n > 0 && l->remembered[0] < from)
+        from = l->remembered[0];
+    if (from > l->next)
+        l->next = from;
+    return 0;
+}
+
+int log_open(struct log **out, struct store *s, const struct log_query *query, struct err *e)
+{
+    struct log *l = mem_zero(1, sizeof *l);
+
+    *out = l;
+    l->s = s;
+    l->query = *query;
+    l->next = query->first;
+    if ((query->group != NULL && open_group_view(l, e) < 0) ||
+        (query->newest > 0 && find_newest(l, e) < 0)) {
+        log_close(l);
+        *out = NULL;
+        return -1;
+    }
+    return 0;
+}
+
+int log_next(struct log *l, struct log_entry *out, struct err *e)
+{
+    int got = 1;
+
+    while (l->at == l->page.n && (got = read_page(l, e)) > 0)
+        continue;
+    if (l->at == l->page.n)
+        return got;
+    *out = l->page.entry[l->at++];
+    return 1;
+}
+
+void log_close(struct log *l)
+{
+    if (l == NULL)
+        return;
+    page_free(&l->page);
+    pattern_free(&l->group_types);
+    free(l->remembered);
+    free(l);
+}
+
+/* -------------------------------------------------------------------------------------- points */
+
+/* The first position in [low, high) recorded at or after t; recorded does not decrease there.
+   Positions may have holes: a probe looks at the next event there is. */
+static int bisect(struct store *s, int64_t low, int64_t high, int64_t t, int64_t *out,
+                  struct err *e)
+{
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2, at = 0;
+        sqlite3_stmt *q = db_query(s, e, "SELECT seq,recorded FROM event WHERE seq>=? ORDER BY seq "
+                                   "LIMIT 1", "i", middle);
+        int got = q == NULL ? -1 : db_row(s, q, e);
+        if (got < 0)
+            return -1;
+        bool before = false;
+        if (got > 0) {
+            at = sqlite3_column_int64(q, 0);
+            before = at < high && sqlite3_column_int64(q, 1) < t;
+            db_done(q);
+        }
+        if (before)
+            low = at + 1;
+        else
+            high = middle;
+    }
+    *out = low;
+    return 0;
+}
+
+int log_point(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e)
+{
+    int64_t last = 0, begin = 1, end;
+    int got;
+
+    if (db_int(s, e, &last, "SELECT max(seq) FROM event", "") < 0)
+        return -1;
+    *seq = point->kind == CLOCK_START ? 1 : point->kind == CLOCK_SEQ ? point->value : last + 1;
+    if (point->kind != CLOCK_TIME)
+        return 0;
+    /* The last segment that had begun by then; without one, the log's beginning. */
+    if (db_int(s, e, &begin, "SELECT max(seq) FROM segment WHERE recorded<=?", "i",
+               point->value) < 0)
+        return -1;
+    got = db_int(s, e, &end, "SELECT min(seq) FROM segment WHERE seq>?", "i", begin);
+    if (got < 0)
+        return -1;
+    return bisect(s, begin, got > 0 ? end : last + 1, point->value, seq, e);
+}
+
+int log_find(struct store *s, const char *name, int64_t *seq, struct err *e)
+{
+    const char *id = strncmp(name, "id:", 3) == 0 ? name + 3 : name;
+    bool digits = id == name && *name != '\0' && name[strspn(name, "0123456789")] == '\0';
+    struct buf several = BUF_INIT;
+    int got, n = 0;
+
+    if (digits) {
+        got = db_int(s, e, seq, "SELECT seq FROM event WHERE seq=?", "i",
+                     (int64_t)strtoll(name, NULL, 10));
+        if (got == 0)
+            return err_set(e, EX_NOINPUT, "no event at position %s in %s", name, s->path);
+        return got < 0 ? -1 : 0;
+    }
+    sqlite3_stmt *q = db_query(s, e, "SELECT seq FROM event WHERE id=? ORDER BY seq LIMIT 10", "t",
+                               id);
+    got = -1;
+    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+        *seq = sqlite3_column_int64(q, 0);
+        buf_printf(&several, "%s%lld", n++ == 0 ? "" : ", ", (long long)*seq);
+    }
+    if (got == 0 && n == 0)
+        got = err_set(e, EX_NOINPUT, "no event with id %s in %s", err_quote_text(id).text, s->path);
+    else if (got == 0 && n > 1)
+        got = err_set(e, EX_DATAERR, "id %s fits events of several sources: name one by its "
+                      "position, %s", err_quote_text(id).text, buf_text(&several));
+    buf_free(&several);
+    return got < 0 ? -1 : 0;
+}

@@ -1,0 +1,120 @@
+/*
+ * What the files of the SQLite engine share. Nobody else includes this.
+ *
+ *     sqlite_open.c    create, open, close; statements, transactions, checkpoints, error codes
+ *     sqlite_lock.c    SPOOL-lock: who is alive, and the bell
+ *     sqlite_log.c     the log
+ *     sqlite_group.c   groups: open, claim, settle
+ *     sqlite_admin.c   groups and dead letters as a person sees them
+ *
+ * Manners, which R1 to R5 of the tests hold us to: a transaction that may write is BEGIN IMMEDIATE
+ * and short; statements are reset as soon as they are done; no automatic and no PASSIVE checkpoint
+ * anywhere, because together with a commit at the wrong moment one loses acknowledged rows on
+ * SQLite before 3.51.3 (sqlite.org/wal.html#walresetbug) and Debian 12 ships 3.40.1.
+ */
+#ifndef SQLITE_PRIV_H
+#define SQLITE_PRIV_H
+
+#include "store.h"
+
+#include <sqlite3.h>
+
+#define DB_STATEMENTS 128 /* a power of two, about twice the statements there are */
+#define DB_BUSY_MS 30000
+
+enum db_sync { DB_FULL, DB_NORMAL };
+
+struct store {
+    sqlite3 *db;
+    char *path, *lock_path;
+    enum store_mode mode;
+    bool created;
+    int lock_fd; /* -1 until sqlite_lock.c opens it */
+    int bell_fd; /* -1 none, -2 not asked for yet */
+    bool (*stopping)(void);
+
+    struct {
+        const char *sql; /* the literal's address is the key */
+        sqlite3_stmt *stmt;
+    } statement[DB_STATEMENTS];
+    int64_t busy_until_ms; /* 0: not waiting; monotonic */
+    bool checkpointing;
+    enum db_sync sync;
+    int frames; /* in the WAL after our last commit; -1: it did not write */
+
+    struct {
+        struct log_terms terms;
+        int64_t first, last, recorded; /* seqs before and now; time of the last event */
+        int64_t segment_ms;            /* -1, or when a new segment begins */
+    } put;
+    struct js_scan scan;
+    struct event seen; /* scratch for looking at stored events */
+};
+
+/*
+ * Statements. sql is a string literal: its statement is prepared once and found by address.
+ * types says what the further arguments are: i int64_t, s struct str as text (absent: NULL),
+ * b struct str as blob, t const char * (NULL: NULL). Views are bound, not copied.
+ */
+sqlite3_stmt *db_query(struct store *s, struct err *e, const char *sql, const char *types, ...);
+int db_row(struct store *s, sqlite3_stmt *q, struct err *e); /* 1 a row; 0 done, -1: and reset */
+void db_done(sqlite3_stmt *q);                               /* NULL is fine */
+/* Run to the end; the number of rows changed, or -1. */
+int db_run(struct store *s, struct err *e, const char *sql, const char *types, ...);
+/* One integer: 1 and *out, 0 no row (or NULL), -1. */
+int db_int(struct store *s, struct err *e, int64_t *out, const char *sql, const char *types, ...);
+struct str db_text(sqlite3_stmt *q, int column); /* text or blob; a view until the next step */
+
+/* BEGIN IMMEDIATE; commit, checkpoint when it is time, and ring the bell if there is new work. */
+int db_begin(struct store *s, enum db_sync sync, struct err *e);
+int db_commit(struct store *s, bool ring, struct err *e);
+void db_rollback(struct store *s);
+
+int db_fail(struct store *s, struct err *e); /* what SQLite says, in words; returns -1 */
+
+/* sqlite_lock.c. Owners are random numbers of 62 bits, and the offsets of their lock bytes. */
+int lock_open(struct store *s, struct err *e);           /* needed before the next three */
+int64_t lock_take(struct store *s, struct err *e);       /* a new owner, locked; -1 */
+void lock_drop(struct store *s, int64_t owner);
+bool lock_free(struct store *s, int64_t owner);          /* by the lock alone */
+int lock_trusted(struct store *s, struct err *e);        /* is SPOOL-lock still the one? 1, 0, -1 */
+int lock_adopt(struct store *s, struct err *e); /* make it the one, in a transaction */
+struct lock_process {
+    int64_t pid, started;
+    char boot[40];
+};
+void lock_self(struct lock_process *p);
+bool lock_process_lives(const struct lock_process *p);
+void lock_ring(struct store *s);
+void lock_close(struct store *s);
+
+/* sqlite_group.c, for sqlite_admin.c */
+int group_row(struct store *s, const char *name, int64_t *grp, struct err *e); /* 66 and -1 */
+/* The group's patterns: 1, 0 when it is gone, -1. */
+int group_patterns(struct store *s, int64_t grp, struct pattern_list *list, struct err *e);
+int patterns_read(struct pattern_list *list, struct str json, struct err *e);
+/* The positions that a group remembers one by one and has not given up on, sorted: waiting and in
+   flight. *seq is the caller's to free. */
+int group_remembered(struct store *s, int64_t grp, int64_t **seq, size_t *n, struct err *e);
+int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
+
+/* The open list of a claim: LEB128 differences. */
+void open_encode(struct buf *b, const int64_t *seq, size_t n);
+size_t open_decode(struct str blob, int64_t **seq); /* *seq is the caller's to free */
+
+/* sqlite_log.c: fill an entry with views of the row, from these columns; the checksum costs time,
+   so it is looked at only for events that pass the filters. */
+#define LOG_COLUMNS "seq,recorded,id,source,type,subject,sum,line"
+void log_entry_read(sqlite3_stmt *q, struct log_entry *out);
+bool log_entry_damaged(sqlite3_stmt *q, const struct log_entry *entry);
+
+/* Entries with copies of their bytes: at most a thousand, and 1 MiB unless one alone is larger. */
+struct page {
+    struct log_entry *entry;
+    size_t n; /* set it to 0 to begin anew */
+    struct buf bytes;
+};
+bool page_add(struct page *p, const struct log_entry *row); /* false: it is full */
+void page_free(struct page *p);
+
+#endif

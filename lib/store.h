@@ -1,0 +1,273 @@
+/*
+ * store: the spool behind one header. It keeps a log of events, groups that work through it, and
+ * nothing else; commands know no other way to it.
+ *
+ * A function returns 0 or a count, or -1 with e filled in:
+ *     64 wrong name    65 not a spool, or of a newer version    66 no such spool, group, event
+ *     73 cannot create 74 I/O error, disk full, damage          75 others kept it locked, or a
+ *     77 permission    70 a bug                                    claim was taken over
+ * After 74 what was being committed is *unknown*: the caller closes the store and ends; trying
+ * again in the same process could commit on top of a lost write.
+ *
+ * What a commit promises: whatever appends to the log is on disk when the call returns, and so is
+ * what a person asked for (dead_*, group_pause …). Claims and settles survive a kill of any
+ * process at once, but a power cut may undo the last of them: then events are delivered again.
+ *
+ * Nothing here waits for input or holds a lock between calls, but for log_begin to log_commit.
+ * Waiting for others' transactions ends after half a minute with 75, or at once when the function
+ * given to store_stop says so. One process, one store, one thread; a store does not cross a fork.
+ */
+#ifndef STORE_H
+#define STORE_H
+
+#include "clock.h"
+#include "err.h"
+#include "event.h"
+#include "pattern.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct store;
+
+enum store_mode {
+    STORE_READ,   /* it must exist; nothing is written */
+    STORE_WRITE,  /* it must exist */
+    STORE_CREATE, /* made if it is missing, mode 0600, with its directories, 0700 */
+};
+
+/* Returns 1 when the spool was created by this call, which the user is told, else 0 or -1. */
+int store_open(struct store **out, const char *path, enum store_mode mode, struct err *e);
+void store_close(struct store *s); /* NULL is fine */
+const char *store_path(const struct store *s); /* absolute */
+void store_stop(struct store *s, bool (*stopping)(void)); /* asked while waiting for a lock */
+
+/*
+ * The bell: a descriptor that becomes readable when somebody has committed work, -1 when the
+ * system has none to give (then look once a second, as everyone should anyway). The order is:
+ * store_bell_clear, look for work, wait for the bell. Closed with the store.
+ */
+int store_bell(struct store *s);
+void store_bell_clear(struct store *s);
+
+struct store_info {
+    const char *path; /* absolute; valid until the store is closed */
+    int64_t size, wal_size, events, first_seq, last_seq, first_ms, last_ms; /* seqs 0: no events */
+    int64_t groups, dead, segments;
+    int schema;
+};
+int store_info(struct store *s, struct store_info *out, struct err *e);
+
+/* ------------------------------------------------------------------------------------ the log */
+
+enum log_fate {
+    LOG_STORED,
+    LOG_DUPLICATE, /* it is there already, with the same type, subject and data */
+    LOG_CLASH,     /* its (source, id) is there with other content; seq says where */
+    LOG_STALE,     /* its subject stands at another version */
+    LOG_CYCLE,     /* its causal chain is longer than EVENT_HOPS_MAX */
+};
+
+struct log_put {
+    enum log_fate fate;
+    int64_t seq;      /* of the event stored now, or of the one that is in the way */
+    int64_t version;  /* LOG_STALE: where the subject stands; LOG_STORED with versions: its own */
+};
+
+enum log_versions { LOG_UNVERSIONED, LOG_NEXT_VERSION, LOG_EXACT_VERSION };
+
+struct log_terms {
+    enum log_versions versions;
+    int64_t expected; /* LOG_EXACT_VERSION: where each subject stands before its first event here */
+    int64_t now_ms;   /* recorded; raised to the last event's where the clock went back a little */
+};
+
+/*
+ * Appending is one transaction: log_begin, log_put for each event, log_commit or log_rollback.
+ * Others wait meanwhile: no reading of input that may block, and no more than about a thousand
+ * events in between.
+ *
+ * log_begin refuses with 74 when the file system is nearly full, earlier than settling would fail,
+ * so that consumers can still settle what they have.
+ * log_put returns 0 and says what became of the event; only LOG_STORED changes anything. The same
+ * event twice is LOG_DUPLICATE the second time, before its version is looked at, so that a publish
+ * whose outcome is unknown can be repeated. It may raise ev's hops to one more than its cause's.
+ * When log_commit returns 0 the events are on disk and will be seen by every group.
+ * A kill before log_commit returns leaves all of them or none.
+ */
+int log_begin(struct store *s, const struct log_terms *terms, struct err *e);
+int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *e);
+int log_commit(struct store *s, struct err *e);
+void log_rollback(struct store *s);
+
+/* The types of the causal chain behind an event, nearest first, at most five, as
+   "order.paid ← order.placed". Appends to b. */
+int log_chain(struct store *s, struct str causationid, struct buf *b, struct err *e);
+
+struct log_entry {
+    int64_t seq, recorded_ms;
+    struct str id, source, type, subject; /* views until the next call on the same log */
+    struct str line; /* likewise; the byte behind it is a newline */
+    bool damaged; /* the line is not what was stored: do not pass it on */
+};
+
+struct log_query {
+    int64_t first, last;             /* positions, both included; 0: from the start, to the end */
+    struct pattern_list types;       /* not owned */
+    const char *subject, *correlationid;
+    const char *group;               /* only what this group has yet to settle: by its patterns,
+                                        not yet claimed, claimed, or waiting; not dead */
+    int64_t newest;                  /* only the newest n that match; 0: all */
+};
+
+struct log;
+
+/* Read the log in order, in pages: no transaction is open between calls. log_next returns 1, 0 at
+   the end (later calls find what was appended since), -1 on error. */
+int log_open(struct log **out, struct store *s, const struct log_query *query, struct err *e);
+int log_next(struct log *l, struct log_entry *out, struct err *e);
+void log_close(struct log *l);
+
+/* The position of the first event at or after a point, one behind the last if there is none. */
+int log_point(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e);
+
+/* The event that a user names: digits are a position, anything else an id, "id:42" always an id.
+   66 when there is none; 65 when an id fits events of several sources, naming their positions. */
+int log_find(struct store *s, const char *name, int64_t *seq, struct err *e);
+
+/* ----------------------------------------------------------------------------------- a group */
+
+/*
+ * A group is a place in the log for each priority, and rows for the few events that must be
+ * remembered one by one. A worker joins it and then goes round: claim, work, settle.
+ *
+ * Who holds a claim is decided by a lock that the kernel drops when its process ends, never by a
+ * clock: while the owner lives nobody takes its events, however slow it is, and when it is dead
+ * the others have them at their next claim.
+ */
+struct group;
+
+struct group_terms {
+    const char *name;
+    struct pattern_list types; /* not owned; empty: "#" for a new group, "as it is" for another */
+    const struct clock_point *from; /* NULL: the group must exist */
+    int64_t attempts; /* from then on an event whose consumers keep dying is a dead letter */
+};
+
+/* Open, or with from create, a group. 66 when it does not exist, naming the nearest; 64 when types
+   are given and are not the group's. */
+int group_open(struct group **out, struct store *s, const struct group_terms *terms,
+               struct err *e);
+/* What is still claimed stays so until the process ends, and counts as a death: release first. */
+void group_close(struct group *g);
+bool group_created(const struct group *g);
+
+struct group_event {
+    struct log_entry entry;   /* its views hold until the event is settled */
+    int64_t attempts, deaths; /* attempts made before; consumers that died while they had it */
+};
+
+/*
+ * Claim up to max events that match and are due, positions up to last (0: any): first those that
+ * wait for a retry, then by priority and position. An event whose consumers died twice is claimed
+ * only while this group holds nothing else, and nothing else while it is held.
+ * Returns the number, 0 when there is nothing now. *out is an array of them, valid until the next
+ * call. Damaged events met on the way become dead letters and are counted in group_damaged.
+ * If the process dies, the others get what it held, with one death more on each event.
+ */
+int group_claim(struct group *g, size_t max, int64_t last, struct group_event ***out,
+                struct err *e);
+
+enum group_outcome {
+    GROUP_DONE,
+    GROUP_RETRY,   /* again at due_ms; counts as an attempt */
+    GROUP_DEAD,    /* a dead letter; counts as an attempt */
+    GROUP_RELEASE, /* back, due at due_ms, as if it had never been claimed */
+};
+
+struct group_settle {
+    const struct group_event *event;
+    enum group_outcome outcome;
+    int64_t due_ms;               /* wall time; of RETRY and RELEASE */
+    int64_t started_ms, took_ms;  /* of RETRY and DEAD, for the record, as is the rest */
+    int status;
+    const char *reason;
+    struct str tail;
+};
+
+/* Settle n events of this process's claims, all or none. The events are gone afterwards.
+   75 when a claim is no longer ours: what the handler printed must not get out. */
+int group_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e);
+
+/* Is the event still ours to settle? 1 yes, 0 no. To be asked before output is let out. */
+int group_holds(struct group *g, const struct group_event *event, struct err *e);
+
+/* Let nobody claim from the group until then (wall time); shared by all its consumers. */
+int group_hold(struct group *g, int64_t until_ms, struct err *e);
+
+struct group_stand {
+    bool paused;
+    int64_t hold_ms;     /* 0: none in force */
+    int64_t due;         /* could be claimed now, up to the position asked about */
+    int64_t later;       /* wait for a retry or their time */
+    int64_t next_due_ms; /* when the first of those is due; 0: none */
+    int64_t elsewhere;   /* in the hands of other consumers */
+};
+/* Where the group stands, up to position last (0: all), new events not counted in due. */
+int group_stand(struct group *g, int64_t last, struct group_stand *out, struct err *e);
+int64_t group_damaged(const struct group *g); /* found by this process */
+
+/* All groups, or the one called name, by name: f is called for each until it returns non-zero. */
+struct group_info {
+    const char *name;
+    const struct pattern_list *types;
+    bool paused;
+    int64_t hold_ms, position, lag, in_flight, waiting, dead, created_ms; /* lag: yet to settle */
+    int64_t consumers; /* alive */
+};
+int group_each(struct store *s, const char *name,
+               int (*f)(const struct group_info *info, void *arg, struct err *e), void *arg,
+               struct err *e);
+
+int group_pause(struct store *s, const char *name, bool paused, struct err *e);
+/* Forget the group, its position and its dead letters. 75 while consumers of it live. */
+int group_drop(struct store *s, const char *name, struct err *e);
+
+/* ---------------------------------------------------------------------------- dead letters */
+
+struct dead_attempt {
+    int64_t time_ms, took_ms;
+    int status;
+    struct str reason, tail;
+};
+
+struct dead_letter {
+    const char *group;
+    int64_t attempts, deaths, died_ms;
+    struct log_entry event;         /* its line is empty when the event was damaged */
+    const struct dead_attempt *attempt; /* the history, oldest first; before a retry, too */
+    size_t tries;
+};
+
+struct dead_filter {
+    const char *group;              /* NULL: all */
+    struct pattern_list types;      /* not owned */
+    const char *subject, *error;    /* error: found in the reason or the tail of the last attempt */
+    int64_t died_before_ms, died_after_ms; /* 0: any */
+    const int64_t *seq;             /* these events only */
+    size_t seqs;
+    int64_t max;                    /* at most so many, by group and position; 0: all */
+};
+
+/* Each dead letter that passes, by group and position; f may return non-zero to end it (-1: as an
+   error). Views are valid within f. Returns the number. */
+int64_t dead_each(struct store *s, const struct dead_filter *filter,
+                  int (*f)(const struct dead_letter *letter, void *arg, struct err *e), void *arg,
+                  struct err *e);
+
+/* Give them back to their groups, due now, with their attempts at 0 and their history kept; or
+   forget them. One transaction, on disk when it returns. Returns the number. */
+int64_t dead_retry(struct store *s, const struct dead_filter *filter, struct err *e);
+int64_t dead_drop(struct store *s, const struct dead_filter *filter, struct err *e);
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * table: a listing, for eyes on a terminal or NDJSON for a pipe.
+ *
+ *     static const struct table_column columns[] = {
+ *         {"seq", TABLE_RIGHT}, {"type", TABLE_LEFT}, {0}};
+ *     struct table *t = table_begin(columns, form);
+ *     table_row(t, json_pack("{s:I, s:s}", "seq", seq, "type", type), &e);   steals the object
+ *     table_end(t, &e);
+ *
+ * NDJSON shows every member of the row; the table shows the columns only, in their order, under a
+ * heading, with widths that fit (rows are measured a thousand at a time, so memory is constant).
+ * Absent and null members are shown as "-". Members ending in "_ms" never occur: times are RFC
+ * 3339 text in rows, and columns of kind TABLE_AGE show them as an age ("3m").
+ * Nothing reaches a terminal unescaped. An empty listing prints nothing, not even the heading.
+ */
+#ifndef TABLE_H
+#define TABLE_H
+
+#include "err.h"
+
+#include <jansson.h>
+
+enum table_align { TABLE_LEFT, TABLE_RIGHT, TABLE_AGE };
+enum table_form { TABLE_AUTO, TABLE_TABLE, TABLE_NDJSON }; /* -o; auto: is stdout a terminal? */
+
+struct table_column {
+    const char *name; /* the member, and in upper case the heading */
+    enum table_align align;
+};
+
+struct table;
+struct table *table_begin(const struct table_column *columns, enum table_form form);
+bool table_is_ndjson(const struct table *t);
+/* 0, or -1 when stdout failed. A gone reader is not an error: out_gone() says so. */
+int table_row(struct table *t, json_t *row, struct err *e);
+int table_end(struct table *t, struct err *e); /* frees t */
+
+#endif

@@ -1,0 +1,58 @@
+# helper: what every .bats file begins with:
+#
+#     load helper
+#
+# A test runs in a folder of its own with a spool of its own, and without the caller's settings.
+# What it starts with background is ended when it ends. A file with a setup or teardown of its own
+# calls helper_setup or helper_teardown from it.
+
+bats_require_minimum_version 1.5.0
+
+helper_setup() {
+    local name
+    for name in "${!EVENT_@}" TRACEPARENT TRACESTATE XDG_STATE_HOME; do
+        unset "$name"
+    done
+    export EVENT_SPOOL=$BATS_TEST_TMPDIR/spool.db HOME=$BATS_TEST_TMPDIR
+    export TZ=UTC LC_ALL=C.UTF-8
+    umask 022
+    helper_pids=()
+    cd "$BATS_TEST_TMPDIR" || return
+}
+
+helper_teardown() {
+    local pid
+    for pid in "${helper_pids[@]}"; do
+        # Its group, or just itself if it moved or was never one.
+        kill -KILL -- "-$pid" || kill -KILL "$pid" || true
+    done 2>/dev/null
+    for pid in "${helper_pids[@]}"; do
+        wait "$pid" || true
+    done 2>/dev/null
+}
+
+setup() { helper_setup; }
+teardown() { helper_teardown; }
+
+# background COMMAND...: start it, as the leader of a process group; its pid is in $! and $pid.
+# Redirections of the call are the command's. Not its descriptor 3: bats would wait for that.
+background() {
+    set -m
+    "$@" 3>&- &
+    set +m
+    pid=$!
+    helper_pids+=("$pid")
+}
+
+# wait_for COMMAND...: until it succeeds; 20 seconds without that fail the test. The tries are
+# counted and the clock is not asked, so that a test may change it.
+wait_for() {
+    local tries=1000
+    until "$@"; do
+        if [ $((tries -= 1)) -eq 0 ]; then
+            echo "waited in vain for: $*" >&2
+            return 1
+        fi
+        sleep 0.02
+    done
+}
