@@ -35,7 +35,7 @@ struct dispatch {
     struct slot *slot;
     size_t slots, running;
     struct group_event **queue; /* claimed and not started */
-    size_t queued, queue_room;
+    size_t queued;
     struct pollfd *fds;
     char **base; /* our environment without an outer handler's variables; views */
     size_t base_n;

@@ -33,16 +33,16 @@ static struct {
     char block[OUT_BLOCK];
     size_t n;
     bool gone;
-    int failed; /* errno of the write that failed; what came after it is lost */
+    int failed;         /* errno of the write that failed; what came after it is lost */
+    bool (*stop)(void); /* asked when a signal interrupts a write */
 } out;
 
-static bool (*stopping)(void); /* asked when a signal interrupts a write */
-
-static void poll_for(int fd, short events)
+/* -1 when a signal came first. */
+static int poll_for(int fd, short events)
 {
     struct pollfd wait = {.fd = fd, .events = events, .revents = 0};
 
-    (void)poll(&wait, 1, -1);
+    return poll(&wait, 1, -1);
 }
 
 int lines_open(struct lines **in, const char *path, size_t max, struct err *e)
@@ -91,7 +91,7 @@ static int fill(struct lines *in, struct err *e)
         if (got >= 0)
             break;
         if (errno == EAGAIN)
-            poll_for(in->fd, POLLIN);
+            (void)poll_for(in->fd, POLLIN);
         else if (errno != EINTR)
             return err_errno(e, EX_IOERR, "%s", in->name != NULL ? in->name : "stdin");
     }
@@ -179,28 +179,35 @@ void lines_close(struct lines *in)
     free(in);
 }
 
-int write_all(int fd, const void *p, size_t n)
+/* -1 with EINTR when a signal came and stop, if there is one, says that this is the end. */
+static int write_until(int fd, const char *p, size_t n, bool (*stop)(void))
 {
-    const char *at = p;
-
     while (n > 0) {
-        ssize_t wrote = write(fd, at, n);
+        ssize_t wrote = write(fd, p, n);
 
         if (wrote >= 0) {
-            at += wrote;
+            p += wrote;
             n -= (size_t)wrote;
-        } else if (errno == EAGAIN) {
-            poll_for(fd, POLLOUT);
-        } else if (errno != EINTR || (stopping != NULL && stopping())) {
+        } else if (errno == EINTR || (errno == EAGAIN && poll_for(fd, POLLOUT) < 0)) {
+            if (stop != NULL && stop()) {
+                errno = EINTR;
+                return -1;
+            }
+        } else if (errno != EAGAIN) {
             return -1;
         }
     }
     return 0;
 }
 
+int write_all(int fd, const void *p, size_t n)
+{
+    return write_until(fd, p, n, NULL);
+}
+
 void out_stop_when(bool (*f)(void))
 {
-    stopping = f;
+    out.stop = f;
 }
 
 static int out_failure(struct err *e)
@@ -212,7 +219,7 @@ static int out_failure(struct err *e)
 /* Write p[0..n), which stands in front of everything that is still to come. */
 static int put(const char *p, size_t n, struct err *e)
 {
-    if (write_all(STDOUT_FILENO, p, n) == 0)
+    if (write_until(STDOUT_FILENO, p, n, out.stop) == 0)
         return 0;
     out.n = 0;
     if (errno == EPIPE || errno == EINTR) {

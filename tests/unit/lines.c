@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -352,6 +353,47 @@ static void a_reader_that_has_gone_is_a_clean_stop(void)
     close(fd[1]);
 }
 
+static volatile sig_atomic_t told_to_stop;
+
+static void on_signal(int number)
+{
+    (void)number;
+    told_to_stop = 1;
+}
+
+static bool stopping(void)
+{
+    return told_to_stop != 0;
+}
+
+/* The parent reads nothing: the pipe fills up, and the write ends only because of the signal. */
+static int print_until_told(void)
+{
+    struct sigaction act = {.sa_handler = on_signal};
+    struct itimerval soon = {{0, 20000}, {0, 20000}};
+    struct err e = ERR_NONE;
+
+    sigaction(SIGALRM, &act, NULL);
+    setitimer(ITIMER_REAL, &soon, NULL);
+    out_stop_when(stopping);
+    while (!out_gone())
+        if (out_line(STR("0123456789"), &e) != 0)
+            return 98;
+    return out_finish(&e);
+}
+
+static void a_signal_ends_the_wait_for_a_reader_that_reads_nothing(void)
+{
+    int fd[2];
+
+    CHECK_INT(pipe(fd), 0);
+    CHECK_INT(in_child(print_until_told, fd[1]), 0);
+    fcntl(fd[1], F_SETFL, O_NONBLOCK);
+    CHECK_INT(in_child(print_until_told, fd[1]), 0);
+    close(fd[0]);
+    close(fd[1]);
+}
+
 static int print_one(void)
 {
     struct err e = ERR_NONE;
@@ -414,6 +456,7 @@ int main(void)
     RUN(everything_printed_arrives_in_order);
     RUN(no_write_ends_in_the_middle_of_a_line);
     RUN(a_reader_that_has_gone_is_a_clean_stop);
+    RUN(a_signal_ends_the_wait_for_a_reader_that_reads_nothing);
     RUN(a_full_disk_is_noticed_at_the_latest_at_the_end);
     return unit_done();
 }
