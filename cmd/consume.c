@@ -27,7 +27,8 @@ static const struct opt options[] = {
     OPT_INT('a', "attempts", &terms.attempts, "N", 1, 1000000, "then a dead letter, by default 12"),
     OPT_RANGE(0, "backoff", backoff, "wait between attempts, by default 1s..15m"),
     OPT_DURATION(0, "timeout", &terms.timeout_ms, "end a handler, and all it started, after this"),
-    OPT_DURATION(0, "grace", &terms.grace_ms, "between asking a handler to end and killing it; 30s"),
+    OPT_DURATION(0, "grace", &terms.grace_ms,
+                 "between asking a handler to end and killing it; 30s"),
     OPT_CODES(0, "dead-on", terms.dead_on, "statuses that no retry can help, by default 65"),
     OPT_CODES(0, "defer-on", terms.defer_on, "statuses that put the group on hold, by default 69"),
     OPT_FLAG(0, "auto-ack", &auto_ack, "without a command: settle events once they are printed"),
@@ -62,10 +63,12 @@ static void check_options(char *const *argv)
         args_usage("--auto-ack is for a pipe: a command's exit status settles its event");
     if (!auto_ack && terms.argv == NULL && !dry_run)
         args_usage("say what to do with the events: a command, or --auto-ack to print and settle "
-                   "them; replay -g %s only shows them", name);
+                   "them; replay -g %s only shows them",
+                   name);
     if (auto_ack && isatty(STDOUT_FILENO))
         args_usage("stdout is a terminal, and --auto-ack would settle what it shows; replay -g %s "
-                   "only shows", name);
+                   "only shows",
+                   name);
 }
 
 /* What is passed now, or one before a point: --to includes a position and excludes a time. */
@@ -104,8 +107,9 @@ static int show(struct store *spool, struct err *e)
         if (log_point(spool, &from, &query.first, e) < 0 || log_open(&log, spool, &query, e) < 0)
             return -1;
     }
-    for (int64_t n = 0; (terms.most == 0 || n < terms.most) &&
-                        (got = log_next(log, &entry, e)) > 0 && !out_gone(); n++)
+    for (int64_t n = 0;
+         (terms.most == 0 || n < terms.most) && (got = log_next(log, &entry, e)) > 0 && !out_gone();
+         n++)
         if (out_line(entry.line, e) < 0)
             break;
     log_close(log);
@@ -124,7 +128,8 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
     if (isatty(STDERR_FILENO))
         err_note("group %s: %" PRId64 " done", g.text, result->done);
     if (result->dead > 0)
-        err_warn("group %s: %" PRId64 " new dead letters (dlq list -g %s)", g.text, result->dead, name);
+        err_warn("group %s: %" PRId64 " new dead letters (dlq list -g %s)", g.text, result->dead,
+                 name);
     if (result->stopped || terms.follow || (terms.most > 0 && result->done >= terms.most))
         return 0;
     if (stand.paused)
@@ -133,10 +138,11 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
         return err_set(e, EX_TEMPFAIL, "group %s is on hold until %s", g.text,
                        clock_format(text, stand.hold_ms));
     if (stand.later > 0)
-        err_note("group %s: %" PRId64 " wait for their time, the next until %s", g.text, stand.later,
-                 clock_format(text, stand.next_due_ms));
+        err_note("group %s: %" PRId64 " wait for their time, the next until %s", g.text,
+                 stand.later, clock_format(text, stand.next_due_ms));
     if (stand.elsewhere > 0)
-        err_note("group %s: %" PRId64 " are in the hands of other consumers", g.text, stand.elsewhere);
+        err_note("group %s: %" PRId64 " are in the hands of other consumers", g.text,
+                 stand.elsewhere);
     return 0;
 }
 
@@ -154,7 +160,8 @@ static int status(const struct group *group, const struct dispatch_result *resul
 
 static int consume(struct store *spool, struct err *e)
 {
-    const struct group_terms group_terms = {.name = name, .types = types,
+    const struct group_terms group_terms = {.name = name,
+                                            .types = types,
                                             .from = args_given("from") ? &from : NULL,
                                             .attempts = terms.attempts};
     struct dispatch_result result;
@@ -188,8 +195,8 @@ int main(int argc, char **argv)
     proc_stage();
     if (terms.argv != NULL && proc_check(terms.argv[0], &e) < 0)
         return out_finish(&e);
-    got = store_open(&spool, args_spool(), dry_run || !args_given("from") ? STORE_WRITE : STORE_CREATE,
-                     &e);
+    got = store_open(&spool, args_spool(),
+                     dry_run || !args_given("from") ? STORE_WRITE : STORE_CREATE, &e);
     if (got > 0)
         err_note("created the spool %s", store_path(spool));
     if (got >= 0) {

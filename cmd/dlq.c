@@ -20,7 +20,8 @@ static bool all, dry_run;
     OPT_TEXT('g', "group", &filter.group, "GROUP", "only of this group"),                          \
         OPT_PATTERN('t', "type", &filter.types, "only events of matching types"),                  \
         OPT_TEXT('k', "key", &filter.subject, "KEY", "only events with this subject"),             \
-        OPT_TEXT(0, "error", &filter.error, "TEXT", "only with this in the last reason or stderr"), \
+        OPT_TEXT(0, "error", &filter.error, "TEXT",                                                \
+                 "only with this in the last reason or stderr"),                                   \
         OPT_POINT(0, "from", &after, "only those that died since this time"),                      \
         OPT_POINT(0, "to", &before, "only those that died before this time"),                      \
         OPT_INT('n', "count", &filter.max, "N", 1, INT64_MAX, "at most N")
@@ -45,8 +46,9 @@ static const struct opt change_options[] = {
 };
 
 static const struct table_column columns[] = {
-    {"seq", TABLE_RIGHT},      {"group", TABLE_LEFT}, {"type", TABLE_LEFT},   {"subject", TABLE_LEFT},
-    {"attempts", TABLE_RIGHT}, {"died", TABLE_AGE},   {"reason", TABLE_LEFT}, {NULL, TABLE_LEFT},
+    {"seq", TABLE_RIGHT},    {"group", TABLE_LEFT},     {"type", TABLE_LEFT},
+    {"subject", TABLE_LEFT}, {"attempts", TABLE_RIGHT}, {"died", TABLE_AGE},
+    {"reason", TABLE_LEFT},  {NULL, TABLE_LEFT},
 };
 
 /* ------------------------------------------------------------------------------------- the rows */
@@ -100,12 +102,11 @@ static int show_json(const struct dead_letter *l, struct err *e)
     json_t *object = row(l), *attempts = json_array();
 
     for (size_t i = 0; i < l->tries; i++)
-        json_array_append_new(attempts, json_pack("{s:o,s:I,s:i,s:o,s:o}", "time",
-                                                  time_of(l->attempt[i].time_ms), "took_ms",
-                                                  (json_int_t)l->attempt[i].took_ms, "status",
-                                                  l->attempt[i].status, "reason",
-                                                  text_of(l->attempt[i].reason), "stderr",
-                                                  text_of(l->attempt[i].tail)));
+        json_array_append_new(
+            attempts,
+            json_pack("{s:o,s:I,s:i,s:o,s:o}", "time", time_of(l->attempt[i].time_ms), "took_ms",
+                      (json_int_t)l->attempt[i].took_ms, "status", l->attempt[i].status, "reason",
+                      text_of(l->attempt[i].reason), "stderr", text_of(l->attempt[i].tail)));
     json_object_set_new(object, "history", attempts);
     /* The event goes in as it stands: a tree of it would change its numbers. */
     char *text = json_dumps(object, JSON_COMPACT);
@@ -184,7 +185,8 @@ static int set_time(const char *option, const struct clock_point *point, int64_t
     return 0;
 }
 
-static int open_spool(struct store **spool, enum store_mode mode, int n, char **event, struct err *e)
+static int open_spool(struct store **spool, enum store_mode mode, int n, char **event,
+                      struct err *e)
 {
     int64_t *seq = mem_alloc(((size_t)n + 1) * sizeof *seq);
 
@@ -231,8 +233,8 @@ static int run_show(int first, int argc, char **argv)
     if (open_spool(&spool, STORE_READ, argc - first, argv + first, &e) == 0 &&
         dead_each(spool, &filter, show_one, as_text ? &e : NULL, &e) == 0)
         err_set(&e, EX_NO, first < argc ? "%s is no dead letter%s" : "no dead letters in %s",
-                first < argc ? argv[first] : store_path(spool), argc - first > 1 ? ", nor the others"
-                                                                                 : "");
+                first < argc ? argv[first] : store_path(spool),
+                argc - first > 1 ? ", nor the others" : "");
     return finish(spool, &e);
 }
 
@@ -240,7 +242,8 @@ static int change(int first, int argc, char **argv, const char *done,
                   int64_t (*f)(struct store *, const struct dead_filter *, struct err *))
 {
     bool filtered = filter.group != NULL || filter.types.n > 0 || filter.subject != NULL ||
-                    filter.error != NULL || args_given("from") || args_given("to") || filter.max > 0;
+                    filter.error != NULL || args_given("from") || args_given("to") ||
+                    filter.max > 0;
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     int64_t n = -1;
@@ -298,8 +301,7 @@ static const struct cmd verbs[] = {
     {0},
 };
 
-static const struct cmd self = {
-    .name = "dlq", .about = "look after dead letters", .verbs = verbs};
+static const struct cmd self = {.name = "dlq", .about = "look after dead letters", .verbs = verbs};
 
 int main(int argc, char **argv)
 {

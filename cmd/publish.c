@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,7 +32,8 @@ static const struct opt options[] = {
     OPT_TEXT(0, "rejects", &rejects, "FILE", "append the lines that are refused to this file"),
     OPT_FLAG(0, "atomic", &atomic, "all or nothing, up to 64 MiB"),
     OPT_FLAG(0, "echo", &echo, "print each event once it is safe, duplicates too"),
-    OPT_TEXT(0, "expect-version", &expect, "N|any|none", "append to the subject's stream at version N"),
+    OPT_TEXT(0, "expect-version", &expect, "N|any|none",
+             "append to the subject's stream at version N"),
     OPT_END,
 };
 
@@ -56,10 +58,25 @@ static int rejects_fd = -1, input_status;
 
 /* ---------------------------------------------------------------------------------- bad lines */
 
-static int reject(const char *place, struct str line, const struct err *why, struct err *e)
+/* Where a line came from; the text is made only when something is wrong with it. */
+struct place {
+    const char *file; /* NULL: stdin */
+    int64_t line;     /* 0: -d */
+};
+
+static int reject(struct place place, struct str line, const struct err *why, struct err *e)
 {
+    struct buf text = BUF_INIT;
+
     bad++;
-    err_say(ERR_ERROR, why->status, NULL, "%s%s", place, why->text);
+    if (place.file != NULL)
+        buf_printf(&text, "%s: ", place.file);
+    if (place.line > 0)
+        buf_printf(&text, "line %" PRId64 ": ", place.line);
+    else
+        buf_puts(&text, "-d: ");
+    err_say(ERR_ERROR, why->status, NULL, "%s%s", buf_text(&text), why->text);
+    buf_free(&text);
     if (rejects_fd < 0 || line.p == NULL)
         return 0;
     if (write_all(rejects_fd, line.p, line.n) < 0 || write_all(rejects_fd, "\n", 1) < 0)
@@ -78,8 +95,10 @@ static void explain(const struct log_put *put, struct err *why)
                 err_quote(ev.id.p, ev.id.n).text, (long long)put->seq);
         break;
     case LOG_STALE:
-        err_set(why, EX_TEMPFAIL, "subject %s is at version %lld, not %lld: load it again and decide "
-                "anew", err_quote(ev.subject.p, ev.subject.n).text, (long long)put->version,
+        err_set(why, EX_TEMPFAIL,
+                "subject %s is at version %lld, not %lld: load it again and decide "
+                "anew",
+                err_quote(ev.subject.p, ev.subject.n).text, (long long)put->version,
                 (long long)(terms.versions == LOG_EXACT_VERSION ? terms.expected : ev.version - 1));
         break;
     case LOG_CYCLE:
@@ -93,7 +112,7 @@ static void explain(const struct log_put *put, struct err *why)
     }
 }
 
-/* ------------------------------------------------------------------------------- one event, a batch */
+/* --------------------------------------------------------------------------- one event, a batch */
 
 /* Commit, then tell: what is echoed is on disk. */
 static int commit(struct err *e)
@@ -101,8 +120,8 @@ static int commit(struct err *e)
     if (batch == 0)
         return 0;
     batch = 0;
-    if (log_commit(spool, e) < 0 ||
-        (echoes.n > 0 && out_write(echoes.p, echoes.n, e) < 0) || out_flush(e) < 0)
+    if (log_commit(spool, e) < 0 || (echoes.n > 0 && out_write(echoes.p, echoes.n, e) < 0) ||
+        out_flush(e) < 0)
         return -1;
     buf_shrink(&echoes, 1 << 20);
     return 0;
@@ -116,11 +135,12 @@ static int begin(struct err *e)
     return log_begin(spool, &terms, e);
 }
 
-static int put(const char *place, struct str line, struct err *e)
+static int put(struct place place, struct str line, struct err *e)
 {
+    static struct err why;
     struct log_put put;
-    struct err why = ERR_NONE;
 
+    err_clear(&why);
     if (begin(e) < 0)
         return -1;
     batch++;
@@ -144,7 +164,7 @@ static int put(const char *place, struct str line, struct err *e)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------- the input */
+/* ------------------------------------------------------------------------------------ the input */
 
 /* A byte order mark before the first line and a CR before a newline are not part of a line. */
 static struct str trim(struct line line)
@@ -178,19 +198,29 @@ static bool maybe_cut(const struct line *line, struct str text)
            (fill.text || (last >= '0' && last <= '9' && *text.p != '{' && *text.p != '['));
 }
 
-static void place_of(struct lines *in, int64_t number, struct buf *place)
+struct head {
+    struct place place;
+    size_t n;
+};
+
+/* --atomic: the line and where it came from, for later. */
+static int hold(struct place place, struct str text, struct err *e)
 {
-    buf_reset(place);
-    if (lines_name(in) != NULL)
-        buf_printf(place, "%s: ", lines_name(in));
-    buf_printf(place, "line %lld: ", (long long)number);
+    struct head head = {place, text.n};
+
+    if (held.n + text.n > ATOMIC_MAX)
+        return err_set(e, EX_DATAERR, "the input is larger than 64 MiB, too much for --atomic");
+    buf_add(&held, &head, sizeof head);
+    buf_str(&held, text);
+    return 0;
 }
 
-static int take_line(const struct line *line, bool too_long, const char *place, struct err *e)
+static int take_line(const struct line *line, bool too_long, struct place place, struct err *e)
 {
     struct str text = trim(*line);
-    struct err why = ERR_NONE;
+    struct err why;
 
+    err_clear(&why);
     if (too_long)
         err_set(&why, EX_DATAERR, "longer than %lld bytes (--max-size)", (long long)max_size);
     else if (blank(text))
@@ -200,16 +230,7 @@ static int take_line(const struct line *line, bool too_long, const char *place, 
     lines_seen++;
     if (why.status != 0)
         return reject(place, text, &why, e);
-    if (!atomic)
-        return put(place, text, e);
-    if (held.n + text.n > ATOMIC_MAX)
-        return err_set(e, EX_DATAERR, "%sthe input is larger than 64 MiB, too much for --atomic",
-                       place);
-    buf_puts(&held, place);
-    buf_char(&held, '\0');
-    buf_str(&held, text);
-    buf_char(&held, '\n');
-    return 0;
+    return atomic ? hold(place, text, e) : put(place, text, e);
 }
 
 /* A commit when the batch is full, or when the next line would have to be waited for: a slow
@@ -218,21 +239,19 @@ static int take_line(const struct line *line, bool too_long, const char *place, 
 static int publish_file(const char *path, struct err *e)
 {
     struct err unreadable = ERR_NONE;
-    struct buf place = BUF_INIT;
     struct lines *in = NULL;
     struct line line;
     int got = lines_open(&in, path, (size_t)max_size, &unreadable), failed = 0;
 
     while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0) {
-        place_of(in, line.number, &place);
-        failed = take_line(&line, got == LINES_TOO_LONG, buf_text(&place), e) < 0 ||
+        struct place place = {lines_name(in) == NULL ? NULL : path, line.number};
+        failed = take_line(&line, got == LINES_TOO_LONG, place, e) < 0 ||
                  ((batch >= BATCH_EVENTS || (batch > 0 && !lines_waiting(in))) && commit(e) < 0);
     }
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;
     err_report(&unreadable);
     lines_close(in);
-    buf_free(&place);
     return failed ? -1 : 0;
 }
 
@@ -249,12 +268,12 @@ static void give_up(void)
 static int publish_held(struct err *e)
 {
     for (size_t at = 0; at < held.n;) {
-        const char *place = held.p + at;
-        at += strlen(place) + 1;
-        size_t n = (size_t)((char *)memchr(held.p + at, '\n', held.n - at) - (held.p + at));
-        if (put(place, (struct str){held.p + at, n}, e) < 0)
+        struct head head;
+        memcpy(&head, held.p + at, sizeof head);
+        at += sizeof head;
+        if (put(head.place, (struct str){held.p + at, head.n}, e) < 0)
             return -1;
-        at += n + 1;
+        at += head.n;
     }
     if (bad == 0 && input_status == 0)
         return commit(e);
@@ -292,14 +311,15 @@ static int publish_data(struct err *e)
         buf_puts(&text, data);
     lines_seen++;
     if (got == 0 && text.n > (size_t)max_size)
-        got = err_set(e, EX_DATAERR, "-d: longer than %lld bytes (--max-size)", (long long)max_size);
+        got =
+            err_set(e, EX_DATAERR, "-d: longer than %lld bytes (--max-size)", (long long)max_size);
     if (got == 0)
-        got = put("-d: ", (struct str){text.p, text.n}, e);
+        got = put((struct place){NULL, 0}, (struct str){text.p, text.n}, e);
     buf_free(&text);
     return got < 0 ? -1 : commit(e);
 }
 
-/* ----------------------------------------------------------------------------------------- set up */
+/* --------------------------------------------------------------------------------------- set up */
 
 /* Inside a handler the event continues the causal chain of the one being handled. */
 static void read_surroundings(void)
@@ -350,7 +370,8 @@ static void check_options(int operands)
     if (terms.versions == LOG_EXACT_VERSION && strcmp(expect, "none") != 0) {
         terms.expected = strtoll(expect, &end, 10);
         if (*end != '\0' || *expect < '0' || *expect > '9')
-            args_usage("--expect-version wants a number, any or none: %s", err_quote_text(expect).text);
+            args_usage("--expect-version wants a number, any or none: %s",
+                       err_quote_text(expect).text);
     }
     atomic |= terms.versions == LOG_EXACT_VERSION;
 }

@@ -44,13 +44,14 @@ static const struct cmd self = {
     .about = "print the events of the log, byte for byte",
     .usage = {"[-t PATTERN]... [-k KEY] [--from POINT] [--to POINT] [-f]", "EVENT..."},
     .examples = {"replay --last 10 -o table", "replay --from 2h -t 'payment.#' | jq .data.total",
-                 "replay --from yesterday --to today | publish -s copy.db", "replay -f -t 'order.*'"},
+                 "replay --from yesterday --to today | publish -s copy.db",
+                 "replay -f -t 'order.*'"},
     .options = options,
 };
 
 static const struct table_column columns[] = {
-    {"seq", TABLE_RIGHT},   {"recorded", TABLE_LEFT}, {"type", TABLE_LEFT},
-    {"subject", TABLE_LEFT}, {"id", TABLE_LEFT},      {NULL, TABLE_LEFT},
+    {"seq", TABLE_RIGHT},    {"recorded", TABLE_LEFT}, {"type", TABLE_LEFT},
+    {"subject", TABLE_LEFT}, {"id", TABLE_LEFT},       {NULL, TABLE_LEFT},
 };
 
 static struct store *spool;
@@ -96,10 +97,12 @@ static int show(const struct log_entry *entry, struct err *e)
     }
     shown++;
     if (form == FORM_TABLE)
-        return table_row(table, json_pack("{s:I,s:s,s:o,s:o,s:o}", "seq", (json_int_t)entry->seq,
-                                          "recorded", clock_format(text, entry->recorded_ms), "type",
-                                          text_of(entry->type), "subject", text_of(entry->subject),
-                                          "id", text_of(entry->id)), e);
+        return table_row(table,
+                         json_pack("{s:I,s:s,s:o,s:o,s:o}", "seq", (json_int_t)entry->seq,
+                                   "recorded", clock_format(text, entry->recorded_ms), "type",
+                                   text_of(entry->type), "subject", text_of(entry->subject), "id",
+                                   text_of(entry->id)),
+                         e);
     if (form == FORM_NDJSON)
         return terminal ? escaped_line(entry->line, e) : out_line(entry->line, e);
     snprintf(text, sizeof text, "%" PRId64, entry->seq);

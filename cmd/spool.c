@@ -26,8 +26,8 @@ static json_t *time_of(int64_t ms)
 
 static json_t *info_row(const struct store_info *info)
 {
-    return json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:I,s:I,s:I}", "path", info->path, "schema",
-                     info->schema, "size", (json_int_t)info->size, "wal_size",
+    return json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:I,s:I,s:I}", "path", info->path,
+                     "schema", info->schema, "size", (json_int_t)info->size, "wal_size",
                      (json_int_t)info->wal_size, "events", (json_int_t)info->events, "first_seq",
                      (json_int_t)info->first_seq, "last_seq", (json_int_t)info->last_seq,
                      "first_recorded", time_of(info->first_ms), "last_recorded",
@@ -42,7 +42,7 @@ static int info_text(json_t *row, struct err *e)
     json_t *value;
     int got = 0;
 
-    json_object_foreach(row, key, value) {
+    json_object_foreach (row, key, value) {
         struct buf line = BUF_INIT;
         buf_printf(&line, "%-15s", key);
         if (json_is_integer(value))
@@ -67,9 +67,10 @@ static int run_info(int first, int argc, char **argv)
 
     if (first < argc)
         args_usage("info takes no operand: %s", err_quote_text(argv[first]).text);
-    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 && store_info(spool, &info, &e) == 0) {
-        struct table *table = table_begin((const struct table_column[]){{NULL, TABLE_LEFT}},
-                                          (enum table_form)form);
+    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
+        store_info(spool, &info, &e) == 0) {
+        struct table *table =
+            table_begin((const struct table_column[]){{NULL, TABLE_LEFT}}, (enum table_form)form);
         if (table_is_ndjson(table))
             table_row(table, info_row(&info), &e);
         else
@@ -80,12 +81,13 @@ static int run_info(int first, int argc, char **argv)
     return out_finish(&e);
 }
 
-/* ---------------------------------------------------------------------------------------- groups */
+/* --------------------------------------------------------------------------------------- groups */
 
 static const struct table_column group_columns[] = {
-    {"group", TABLE_LEFT},    {"types", TABLE_LEFT}, {"state", TABLE_LEFT},      {"position", TABLE_RIGHT},
-    {"lag", TABLE_RIGHT},     {"due", TABLE_RIGHT},  {"in_flight", TABLE_RIGHT}, {"dead", TABLE_RIGHT},
-    {"consumers", TABLE_RIGHT}, {NULL, TABLE_LEFT},
+    {"group", TABLE_LEFT},      {"types", TABLE_LEFT}, {"state", TABLE_LEFT},
+    {"position", TABLE_RIGHT},  {"lag", TABLE_RIGHT},  {"due", TABLE_RIGHT},
+    {"in_flight", TABLE_RIGHT}, {"dead", TABLE_RIGHT}, {"consumers", TABLE_RIGHT},
+    {NULL, TABLE_LEFT},
 };
 
 static int group_row_of(const struct group_info *info, void *table, struct err *e)
@@ -96,13 +98,17 @@ static int group_row_of(const struct group_info *info, void *table, struct err *
         json_array_append_new(types, json_string(info->types->item[i]));
     if (info->types->n == 0)
         json_array_append_new(types, json_string("#"));
-    json_t *row = json_pack(
-        "{s:s,s:o,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group", info->name, "types", types, "state",
-        info->paused ? "paused" : info->hold_ms != 0 ? "on hold" : info->consumers > 0 ? "active" : "idle",
-        "hold_until", time_of(info->hold_ms), "position", (json_int_t)info->position, "lag",
-        (json_int_t)info->lag, "due", (json_int_t)info->waiting, "in_flight",
-        (json_int_t)info->in_flight, "dead", (json_int_t)info->dead, "consumers",
-        (json_int_t)info->consumers, "created", time_of(info->created_ms));
+    json_t *row =
+        json_pack("{s:s,s:o,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group", info->name, "types",
+                  types, "state",
+                  info->paused          ? "paused"
+                  : info->hold_ms != 0  ? "on hold"
+                  : info->consumers > 0 ? "active"
+                                        : "idle",
+                  "hold_until", time_of(info->hold_ms), "position", (json_int_t)info->position,
+                  "lag", (json_int_t)info->lag, "due", (json_int_t)info->waiting, "in_flight",
+                  (json_int_t)info->in_flight, "dead", (json_int_t)info->dead, "consumers",
+                  (json_int_t)info->consumers, "created", time_of(info->created_ms));
     return table_row(table, row, e) < 0 ? -1 : out_gone();
 }
 
@@ -119,8 +125,8 @@ static int show_groups(const char *name, struct err *e)
     return out_finish(e);
 }
 
-static int change_group(const char *name, const char *done, int (*f)(struct store *, const char *,
-                                                                      struct err *))
+static int change_group(const char *name, const char *done,
+                        int (*f)(struct store *, const char *, struct err *))
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;

@@ -100,7 +100,7 @@ static void feed(struct child *c)
     }
 }
 
-/* ------------------------------------------------------------------------------------- its output */
+/* ----------------------------------------------------------------------------------- its output */
 
 static int spill(struct child *c, const char *p, size_t n, struct err *e)
 {
@@ -173,7 +173,7 @@ static int drain(struct child *c, int which, struct err *e)
     return 0;
 }
 
-/* --------------------------------------------------------------------------------------- the clock */
+/* ------------------------------------------------------------------------------------ the clock */
 
 static void act_on_clock(struct child *c, int64_t now_ms)
 {

@@ -32,11 +32,11 @@
 
 struct child_run {
     char *const *argv, *const *envp;
-    struct str input;            /* a view: stays valid until child_reset */
-    const char *marker;          /* kept, not copied: see proc_kill */
-    int64_t timeout_ms;          /* 0: none */
-    int64_t grace_ms;            /* between SIGTERM and SIGKILL */
-    struct err_about about;      /* for its stderr lines under --log json */
+    struct str input;       /* a view: stays valid until child_reset */
+    const char *marker;     /* kept, not copied: see proc_kill */
+    int64_t timeout_ms;     /* 0: none */
+    int64_t grace_ms;       /* between SIGTERM and SIGKILL */
+    struct err_about about; /* for its stderr lines under --log json */
 };
 
 struct child {

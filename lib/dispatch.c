@@ -55,9 +55,9 @@ struct dispatch {
 static bool handlers_variable(const char *variable)
 {
     static const char *const names[] = {
-        "EVENT_ID=", "EVENT_TYPE=", "EVENT_SOURCE=", "EVENT_SUBJECT=", "EVENT_SEQ=", "EVENT_TIME=",
-        "EVENT_ATTEMPT=", "EVENT_GROUP=", "EVENT_CORRELATIONID=", "EVENT_HOPS=", "EVENT_SPOOL=",
-        "EVENT_CTL=", "TRACEPARENT=",
+        "EVENT_ID=",    "EVENT_TYPE=",    "EVENT_SOURCE=", "EVENT_SUBJECT=",       "EVENT_SEQ=",
+        "EVENT_TIME=",  "EVENT_ATTEMPT=", "EVENT_GROUP=",  "EVENT_CORRELATIONID=", "EVENT_HOPS=",
+        "EVENT_SPOOL=", "EVENT_CTL=",     "TRACEPARENT=",
     };
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -111,7 +111,8 @@ static void make_environment(struct dispatch *d, struct slot *s)
     set_variable(s, "EVENT_TIME", ev->time);
     set_number(s, "EVENT_ATTEMPT", s->claimed->attempts + 1);
     set_variable(s, "EVENT_GROUP", str_of(d->terms->group));
-    set_variable(s, "EVENT_CORRELATIONID", ev->correlationid.p != NULL ? ev->correlationid : ev->id);
+    set_variable(s, "EVENT_CORRELATIONID",
+                 ev->correlationid.p != NULL ? ev->correlationid : ev->id);
     set_number(s, "EVENT_HOPS", ev->hops);
     set_variable(s, "EVENT_SPOOL", str_of(store_path(d->store)));
     set_variable(s, "TRACEPARENT", ev->traceparent);
@@ -126,7 +127,7 @@ static void make_environment(struct dispatch *d, struct slot *s)
     s->envp[n] = NULL;
 }
 
-/* -------------------------------------------------------------------------------------- outcomes */
+/* ------------------------------------------------------------------------------------- outcomes */
 
 static void add_settle(struct dispatch *d, const struct group_settle *s)
 {
@@ -136,16 +137,18 @@ static void add_settle(struct dispatch *d, const struct group_settle *s)
 /* Back to the group, as if it had never been claimed. */
 static void release(struct dispatch *d, const struct group_event *event)
 {
-    add_settle(d, &(struct group_settle){.event = event, .outcome = GROUP_RELEASE,
-                                         .due_ms = clock_now_ms()});
+    add_settle(d, &(struct group_settle){
+                      .event = event, .outcome = GROUP_RELEASE, .due_ms = clock_now_ms()});
     d->taken--;
 }
 
 static void say_failure(struct dispatch *d, const struct slot *s, const struct group_settle *settle)
 {
     const struct group_event *ge = s->claimed;
-    struct err_about about = {.id = ge->entry.id, .type = ge->entry.type,
-                              .group = str_of(d->terms->group), .attempt = ge->attempts + 1,
+    struct err_about about = {.id = ge->entry.id,
+                              .type = ge->entry.type,
+                              .group = str_of(d->terms->group),
+                              .attempt = ge->attempts + 1,
                               .correlationid = s->event.correlationid};
     int64_t wait = settle->due_ms - clock_now_ms();
     char age[CLOCK_TEXT_SIZE];
@@ -183,10 +186,15 @@ static void fail(struct dispatch *d, struct slot *s)
     int64_t attempt = s->claimed->attempts + 1;
     bool dead = attempt >= d->terms->attempts ||
                 (!c->timed_out && c->status < 256 && d->terms->dead_on[c->status]);
-    struct group_settle settle = {
-        .event = s->claimed, .outcome = dead ? GROUP_DEAD : GROUP_RETRY, .status = c->status,
-        .due_ms = clock_now_ms() + backoff_ms(&d->terms->backoff, attempt, clock_random()),
-        .started_ms = c->started_ms, .took_ms = c->took_ms, .reason = c->why, .tail = c->tail};
+    struct group_settle settle = {.event = s->claimed,
+                                  .outcome = dead ? GROUP_DEAD : GROUP_RETRY,
+                                  .status = c->status,
+                                  .due_ms = clock_now_ms() +
+                                            backoff_ms(&d->terms->backoff, attempt, clock_random()),
+                                  .started_ms = c->started_ms,
+                                  .took_ms = c->took_ms,
+                                  .reason = c->why,
+                                  .tail = c->tail};
 
     add_settle(d, &settle);
     say_failure(d, s, &settle);
@@ -196,7 +204,8 @@ static void fail(struct dispatch *d, struct slot *s)
         d->cannot_run_row = 0;
     } else if (++d->cannot_run_row == 3) {
         d->result->cannot_run = c->status;
-        err_set(&d->result->why, c->status, "%s: three events in a row ended with status %d: stopping",
+        err_set(&d->result->why, c->status,
+                "%s: three events in a row ended with status %d: stopping",
                 err_quote_text(d->terms->argv[0]).text, c->status);
     }
 }
@@ -223,8 +232,10 @@ static int judge(struct dispatch *d, struct slot *s, struct err *e)
         if ((got = group_holds(d->group, s->claimed, e)) < 0)
             return -1;
         if (got == 0)
-            return err_set(e, EX_TEMPFAIL, "the claim of seq %lld was taken over: its output is "
-                           "discarded", (long long)s->claimed->entry.seq);
+            return err_set(e, EX_TEMPFAIL,
+                           "the claim of seq %lld was taken over: its output is "
+                           "discarded",
+                           (long long)s->claimed->entry.seq);
         if (child_output(c, e) < 0)
             return -1;
     }
@@ -280,7 +291,7 @@ static int settle_finished(struct dispatch *d, struct err *e)
     return 0;
 }
 
-/* ----------------------------------------------------------------------------------------- start */
+/* ---------------------------------------------------------------------------------------- start */
 
 static struct slot *free_slot(struct dispatch *d)
 {
@@ -293,8 +304,11 @@ static struct slot *free_slot(struct dispatch *d)
 /* An event that no attempt can help: not an event any more, or too large for an environment. */
 static void bury(struct dispatch *d, struct group_event *ge, struct err *why)
 {
-    struct group_settle settle = {.event = ge, .outcome = GROUP_DEAD, .started_ms = clock_now_ms(),
-                                  .status = why->status, .reason = why->text,
+    struct group_settle settle = {.event = ge,
+                                  .outcome = GROUP_DEAD,
+                                  .started_ms = clock_now_ms(),
+                                  .status = why->status,
+                                  .reason = why->text,
                                   .tail = {"", 0}};
 
     if (group_settle(d->group, &settle, 1, why) == 0)
@@ -315,11 +329,17 @@ static int start(struct dispatch *d, struct slot *s, struct group_event *ge, str
     make_environment(d, s);
     snprintf(s->marker, sizeof s->marker, "EVENT_SEQ=%" PRId64, ge->entry.seq);
     struct child_run run = {
-        .argv = d->terms->argv, .envp = s->envp, .marker = s->marker,
+        .argv = d->terms->argv,
+        .envp = s->envp,
+        .marker = s->marker,
         .input = {ge->entry.line.p, ge->entry.line.n + 1}, /* with its newline */
-        .timeout_ms = d->terms->timeout_ms, .grace_ms = d->terms->grace_ms,
-        .about = {.id = s->event.id, .type = s->event.type, .group = str_of(d->terms->group),
-                  .correlationid = s->event.correlationid, .attempt = ge->attempts + 1}};
+        .timeout_ms = d->terms->timeout_ms,
+        .grace_ms = d->terms->grace_ms,
+        .about = {.id = s->event.id,
+                  .type = s->event.type,
+                  .group = str_of(d->terms->group),
+                  .correlationid = s->event.correlationid,
+                  .attempt = ge->attempts + 1}};
     if (child_start(&s->child, &run, &why) == 0) {
         d->running++;
         return 1;
@@ -397,7 +417,7 @@ static int claim(struct dispatch *d, struct err *e)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------------ loop */
+/* ----------------------------------------------------------------------------------------- loop */
 
 static int64_t next_wait(struct dispatch *d)
 {
@@ -507,7 +527,7 @@ static int run_handlers(struct dispatch *d, struct err *e)
     return 0;
 }
 
-/* ----------------------------------------------------------------------------- without a handler */
+/* ---------------------------------------------------------------------------- without a handler */
 
 /* Print what was claimed, then settle it. A reader that has gone, or a signal while the pipe was
    full: it all goes back, though some of it may have been read. */
@@ -522,7 +542,8 @@ static int print_claimed(struct dispatch *d, struct group_event **events, int n,
     if (got < 0 || flush(e) < 0)
         return -1;
     for (int i = 0; i < n; i++)
-        add_settle(d, &(struct group_settle){.event = events[i], .due_ms = clock_now_ms(),
+        add_settle(d, &(struct group_settle){.event = events[i],
+                                             .due_ms = clock_now_ms(),
                                              .outcome = out_gone() ? GROUP_RELEASE : GROUP_DONE});
     if (group_settle(d->group, d->settle, d->settles, e) < 0)
         return -1;
@@ -563,7 +584,10 @@ static int run_pipe(struct dispatch *d, struct err *e)
 int dispatch_run(struct store *store, struct group *group, const struct dispatch_terms *terms,
                  struct dispatch_result *out, struct err *e)
 {
-    struct dispatch d = {.store = store, .group = group, .terms = terms, .result = out,
+    struct dispatch d = {.store = store,
+                         .group = group,
+                         .terms = terms,
+                         .result = out,
                          .slots = terms->argv == NULL ? 0 : (size_t)terms->workers};
     size_t settles = terms->argv == NULL ? PIPE_BATCH : 3 * d.slots;
     int got;

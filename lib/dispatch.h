@@ -20,24 +20,24 @@
 #include "store.h"
 
 struct dispatch_terms {
-    char *const *argv;      /* the handler; NULL: events go to stdout, settled once written */
-    const char *group;      /* for its environment and messages */
-    int64_t workers;        /* handlers at once, 1 to 1024 */
-    int64_t attempts;       /* 1 and up: the last one makes a dead letter */
-    int64_t most;           /* settle at most so many events, 0: any number */
-    int64_t last;           /* none behind this position, 0: any */
-    int64_t timeout_ms;     /* per attempt, 0: none */
-    int64_t grace_ms;       /* for a handler after SIGTERM, and for all when we are to stop */
+    char *const *argv;  /* the handler; NULL: events go to stdout, settled once written */
+    const char *group;  /* for its environment and messages */
+    int64_t workers;    /* handlers at once, 1 to 1024 */
+    int64_t attempts;   /* 1 and up: the last one makes a dead letter */
+    int64_t most;       /* settle at most so many events, 0: any number */
+    int64_t last;       /* none behind this position, 0: any */
+    int64_t timeout_ms; /* per attempt, 0: none */
+    int64_t grace_ms;   /* for a handler after SIGTERM, and for all when we are to stop */
     struct backoff backoff;
-    bool follow;            /* wait for more at the end */
+    bool follow; /* wait for more at the end */
     bool dead_on[256], defer_on[256];
 };
 
 struct dispatch_result {
     int64_t done, retried, dead, deferred;
-    bool stopped;           /* by a signal, or because the reader of stdout has gone */
-    int cannot_run;         /* 126 or 127: the handler cannot be started, or three in a row said so */
-    struct err why;         /* of cannot_run */
+    bool stopped;   /* by a signal, or because the reader of stdout has gone */
+    int cannot_run; /* 126 or 127: the handler cannot be started, or three in a row said so */
+    struct err why; /* of cannot_run */
 };
 
 /* proc_stage must have been called. Returns 0 when there is no more to do (or we were told to

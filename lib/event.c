@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------------------- what it must be */
+/* ------------------------------------------------------------------------------ what it must be */
 
 static int bad(struct err *e, const char *name, const char *what)
 {
@@ -13,27 +13,35 @@ static int bad(struct err *e, const char *name, const char *what)
 }
 
 /* A string attribute: bounded, not empty, no control characters (their UTF-8: bytes below 0x20,
-   0x7f, and c2 80 to c2 9f). */
-static int check_text(const char *name, struct str s, struct err *e)
+   0x7f, and c2 80 to c2 9f). raw: it stands in a scanned line as it is, so bytes below 0x20 are out
+   of the question already. */
+static int check_text(const char *name, struct str s, bool raw, struct err *e)
 {
     if (s.n == 0)
         return bad(e, name, "is empty");
     if (s.n > EVENT_ATTRIBUTE_MAX)
         return err_set(e, EX_DATAERR, "\"%s\" is longer than %d bytes", name, EVENT_ATTRIBUTE_MAX);
+    if (raw && memchr(s.p, 0x7f, s.n) == NULL && memchr(s.p, 0xc2, s.n) == NULL)
+        return 0;
     for (size_t i = 0; i < s.n; i++) {
         unsigned c = (unsigned char)s.p[i];
         if (c == 0xc2 && i + 1 < s.n && (unsigned char)s.p[i + 1] < 0xa0)
             c = (unsigned char)s.p[i + 1];
         else if (c >= 0x20 && c != 0x7f)
             continue;
-        return err_set(e, EX_DATAERR, "\"%s\" has a control character (U+%04X) at byte %zu", name, c,
-                       i + 1);
+        return err_set(e, EX_DATAERR, "\"%s\" has a control character (U+%04X) at byte %zu", name,
+                       c, i + 1);
     }
     return 0;
 }
 
+#define NAME(literal)                                                                              \
+    {                                                                                              \
+        (literal), sizeof(literal) - 1                                                             \
+    }
+
 struct attribute {
-    const char *name;
+    struct str name;
     enum { TEXT, TIME, INTEGER } kind;
     size_t at; /* in struct event */
     int64_t min, max;
@@ -42,18 +50,18 @@ struct attribute {
 #define AT(member) offsetof(struct event, member)
 
 static const struct attribute attributes[] = {
-    {"id", TEXT, AT(id), 0, 0},
-    {"source", TEXT, AT(source), 0, 0},
-    {"type", TEXT, AT(type), 0, 0},
-    {"subject", TEXT, AT(subject), 0, 0},
-    {"time", TIME, AT(time), 0, 0},
-    {"correlationid", TEXT, AT(correlationid), 0, 0},
-    {"causationid", TEXT, AT(causationid), 0, 0},
-    {"traceparent", TEXT, AT(traceparent), 0, 0},
-    {"hops", INTEGER, AT(hops), 0, INT32_MAX},
-    {"priority", INTEGER, AT(priority), 0, 9},
-    {"notbefore", TIME, AT(notbefore_ms), 0, 0},
-    {"expirytime", TIME, AT(expiry_ms), 0, 0},
+    {NAME("id"), TEXT, AT(id), 0, 0},
+    {NAME("source"), TEXT, AT(source), 0, 0},
+    {NAME("type"), TEXT, AT(type), 0, 0},
+    {NAME("subject"), TEXT, AT(subject), 0, 0},
+    {NAME("time"), TIME, AT(time), 0, 0},
+    {NAME("correlationid"), TEXT, AT(correlationid), 0, 0},
+    {NAME("causationid"), TEXT, AT(causationid), 0, 0},
+    {NAME("traceparent"), TEXT, AT(traceparent), 0, 0},
+    {NAME("hops"), INTEGER, AT(hops), 0, INT32_MAX},
+    {NAME("priority"), INTEGER, AT(priority), 0, 9},
+    {NAME("notbefore"), TIME, AT(notbefore_ms), 0, 0},
+    {NAME("expirytime"), TIME, AT(expiry_ms), 0, 0},
 };
 
 static int read_attribute(struct event *ev, const struct attribute *a, const struct js_member *m,
@@ -66,19 +74,19 @@ static int read_attribute(struct event *ev, const struct attribute *a, const str
     if (a->kind == INTEGER) {
         if (m->kind != JS_NUMBER || !js_integer(m->value, &number) || number < a->min ||
             number > a->max)
-            return err_set(e, EX_DATAERR, "\"%s\" must be an integer from %lld to %lld: %s", a->name,
-                           (long long)a->min, (long long)a->max,
+            return err_set(e, EX_DATAERR, "\"%s\" must be an integer from %lld to %lld: %s",
+                           a->name.p, (long long)a->min, (long long)a->max,
                            err_quote(m->value.p, m->value.n).text);
         memcpy(to, &number, sizeof number);
         return 0;
     }
     if (m->kind != JS_STRING)
-        return bad(e, a->name, "must be a string");
+        return bad(e, a->name.p, "must be a string");
     text = js_string(m->value, &ev->decoded);
-    if (check_text(a->name, text, e) < 0)
+    if (check_text(a->name.p, text, text.p == m->value.p + 1, e) < 0)
         return -1;
     if (a->kind == TIME && !clock_parse(text, &number))
-        return err_set(e, EX_DATAERR, "\"%s\" is not RFC 3339: %s", a->name,
+        return err_set(e, EX_DATAERR, "\"%s\" is not RFC 3339: %s", a->name.p,
                        err_quote(text.p, text.n).text);
     if (a->kind == TEXT || a->at == AT(time))
         memcpy(to, &text, sizeof text);
@@ -90,7 +98,7 @@ static int read_attribute(struct event *ev, const struct attribute *a, const str
 static const struct attribute *find_attribute(struct str name)
 {
     for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++)
-        if (str_is(name, attributes[i].name))
+        if (name.n == attributes[i].name.n && str_eq(name, attributes[i].name))
             return &attributes[i];
     return NULL;
 }
@@ -104,18 +112,22 @@ static int check_other(const struct js_member *m, struct err *e)
     for (size_t i = 0; i < m->key.n; i++)
         if (!((m->key.p[i] >= 'a' && m->key.p[i] <= 'z') ||
               (m->key.p[i] >= '0' && m->key.p[i] <= '9')))
-            return err_set(e, EX_DATAERR, "%s is not an attribute's name (a-z and 0-9): does it belong "
-                           "into \"data\"?", name.text);
+            return err_set(e, EX_DATAERR,
+                           "%s is not an attribute's name (a-z and 0-9): does it belong "
+                           "into \"data\"?",
+                           name.text);
     if (m->kind == JS_OBJECT || m->kind == JS_ARRAY)
-        return err_set(e, EX_DATAERR, "attribute %s is an %s: does it belong into \"data\"?", name.text,
-                       m->kind == JS_OBJECT ? "object" : "array");
+        return err_set(e, EX_DATAERR, "attribute %s is an %s: does it belong into \"data\"?",
+                       name.text, m->kind == JS_OBJECT ? "object" : "array");
     return 0;
 }
 
 static int read_member(struct event *ev, const struct js_member *m, struct err *e)
 {
-    const struct attribute *known;
+    const struct attribute *known = find_attribute(m->key);
 
+    if (known != NULL && m->kind != JS_NULL)
+        return read_attribute(ev, known, m, e);
     if (str_is(m->key, "data") || str_is(m->key, "data_base64")) {
         if (ev->data.p != NULL)
             return err_set(e, EX_DATAERR, "has both \"data\" and \"data_base64\"");
@@ -137,12 +149,12 @@ static int read_member(struct event *ev, const struct js_member *m, struct err *
             ev->version = 0;
         return 0;
     }
-    known = find_attribute(m->key);
-    return known != NULL ? read_attribute(ev, known, m, e) : check_other(m, e);
+    return check_other(m, e);
 }
 
 /* Views of scan, which has just accepted line. */
-static int read_members(struct event *ev, const struct js_scan *scan, struct str line, struct err *e)
+static int read_members(struct event *ev, const struct js_scan *scan, struct str line,
+                        struct err *e)
 {
     struct buf text = ev->text, decoded = ev->decoded;
     size_t fill_at = ev->fill_at;
@@ -183,13 +195,12 @@ struct err_quoted event_name(const struct event *ev)
     return out;
 }
 
-/* ------------------------------------------------------------------------------ what is filled in */
+/* ---------------------------------------------------------------------------- what is filled in */
 
-/* The next member of an object that began with '{'. */
+/* The next member of an object that is being written. */
 static void put_key(struct buf *b, struct str key)
 {
-    if (b->n > 1)
-        buf_char(b, ',');
+    buf_char(b, b->n == 0 ? '{' : ',');
     js_quote(b, key);
     buf_char(b, ':');
 }
@@ -211,8 +222,8 @@ static void put_traceparent(struct buf *b, const char *parent)
         put(b, "traceparent", str_of(parent));
         return;
     }
-    snprintf(child, sizeof child, "%.36s%016llx%s", parent,
-             (unsigned long long)clock_random() | 1u, parent + 52);
+    snprintf(child, sizeof child, "%.36s%016llx%s", parent, (unsigned long long)clock_random() | 1u,
+             parent + 52);
     put(b, "traceparent", str_of(child));
 }
 
@@ -235,7 +246,7 @@ static int pointed(struct str value, const char *option, const char *pointer, st
         buf_need(into, found.n);
         *out = js_string(found, into);
     }
-    return check_text(option, *out, e);
+    return check_text(option, *out, false, e);
 }
 
 static int choose(struct str given, const char *pointer, const char *option, struct str value,
@@ -245,17 +256,19 @@ static int choose(struct str given, const char *pointer, const char *option, str
     return given.p == NULL && pointer != NULL ? pointed(value, option, pointer, into, out, e) : 0;
 }
 
-/* Everything that is missing, as `{"specversion":"1.0",…` without a closing brace. has is what is
-   there already, and value the line, in its own words, for pointers. */
+/* Everything that is missing, as `{"specversion":"1.0",…` without a closing brace, or no byte. has
+   is what is there already, and value the line, in its own words, for pointers. */
 static int put_head(struct buf *b, const struct event *has, bool specversion,
                     const struct event_fill *fill, struct str value, struct err *e)
 {
-    bool complete = specversion && has->id.p != NULL && has->source.p != NULL && has->type.p != NULL;
+    bool complete =
+        specversion && has->id.p != NULL && has->source.p != NULL && has->type.p != NULL;
     char uuid[CLOCK_UUID_SIZE], now[CLOCK_TEXT_SIZE];
     struct buf text = BUF_INIT;
     struct str id = has->id, subject = has->subject;
 
-    if ((id.p == NULL && choose(str_of(fill->id), fill->id_from, "--id-from", value, &text, &id, e)) ||
+    if ((id.p == NULL &&
+         choose(str_of(fill->id), fill->id_from, "--id-from", value, &text, &id, e)) ||
         (subject.p == NULL && choose(str_of(fill->subject), fill->subject_from, "--key-from", value,
                                      &text, &subject, e))) {
         buf_free(&text);
@@ -265,7 +278,6 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
         clock_uuid7(uuid);
         id = str_of(uuid);
     }
-    buf_char(b, '{');
     if (!specversion)
         put(b, "specversion", STR("1.0"));
     if (has->id.p == NULL)
@@ -289,7 +301,7 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
     return 0;
 }
 
-/* ------------------------------------------------------------------------------------ data lines */
+/* ----------------------------------------------------------------------------------- data lines */
 
 static int make_from_data(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
                           struct str line, struct err *e)
@@ -328,16 +340,14 @@ static int make_from_data(struct event *ev, struct js_scan *scan, const struct e
     return 0;
 }
 
-/* ----------------------------------------------------------------------------------- event lines */
+/* ---------------------------------------------------------------------------------- event lines */
 
 /* The literature's words for ours; metadata's members are attributes in lower case. */
 static const struct {
     const char *theirs, *ours;
 } words[] = {
-    {"timestamp", "time"},
-    {"payload", "data"},
-    {"aggregateId", "subject"},
-    {"correlationId", "correlationid"},
+    {"timestamp", "time"},          {"payload", "data"},
+    {"aggregateId", "subject"},     {"correlationId", "correlationid"},
     {"causationId", "causationid"},
 };
 
@@ -371,8 +381,8 @@ static void put_metadata(struct buf *b, struct str metadata)
         struct str plain = our_word(js_string(key, &name));
         struct buf lower = BUF_INIT;
         for (size_t i = 0; i < plain.n; i++)
-            buf_char(&lower, plain.p[i] >= 'A' && plain.p[i] <= 'Z' ? (char)(plain.p[i] | 32)
-                                                                    : plain.p[i]);
+            buf_char(&lower,
+                     plain.p[i] >= 'A' && plain.p[i] <= 'Z' ? (char)(plain.p[i] | 32) : plain.p[i]);
         put_key(b, (struct str){lower.p == NULL ? "" : lower.p, lower.n});
         buf_str(b, value);
         buf_free(&lower);
@@ -385,7 +395,6 @@ static void put_metadata(struct buf *b, struct str metadata)
    when the result is read. */
 static void translate(const struct js_scan *scan, bool literature, struct buf *out)
 {
-    buf_char(out, '{');
     for (size_t i = 0; i < scan->members; i++) {
         const struct js_member *m = &scan->member[i];
         if (m->kind == JS_NULL && !str_is(m->key, "data") && !str_is(m->key, "payload"))
@@ -399,7 +408,7 @@ static void translate(const struct js_scan *scan, bool literature, struct buf *o
             buf_str(out, m->value);
         }
     }
-    buf_char(out, '}');
+    buf_puts(out, out->n == 0 ? "{}" : "}");
 }
 
 static bool needs_translation(const struct js_scan *scan, bool literature)
@@ -422,9 +431,10 @@ static int put_missing(struct event *ev, struct js_scan *scan, const struct even
     int got;
 
     if (ev->type.p == NULL)
-        return err_set(e, EX_DATAERR, "has no \"type\"; -t TYPE publishes lines as data of that type");
+        return err_set(e, EX_DATAERR,
+                       "has no \"type\"; -t TYPE publishes lines as data of that type");
     got = put_head(&head, ev, js_member(scan, "specversion") != NULL, fill, original, e);
-    if (got == 0 && head.n > 1) {
+    if (got == 0 && head.n > 0) {
         ev->fill_at = head.n;
         if (scan->members > 0)
             buf_char(&head, ',');
@@ -506,7 +516,8 @@ void event_set(struct event *ev, struct js_scan *scan, const char *name, int64_t
         buf_splice(&ev->text, (size_t)(old->value.p - ev->text.p), old->value.n, b.p, b.n);
     } else {
         bool first = ev->fill_at == 1;
-        buf_printf(&b, "%s\"%s\":%lld%s", first ? "" : ",", name, (long long)value, first ? "," : "");
+        buf_printf(&b, "%s\"%s\":%lld%s", first ? "" : ",", name, (long long)value,
+                   first ? "," : "");
         buf_splice(&ev->text, ev->fill_at, 0, b.p, b.n);
         ev->fill_at += first ? b.n - 1 : b.n;
     }

@@ -40,7 +40,7 @@ struct event {
     int64_t hops;     /* 0: none */
     int64_t priority; /* 0 to 9 */
     int64_t notbefore_ms, expiry_ms; /* 0: none */
-    size_t fill_at;   /* where event_set puts what is missing; the event's own, as is the rest */
+    size_t fill_at; /* where event_set puts what is missing; the event's own, as is the rest */
     struct buf text, decoded;
 };
 
@@ -50,13 +50,14 @@ struct event {
 
 /* What to fill in, for a whole input. Texts are C strings, NULL for none. */
 struct event_fill {
-    const char *type;           /* lines are data of events of this type; NULL: lines are events */
-    bool text;                  /* with type: the raw line becomes a string */
+    const char *type; /* lines are data of events of this type; NULL: lines are events */
+    bool text;        /* with type: the raw line becomes a string */
     const char *id, *subject, *source;
     const char *id_from, *subject_from; /* RFC 6901 pointers into the line */
-    const char *correlationid, *causationid; /* of the event being handled; NULL outside a handler */
-    const char *traceparent;    /* a child span of this */
-    int64_t hops;               /* of the event being handled, -1 outside a handler */
+    const char *correlationid,
+        *causationid;        /* of the event being handled; NULL outside a handler */
+    const char *traceparent; /* a child span of this */
+    int64_t hops;            /* of the event being handled, -1 outside a handler */
     int64_t now_ms;
 };
 

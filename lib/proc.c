@@ -117,10 +117,11 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int f
 
 static int cannot_start(const char *name, int error, struct err *e)
 {
-    int status = error == ENOENT || error == ENOTDIR                       ? EX_NOT_FOUND
-                 : error == ENOMEM || error == EAGAIN || error == EMFILE || error == ENFILE ? EX_OSERR
-                 : error == E2BIG                                          ? EX_DATAERR
-                                                                           : EX_CANNOT_RUN;
+    int status = error == ENOENT || error == ENOTDIR ? EX_NOT_FOUND
+                 : error == ENOMEM || error == EAGAIN || error == EMFILE || error == ENFILE
+                     ? EX_OSERR
+                 : error == E2BIG ? EX_DATAERR
+                                  : EX_CANNOT_RUN;
 
     return err_set(e, status, "cannot run %s: %s", err_quote_text(name).text,
                    status == EX_NOT_FOUND ? "not found" : strerror(error));

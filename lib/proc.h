@@ -20,9 +20,9 @@
 #include <sys/types.h>
 
 void proc_stage(void);
-int proc_stops(void);      /* how often a SIGTERM, SIGINT or SIGHUP has come, pending ones too */
-bool proc_stopping(void);  /* at least once */
-void proc_open(void);      /* let signals through: a write that blocks ends with EINTR */
+int proc_stops(void);     /* how often a SIGTERM, SIGINT or SIGHUP has come, pending ones too */
+bool proc_stopping(void); /* at least once */
+void proc_open(void);     /* let signals through: a write that blocks ends with EINTR */
 void proc_shut(void);
 
 /* Wait for descriptors or a signal, -1 for ever. Returns what poll(2) would; 0 for a signal. */

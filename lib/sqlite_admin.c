@@ -51,9 +51,11 @@ static int count_ahead(struct store *s, int64_t grp, const struct pattern_list *
         if (cursor[i] < low)
             low = cursor[i];
     /* Priorities that no event has stay where the group began: look only behind the others. */
-    q = db_query(s, e, "SELECT e.seq,e.priority,e.type FROM event e WHERE e.seq>?1 AND e.priority=5 "
+    q = db_query(s, e,
+                 "SELECT e.seq,e.priority,e.type FROM event e WHERE e.seq>?1 AND e.priority=5 "
                  "UNION ALL SELECT e.seq,e.priority,e.type FROM event e INDEXED BY event_priority "
-                 "WHERE e.seq>?2 AND e.priority<>5", "ii", cursor[EVENT_PRIORITY], low);
+                 "WHERE e.seq>?2 AND e.priority<>5",
+                 "ii", cursor[EVENT_PRIORITY], low);
     while (q != NULL && (got = db_row(s, q, e)) > 0)
         if (sqlite3_column_int64(q, 0) > cursor[sqlite3_column_int64(q, 1) & 15] &&
             pattern_any(types, db_text(q, 2)))
@@ -68,10 +70,12 @@ static int fill_info(struct store *s, int64_t grp, struct group_info *info, stru
     if (count_alive(s, grp, &info->consumers, e) < 0 ||
         count_in_flight(s, grp, &info->in_flight, e) < 0 ||
         count_ahead(s, grp, info->types, &info->lag, e) < 0 ||
-        db_int(s, e, &position, "SELECT seq FROM cursor WHERE grp=? AND priority=5", "i", grp) < 0 ||
-        db_int(s, e, &info->waiting, "SELECT count(*) FROM item WHERE grp=? AND state=0", "i", grp) <
+        db_int(s, e, &position, "SELECT seq FROM cursor WHERE grp=? AND priority=5", "i", grp) <
             0 ||
-        db_int(s, e, &info->dead, "SELECT count(*) FROM item WHERE grp=? AND state=3", "i", grp) < 0)
+        db_int(s, e, &info->waiting, "SELECT count(*) FROM item WHERE grp=? AND state=0", "i",
+               grp) < 0 ||
+        db_int(s, e, &info->dead, "SELECT count(*) FROM item WHERE grp=? AND state=3", "i", grp) <
+            0)
         return -1;
     info->position = position;
     info->lag += info->in_flight + info->waiting;
@@ -82,8 +86,8 @@ static int one_group(struct store *s, const char *name,
                      int (*f)(const struct group_info *info, void *arg, struct err *e), void *arg,
                      struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT grp,patterns,paused,hold,created FROM groups WHERE name=?",
-                               "t", name);
+    sqlite3_stmt *q = db_query(
+        s, e, "SELECT grp,patterns,paused,hold,created FROM groups WHERE name=?", "t", name);
     struct pattern_list types = {NULL, 0};
     struct group_info info = {.name = name, .types = &types};
     int got = q == NULL ? -1 : db_row(s, q, e);
@@ -186,8 +190,10 @@ struct letter {
 
 static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter *l, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT time,took,status,reason,tail FROM attempt WHERE grp=? AND "
-                               "seq=? ORDER BY n", "ii", grp, seq);
+    sqlite3_stmt *q = db_query(s, e,
+                               "SELECT time,took,status,reason,tail FROM attempt WHERE grp=? AND "
+                               "seq=? ORDER BY n",
+                               "ii", grp, seq);
     size_t at = 0, n = 0;
     int got = -1;
 
@@ -196,9 +202,11 @@ static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter
         if (n == l->room)
             l->attempt = mem_grow(l->attempt, l->room += 16, sizeof *l->attempt);
         struct str reason = db_text(q, 3), tail = db_text(q, 4);
-        l->attempt[n++] = (struct dead_attempt){
-            .time_ms = sqlite3_column_int64(q, 0), .took_ms = sqlite3_column_int64(q, 1),
-            .status = sqlite3_column_int(q, 2), .reason = {NULL, reason.n}, .tail = {NULL, tail.n}};
+        l->attempt[n++] = (struct dead_attempt){.time_ms = sqlite3_column_int64(q, 0),
+                                                .took_ms = sqlite3_column_int64(q, 1),
+                                                .status = sqlite3_column_int(q, 2),
+                                                .reason = {NULL, reason.n},
+                                                .tail = {NULL, tail.n}};
         buf_str(&l->bytes, reason);
         buf_str(&l->bytes, tail);
     }
@@ -218,9 +226,11 @@ static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter
 static int read_letter(struct store *s, const char *group, int64_t grp, int64_t seq,
                        struct letter *l, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT e.seq,e.recorded,e.id,e.source,e.type,e.subject,e.sum,"
+    sqlite3_stmt *q = db_query(s, e,
+                               "SELECT e.seq,e.recorded,e.id,e.source,e.type,e.subject,e.sum,"
                                "e.line,i.attempts,i.deaths,i.due FROM item i LEFT JOIN event e ON "
-                               "e.seq=i.seq WHERE i.grp=? AND i.seq=? AND i.state=3", "ii", grp, seq);
+                               "e.seq=i.seq WHERE i.grp=? AND i.seq=? AND i.state=3",
+                               "ii", grp, seq);
     struct log_entry row;
     int got = q == NULL ? -1 : db_row(s, q, e);
 
@@ -233,7 +243,8 @@ static int read_letter(struct store *s, const char *group, int64_t grp, int64_t 
         row.line = (struct str){NULL, 0};
     l->page.n = 0;
     page_add(&l->page, &row);
-    l->shown = (struct dead_letter){.group = group, .event = l->page.entry[0],
+    l->shown = (struct dead_letter){.group = group,
+                                    .event = l->page.entry[0],
                                     .attempts = sqlite3_column_int64(q, 8),
                                     .deaths = sqlite3_column_int64(q, 9),
                                     .died_ms = sqlite3_column_int64(q, 10)};
@@ -261,7 +272,8 @@ static bool wanted(const struct dead_filter *f, const struct dead_letter *letter
         return false;
     if (f->error == NULL)
         return true;
-    const struct dead_attempt *last = letter->tries == 0 ? NULL : &letter->attempt[letter->tries - 1];
+    const struct dead_attempt *last =
+        letter->tries == 0 ? NULL : &letter->attempt[letter->tries - 1];
     return last != NULL && (contains(last->reason, f->error) || contains(last->tail, f->error));
 }
 
@@ -276,10 +288,12 @@ struct key {
 static int next_keys(struct store *s, const char *only, const struct key *behind, struct key *out,
                      size_t *n, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT g.grp,i.seq,g.name FROM groups g CROSS JOIN item i ON "
-                               "i.grp=g.grp AND i.state=3 AND (g.name,i.seq)>(?1,?2) WHERE (?3 IS NULL "
-                               "OR g.name=?3) AND g.name>=?1 ORDER BY g.name,i.seq LIMIT 500", "tit",
-                               behind->group, behind->seq, only);
+    sqlite3_stmt *q =
+        db_query(s, e,
+                 "SELECT g.grp,i.seq,g.name FROM groups g CROSS JOIN item i ON "
+                 "i.grp=g.grp AND i.state=3 AND (g.name,i.seq)>(?1,?2) WHERE (?3 IS NULL "
+                 "OR g.name=?3) AND g.name>=?1 ORDER BY g.name,i.seq LIMIT 500",
+                 "tit", behind->group, behind->seq, only);
     int got = -1;
 
     *n = 0;
@@ -337,7 +351,7 @@ struct chosen {
     struct {
         int64_t seq;
         char *group;
-    } *item;
+    } * item;
     size_t n, room;
 };
 
@@ -381,17 +395,22 @@ static int64_t change(struct store *s, const struct dead_filter *filter,
 
 static int retry_one(struct store *s, const char *group, int64_t seq, struct err *e)
 {
-    return db_run(s, e, "UPDATE item SET state=0,due=?,attempts=0,deaths=0 WHERE grp=(SELECT grp FROM "
-                  "groups WHERE name=?) AND seq=? AND state=3", "iti", clock_now_ms(), group, seq);
+    return db_run(s, e,
+                  "UPDATE item SET state=0,due=?,attempts=0,deaths=0 WHERE grp=(SELECT grp FROM "
+                  "groups WHERE name=?) AND seq=? AND state=3",
+                  "iti", clock_now_ms(), group, seq);
 }
 
 static int drop_one(struct store *s, const char *group, int64_t seq, struct err *e)
 {
-    if (db_run(s, e, "DELETE FROM attempt WHERE grp=(SELECT grp FROM groups WHERE name=?) AND seq=?",
+    if (db_run(s, e,
+               "DELETE FROM attempt WHERE grp=(SELECT grp FROM groups WHERE name=?) AND seq=?",
                "ti", group, seq) < 0)
         return -1;
-    return db_run(s, e, "DELETE FROM item WHERE grp=(SELECT grp FROM groups WHERE name=?) AND seq=? "
-                  "AND state=3", "ti", group, seq);
+    return db_run(s, e,
+                  "DELETE FROM item WHERE grp=(SELECT grp FROM groups WHERE name=?) AND seq=? "
+                  "AND state=3",
+                  "ti", group, seq);
 }
 
 int64_t dead_retry(struct store *s, const struct dead_filter *filter, struct err *e)

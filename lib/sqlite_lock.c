@@ -106,8 +106,12 @@ int lock_adopt(struct store *s, struct err *e)
 
     if (!named_ours(s) || read_token(s->lock_fd, token) != 0)
         return 0;
-    return db_run(s, e, "INSERT INTO meta(key,value) VALUES('lock',?1) ON CONFLICT(key) DO UPDATE SET "
-                  "value=?1", "s", (struct str){token, TOKEN_SIZE - 1}) < 0 ? -1 : 0;
+    return db_run(s, e,
+                  "INSERT INTO meta(key,value) VALUES('lock',?1) ON CONFLICT(key) DO UPDATE SET "
+                  "value=?1",
+                  "s", (struct str){token, TOKEN_SIZE - 1}) < 0
+               ? -1
+               : 0;
 }
 
 int64_t lock_take(struct store *s, struct err *e)

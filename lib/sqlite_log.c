@@ -35,7 +35,8 @@ static int check_space(struct store *s, struct err *e)
     if (free_bytes < reserve)
         return err_set(e, EX_IOERR,
                        "%s: the disk is nearly full (%llu KiB free): the rest is kept for settling "
-                       "what is in the spool", s->path, (unsigned long long)free_bytes >> 10);
+                       "what is in the spool",
+                       s->path, (unsigned long long)free_bytes >> 10);
     return 0;
 }
 
@@ -66,8 +67,10 @@ int log_begin(struct store *s, const struct log_terms *terms, struct err *e)
 /* 1: stored already, and out says whether it is the same; 0: not stored. */
 static int find_same(struct store *s, const struct event *ev, struct log_put *out, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT seq,type,subject,line FROM event WHERE id=? AND "
-                               "source=?", "ss", ev->id, ev->source);
+    sqlite3_stmt *q = db_query(s, e,
+                               "SELECT seq,type,subject,line FROM event WHERE id=? AND "
+                               "source=?",
+                               "ss", ev->id, ev->source);
     int got = q == NULL ? -1 : db_row(s, q, e);
 
     if (got <= 0)
@@ -83,7 +86,7 @@ static int find_same(struct store *s, const struct event *ev, struct log_put *ou
     return 1;
 }
 
-/* The hops of the event with this id; the most, where several sources use it; 0 if there is none. */
+/* The hops of the event with this id: the most, where several sources use it; -1 without one. */
 static int cause_hops(struct store *s, struct str id, int64_t *hops, struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e, "SELECT line FROM event WHERE id=? LIMIT 8", "s", id);
@@ -116,8 +119,10 @@ static int count_hops(struct store *s, struct event *ev, struct log_put *out, st
    earlier event of this transaction has been compared already. */
 static int give_version(struct store *s, struct event *ev, struct log_put *out, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT version,seq FROM event WHERE subject=? AND version IS "
-                               "NOT NULL ORDER BY version DESC LIMIT 1", "s", ev->subject);
+    sqlite3_stmt *q = db_query(s, e,
+                               "SELECT version,seq FROM event WHERE subject=? AND version IS "
+                               "NOT NULL ORDER BY version DESC LIMIT 1",
+                               "s", ev->subject);
     int got = q == NULL ? -1 : db_row(s, q, e);
 
     if (got < 0)
@@ -157,12 +162,14 @@ static void bind_when(sqlite3_stmt *q, int column, int64_t value)
 
 static int insert(struct store *s, const struct event *ev, int64_t version, struct err *e)
 {
-    sqlite3_stmt *q = db_query(
-        s, e,
-        "INSERT INTO event(seq,recorded,priority,sum,id,source,type,subject,line,due,expires,version)"
-        " VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id,source) DO NOTHING",
-        "iiiissssb", s->put.last + 1, s->put.recorded, ev->priority,
-        (int64_t)crc32c(ev->line.p, ev->line.n), ev->id, ev->source, ev->type, ev->subject, ev->line);
+    sqlite3_stmt *q =
+        db_query(s, e,
+                 "INSERT INTO "
+                 "event(seq,recorded,priority,sum,id,source,type,subject,line,due,expires,version)"
+                 " VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id,source) DO NOTHING",
+                 "iiiissssb", s->put.last + 1, s->put.recorded, ev->priority,
+                 (int64_t)crc32c(ev->line.p, ev->line.n), ev->id, ev->source, ev->type, ev->subject,
+                 ev->line);
 
     if (q == NULL)
         return -1;
@@ -237,7 +244,7 @@ int log_chain(struct store *s, struct str causationid, struct buf *b, struct err
 struct log {
     struct store *s;
     struct log_query query;
-    int64_t next; /* the next position to read */
+    int64_t next;                    /* the next position to read */
     struct pattern_list group_types; /* and what a group has passed, and what it still has: */
     int64_t cursor[10], *remembered;
     size_t remembered_n;
@@ -337,9 +344,10 @@ static bool passes(struct log *l, const struct log_entry *entry, int64_t priorit
 /* Copy what passes of the next rows, so that no transaction is open while the caller writes. */
 static int read_page(struct log *l, struct err *e)
 {
-    sqlite3_stmt *q = db_query(l->s, e, "SELECT " LOG_COLUMNS ",priority FROM event WHERE seq>=? AND "
-                               "seq<=? ORDER BY seq LIMIT 1000", "ii", l->next,
-                               l->query.last == 0 ? INT64_MAX : l->query.last);
+    sqlite3_stmt *q = db_query(l->s, e,
+                               "SELECT " LOG_COLUMNS ",priority FROM event WHERE seq>=? AND "
+                               "seq<=? ORDER BY seq LIMIT 1000",
+                               "ii", l->next, l->query.last == 0 ? INT64_MAX : l->query.last);
     struct log_entry row;
     int got = -1, rows = 0;
 
@@ -367,9 +375,10 @@ static int find_newest(struct log *l, struct err *e)
     int got, rows;
 
     do {
-        sqlite3_stmt *q = db_query(l->s, e, "SELECT " LOG_COLUMNS ",priority FROM event WHERE "
-                                   "seq>=? AND seq<? ORDER BY seq DESC LIMIT 1000", "ii", start,
-                                   below);
+        sqlite3_stmt *q = db_query(l->s, e,
+                                   "SELECT " LOG_COLUMNS ",priority FROM event WHERE "
+                                   "seq>=? AND seq<? ORDER BY seq DESC LIMIT 1000",
+                                   "ii", start, below);
         got = -1;
         rows = 0;
         while (q != NULL && found < l->query.newest && (got = db_row(l->s, q, e)) > 0) {
@@ -456,8 +465,10 @@ static int bisect(struct store *s, int64_t low, int64_t high, int64_t t, int64_t
 {
     while (low < high) {
         int64_t middle = low + (high - low) / 2, at = 0;
-        sqlite3_stmt *q = db_query(s, e, "SELECT seq,recorded FROM event WHERE seq>=? ORDER BY seq "
-                                   "LIMIT 1", "i", middle);
+        sqlite3_stmt *q = db_query(s, e,
+                                   "SELECT seq,recorded FROM event WHERE seq>=? ORDER BY seq "
+                                   "LIMIT 1",
+                                   "i", middle);
         int got = q == NULL ? -1 : db_row(s, q, e);
         if (got < 0)
             return -1;
@@ -487,8 +498,8 @@ int log_point(struct store *s, const struct clock_point *point, int64_t *seq, st
     if (point->kind != CLOCK_TIME)
         return 0;
     /* The last segment that had begun by then; without one, the log's beginning. */
-    if (db_int(s, e, &begin, "SELECT max(seq) FROM segment WHERE recorded<=?", "i",
-               point->value) < 0)
+    if (db_int(s, e, &begin, "SELECT max(seq) FROM segment WHERE recorded<=?", "i", point->value) <
+        0)
         return -1;
     got = db_int(s, e, &end, "SELECT min(seq) FROM segment WHERE seq>?", "i", begin);
     if (got < 0)
@@ -510,8 +521,8 @@ int log_find(struct store *s, const char *name, int64_t *seq, struct err *e)
             return err_set(e, EX_NOINPUT, "no event at position %s in %s", name, s->path);
         return got < 0 ? -1 : 0;
     }
-    sqlite3_stmt *q = db_query(s, e, "SELECT seq FROM event WHERE id=? ORDER BY seq LIMIT 10", "t",
-                               id);
+    sqlite3_stmt *q =
+        db_query(s, e, "SELECT seq FROM event WHERE id=? ORDER BY seq LIMIT 10", "t", id);
     got = -1;
     while (q != NULL && (got = db_row(s, q, e)) > 0) {
         *seq = sqlite3_column_int64(q, 0);
@@ -520,8 +531,10 @@ int log_find(struct store *s, const char *name, int64_t *seq, struct err *e)
     if (got == 0 && n == 0)
         got = err_set(e, EX_NOINPUT, "no event with id %s in %s", err_quote_text(id).text, s->path);
     else if (got == 0 && n > 1)
-        got = err_set(e, EX_DATAERR, "id %s fits events of several sources: name one by its "
-                      "position, %s", err_quote_text(id).text, buf_text(&several));
+        got = err_set(e, EX_DATAERR,
+                      "id %s fits events of several sources: name one by its "
+                      "position, %s",
+                      err_quote_text(id).text, buf_text(&several));
     buf_free(&several);
     return got < 0 ? -1 : 0;
 }

@@ -1,10 +1,12 @@
 /*
  * What the files of the SQLite engine share. Nobody else includes this.
  *
- *     sqlite_open.c    create, open, close; statements, transactions, checkpoints, error codes
+ *     sqlite_open.c    create, open, check, close
+ *     sqlite_db.c      statements, transactions, checkpoints, error codes
  *     sqlite_lock.c    SPOOL-lock: who is alive, and the bell
  *     sqlite_log.c     the log
- *     sqlite_group.c   groups: open, claim, settle
+ *     sqlite_group.c   groups: open, settle, stand
+ *     sqlite_claim.c   how they claim, and take over from the dead
  *     sqlite_admin.c   groups and dead letters as a person sees them
  *
  * Manners, which R1 to R5 of the tests hold us to: a transaction that may write is BEGIN IMMEDIATE
@@ -21,6 +23,7 @@
 
 #define DB_STATEMENTS 128 /* a power of two, about twice the statements there are */
 #define DB_BUSY_MS 30000
+#define DB_LENGTH_MAX (64 << 20) /* of a row; one for all, or readers fail on a writer's row */
 
 enum db_sync { DB_FULL, DB_NORMAL };
 
@@ -70,15 +73,18 @@ int db_begin(struct store *s, enum db_sync sync, struct err *e);
 int db_commit(struct store *s, bool ring, struct err *e);
 void db_rollback(struct store *s);
 
+int db_exec(struct store *s, const char *sql, struct err *e); /* text that need not be kept */
+int db_busy(void *store, int times);                          /* SQLite's callbacks */
+int db_note_frames(void *store, sqlite3 *db, const char *name, int frames);
 int db_fail(struct store *s, struct err *e); /* what SQLite says, in words; returns -1 */
 
 /* sqlite_lock.c. Owners are random numbers of 62 bits, and the offsets of their lock bytes. */
-int lock_open(struct store *s, struct err *e);           /* needed before the next three */
-int64_t lock_take(struct store *s, struct err *e);       /* a new owner, locked; -1 */
+int lock_open(struct store *s, struct err *e);     /* needed before the next three */
+int64_t lock_take(struct store *s, struct err *e); /* a new owner, locked; -1 */
 void lock_drop(struct store *s, int64_t owner);
-bool lock_free(struct store *s, int64_t owner);          /* by the lock alone */
-int lock_trusted(struct store *s, struct err *e);        /* is SPOOL-lock still the one? 1, 0, -1 */
-int lock_adopt(struct store *s, struct err *e); /* make it the one, in a transaction */
+bool lock_free(struct store *s, int64_t owner);   /* by the lock alone */
+int lock_trusted(struct store *s, struct err *e); /* is SPOOL-lock still the one? 1, 0, -1 */
+int lock_adopt(struct store *s, struct err *e);   /* make it the one, in a transaction */
 struct lock_process {
     int64_t pid, started;
     char boot[40];

@@ -38,8 +38,8 @@ enum store_mode {
 
 /* Returns 1 when the spool was created by this call, which the user is told, else 0 or -1. */
 int store_open(struct store **out, const char *path, enum store_mode mode, struct err *e);
-void store_close(struct store *s); /* NULL is fine */
-const char *store_path(const struct store *s); /* absolute */
+void store_close(struct store *s);                        /* NULL is fine */
+const char *store_path(const struct store *s);            /* absolute */
 void store_stop(struct store *s, bool (*stopping)(void)); /* asked while waiting for a lock */
 
 /*
@@ -70,8 +70,8 @@ enum log_fate {
 
 struct log_put {
     enum log_fate fate;
-    int64_t seq;      /* of the event stored now, or of the one that is in the way */
-    int64_t version;  /* LOG_STALE: where the subject stands; LOG_STORED with versions: its own */
+    int64_t seq;     /* of the event stored now, or of the one that is in the way */
+    int64_t version; /* LOG_STALE: where the subject stands; LOG_STORED with versions: its own */
 };
 
 enum log_versions { LOG_UNVERSIONED, LOG_NEXT_VERSION, LOG_EXACT_VERSION };
@@ -107,17 +107,17 @@ int log_chain(struct store *s, struct str causationid, struct buf *b, struct err
 struct log_entry {
     int64_t seq, recorded_ms;
     struct str id, source, type, subject; /* views until the next call on the same log */
-    struct str line; /* likewise; the byte behind it is a newline */
-    bool damaged; /* the line is not what was stored: do not pass it on */
+    struct str line;                      /* likewise; the byte behind it is a newline */
+    bool damaged;                         /* the line is not what was stored: do not pass it on */
 };
 
 struct log_query {
-    int64_t first, last;             /* positions, both included; 0: from the start, to the end */
-    struct pattern_list types;       /* not owned */
+    int64_t first, last;       /* positions, both included; 0: from the start, to the end */
+    struct pattern_list types; /* not owned */
     const char *subject, *correlationid;
-    const char *group;               /* only what this group has yet to settle: by its patterns,
+    const char *group; /* only what this group has yet to settle: by its patterns,
                                         not yet claimed, claimed, or waiting; not dead */
-    int64_t newest;                  /* only the newest n that match; 0: all */
+    int64_t newest;    /* only the newest n that match; 0: all */
 };
 
 struct log;
@@ -156,8 +156,7 @@ struct group_terms {
 
 /* Open, or with from create, a group. 66 when it does not exist, naming the nearest; 64 when types
    are given and are not the group's. */
-int group_open(struct group **out, struct store *s, const struct group_terms *terms,
-               struct err *e);
+int group_open(struct group **out, struct store *s, const struct group_terms *terms, struct err *e);
 /* What is still claimed stays so until the process ends, and counts as a death: release first. */
 void group_close(struct group *g);
 bool group_created(const struct group *g);
@@ -188,8 +187,8 @@ enum group_outcome {
 struct group_settle {
     const struct group_event *event;
     enum group_outcome outcome;
-    int64_t due_ms;               /* wall time; of RETRY and RELEASE */
-    int64_t started_ms, took_ms;  /* of RETRY and DEAD, for the record, as is the rest */
+    int64_t due_ms;              /* wall time; of RETRY and RELEASE */
+    int64_t started_ms, took_ms; /* of RETRY and DEAD, for the record, as is the rest */
     int status;
     const char *reason;
     struct str tail;
@@ -223,7 +222,7 @@ struct group_info {
     const struct pattern_list *types;
     bool paused;
     int64_t hold_ms, position, lag, in_flight, waiting, dead, created_ms; /* lag: yet to settle */
-    int64_t consumers; /* alive */
+    int64_t consumers;                                                    /* alive */
 };
 int group_each(struct store *s, const char *name,
                int (*f)(const struct group_info *info, void *arg, struct err *e), void *arg,
@@ -244,19 +243,19 @@ struct dead_attempt {
 struct dead_letter {
     const char *group;
     int64_t attempts, deaths, died_ms;
-    struct log_entry event;         /* its line is empty when the event was damaged */
+    struct log_entry event;             /* its line is empty when the event was damaged */
     const struct dead_attempt *attempt; /* the history, oldest first; before a retry, too */
     size_t tries;
 };
 
 struct dead_filter {
-    const char *group;              /* NULL: all */
-    struct pattern_list types;      /* not owned */
-    const char *subject, *error;    /* error: found in the reason or the tail of the last attempt */
+    const char *group;           /* NULL: all */
+    struct pattern_list types;   /* not owned */
+    const char *subject, *error; /* error: found in the reason or the tail of the last attempt */
     int64_t died_before_ms, died_after_ms; /* 0: any */
-    const int64_t *seq;             /* these events only */
+    const int64_t *seq;                    /* these events only */
     size_t seqs;
-    int64_t max;                    /* at most so many, by group and position; 0: all */
+    int64_t max; /* at most so many, by group and position; 0: all */
 };
 
 /* Each dead letter that passes, by group and position; f may return non-zero to end it (-1: as an

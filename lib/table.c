@@ -71,8 +71,7 @@ static void add_members(struct buf *b, json_t *object)
     json_t *item;
 
     buf_char(b, '{');
-    json_object_foreach(object, key, item)
-    {
+    json_object_foreach (object, key, item) {
         buf_puts(b, comma);
         js_quote(b, str_of(key));
         buf_char(b, ':');

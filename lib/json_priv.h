@@ -1,0 +1,90 @@
+/*
+ * json_priv: the characters of JSON text, between json.c, which checks a line, and json_value.c,
+ * which reads what was checked. Nobody else includes this.
+ *
+ * Text is searched eight bytes at a time. Loads go through memcpy and stay inside the span: what
+ * is left at its end is done byte by byte.
+ */
+#ifndef JSON_PRIV_H
+#define JSON_PRIV_H
+
+#include "json.h"
+
+#include <endian.h>
+#include <string.h>
+
+typedef unsigned char byte;
+
+/* What js_unescape says instead of a character. */
+enum { JS_BAD_ESCAPE = -1, JS_UNPAIRED = -2 };
+
+/* Decode the escape at p, a backslash; returns what follows it. *code is the character, or one of
+   the above; for JS_BAD_ESCAPE the result is the byte that is wrong, or end. Always beyond p. */
+const byte *js_unescape(const byte *p, const byte *end, int32_t *code);
+
+/* Append the text between a string's quotes, decoded: never longer than it was. */
+struct str js_decode(const byte *p, const byte *end, struct buf *into);
+
+static inline const byte *js_space(const byte *p, const byte *end)
+{
+    while (p < end && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r'))
+        p++;
+    return p;
+}
+
+static inline bool js_is_digit(byte c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static inline bool js_continues(byte c)
+{
+    return (c & 0xc0) == 0x80;
+}
+
+/* Length of the valid UTF-8 character at p < end; 0 if there is none (RFC 3629, section 4). */
+static inline size_t js_character(const byte *p, const byte *end)
+{
+    ptrdiff_t n = end - p;
+    byte c = p[0];
+
+    if (c < 0x80)
+        return 1;
+    if (c < 0xc2 || c > 0xf4 || n < 2 || !js_continues(p[1]))
+        return 0;
+    if (c < 0xe0)
+        return 2;
+    if (n < 3 || !js_continues(p[2]))
+        return 0;
+    if (c < 0xf0) /* neither overlong nor a surrogate */
+        return (c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) ? 0 : 3;
+    if (n < 4 || !js_continues(p[3]))
+        return 0;
+    return (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f) ? 0 : 4;
+}
+
+/*
+ * The first byte in p..end that a string treats in its own way: quote, backslash, a control
+ * character, or anything beyond ASCII. Subtracting sets the high bit of such a byte; a borrow can
+ * spoil only the bytes above it, so the lowest mark is right.
+ */
+static inline const byte *js_plain(const byte *p, const byte *end)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+
+    for (; end - p >= 8; p += 8) {
+        uint64_t x, marks;
+
+        memcpy(&x, p, sizeof x);
+        x = le64toh(x);
+        marks = x | (x - ones * 0x20) | ((x ^ ones * '"') - ones) | ((x ^ ones * '\\') - ones);
+        marks &= ones * 0x80;
+        if (marks != 0)
+            return p + (__builtin_ctzll(marks) >> 3);
+    }
+    while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\')
+        p++;
+    return p;
+}
+
+#endif

@@ -1,0 +1,501 @@
+/*
+ * How a group claims events, and inherits those of consumers that died.
+ *
+ * A claim is prepared outside the write lock, where patterns are matched and lines copied, and
+ * taken inside, where every statement asks whether what was seen still holds; if not, all is
+ * thrown away and prepared anew. A group's rev, its cursors and the state of each item are those
+ * questions.
+ */
+#include "sqlite_group.h"
+
+#include "mem.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SCAN_EVENTS 50000 /* passed without a match before the cursor is moved */
+
+/* ------------------------------------------------------------------------------------ takeover */
+
+struct other {
+    int64_t owner;
+    struct lock_process process;
+};
+
+static bool other_lives(struct store *s, const struct other *o, bool trusted)
+{
+    if (!lock_free(s, o->owner))
+        return true;
+    return !trusted && lock_process_lives(&o->process);
+}
+
+/* The other consumers of a group (0: of all), into a block that is the caller's to free. */
+static int others(struct store *s, int64_t grp, int64_t self, struct other **list, size_t *n,
+                  struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e,
+                               "SELECT owner,pid,started,boot FROM consumer WHERE "
+                               "(grp=?1 OR ?1=0) AND owner<>?2",
+                               "ii", grp, self);
+    size_t room = 0;
+    int got = -1;
+
+    *list = NULL;
+    *n = 0;
+    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+        if (*n == room)
+            *list = mem_grow(*list, room += 16, sizeof **list);
+        struct other *o = &(*list)[(*n)++];
+        struct str boot = db_text(q, 3);
+        *o = (struct other){.owner = sqlite3_column_int64(q, 0)};
+        o->process.pid = sqlite3_column_int64(q, 1);
+        o->process.started = sqlite3_column_int64(q, 2);
+        memcpy(o->process.boot, boot.p, boot.n < 39 ? boot.n : 39);
+    }
+    return got;
+}
+
+static int remember_death(struct group *g, int64_t seq, int64_t now, struct err *e)
+{
+    /* From the second death on it counts as an attempt, and goes on record as one. */
+    if (db_run(g->s, e,
+               "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
+               "grp,seq,(SELECT coalesce(max(n),0)+1 FROM attempt WHERE grp=?1 AND seq=?2),?3,0,0,"
+               "'its consumer died',x'' FROM item WHERE grp=?1 AND seq=?2 AND deaths>0",
+               "iii", g->grp, seq, now) < 0)
+        return -1;
+    return db_run(g->s, e,
+                  "INSERT INTO item(grp,seq,state,due,attempts,deaths) VALUES(?1,?2,0,?3,0,"
+                  "1) ON CONFLICT(grp,seq) DO UPDATE SET state=0,due=?3,deaths=deaths+1,"
+                  "attempts=attempts+(deaths>0)",
+                  "iii", g->grp, seq, now);
+}
+
+/* Inside a transaction: the claims of a dead owner go back to the group. */
+static int inherit(struct group *g, int64_t owner, int64_t now, struct err *e)
+{
+    struct notes all = {NULL, 0, 0};
+    sqlite3_stmt *q = db_query(g->s, e, "SELECT open FROM claim WHERE owner=?", "i", owner);
+    int got = -1;
+
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        int64_t *open;
+        size_t n = open_decode(db_text(q, 0), &open);
+        for (size_t i = 0; i < n; i++)
+            notes_add(&all, open[i], 0);
+        free(open);
+    }
+    for (size_t i = 0; i < all.n && got >= 0; i++)
+        got = remember_death(g, all.note[i].seq, now, e);
+    free(all.note);
+    if (got < 0 || db_run(g->s, e, "DELETE FROM claim WHERE owner=?", "i", owner) < 0 ||
+        db_run(g->s, e, "DELETE FROM consumer WHERE owner=?", "i", owner) < 0)
+        return -1;
+    return 0;
+}
+
+/* Take over from consumers of this group that have died. */
+static int take_over(struct group *g, struct err *e)
+{
+    struct other *list;
+    size_t n, dead = 0;
+    int got, trusted;
+
+    got = others(g->s, g->grp, g->owner, &list, &n, e);
+    if (got == 0 && n > 0 && lock_open(g->s, e) == 0 && (trusted = lock_trusted(g->s, e)) >= 0) {
+        for (size_t i = 0; i < n; i++)
+            if (!other_lives(g->s, &list[i], trusted))
+                list[dead++] = list[i];
+        if (dead > 0 && (got = db_begin(g->s, DB_NORMAL, e)) == 0) {
+            int64_t now = clock_now_ms();
+            for (size_t i = 0; i < dead && got == 0; i++)
+                got = inherit(g, list[i].owner, now, e);
+            if (got == 0)
+                got = db_commit(g->s, true, e);
+            else
+                db_rollback(g->s);
+        }
+    } else if (n > 0) {
+        got = -1;
+    }
+    free(list);
+    return got;
+}
+
+/* Inside a transaction: nobody lives who could hold another lock file, so ours becomes the one. */
+static int adopt_lock_file(struct group *g, struct err *e)
+{
+    struct other *list;
+    size_t n;
+    int got = lock_trusted(g->s, e);
+
+    if (got != 0)
+        return got < 0 ? -1 : 0;
+    if (others(g->s, 0, g->owner, &list, &n, e) < 0)
+        return -1;
+    bool lives = false;
+    for (size_t i = 0; i < n; i++)
+        lives |= lock_free(g->s, list[i].owner) && lock_process_lives(&list[i].process);
+    free(list);
+    return lives ? 0 : lock_adopt(g->s, e);
+}
+
+/* ----------------------------------------------------------------------------- prepare a claim */
+
+static struct claim *new_claim(struct group *g, size_t max)
+{
+    struct claim *c = g->spare;
+
+    if (c != NULL)
+        g->spare = c->next;
+    else
+        c = mem_zero(1, sizeof *c);
+    if (c->room < max) {
+        c->held = mem_grow(c->held, max, sizeof *c->held);
+        c->room = max;
+    }
+    c->next = NULL;
+    c->n = c->open = c->page.n = 0;
+    return c;
+}
+
+static bool add_held(struct claim *c, size_t max, const struct log_entry *row, bool item,
+                     int64_t attempts, int64_t deaths)
+{
+    if (c->n == max || !page_add(&c->page, row))
+        return false;
+    c->held[c->n++] = (struct held){
+        .shown = {.attempts = attempts, .deaths = deaths}, .claim = c, .item = item, .open = true};
+    return true;
+}
+
+/* An item's event, if it is still there. False when the claim is full. */
+static bool add_item(struct group *g, struct claim *c, size_t max, sqlite3_stmt *q, int64_t seq,
+                     int64_t attempts, int64_t deaths)
+{
+    struct log_entry row;
+
+    log_entry_read(q, &row);
+    if (log_entry_damaged(q, &row)) {
+        notes_add(&g->damage, seq, 1);
+        return true;
+    }
+    return add_held(c, max, &row, true, attempts, deaths);
+}
+
+/* Items that are due. What has killed its consumers twice is taken only by itself. */
+static int add_items(struct group *g, struct claim *c, size_t max, int64_t last, int64_t now,
+                     struct err *e)
+{
+    sqlite3_stmt *q = db_query(g->s, e,
+                               "SELECT seq,attempts,deaths FROM item WHERE grp=? AND "
+                               "state=0 AND due<=? AND seq<=? ORDER BY due,seq",
+                               "iii", g->grp, now, last);
+    int got = -1;
+
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        int64_t seq = sqlite3_column_int64(q, 0), attempts = sqlite3_column_int64(q, 1),
+                deaths = sqlite3_column_int64(q, 2);
+        if (deaths > 1 && attempts >= g->attempts) {
+            notes_add(&g->dying, seq, 0);
+            continue;
+        }
+        if (c->n == max || (deaths > 1 && (g->held > 0 || c->n > 0)))
+            break;
+        sqlite3_stmt *event =
+            db_query(g->s, e, "SELECT " LOG_COLUMNS " FROM event WHERE seq=?", "i", seq);
+        got = event == NULL ? -1 : db_row(g->s, event, e);
+        if (got < 0)
+            break;
+        if (got == 0)
+            notes_add(&g->gone, seq, 0);
+        else if (!add_item(g, c, max, event, seq, attempts, deaths))
+            got = 0;
+        db_done(event);
+        if (deaths > 1 && c->n > 0) {
+            g->alone = true;
+            break;
+        }
+        if (c->n == max)
+            break;
+    }
+    db_done(q);
+    return got < 0 ? -1 : 0;
+}
+
+/* One event of the log behind a cursor. False when the claim is full before it. */
+static bool add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt *q, int64_t now)
+{
+    struct log_entry row;
+    int64_t due, expires;
+
+    log_entry_read(q, &row);
+    if (!pattern_any(&g->types, row.type))
+        return true;
+    due = sqlite3_column_int64(q, 9);
+    expires = sqlite3_column_int64(q, 10);
+    if (expires != 0 && expires <= now)
+        return true;
+    if (due > now)
+        notes_add(&g->later, row.seq, due);
+    else if (log_entry_damaged(q, &row))
+        notes_add(&g->damage, row.seq, 0);
+    else
+        return add_held(c, max, &row, false, 0, 0);
+    return true;
+}
+
+#define CLAIM_COLUMNS LOG_COLUMNS ",priority,due,expires"
+
+/* Events of one priority behind its cursor. Returns how many were passed, or -1. */
+static int add_events(struct group *g, struct claim *c, size_t max, int priority, int64_t last,
+                      int64_t now, struct err *e)
+{
+    int64_t at = g->moved[priority];
+    sqlite3_stmt *q =
+        priority == EVENT_PRIORITY
+            ? db_query(g->s, e,
+                       "SELECT " CLAIM_COLUMNS " FROM event WHERE seq>? AND seq<=? ORDER BY seq "
+                       "LIMIT 1000",
+                       "ii", at, last)
+            : db_query(g->s, e,
+                       "SELECT " CLAIM_COLUMNS " FROM event INDEXED BY event_priority WHERE "
+                       "seq>? AND seq<=? AND priority=? AND priority<>5 ORDER BY seq LIMIT 1000",
+                       "iii", at, last, (int64_t)priority);
+    int got = -1, passed = 0;
+
+    while (q != NULL && c->n < max && (got = db_row(g->s, q, e)) > 0) {
+        if (sqlite3_column_int64(q, 8) == priority && !add_event(g, c, max, q, now))
+            break;
+        g->moved[priority] = sqlite3_column_int64(q, 0);
+        passed++;
+    }
+    if (q == NULL || (got < 0 && c->n < max))
+        return -1;
+    db_done(q);
+    return passed;
+}
+
+/* 1 something to commit, 0 nothing at all, -1. */
+static int prepare(struct group *g, struct claim *c, size_t max, int64_t last, struct err *e)
+{
+    int64_t now = clock_now_ms(), prioritised = 0;
+    int passed = 0, scanned = 0;
+
+    g->later.n = g->damage.n = g->gone.n = g->dying.n = 0;
+    if (group_cursors(g->s, g->grp, g->cursor, e) < 0)
+        return -1;
+    memcpy(g->moved, g->cursor, sizeof g->moved);
+    if (add_items(g, c, max, last, now, e) < 0 ||
+        db_int(g->s, e, &prioritised,
+               "SELECT 1 FROM event INDEXED BY event_priority WHERE "
+               "priority<>5 LIMIT 1",
+               "") < 0)
+        return -1;
+    for (int p = 0; p < 10 && c->n < max && !g->alone; p++) {
+        if (p != EVENT_PRIORITY && !prioritised)
+            continue;
+        do {
+            if ((passed = add_events(g, c, max, p, last, now, e)) < 0)
+                return -1;
+            scanned += passed;
+        } while (passed == 1000 && c->n < max && c->page.n == c->n && scanned < SCAN_EVENTS);
+    }
+    return c->n > 0 || g->later.n > 0 || g->damage.n > 0 || g->gone.n > 0 || g->dying.n > 0 ||
+           memcmp(g->moved, g->cursor, sizeof g->moved) != 0;
+}
+
+/* -------------------------------------------------------------------------------- take a claim */
+
+/* Each returns 1, 0 when what was seen no longer holds, -1. */
+static int take_group(struct group *g, int64_t now, struct err *e)
+{
+    int64_t one;
+    return db_int(g->s, e, &one,
+                  "SELECT 1 FROM groups WHERE grp=? AND rev=? AND paused=0 AND hold<=?", "iii",
+                  g->grp, g->rev, now);
+}
+
+static int take_cursors(struct group *g, struct err *e)
+{
+    int got = 1;
+
+    for (int i = 0; i < 10 && got > 0; i++)
+        if (g->moved[i] != g->cursor[i])
+            got = db_run(g->s, e, "UPDATE cursor SET seq=? WHERE grp=? AND priority=? AND seq=?",
+                         "iiii", g->moved[i], g->grp, (int64_t)i, g->cursor[i]);
+    return got;
+}
+
+static int set_dead(struct group *g, int64_t seq, int64_t now, struct err *e)
+{
+    return db_run(g->s, e,
+                  "INSERT INTO item(grp,seq,state,due,attempts,deaths) VALUES(?,?,3,?3,0,0) "
+                  "ON CONFLICT(grp,seq) DO UPDATE SET state=3,due=?3",
+                  "iii", g->grp, seq, now);
+}
+
+static int take_notes(struct group *g, int64_t now, struct err *e)
+{
+    struct group_settle damaged = {.started_ms = now, .reason = "damaged in the spool"};
+
+    for (size_t i = 0; i < g->later.n; i++)
+        if (db_run(g->s, e,
+                   "INSERT INTO item(grp,seq,state,due,attempts,deaths) "
+                   "VALUES(?,?,0,?,0,0)",
+                   "iii", g->grp, g->later.note[i].seq, g->later.note[i].value) < 0)
+            return -1;
+    for (size_t i = 0; i < g->damage.n; i++)
+        if (set_dead(g, g->damage.note[i].seq, now, e) < 0 ||
+            attempt_add(g, g->damage.note[i].seq, &damaged, e) < 0)
+            return -1;
+    for (size_t i = 0; i < g->gone.n; i++)
+        if (db_run(g->s, e, "DELETE FROM item WHERE grp=? AND seq=? AND state=0", "ii", g->grp,
+                   g->gone.note[i].seq) < 0)
+            return -1;
+    for (size_t i = 0; i < g->dying.n; i++)
+        if (db_run(g->s, e, "UPDATE item SET state=3,due=? WHERE grp=? AND seq=? AND state=0",
+                   "iii", now, g->grp, g->dying.note[i].seq) < 0)
+            return -1;
+    return 1;
+}
+
+static int take_items(struct group *g, struct claim *c, struct err *e)
+{
+    int got = 1;
+
+    for (size_t i = 0; i < c->n && got > 0; i++)
+        if (c->held[i].item)
+            got = db_run(g->s, e, "UPDATE item SET state=1 WHERE grp=? AND seq=? AND state=0", "ii",
+                         g->grp, c->page.entry[i].seq);
+    return got;
+}
+
+/* The lock comes before the row: a row whose lock is free is a dead consumer's. */
+static int join(struct group *g, struct err *e)
+{
+    struct lock_process self;
+
+    if (g->joined)
+        return 1;
+    if (adopt_lock_file(g, e) < 0)
+        return -1;
+    lock_self(&self);
+    return db_run(g->s, e, "INSERT INTO consumer(owner,pid,started,boot,grp) VALUES(?,?,?,?,?)",
+                  "iiiti", g->owner, self.pid, self.started, self.boot, g->grp);
+}
+
+static int take_claim(struct group *g, struct claim *c, struct err *e)
+{
+    struct buf b = BUF_INIT;
+    struct str open;
+    int64_t first;
+    int got;
+
+    if (c->n == 0)
+        return 1;
+    if ((got = join(g, e)) <= 0)
+        return got;
+    open = claim_open(c, &b, &first);
+    got = db_run(g->s, e, "INSERT INTO claim(grp,owner,first,open) VALUES(?,?,?,?)", "iiib", g->grp,
+                 g->owner, first, open);
+    c->id = sqlite3_last_insert_rowid(g->s->db);
+    buf_free(&b);
+    return got;
+}
+
+/* 1 taken, 0 something changed meanwhile, -1. */
+static int take(struct group *g, struct claim *c, struct err *e)
+{
+    int64_t now = clock_now_ms();
+    int got;
+
+    if (c->n > 0 && g->owner == 0) {
+        if (lock_open(g->s, e) < 0 || (g->owner = lock_take(g->s, e)) < 0) {
+            g->owner = 0;
+            return -1;
+        }
+    }
+    if (db_begin(g->s, DB_NORMAL, e) < 0)
+        return -1;
+    if ((got = take_group(g, now, e)) > 0 && (got = take_cursors(g, e)) > 0 &&
+        (got = take_notes(g, now, e)) > 0 && (got = take_items(g, c, e)) > 0)
+        got = take_claim(g, c, e);
+    if (got <= 0) {
+        db_rollback(g->s);
+        return got;
+    }
+    if (db_commit(g->s, false, e) < 0)
+        return -1;
+    g->joined |= c->n > 0;
+    g->damaged += (int64_t)g->damage.n;
+    return 1;
+}
+
+/* Is there anything to do with the group at all? Its patterns are read again if they changed. */
+static int look(struct group *g, struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(g->s, e, "SELECT rev,paused,hold FROM groups WHERE grp=?", "i", g->grp);
+    int got = q == NULL ? -1 : db_row(g->s, q, e);
+
+    if (got < 0)
+        return -1;
+    if (got == 0)
+        return group_dropped(g, e);
+    int64_t rev = sqlite3_column_int64(q, 0);
+    bool open = sqlite3_column_int64(q, 1) == 0 && sqlite3_column_int64(q, 2) <= clock_now_ms();
+    db_done(q);
+    if (rev != g->rev && group_reload(g, e) < 0)
+        return -1;
+    g->rev = rev;
+    return open;
+}
+
+static void give(struct group *g, struct claim *c)
+{
+    if (g->given_room < c->n) {
+        g->given_room = c->n;
+        g->given = mem_grow(g->given, c->n, sizeof *g->given);
+    }
+    for (size_t i = 0; i < c->n; i++) {
+        c->held[i].shown.entry = c->page.entry[i];
+        g->given[i] = &c->held[i].shown;
+    }
+    c->open = c->n;
+    g->held += c->n;
+    c->next = g->claims;
+    g->claims = c;
+}
+
+int group_claim(struct group *g, size_t max, int64_t last, struct group_event ***out, struct err *e)
+{
+    struct claim *c;
+    int got;
+
+    if (max == 0 || g->alone)
+        return 0;
+    if (last == 0)
+        last = INT64_MAX;
+    if (max > 1000)
+        max = 1000;
+    for (;;) {
+        if (take_over(g, e) < 0)
+            return -1;
+        if ((got = look(g, e)) <= 0)
+            return got;
+        c = new_claim(g, max);
+        bool anything = (got = prepare(g, c, max, last, e)) > 0;
+        if (anything && (got = take(g, c, e)) > 0 && c->n > 0)
+            break;
+        g->alone = false;
+        claim_spare(g, c);
+        if (got < 0 || !anything)
+            return got;
+        /* Somebody was faster; or nothing matched so far, but the cursor moved. */
+    }
+    give(g, c);
+    *out = g->given;
+    return (int)c->n;
+}

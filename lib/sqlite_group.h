@@ -1,0 +1,67 @@
+/*
+ * A group in this process: what sqlite_group.c and sqlite_claim.c share. Nobody else includes this.
+ */
+#ifndef SQLITE_GROUP_H
+#define SQLITE_GROUP_H
+
+#include "sqlite_priv.h"
+
+enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_DEAD = 3 }; /* item.state */
+
+struct held {
+    struct group_event shown; /* first: the caller's pointer is ours */
+    struct claim *claim;
+    bool item; /* it has a row in item */
+    bool open;
+};
+
+struct claim {
+    struct claim *next;
+    int64_t id;
+    struct page page;
+    struct held *held;
+    size_t n, open, room;
+    bool written; /* its row, in the settle that goes on */
+};
+
+struct note {
+    int64_t seq, value;
+};
+
+struct notes {
+    struct note *note;
+    size_t n, room;
+};
+
+struct group {
+    struct store *s;
+    char *name;
+    int64_t grp, rev, attempts, owner, damaged;
+    struct pattern_list types;
+    bool created, joined;
+    struct claim *claims, *spare;
+    struct group_event **given;
+    size_t given_room;
+    size_t held; /* open events in all claims */
+    bool alone;  /* one of them must be the only one */
+
+    /* what a claim in preparation will do, besides the events in it */
+    int64_t cursor[10], moved[10];
+    struct notes later;  /* passed before their time: seq, due */
+    struct notes damage; /* damaged: seq, 1 if it is an item */
+    struct notes gone;   /* items whose event is no longer there */
+    struct notes dying;  /* items whose consumers died too often */
+};
+
+void notes_add(struct notes *list, int64_t seq, int64_t value);
+int group_reload(struct group *g, struct err *e);        /* its patterns */
+int group_dropped(const struct group *g, struct err *e); /* says so; -1 */
+
+/* The events of a claim that are still open, as the row has them; a view of b. */
+struct str claim_open(const struct claim *c, struct buf *b, int64_t *first);
+void claim_spare(struct group *g, struct claim *c); /* done with: keep it for the next */
+
+/* Put an attempt on record, as the settle says. */
+int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, struct err *e);
+
+#endif
