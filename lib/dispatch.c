@@ -1,6 +1,7 @@
 #include "dispatch.h"
 
 #include "child.h"
+#include "environment.h"
 #include "lines.h"
 #include "mem.h"
 #include "proc.h"
@@ -20,9 +21,7 @@ struct slot {
     struct group_event *claimed; /* NULL: free */
     struct event event;
     struct child child;
-    struct buf environment;
-    char **envp;
-    size_t envp_room;
+    struct environment environment;
     char marker[40];
 };
 
@@ -37,8 +36,6 @@ struct dispatch {
     struct group_event **queue; /* claimed and not started */
     size_t queued;
     struct pollfd *fds;
-    char **base; /* our environment without an outer handler's variables; views */
-    size_t base_n;
     struct group_settle *settle; /* what this round settles */
     size_t settles;
     int64_t taken;      /* settled or in our hands: for -n */
@@ -49,83 +46,6 @@ struct dispatch {
     bool drained;       /* the last claim found nothing, and we do not follow */
     bool on_hold;
 };
-
-/* ------------------------------------------------------------------------------ the environment */
-
-static bool handlers_variable(const char *variable)
-{
-    static const char *const names[] = {
-        "EVENT_ID=",    "EVENT_TYPE=",    "EVENT_SOURCE=", "EVENT_SUBJECT=",       "EVENT_SEQ=",
-        "EVENT_TIME=",  "EVENT_ATTEMPT=", "EVENT_GROUP=",  "EVENT_CORRELATIONID=", "EVENT_HOPS=",
-        "EVENT_SPOOL=", "EVENT_CTL=",     "TRACEPARENT=",
-    };
-
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strncmp(variable, names[i], strlen(names[i])) == 0)
-            return true;
-    return false;
-}
-
-static void read_environment(struct dispatch *d)
-{
-    size_t n = 0;
-
-    while (environ[n] != NULL)
-        n++;
-    d->base = mem_alloc((n + 1) * sizeof *d->base);
-    for (size_t i = 0; i < n; i++)
-        if (!handlers_variable(environ[i]))
-            d->base[d->base_n++] = environ[i];
-}
-
-static void set_variable(struct slot *s, const char *name, struct str value)
-{
-    if (value.p == NULL)
-        return;
-    buf_puts(&s->environment, name);
-    buf_char(&s->environment, '=');
-    buf_str(&s->environment, value);
-    buf_char(&s->environment, '\0');
-}
-
-static void set_number(struct slot *s, const char *name, int64_t value)
-{
-    char text[24];
-
-    snprintf(text, sizeof text, "%" PRId64, value);
-    set_variable(s, name, str_of(text));
-}
-
-/* No name in it comes from an event, only values, and those have no control characters. */
-static void make_environment(struct dispatch *d, struct slot *s)
-{
-    const struct event *ev = &s->event;
-    size_t n = d->base_n;
-
-    buf_reset(&s->environment);
-    set_variable(s, "EVENT_ID", ev->id);
-    set_variable(s, "EVENT_TYPE", ev->type);
-    set_variable(s, "EVENT_SOURCE", ev->source);
-    set_variable(s, "EVENT_SUBJECT", ev->subject);
-    set_number(s, "EVENT_SEQ", s->claimed->entry.seq);
-    set_variable(s, "EVENT_TIME", ev->time);
-    set_number(s, "EVENT_ATTEMPT", s->claimed->attempts + 1);
-    set_variable(s, "EVENT_GROUP", str_of(d->terms->group));
-    set_variable(s, "EVENT_CORRELATIONID",
-                 ev->correlationid.p != NULL ? ev->correlationid : ev->id);
-    set_number(s, "EVENT_HOPS", ev->hops);
-    set_variable(s, "EVENT_SPOOL", str_of(store_path(d->store)));
-    set_variable(s, "TRACEPARENT", ev->traceparent);
-
-    if (s->envp_room < n + 16) {
-        s->envp_room = n + 16;
-        s->envp = mem_grow(s->envp, s->envp_room, sizeof *s->envp);
-        memcpy(s->envp, d->base, n * sizeof *d->base);
-    }
-    for (size_t at = 0; at < s->environment.n; at += strlen(s->environment.p + at) + 1)
-        s->envp[n++] = s->environment.p + at;
-    s->envp[n] = NULL;
-}
 
 /* ------------------------------------------------------------------------------------- outcomes */
 
@@ -326,11 +246,12 @@ static int start(struct dispatch *d, struct slot *s, struct group_event *ge, str
         return 1;
     }
     s->claimed = ge;
-    make_environment(d, s);
+    char *const *envp = environment_make(&s->environment, &s->event, ge->entry.seq,
+                                         ge->attempts + 1, d->terms->group, store_path(d->store));
     snprintf(s->marker, sizeof s->marker, "EVENT_SEQ=%" PRId64, ge->entry.seq);
     struct child_run run = {
         .argv = d->terms->argv,
-        .envp = s->envp,
+        .envp = envp,
         .marker = s->marker,
         .input = {ge->entry.line.p, ge->entry.line.n + 1}, /* with its newline */
         .timeout_ms = d->terms->timeout_ms,
@@ -594,7 +515,6 @@ int dispatch_run(struct store *store, struct group *group, const struct dispatch
 
     *out = (struct dispatch_result){0};
     out_stop_when(proc_stopping);
-    read_environment(&d);
     d.slot = mem_zero(d.slots + 1, sizeof *d.slot);
     for (size_t i = 0; i < d.slots; i++)
         child_init(&d.slot[i].child);
@@ -605,14 +525,12 @@ int dispatch_run(struct store *store, struct group *group, const struct dispatch
     for (size_t i = 0; i < d.slots; i++) {
         child_free(&d.slot[i].child);
         event_free(&d.slot[i].event);
-        buf_free(&d.slot[i].environment);
-        free(d.slot[i].envp);
+        environment_free(&d.slot[i].environment);
     }
     js_scan_free(&d.scan);
     free(d.settle);
     free(d.fds);
     free(d.queue);
     free(d.slot);
-    free(d.base);
     return got;
 }

@@ -1,0 +1,28 @@
+/*
+ * environment: what a handler finds in its environment about the event that it handles.
+ *
+ *     EVENT_ID EVENT_TYPE EVENT_SOURCE EVENT_SUBJECT EVENT_TIME EVENT_SEQ EVENT_ATTEMPT EVENT_GROUP
+ *     EVENT_CORRELATIONID EVENT_HOPS EVENT_SPOOL TRACEPARENT
+ *
+ * Those of an outer handler are replaced, or removed where this event has none; all else is
+ * inherited. No name comes from an event, only values, and attributes have no control characters.
+ */
+#ifndef ENVIRONMENT_H
+#define ENVIRONMENT_H
+
+#include "event.h"
+
+#include <stdint.h>
+
+struct environment { /* all zero at first; reused from one event to the next */
+    struct buf text;
+    char **envp;
+    size_t room;
+};
+
+/* The environment for execve: views of env, of our own environment, until the next call with env. */
+char *const *environment_make(struct environment *env, const struct event *ev, int64_t seq,
+                              int64_t attempt, const char *group, const char *spool);
+void environment_free(struct environment *env);
+
+#endif
