@@ -176,6 +176,7 @@ static int consume(struct store *spool, struct err *e)
         return -1;
     if (got == 0) {
         got = dispatch_run(spool, group, &terms, &result, e);
+        result.dead += group_buried(group);
         if (got == 0 && (got = tell(group, &result, e)) == 0)
             got = status(group, &result, e);
         else if (got < 0 && result.cannot_run != 0)

@@ -347,70 +347,42 @@ int64_t dead_each(struct store *s, const struct dead_filter *filter,
     return stop < 0 || got < 0 ? -1 : n;
 }
 
-struct chosen {
-    struct {
-        int64_t seq;
-        char *group;
-    } * item;
-    size_t n, room;
-};
-
-static int choose(const struct dead_letter *letter, void *arg, struct err *e)
+static int retry_one(const struct dead_letter *letter, void *store, struct err *e)
 {
-    struct chosen *all = arg;
+    int got = db_run(store, e,
+                     "UPDATE item SET state=0,due=?,attempts=0,deaths=0 WHERE grp=(SELECT grp FROM "
+                     "groups WHERE name=?) AND seq=? AND state=3",
+                     "iti", clock_now_ms(), letter->group, letter->event.seq);
+    return got < 0 ? -1 : 0;
+}
 
-    (void)e;
-    if (all->n == all->room) {
-        all->room = all->room == 0 ? 64 : all->room * 2;
-        all->item = mem_grow(all->item, all->room, sizeof *all->item);
-    }
-    all->item[all->n].seq = letter->event.seq;
-    all->item[all->n++].group = mem_dup(letter->group, strlen(letter->group));
+static int drop_one(const struct dead_letter *letter, void *store, struct err *e)
+{
+    if (db_run(store, e,
+               "DELETE FROM attempt WHERE grp=(SELECT grp FROM groups WHERE name=?) AND seq=?",
+               "ti", letter->group, letter->event.seq) < 0 ||
+        db_run(store, e,
+               "DELETE FROM item WHERE grp=(SELECT grp FROM groups WHERE name=?) AND seq=? AND "
+               "state=3",
+               "ti", letter->group, letter->event.seq) < 0)
+        return -1;
     return 0;
 }
 
-/* Find and change are one transaction: what is counted is what was changed. */
+/* Find and change are one transaction: what is counted is what was changed. dead_each steps from
+   key to key with no statement open, so its letters may be changed as they come. */
 static int64_t change(struct store *s, const struct dead_filter *filter,
-                      int (*f)(struct store *s, const char *group, int64_t seq, struct err *e),
+                      int (*f)(const struct dead_letter *letter, void *store, struct err *e),
                       struct err *e)
 {
-    struct chosen all = {0};
-    int64_t n;
-
     if (db_begin(s, DB_FULL, e) < 0)
         return -1;
-    n = dead_each(s, filter, choose, &all, e);
-    for (size_t i = 0; i < all.n; i++) {
-        if (n >= 0 && f(s, all.item[i].group, all.item[i].seq, e) < 0)
-            n = -1;
-        free(all.item[i].group);
-    }
-    free(all.item);
+    int64_t n = dead_each(s, filter, f, s, e);
     if (n < 0) {
         db_rollback(s);
         return -1;
     }
     return db_commit(s, true, e) < 0 ? -1 : n;
-}
-
-static int retry_one(struct store *s, const char *group, int64_t seq, struct err *e)
-{
-    return db_run(s, e,
-                  "UPDATE item SET state=0,due=?,attempts=0,deaths=0 WHERE grp=(SELECT grp FROM "
-                  "groups WHERE name=?) AND seq=? AND state=3",
-                  "iti", clock_now_ms(), group, seq);
-}
-
-static int drop_one(struct store *s, const char *group, int64_t seq, struct err *e)
-{
-    if (db_run(s, e,
-               "DELETE FROM attempt WHERE grp=(SELECT grp FROM groups WHERE name=?) AND seq=?",
-               "ti", group, seq) < 0)
-        return -1;
-    return db_run(s, e,
-                  "DELETE FROM item WHERE grp=(SELECT grp FROM groups WHERE name=?) AND seq=? "
-                  "AND state=3",
-                  "ti", group, seq);
 }
 
 int64_t dead_retry(struct store *s, const struct dead_filter *filter, struct err *e)

@@ -430,6 +430,7 @@ static int take(struct group *g, struct claim *c, struct err *e)
         return -1;
     g->joined |= c->n > 0;
     g->damaged += (int64_t)g->damage.n;
+    g->buried += (int64_t)g->dying.n;
     return 1;
 }
 

@@ -133,29 +133,42 @@ static int compare_seq(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Positions, growing. */
+struct positions {
+    int64_t *seq;
+    size_t n, room;
+};
+
+static void add_position(struct positions *p, int64_t seq)
+{
+    if (p->n == p->room) {
+        p->room = p->room == 0 ? 64 : p->room * 2;
+        p->seq = mem_grow(p->seq, p->room, sizeof *p->seq);
+    }
+    p->seq[p->n++] = seq;
+}
+
 int group_remembered(struct store *s, int64_t grp, int64_t **seq, size_t *n, struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e, "SELECT seq FROM item WHERE grp=? AND state=0", "i", grp);
-    struct notes all = {NULL, 0, 0};
+    struct positions all = {NULL, 0, 0};
     int got = -1;
 
     while (q != NULL && (got = db_row(s, q, e)) > 0)
-        notes_add(&all, sqlite3_column_int64(q, 0), 0);
+        add_position(&all, sqlite3_column_int64(q, 0));
     q = got < 0 ? NULL : db_query(s, e, "SELECT open FROM claim WHERE grp=?", "i", grp);
     got = -1;
     while (q != NULL && (got = db_row(s, q, e)) > 0) {
         int64_t *open;
         size_t count = open_decode(db_text(q, 0), &open);
         for (size_t i = 0; i < count; i++)
-            notes_add(&all, open[i], 0);
+            add_position(&all, open[i]);
         free(open);
     }
+    if (all.n > 1)
+        qsort(all.seq, all.n, sizeof *all.seq, compare_seq);
+    *seq = all.seq;
     *n = all.n;
-    *seq = mem_alloc((all.n + 1) * sizeof **seq);
-    for (size_t i = 0; i < all.n; i++)
-        (*seq)[i] = all.note[i].seq;
-    qsort(*seq, all.n, sizeof **seq, compare_seq);
-    free(all.note);
     return got;
 }
 
@@ -310,6 +323,11 @@ void group_close(struct group *g)
 int64_t group_damaged(const struct group *g)
 {
     return g->damaged;
+}
+
+int64_t group_buried(const struct group *g)
+{
+    return g->buried;
 }
 
 /* -------------------------------------------------------------------------------------- settle */

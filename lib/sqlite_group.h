@@ -36,7 +36,7 @@ struct notes {
 struct group {
     struct store *s;
     char *name;
-    int64_t grp, rev, attempts, owner, damaged;
+    int64_t grp, rev, attempts, owner, damaged, buried;
     struct pattern_list types;
     bool created, joined;
     struct claim *claims, *spare;

@@ -214,7 +214,10 @@ struct group_stand {
 };
 /* Where the group stands, up to position last (0: all), new events not counted in due. */
 int group_stand(struct group *g, int64_t last, struct group_stand *out, struct err *e);
-int64_t group_damaged(const struct group *g); /* found by this process */
+/* Dead letters that this process made while claiming: damaged events, and events whose consumers
+   kept dying. */
+int64_t group_damaged(const struct group *g);
+int64_t group_buried(const struct group *g);
 
 /* All groups, or the one called name, by name: f is called for each until it returns non-zero. */
 struct group_info {

@@ -46,7 +46,7 @@ static struct str repeat(struct buf *b, size_t times, const char *text)
     return (struct str){b->p, b->n};
 }
 
-/* ------------------------------------------------------------------------------------- the corpus */
+/* ----------------------------------------------------------------------------------- the corpus */
 
 struct corpus {
     struct buf file;
@@ -157,7 +157,7 @@ static void a_line_that_was_cut_anywhere_is_refused(void)
     }
 }
 
-/* --------------------------------------------------------------------------------- what scan notes */
+/* ------------------------------------------------------------------------------ what scan notes */
 
 static void check_member(const char *key, size_t key_at, const char *value, enum js_kind kind)
 {
@@ -181,11 +181,11 @@ static void members_are_spans_of_the_line(void)
     CHECK_INT(scan.value.p - exact.p, 1);
     CHECK_INT((int64_t)scan.value.n, (int64_t)exact.n - 4);
     check_member("a", 3, "-1.50", JS_NUMBER);
-    check_member("b", 15, "\"x\\n\"", JS_STRING);
-    check_member("c", 25, "[ 1 ]", JS_ARRAY);
-    check_member("d", 40, "{\"a\":{}}", JS_OBJECT);
-    check_member("", 55, "null", JS_NULL);
-    check_member("t", 64, "true", JS_BOOL);
+    check_member("b", 16, "\"x\\n\"", JS_STRING);
+    check_member("c", 26, "[ 1 ]", JS_ARRAY);
+    check_member("d", 41, "{\"a\":{}}", JS_OBJECT);
+    check_member("", 56, "null", JS_NULL);
+    check_member("t", 65, "true", JS_BOOL);
     CHECK(js_member(&scan, "e") == NULL);
     CHECK(scan.member[0].key.p == exact.p + 4); /* without escapes no copy */
 }
@@ -227,7 +227,7 @@ static void decoded_keys_stay_where_they_are(void)
     buf_free(&b);
 }
 
-/* ----------------------------------------------------------------------------------------- limits */
+/* --------------------------------------------------------------------------------------- limits */
 
 static void depth_has_a_limit(void)
 {
@@ -249,8 +249,8 @@ static void depth_has_a_limit(void)
 static void million_keys(struct buf *b, const char *start, const char *last)
 {
     buf_char(b, '{');
-    for (unsigned i = 0; i < 1000000; i++)
-        buf_printf(b, "\"%s%06u\":0,", start, i * 7919u % 1000000u);
+    for (int i = 0; i < 1000000; i++)
+        buf_printf(b, "\"%s%06d\":0,", start, (int)(i * INT64_C(7919) % 1000000));
     buf_printf(b, "\"%s\":0}", last);
 }
 
@@ -287,7 +287,7 @@ static void memory_follows_the_open_objects_and_is_given_back(void)
     buf_free(&b);
 }
 
-/* ------------------------------------------------------------------------------------ single values */
+/* -------------------------------------------------------------------------------- single values */
 
 static void strings_are_decoded(void)
 {
@@ -390,7 +390,7 @@ static void kinds_are_told_by_the_first_byte(void)
     CHECK_INT(js_kind(STR("{}")), JS_OBJECT);
 }
 
-/* ------------------------------------------------------------------------------- inside of values */
+/* ----------------------------------------------------------------------------- inside of values */
 
 static void pointers_name_values(void)
 {
@@ -511,7 +511,7 @@ static void members_are_found_in_any_object(void)
     CHECK_STR(js_get(STR("[\"a\",1]"), "a"), NULL);
 }
 
-/* ----------------------------------------------------------------------------- UTF-8 and writing */
+/* ---------------------------------------------------------------------------- UTF-8 and writing */
 
 static void utf8_ends_at_the_first_bad_byte(void)
 {
@@ -533,7 +533,7 @@ static void utf8_ends_at_the_first_bad_byte(void)
         {"\xf5\x80\x80\x80", 0},
         {"ab\xe2\x82", 2},
         {"\xf0\x9f\x98", 0},
-        {"quote\" backslash\\ tab\t del\x7f", 26},
+        {"quote\" backslash\\ tab\t del\x7f", 27},
     };
     struct buf b = BUF_INIT;
 
@@ -585,7 +585,7 @@ static void what_could_steer_a_terminal_is_quoted(void)
     buf_free(&b);
 }
 
-/* ------------------------------------------------------------------------------------- properties */
+/* ----------------------------------------------------------------------------------- properties */
 
 static unsigned long long seed;
 static uint64_t state;
