@@ -127,7 +127,7 @@ int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *
     return got;
 }
 
-static int compare_seq(const void *a, const void *b)
+int seq_compare(const void *a, const void *b)
 {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return (x > y) - (x < y);
@@ -166,7 +166,7 @@ int group_remembered(struct store *s, int64_t grp, int64_t **seq, size_t *n, str
         free(open);
     }
     if (all.n > 1)
-        qsort(all.seq, all.n, sizeof *all.seq, compare_seq);
+        qsort(all.seq, all.n, sizeof *all.seq, seq_compare);
     *seq = all.seq;
     *n = all.n;
     return got;
@@ -356,7 +356,7 @@ struct str claim_open(const struct claim *c, struct buf *b, int64_t *first)
     for (size_t i = 0; i < c->n; i++)
         if (c->held[i].open)
             seq[n++] = c->page.entry[i].seq;
-    qsort(seq, n, sizeof *seq, compare_seq);
+    qsort(seq, n, sizeof *seq, seq_compare);
     *first = n > 0 ? seq[0] : 0;
     buf_reset(b);
     open_encode(b, seq, n);

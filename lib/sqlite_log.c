@@ -307,12 +307,6 @@ void page_free(struct page *p)
     free(p->entry);
 }
 
-static int compare_seq(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static bool correlated(struct store *s, const struct log_entry *entry, const char *id)
 {
     struct err damaged = ERR_NONE;
@@ -325,7 +319,7 @@ static bool group_wants(const struct log *l, const struct log_entry *entry, int6
     if (entry->seq > l->cursor[priority])
         return pattern_any(&l->group_types, entry->type);
     return l->remembered_n > 0 && bsearch(&entry->seq, l->remembered, l->remembered_n,
-                                          sizeof *l->remembered, compare_seq) != NULL;
+                                          sizeof *l->remembered, seq_compare) != NULL;
 }
 
 static bool passes(struct log *l, const struct log_entry *entry, int64_t priority)

@@ -102,6 +102,7 @@ int patterns_read(struct pattern_list *list, struct str json, struct err *e);
 /* The positions that a group remembers one by one and has not given up on, sorted: waiting and in
    flight. *seq is the caller's to free. */
 int group_remembered(struct store *s, int64_t grp, int64_t **seq, size_t *n, struct err *e);
+int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64_t */
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
 
 /* The open list of a claim: LEB128 differences. */
