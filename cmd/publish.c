@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define BATCH_EVENTS 1000
+#define BATCH_BYTES (1 << 20)
 #define ATOMIC_MAX (64 << 20)
 
 static const char *data, *expect, *rejects;
@@ -52,8 +53,9 @@ static struct store *spool;
 static struct log_terms terms;
 static struct event ev;
 static struct js_scan scan;
-static struct buf echoes, held; /* lines to echo after the commit; the input of --atomic */
-static int64_t batch, duplicates, bad, stale, lines_seen;
+static struct buf held;                         /* the input of --atomic */
+static struct buf echoes, complaints, rejected; /* to be told and written after the commit */
+static int64_t batch, batch_bytes, duplicates, bad, stale, lines_seen;
 static int rejects_fd = -1, input_status;
 
 /* ---------------------------------------------------------------------------------- bad lines */
@@ -64,24 +66,34 @@ struct place {
     int64_t line;     /* 0: -d */
 };
 
+/* Nothing is said while others wait for our transaction: a message may block on a full pipe. */
+static int tell(struct err *e)
+{
+    for (size_t at = 0; at < complaints.n; at += strlen(complaints.p + at) + 1)
+        err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
+    if (rejected.n > 0 && write_all(rejects_fd, rejected.p, rejected.n) < 0)
+        return err_errno(e, EX_IOERR, "%s", rejects);
+    buf_shrink(&complaints, BATCH_BYTES);
+    buf_shrink(&rejected, BATCH_BYTES);
+    return 0;
+}
+
 static int reject(struct place place, struct str line, const struct err *why, struct err *e)
 {
-    struct buf text = BUF_INIT;
-
     bad++;
     if (place.file != NULL)
-        buf_printf(&text, "%s: ", place.file);
+        buf_printf(&complaints, "%s: ", place.file);
     if (place.line > 0)
-        buf_printf(&text, "line %" PRId64 ": ", place.line);
+        buf_printf(&complaints, "line %" PRId64 ": ", place.line);
     else
-        buf_puts(&text, "-d: ");
-    err_say(ERR_ERROR, why->status, NULL, "%s%s", buf_text(&text), why->text);
-    buf_free(&text);
-    if (rejects_fd < 0 || line.p == NULL)
-        return 0;
-    if (write_all(rejects_fd, line.p, line.n) < 0 || write_all(rejects_fd, "\n", 1) < 0)
-        return err_errno(e, EX_IOERR, "%s", rejects);
-    return 0;
+        buf_puts(&complaints, "-d: ");
+    buf_puts(&complaints, why->text);
+    buf_char(&complaints, '\0');
+    if (rejects_fd >= 0 && line.p != NULL) {
+        buf_str(&rejected, line);
+        buf_char(&rejected, '\n');
+    }
+    return batch == 0 ? tell(e) : 0;
 }
 
 static void explain(const struct log_put *put, struct err *why)
@@ -119,20 +131,12 @@ static int commit(struct err *e)
 {
     if (batch == 0)
         return 0;
-    batch = 0;
+    batch = batch_bytes = 0;
     if (log_commit(spool, e) < 0 || (echoes.n > 0 && out_write(echoes.p, echoes.n, e) < 0) ||
         out_flush(e) < 0)
         return -1;
-    buf_shrink(&echoes, 1 << 20);
-    return 0;
-}
-
-static int begin(struct err *e)
-{
-    if (batch > 0)
-        return 0;
-    terms.now_ms = fill.now_ms = clock_now_ms();
-    return log_begin(spool, &terms, e);
+    buf_shrink(&echoes, BATCH_BYTES);
+    return tell(e);
 }
 
 static int put(struct place place, struct str line, struct err *e)
@@ -141,17 +145,19 @@ static int put(struct place place, struct str line, struct err *e)
     struct log_put put;
 
     err_clear(&why);
-    if (begin(e) < 0)
-        return -1;
-    batch++;
+    if (batch == 0)
+        terms.now_ms = fill.now_ms = clock_now_ms();
     if (event_make(&ev, &scan, &fill, line, &why) < 0)
         return reject(place, line, &why, e);
     if (terms.versions != LOG_UNVERSIONED && ev.subject.p == NULL) {
         err_set(&why, EX_DATAERR, "has no subject: --expect-version needs one (-k, --key-from)");
         return reject(place, line, &why, e);
     }
+    if (batch++ == 0 && log_begin(spool, &terms, e) < 0)
+        return -1;
     if (log_put(spool, &ev, &put, e) < 0)
         return -1;
+    batch_bytes += (int64_t)line.n;
     duplicates += put.fate == LOG_DUPLICATE;
     stale += put.fate == LOG_STALE;
     explain(&put, &why);
@@ -233,6 +239,11 @@ static int take_line(const struct line *line, bool too_long, struct place place,
     return atomic ? hold(place, text, e) : put(place, text, e);
 }
 
+static bool full(void)
+{
+    return batch >= BATCH_EVENTS || batch_bytes >= BATCH_BYTES;
+}
+
 /* A commit when the batch is full, or when the next line would have to be waited for: a slow
    producer gets its event on disk at once, and nobody waits for our lock meanwhile. A file that
    cannot be read does not keep the others from being published. */
@@ -246,7 +257,7 @@ static int publish_file(const char *path, struct err *e)
     while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0) {
         struct place place = {lines_name(in) == NULL ? NULL : path, line.number};
         failed = take_line(&line, got == LINES_TOO_LONG, place, e) < 0 ||
-                 ((batch >= BATCH_EVENTS || (batch > 0 && !lines_waiting(in))) && commit(e) < 0);
+                 ((full() || (batch > 0 && !lines_waiting(in))) && commit(e) < 0);
     }
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;
@@ -255,19 +266,21 @@ static int publish_file(const char *path, struct err *e)
     return failed ? -1 : 0;
 }
 
-static void give_up(void)
+static int give_up(struct err *e)
 {
     if (batch > 0)
         log_rollback(spool);
     batch = 0;
     buf_reset(&echoes);
     duplicates = 0;
+    return tell(e);
 }
 
-/* All lines are tried, so that all that is wrong is told; one bad line, and nothing is stored. */
+/* All lines are tried, so that all that is wrong is told; one bad line, and nothing is stored. A
+   conflict of versions is the whole input's: it is told once. */
 static int publish_held(struct err *e)
 {
-    for (size_t at = 0; at < held.n;) {
+    for (size_t at = 0; at < held.n && stale == 0;) {
         struct head head;
         memcpy(&head, held.p + at, sizeof head);
         at += sizeof head;
@@ -277,8 +290,7 @@ static int publish_held(struct err *e)
     }
     if (bad == 0 && input_status == 0)
         return commit(e);
-    give_up();
-    return 0;
+    return give_up(e);
 }
 
 static int read_data_file(struct buf *text, struct err *e)
@@ -416,6 +428,8 @@ int main(int argc, char **argv)
     event_free(&ev);
     js_scan_free(&scan);
     buf_free(&echoes);
+    buf_free(&complaints);
+    buf_free(&rejected);
     buf_free(&held);
     return out_finish(&e);
 }
