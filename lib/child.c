@@ -222,9 +222,7 @@ int64_t child_deadline(const struct child *c)
 
 static void explain(struct child *c, int wait_status)
 {
-    if (c->too_much)
-        snprintf(c->why, sizeof c->why, "more than %d MiB of output", CHILD_OUTPUT_MAX >> 20);
-    else if (c->timed_out)
+    if (c->timed_out)
         snprintf(c->why, sizeof c->why, "timed out after %lld.%lld s",
                  (long long)c->run.timeout_ms / 1000, (long long)c->run.timeout_ms % 1000 / 100);
     else if (WIFSIGNALED(wait_status))
@@ -239,7 +237,7 @@ void child_ended(struct child *c, int wait_status, int64_t now_ms)
     c->ended = true;
     c->ended_ms = now_ms;
     c->took_ms = now_ms - c->began_ms;
-    c->status = c->timed_out ? EX_TIMED_OUT : c->too_much ? EX_NO : proc_status(wait_status);
+    c->status = c->timed_out ? EX_TIMED_OUT : proc_status(wait_status);
     explain(c, wait_status);
     shut(&c->fd[IN]);
     if (c->force != CHILD_RUNS) /* what survived it, in other sessions */
@@ -252,6 +250,10 @@ bool child_done(struct child *c)
 
     if (!c->ended || c->open)
         return false;
+    if (c->too_much) { /* perhaps from what it left behind, after its end */
+        c->status = EX_NO;
+        snprintf(c->why, sizeof c->why, "more than %d MiB of output", CHILD_OUTPUT_MAX >> 20);
+    }
     if (c->line.n > 0) /* a last line without its newline */
         err_pass(&c->run.about, c->line.p, c->line.n);
     buf_reset(&c->line);

@@ -136,6 +136,8 @@ static int judge(struct dispatch *d, struct slot *s, struct err *e)
     struct child *c = &s->child;
     int got;
 
+    if (c->force != CHILD_RUNS && d->running == 1) /* then these can only be its own */
+        proc_kill(0, NULL, SIGKILL);
     if (c->status != 0 && (c->force == CHILD_RUNS || c->timed_out)) {
         if (!c->timed_out && c->status < 256 && d->terms->defer_on[c->status])
             return defer(d, s, e);
@@ -156,7 +158,10 @@ static int judge(struct dispatch *d, struct slot *s, struct err *e)
                            "the claim of seq %lld was taken over: its output is "
                            "discarded",
                            (long long)s->claimed->entry.seq);
-        if (child_output(c, e) < 0)
+        proc_open(); /* more than fits our block is written at once, and may have to wait */
+        got = child_output(c, e);
+        proc_shut();
+        if (got < 0)
             return -1;
     }
     add_settle(d, &(struct group_settle){.event = s->claimed, .outcome = GROUP_DONE});

@@ -21,7 +21,7 @@ struct js_key {
 
 struct level {
     size_t keys, scratch; /* how much of the scan's stacks belongs to the levels around it */
-    byte closer;          /* '}', ']', or 0 around the whole value */
+    byte closer;          /* '}' or ']' */
 };
 
 struct pass {
@@ -30,7 +30,7 @@ struct pass {
     const byte *line, *end;
     bool escaped; /* the string just read has escapes */
     int depth;
-    struct level level[JS_DEPTH_MAX + 1];
+    struct level *level; /* [depth] is the innermost */
 };
 
 /* --------------------------------------------------------------------------------------- faults */
@@ -331,7 +331,8 @@ static const byte *whole(struct pass *s, const byte *p)
 
 int js_scan(struct js_scan *scan, const char *line, size_t len, struct err *e)
 {
-    struct pass s; /* not initialised as a whole: clearing its levels would cost a tenth */
+    struct level level[JS_DEPTH_MAX + 1]; /* clearing it would cost a tenth of the speed */
+    struct pass s = {.scan = scan, .e = e, .level = level};
     const byte *p, *start;
 
     if (scan->key_room > KEEP_KEYS)
@@ -339,18 +340,19 @@ int js_scan(struct js_scan *scan, const char *line, size_t len, struct err *e)
     buf_shrink(&scan->scratch, KEEP_BYTES);
     scan->members = scan->keys = 0;
     scan->value = (struct str){NULL, 0};
-    s.scan = scan;
-    s.e = e;
     s.line = len == 0 ? (const byte *)"" : (const byte *)line;
     s.end = s.line + len;
-    s.depth = 0;
     start = js_space(s.line, s.end);
-    if ((p = whole(&s, start)) == NULL)
+    p = whole(&s, start);
+    if (p != NULL && js_space(p, s.end) < s.end)
+        p = unexpected(&s, js_space(p, s.end));
+    if (p == NULL) {
+        scan->members = 0;
         return -1;
+    }
     scan->value = (struct str){(const char *)start, (size_t)(p - start)};
     scan->kind = js_kind(scan->value);
-    p = js_space(p, s.end);
-    return p == s.end ? 0 : (unexpected(&s, p), -1);
+    return 0;
 }
 
 void js_scan_free(struct js_scan *scan)

@@ -28,18 +28,18 @@
 enum js_kind { JS_NULL, JS_BOOL, JS_NUMBER, JS_STRING, JS_ARRAY, JS_OBJECT };
 
 struct js_member {
-    struct str key;      /* decoded: a view of the line, or of the scan's scratch */
-    struct str value;    /* the value's own bytes in the line, strings with their quotes */
-    size_t key_at;       /* offset of the key's opening quote in the line */
+    struct str key;    /* decoded: a view of the line, or of the scan's scratch */
+    struct str value;  /* the value's own bytes in the line, strings with their quotes */
+    size_t key_at;     /* offset of the key's opening quote in the line */
     enum js_kind kind; /* of the value */
 };
 
 struct js_scan {
     enum js_kind kind;        /* of the whole line */
-    struct str value;           /* the line without surrounding white space */
+    struct str value;         /* the line without surrounding white space */
     struct js_member *member; /* of the top-level object, in order */
     size_t members;
-    size_t member_room;         /* the rest is the scan's own */
+    size_t member_room; /* the rest is the scan's own */
     struct js_key *key;
     size_t keys, key_room;
     struct buf scratch;

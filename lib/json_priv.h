@@ -65,8 +65,8 @@ static inline size_t js_character(const byte *p, const byte *end)
 
 /*
  * The first byte in p..end that a string treats in its own way: quote, backslash, a control
- * character, or anything beyond ASCII. Subtracting sets the high bit of such a byte; a borrow can
- * spoil only the bytes above it, so the lowest mark is right.
+ * character, or anything beyond ASCII. Each of them has its high bit set after one of the three
+ * subtractions; a borrow can spoil only the bytes above it, so the lowest mark is right.
  */
 static inline const byte *js_plain(const byte *p, const byte *end)
 {
@@ -77,7 +77,7 @@ static inline const byte *js_plain(const byte *p, const byte *end)
 
         memcpy(&x, p, sizeof x);
         x = le64toh(x);
-        marks = x | (x - ones * 0x20) | ((x ^ ones * '"') - ones) | ((x ^ ones * '\\') - ones);
+        marks = (x - ones * 0x20) | ((x ^ ones * '"') - ones) | ((x ^ ones * '\\') - ones);
         marks &= ones * 0x80;
         if (marks != 0)
             return p + (__builtin_ctzll(marks) >> 3);

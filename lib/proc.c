@@ -17,6 +17,7 @@
 
 static volatile sig_atomic_t stops;
 static sigset_t ours, before; /* what is blocked, and what was when we were started */
+static sigset_t ignored;      /* what was ignored then */
 
 /* -------------------------------------------------------------------------------------- signals */
 
@@ -34,10 +35,17 @@ static void on_signal(int number)
 void proc_stage(void)
 {
     static const int caught[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGALRM};
-    struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART */
+    struct sigaction action = {.sa_handler = on_signal}, was; /* no SA_RESTART */
 
     sigemptyset(&ours);
+    sigemptyset(&ignored);
+    for (int i = 1; i < NSIG; i++)
+        if (sigaction(i, NULL, &was) == 0 && was.sa_handler == SIG_IGN)
+            sigaddset(&ignored, i);
     for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++) {
+        /* Started with nohup, or in the background of a script: then these are not for us. */
+        if ((caught[i] == SIGHUP || caught[i] == SIGINT) && sigismember(&ignored, caught[i]))
+            continue;
         sigaddset(&ours, caught[i]);
         sigaction(caught[i], &action, NULL);
     }
@@ -102,13 +110,15 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int f
     prctl(PR_SET_PDEATHSIG, (unsigned long)SIGKILL, 0UL, 0UL, 0UL);
     if (getppid() != parent) /* it died before that took effect */
         _exit(EX_TEMPFAIL);
-    sigaction(SIGPIPE, &standard, NULL);
-    sigaction(SIGXFSZ, &standard, NULL);
+    for (int i = 1; i < NSIG; i++)
+        if (sigismember(&ignored, i))
+            sigaction(i, &standard, NULL);
     for (int i = 0; i < 3; i++)
         if (dup2(fd[i], i) < 0) {
             *failed = errno;
             _exit(EX_CANNOT_RUN);
         }
+    close_range(3, ~0u, 0); /* ours go by themselves, those of whoever started us do not */
     sigprocmask(SIG_SETMASK, &before, NULL);
     execvpe(argv[0], argv, envp);
     *failed = errno;
@@ -234,21 +244,24 @@ static struct process *processes(size_t *n)
     return list;
 }
 
+/* Has the process this in its environment? NULL: nothing of a handler's. */
 static bool marked(pid_t pid, const char *marker)
 {
     static char environment[262144];
+    const char *wanted = marker == NULL ? "EVENT_SEQ=" : marker;
     char name[24];
-    size_t length = strlen(marker);
+    size_t length = strlen(wanted);
 
     snprintf(name, sizeof name, "%ld", (long)pid);
     ssize_t n = read_proc(name, "environ", environment, sizeof environment);
     for (ssize_t at = 0; at < n;) {
         size_t size = strnlen(environment + at, (size_t)(n - at));
-        if (size == length && memcmp(environment + at, marker, length) == 0)
-            return true;
+        if (size >= length && memcmp(environment + at, wanted, length) == 0 &&
+            (marker == NULL || size == length))
+            return marker != NULL;
         at += (ssize_t)size + 1;
     }
-    return false;
+    return marker == NULL;
 }
 
 static void choose_descendants(struct process *list, size_t n)

@@ -2,7 +2,8 @@
  * proc: signals and child processes, for commands that run others.
  *
  * proc_stage blocks SIGCHLD, SIGTERM, SIGINT and SIGHUP; they get through only inside proc_wait
- * and between proc_open and proc_shut, so nothing slips in between a check and the wait that
+ * and between proc_open and proc_shut (SIGHUP and SIGINT not at all if they were ignored when we
+ * were started, as nohup and scripts' background jobs have it), so nothing slips in between a check and the wait that
  * follows, and no system call of SQLite's is ever interrupted. It also makes this process the
  * subreaper of its descendants: what a handler leaves behind becomes our child, and can be found.
  *
@@ -47,7 +48,8 @@ int proc_status(int wait_status); /* as the shell would: 128 + n for signal n */
 /*
  * Send a signal to a child's process group, to all its descendants whatever groups they made, and
  * to those of ours whose parents have died and whose environment has the marker ("EVENT_SEQ=17"),
- * which is how a daemon is recognised that its handler left behind. leader 0: only the latter.
+ * which is how a daemon is recognised that its handler left behind. leader 0: only the latter;
+ * marker NULL: those without an EVENT_SEQ, which have cleared their environment.
  */
 void proc_kill(pid_t leader, const char *marker, int signal_number);
 void proc_kill_all(int signal_number); /* every descendant of this process */
