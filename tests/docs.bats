@@ -101,7 +101,7 @@ page_options() { # COMMAND
 }
 
 verbs() { # COMMAND
-    "$1" --help | sed -n "s/^  $1 \([a-z]*\) .*/\1/p" | sort -u
+    "$1" --help | sed -n "/^verbs:/,\$s/^  $1 \([a-z]*\) .*/\1/p" | sort -u
 }
 
 commands() {
@@ -225,9 +225,8 @@ END
         [consume]="0 1 ${spool#0 } 126 127" [ev]='0 64 69 74 77 126 127'
     )
     for name in $(commands); do
-        [ -n "${statuses[$name]-}" ] || skip "no statuses are known for $name"
-        [ "$(page_statuses "$TOP/man/$name.1")" = "${statuses[$name]} " ] || {
-            echo "$name.1 has $(page_statuses "$TOP/man/$name.1")and not ${statuses[$name]}"
+        [ "$(page_statuses "$TOP/man/$name.1")" = "${statuses[$name]-} " ] || {
+            echo "$name.1 has $(page_statuses "$TOP/man/$name.1")and not ${statuses[$name]-what is known}"
             false
         }
     done
