@@ -53,26 +53,6 @@ static const struct table_column columns[] = {
 
 /* ------------------------------------------------------------------------------------- the rows */
 
-static json_t *text_of(struct str s)
-{
-    if (s.p == NULL)
-        return json_null();
-    json_t *text = json_stringn(s.p, s.n);
-    if (text != NULL)
-        return text;
-    struct buf escaped = BUF_INIT; /* a handler's stderr need not be UTF-8 */
-    err_escape(&escaped, s.p, s.n);
-    text = json_stringn(escaped.p, escaped.n);
-    buf_free(&escaped);
-    return text;
-}
-
-static json_t *time_of(int64_t ms)
-{
-    char text[CLOCK_TEXT_SIZE];
-    return json_string(clock_format(text, ms));
-}
-
 static const struct dead_attempt *last_attempt(const struct dead_letter *l)
 {
     return l->tries == 0 ? NULL : &l->attempt[l->tries - 1];
@@ -84,11 +64,11 @@ static json_t *row(const struct dead_letter *l)
     struct str none = {NULL, 0};
 
     return json_pack("{s:I,s:s,s:o,s:o,s:o,s:o,s:I,s:o,s:i,s:o}", "seq", (json_int_t)l->event.seq,
-                     "group", l->group, "id", text_of(l->event.id), "source",
-                     text_of(l->event.source), "type", text_of(l->event.type), "subject",
-                     text_of(l->event.subject), "attempts", (json_int_t)l->attempts, "died",
-                     time_of(l->died_ms), "status", last == NULL ? 0 : last->status, "reason",
-                     text_of(last == NULL ? none : last->reason));
+                     "group", l->group, "id", table_text(l->event.id), "source",
+                     table_text(l->event.source), "type", table_text(l->event.type), "subject",
+                     table_text(l->event.subject), "attempts", (json_int_t)l->attempts, "died",
+                     table_time(l->died_ms), "status", last == NULL ? 0 : last->status, "reason",
+                     table_text(last == NULL ? none : last->reason));
 }
 
 static int list_one(const struct dead_letter *letter, void *table, struct err *e)
@@ -104,9 +84,9 @@ static int show_json(const struct dead_letter *l, struct err *e)
     for (size_t i = 0; i < l->tries; i++)
         json_array_append_new(
             attempts,
-            json_pack("{s:o,s:I,s:i,s:o,s:o}", "time", time_of(l->attempt[i].time_ms), "took_ms",
+            json_pack("{s:o,s:I,s:i,s:o,s:o}", "time", table_time(l->attempt[i].time_ms), "took_ms",
                       (json_int_t)l->attempt[i].took_ms, "status", l->attempt[i].status, "reason",
-                      text_of(l->attempt[i].reason), "stderr", text_of(l->attempt[i].tail)));
+                      table_text(l->attempt[i].reason), "stderr", table_text(l->attempt[i].tail)));
     json_object_set_new(object, "history", attempts);
     /* The event goes in as it stands: a tree of it would change its numbers. */
     char *text = json_dumps(object, JSON_COMPACT);

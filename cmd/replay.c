@@ -58,11 +58,6 @@ static struct store *spool;
 static struct table *table;
 static int64_t shown, damaged, before_ms;
 
-static json_t *text_of(struct str s)
-{
-    return s.p == NULL ? json_null() : json_stringn(s.p, s.n);
-}
-
 /* Wait as long as the events were apart. False when a signal ends it. */
 static bool keep_pace(const struct log_entry *entry)
 {
@@ -100,8 +95,8 @@ static int show(const struct log_entry *entry, struct err *e)
         return table_row(table,
                          json_pack("{s:I,s:s,s:o,s:o,s:o}", "seq", (json_int_t)entry->seq,
                                    "recorded", clock_format(text, entry->recorded_ms), "type",
-                                   text_of(entry->type), "subject", text_of(entry->subject), "id",
-                                   text_of(entry->id)),
+                                   table_text(entry->type), "subject", table_text(entry->subject),
+                                   "id", table_text(entry->id)),
                          e);
     if (form == FORM_NDJSON)
         return terminal ? escaped_line(entry->line, e) : out_line(entry->line, e);

@@ -16,12 +16,6 @@ static const struct opt listing[] = {
     OPT_END,
 };
 
-static json_t *time_of(int64_t ms)
-{
-    char text[CLOCK_TEXT_SIZE];
-    return ms == 0 ? json_null() : json_string(clock_format(text, ms));
-}
-
 /* ----------------------------------------------------------------------------------------- info */
 
 static json_t *info_row(const struct store_info *info)
@@ -30,8 +24,8 @@ static json_t *info_row(const struct store_info *info)
                      "schema", info->schema, "size", (json_int_t)info->size, "wal_size",
                      (json_int_t)info->wal_size, "events", (json_int_t)info->events, "first_seq",
                      (json_int_t)info->first_seq, "last_seq", (json_int_t)info->last_seq,
-                     "first_recorded", time_of(info->first_ms), "last_recorded",
-                     time_of(info->last_ms), "groups", (json_int_t)info->groups, "dead",
+                     "first_recorded", table_time(info->first_ms), "last_recorded",
+                     table_time(info->last_ms), "groups", (json_int_t)info->groups, "dead",
                      (json_int_t)info->dead, "segments", (json_int_t)info->segments);
 }
 
@@ -105,10 +99,10 @@ static int group_row_of(const struct group_info *info, void *table, struct err *
                   : info->hold_ms != 0  ? "on hold"
                   : info->consumers > 0 ? "active"
                                         : "idle",
-                  "hold_until", time_of(info->hold_ms), "position", (json_int_t)info->position,
+                  "hold_until", table_time(info->hold_ms), "position", (json_int_t)info->position,
                   "lag", (json_int_t)info->lag, "due", (json_int_t)info->waiting, "in_flight",
                   (json_int_t)info->in_flight, "dead", (json_int_t)info->dead, "consumers",
-                  (json_int_t)info->consumers, "created", time_of(info->created_ms));
+                  (json_int_t)info->consumers, "created", table_time(info->created_ms));
     return table_row(table, row, e) < 0 ? -1 : out_gone();
 }
 

@@ -274,3 +274,25 @@ int table_end(struct table *t, struct err *e)
     free(t);
     return result;
 }
+
+json_t *table_text(struct str text)
+{
+    if (text.p == NULL)
+        return json_null();
+
+    json_t *value = json_stringn(text.p, text.n);
+    if (value != NULL)
+        return value;
+    struct buf escaped = BUF_INIT; /* what a program wrote to stderr need not be UTF-8 */
+    err_escape(&escaped, text.p, text.n);
+    value = json_stringn(escaped.p, escaped.n);
+    buf_free(&escaped);
+    return value;
+}
+
+json_t *table_time(int64_t ms)
+{
+    char text[CLOCK_TEXT_SIZE];
+
+    return ms == 0 ? json_null() : json_string(clock_format(text, ms));
+}

@@ -28,6 +28,10 @@ struct table_column {
     enum table_align align;
 };
 
+/* Members for rows: text (null when absent, escaped where it is not UTF-8), and a time (null for 0). */
+json_t *table_text(struct str text);
+json_t *table_time(int64_t ms);
+
 struct table;
 struct table *table_begin(const struct table_column *columns, enum table_form form);
 bool table_is_ndjson(const struct table *t);

@@ -56,7 +56,7 @@ extract() { # FILE INTO
 
 # Run the scripts of a file in the order in which they stand. What differs is shown.
 run_scripts() { # FILE
-    local dir=$BATS_TEST_TMPDIR/${1##*/} script from section before= failed=0 status
+    local dir=$BATS_TEST_TMPDIR/${1##*/} script from section before='' failed=0 status
     extract "$1" "$dir/scripts"
     for script in "$dir"/scripts/*.sh; do
         [ -e "$script" ] || continue
@@ -237,7 +237,7 @@ END
         [OSERR]=71 [CANTCREAT]=73 [IOERR]=74 [TEMPFAIL]=75 [NOPERM]=77 [CANNOT_RUN]=126
         [NOT_FOUND]=127)
     for name in $(commands); do
-        for word in $(grep -o '\bEX_[A-Z_]*\b' "$TOP/cmd/$name.c" | sort -u); do
+        while read -r word; do
             # Only compared with, or the default of an option.
             [ "$name $word" = 'consume EX_UNAVAILABLE' ] && continue
             [ -n "${number[${word#EX_}]-}" ] || { echo "unknown: $word"; false; }
@@ -245,7 +245,7 @@ END
                 echo "$name.1 lacks ${number[${word#EX_}]} ($word)"
                 false
             }
-        done
+        done < <(grep -o '\bEX_[A-Z_]*\b' "$TOP/cmd/$name.c" | sort -u)
     done
 }
 
@@ -266,12 +266,12 @@ END
         sed 's/^ *\([a-zA-Z_]*\).*/\1/' | grep -vE '^(PRIMARY|priority|seq|)$' >words
     sed -n 's/^ *CREATE .*INDEX \([a-z_]*\) .*/\1/p' statements >>words
     [ "$(wc -l <words)" -ge 40 ]
-    for word in $(sort -u words); do
+    while read -r word; do
         grep -qE "^\.(It Cm|Cm) (.* )?$word( |\$)" "$TOP/man/eventutils-spool.5" || {
             echo "eventutils-spool.5 lacks $word"
             false
         }
-    done
+    done <words
 }
 
 @test "manual: references lead to pages that exist" {
@@ -306,5 +306,5 @@ END
 }
 
 @test "words: a page says what is, and not what should be" {
-    ! grep -niw should "$TOP"/README.md "$TOP"/man/*.[1-9]
+    run ! grep -niw should "$TOP"/README.md "$TOP"/man/*.[1-9]
 }
