@@ -89,14 +89,14 @@ $(BUILD)/libexecdir: FORCE
 
 # The libraries, asked for once and before anything is built: make writes this file, then reads
 # it. Goals that promise to do all the set-up install them first.
-libraries = jansson 'sqlite3 >= 3.35'
+libraries = jansson 'sqlite3 >= 3.37'
 ifneq ($(filter-out uninstall lint setup clean format,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/libraries.mk
 endif
 $(BUILD)/libraries.mk: Makefile
 	@$(if $(filter test demo bench,$(MAKECMDGOALS)),share/setup build,:)
 	@pkg-config --exists $(libraries) 2>/dev/null || { echo 'eventutils needs a C compiler, pkg-config and' \
-	    'the libraries jansson and sqlite3 (3.35 or newer): "make setup" installs them' >&2; exit 1; }
+	    'the libraries jansson and sqlite3 (3.37 or newer): "make setup" installs them' >&2; exit 1; }
 	@mkdir -p $(@D)
 	@flags=$$(pkg-config --cflags $(libraries)) && \
 	    libs=$$(pkg-config $(if $(STATIC),--static) --libs $(libraries)) && \

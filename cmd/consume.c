@@ -92,7 +92,7 @@ static int find_last(struct store *spool, struct err *e)
 
 static int show(struct store *spool, struct err *e)
 {
-    struct log_query query = {.last = terms.last, .types = types, .group = name};
+    struct log_query query = {.last = terms.last, .types = types, .group = name, .due = true};
     struct err unknown = ERR_NONE;
     struct log_entry entry;
     struct log *log;
@@ -134,15 +134,18 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
         return 0;
     if (stand.paused)
         return err_set(e, EX_TEMPFAIL, "group %s is paused (spool group resume %s)", g.text, name);
+    if (stand.hold_ms != 0 && result->deferred > 0) { /* that was said when it happened */
+        e->status = EX_TEMPFAIL;
+        return 0;
+    }
     if (stand.hold_ms != 0)
         return err_set(e, EX_TEMPFAIL, "group %s is on hold until %s", g.text,
                        clock_format(text, stand.hold_ms));
     if (stand.later > 0)
-        err_note("group %s: %" PRId64 " wait for their time, the next until %s", g.text,
+        err_note("group %s: %" PRId64 " waiting, the next until %s", g.text,
                  stand.later, clock_format(text, stand.next_due_ms));
     if (stand.elsewhere > 0)
-        err_note("group %s: %" PRId64 " are in the hands of other consumers", g.text,
-                 stand.elsewhere);
+        err_note("group %s: %" PRId64 " in the hands of other consumers", g.text, stand.elsewhere);
     return 0;
 }
 

@@ -89,15 +89,14 @@ static int show_json(const struct dead_letter *l, struct err *e)
                       table_text(l->attempt[i].reason), "stderr", table_text(l->attempt[i].tail)));
     json_object_set_new(object, "history", attempts);
     /* The event goes in as it stands: a tree of it would change its numbers. */
-    char *text = json_dumps(object, JSON_COMPACT);
     struct buf line = BUF_INIT;
-    buf_add(&line, text, strlen(text) - 1);
+    table_json(&line, object);
+    line.n--; /* its closing brace */
     buf_puts(&line, ",\"event\":");
     buf_str(&line, l->event.line.p == NULL ? STR("null") : l->event.line);
     buf_char(&line, '}');
     int got = out_line((struct str){line.p, line.n}, e);
     buf_free(&line);
-    free(text);
     json_decref(object);
     return got;
 }
@@ -123,8 +122,8 @@ static int show_text(const struct dead_letter *l, struct err *e)
 
     buf_printf(&b, "seq %" PRId64 " in group ", l->event.seq);
     err_escape(&b, l->group, strlen(l->group));
-    buf_printf(&b, ", dead since %s after %" PRId64 " attempts\n", clock_format(when, l->died_ms),
-               l->attempts);
+    buf_printf(&b, ", dead since %s after %" PRId64 " attempt%s\n", clock_format(when, l->died_ms),
+               l->attempts, l->attempts == 1 ? "" : "s");
     for (size_t i = 0; i < l->tries; i++) {
         buf_printf(&b, "  %s  ", clock_format(when, l->attempt[i].time_ms));
         err_escape(&b, l->attempt[i].reason.p, l->attempt[i].reason.n);

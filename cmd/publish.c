@@ -395,7 +395,7 @@ static int publish(int argc, char **argv, struct err *e)
     if (rejects != NULL) {
         rejects_fd = open(rejects, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
         if (rejects_fd < 0)
-            return err_errno(e, EX_CANTCREAT, "%s", rejects);
+            return err_errno(e, EX_CANTCREAT, "%s: cannot open it", rejects);
     }
     if ((got = store_open(&spool, args_spool(), STORE_CREATE, e)) < 0)
         return -1;

@@ -121,6 +121,17 @@ static int drain(struct log *log, struct err *e)
     return got;
 }
 
+/* With --to there is an end also when following: once the log has got there. */
+static int passed_last(struct err *e)
+{
+    const struct clock_point end = {CLOCK_END, 0};
+    int64_t behind;
+
+    if (query.last == 0)
+        return 0;
+    return log_point(spool, &end, &behind, e) < 0 ? -1 : behind > query.last;
+}
+
 static int read_log(struct err *e)
 {
     struct log *log;
@@ -131,7 +142,8 @@ static int read_log(struct err *e)
     for (;;) {
         if (follow)
             store_bell_clear(spool);
-        if ((got = drain(log, e)) != 0 || !follow || (got = out_flush(e)) != 0 || out_gone())
+        if ((got = drain(log, e)) != 0 || !follow || (got = out_flush(e)) != 0 || out_gone() ||
+            (got = passed_last(e)) != 0)
             break;
         struct pollfd bell = {.fd = store_bell(spool), .events = POLLIN};
         proc_open(); /* a signal may end it here, as it ends any filter */

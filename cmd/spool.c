@@ -78,10 +78,10 @@ static int run_info(int first, int argc, char **argv)
 /* --------------------------------------------------------------------------------------- groups */
 
 static const struct table_column group_columns[] = {
-    {"group", TABLE_LEFT},      {"types", TABLE_LEFT}, {"state", TABLE_LEFT},
-    {"position", TABLE_RIGHT},  {"lag", TABLE_RIGHT},  {"due", TABLE_RIGHT},
-    {"in_flight", TABLE_RIGHT}, {"dead", TABLE_RIGHT}, {"consumers", TABLE_RIGHT},
-    {NULL, TABLE_LEFT},
+    {"group", TABLE_LEFT},      {"types", TABLE_LEFT},      {"state", TABLE_LEFT},
+    {"position", TABLE_RIGHT},  {"lag", TABLE_RIGHT},       {"due", TABLE_RIGHT},
+    {"waiting", TABLE_RIGHT},   {"in_flight", TABLE_RIGHT}, {"dead", TABLE_RIGHT},
+    {"consumers", TABLE_RIGHT}, {NULL, TABLE_LEFT},
 };
 
 static int group_row_of(const struct group_info *info, void *table, struct err *e)
@@ -92,17 +92,17 @@ static int group_row_of(const struct group_info *info, void *table, struct err *
         json_array_append_new(types, json_string(info->types->item[i]));
     if (info->types->n == 0)
         json_array_append_new(types, json_string("#"));
-    json_t *row =
-        json_pack("{s:s,s:o,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group", info->name, "types",
-                  types, "state",
-                  info->paused          ? "paused"
-                  : info->hold_ms != 0  ? "on hold"
-                  : info->consumers > 0 ? "active"
-                                        : "idle",
-                  "hold_until", table_time(info->hold_ms), "position", (json_int_t)info->position,
-                  "lag", (json_int_t)info->lag, "due", (json_int_t)info->waiting, "in_flight",
-                  (json_int_t)info->in_flight, "dead", (json_int_t)info->dead, "consumers",
-                  (json_int_t)info->consumers, "created", table_time(info->created_ms));
+    json_t *row = json_pack(
+        "{s:s,s:o,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group", info->name, "types", types,
+        "state",
+        info->paused          ? "paused"
+        : info->hold_ms != 0  ? "on hold"
+        : info->consumers > 0 ? "active"
+                              : "idle",
+        "hold_until", table_time(info->hold_ms), "position", (json_int_t)info->position, "lag",
+        (json_int_t)info->lag, "due", (json_int_t)info->due, "waiting", (json_int_t)info->waiting,
+        "in_flight", (json_int_t)info->in_flight, "dead", (json_int_t)info->dead, "consumers",
+        (json_int_t)info->consumers, "created", table_time(info->created_ms));
     return table_row(table, row, e) < 0 ? -1 : out_gone();
 }
 
@@ -127,7 +127,9 @@ static int change_group(const char *name, const char *done,
     struct buf line = BUF_INIT;
 
     if (store_open(&spool, args_spool(), STORE_WRITE, &e) >= 0 && f(spool, name, &e) == 0) {
-        buf_printf(&line, "group %s %s", name, done);
+        buf_puts(&line, "group ");
+        err_escape(&line, name, strlen(name));
+        buf_printf(&line, " %s", done);
         out_line((struct str){line.p, line.n}, &e);
     }
     buf_free(&line);
@@ -145,10 +147,20 @@ static int resume_group(struct store *s, const char *name, struct err *e)
     return group_pause(s, name, false, e);
 }
 
+static const struct {
+    const char *verb, *done;
+    int (*f)(struct store *s, const char *name, struct err *e);
+} changes[] = {
+    {"pause", "paused", pause_group},
+    {"resume", "resumed", resume_group},
+    {"drop", "dropped", group_drop},
+};
+
 static int run_group(int first, int argc, char **argv)
 {
     const char *verb = first < argc ? argv[first] : "list";
     const char *name = first + 1 < argc ? argv[first + 1] : NULL;
+    size_t n = sizeof changes / sizeof changes[0], i = 0;
     struct err e = ERR_NONE;
 
     if (argc - first > 2)
@@ -157,17 +169,13 @@ static int run_group(int first, int argc, char **argv)
         args_usage("GROUP is empty (an unset variable?)");
     if (strcmp(verb, "list") == 0 && name == NULL)
         return show_groups(NULL, &e);
+    while (i < n && strcmp(verb, changes[i].verb) != 0)
+        i++;
+    if (i == n && strcmp(verb, "show") != 0)
+        args_usage("group can list, show, pause, resume or drop: %s", err_quote_text(verb).text);
     if (name == NULL)
-        args_usage("group %s: GROUP is missing", err_quote_text(verb).text);
-    if (strcmp(verb, "show") == 0)
-        return show_groups(name, &e);
-    if (strcmp(verb, "pause") == 0)
-        return change_group(name, "paused", pause_group);
-    if (strcmp(verb, "resume") == 0)
-        return change_group(name, "resumed", resume_group);
-    if (strcmp(verb, "drop") == 0)
-        return change_group(name, "dropped", group_drop);
-    args_usage("group: list, show, pause, resume or drop, not %s", err_quote_text(verb).text);
+        args_usage("group %s wants a GROUP", verb);
+    return i == n ? show_groups(name, &e) : change_group(name, changes[i].done, changes[i].f);
 }
 
 static const struct cmd verbs[] = {

@@ -258,6 +258,9 @@ bool child_done(struct child *c)
         err_pass(&c->run.about, c->line.p, c->line.n);
     buf_reset(&c->line);
     c->tail = (struct str){n == 0 ? "" : c->errors.p + c->errors.n - n, n};
+    if (n < c->errors.n) /* not in the middle of a character */
+        for (; c->tail.n > 0 && (*c->tail.p & 0xc0) == 0x80; c->tail.n--)
+            c->tail.p++;
     return true;
 }
 

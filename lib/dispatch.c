@@ -45,6 +45,7 @@ struct dispatch {
     int64_t grace_ms;   /* monotonic: when a stop becomes forceful; 0: not stopping */
     bool drained;       /* the last claim found nothing, and we do not follow */
     bool on_hold;
+    bool past_last; /* nothing more can come up to terms->last */
 };
 
 /* ------------------------------------------------------------------------------------- outcomes */
@@ -71,16 +72,22 @@ static void say_failure(struct dispatch *d, const struct slot *s, const struct g
                               .attempt = ge->attempts + 1,
                               .correlationid = s->event.correlationid};
     int64_t wait = settle->due_ms - clock_now_ms();
-    char age[CLOCK_TEXT_SIZE];
+    char age[CLOCK_TEXT_SIZE + 8];
 
+    if (wait >= 1000)
+        snprintf(age, sizeof age, "in %s", clock_age((char[CLOCK_TEXT_SIZE]){0}, wait));
+    else if (wait > 0)
+        snprintf(age, sizeof age, "in %" PRId64 "ms", wait);
+    else
+        snprintf(age, sizeof age, "at once");
     if (settle->outcome == GROUP_DEAD)
         err_say(ERR_WARN, settle->status, &about, "seq %lld %s: %s, attempt %lld: dead letter",
                 (long long)ge->entry.seq, event_name(&s->event).text, settle->reason,
                 (long long)ge->attempts + 1);
     else
-        err_say(ERR_NOTE, settle->status, &about, "seq %lld %s: %s, attempt %lld: again in %s",
+        err_say(ERR_NOTE, settle->status, &about, "seq %lld %s: %s, attempt %lld: again %s",
                 (long long)ge->entry.seq, event_name(&s->event).text, settle->reason,
-                (long long)ge->attempts + 1, clock_age(age, wait < 0 ? 0 : wait));
+                (long long)ge->attempts + 1, age);
 }
 
 static int defer(struct dispatch *d, struct slot *s, struct err *e)
@@ -125,7 +132,7 @@ static void fail(struct dispatch *d, struct slot *s)
     } else if (++d->cannot_run_row == 3) {
         d->result->cannot_run = c->status;
         err_set(&d->result->why, c->status,
-                "%s: three events in a row ended with status %d: stopping",
+                "%s: three attempts in a row ended with status %d: stopping",
                 err_quote_text(d->terms->argv[0]).text, c->status);
     }
 }
@@ -320,6 +327,20 @@ static int release_queued(struct dispatch *d, struct err *e)
     return got;
 }
 
+/* With --to there is an end also when following: once the log has got there. */
+static int passed_last(struct dispatch *d, struct err *e)
+{
+    const struct clock_point end = {CLOCK_END, 0};
+    int64_t behind;
+
+    if (d->terms->last == 0 || d->past_last)
+        return 0;
+    if (log_point(d->store, &end, &behind, e) < 0)
+        return -1;
+    d->past_last = behind > d->terms->last;
+    return 0;
+}
+
 /* Claim about twice as many as can run, so that nobody waits for a commit; not more, so that
    others get their share and a crash costs few a death. */
 static int claim(struct dispatch *d, struct err *e)
@@ -339,6 +360,8 @@ static int claim(struct dispatch *d, struct err *e)
         d->queue[d->queued++] = got[i];
     d->taken += n;
     d->drained = n == 0;
+    if (d->drained && d->terms->follow && passed_last(d, e) < 0)
+        return -1;
     d->on_hold &= n == 0;
     return 0;
 }
@@ -423,7 +446,7 @@ static bool finished(const struct dispatch *d)
         return true;
     if (d->terms->most != 0 && d->taken >= d->terms->most)
         return true;
-    return d->drained && !d->terms->follow;
+    return d->drained && (!d->terms->follow || d->past_last);
 }
 
 static int run_handlers(struct dispatch *d, struct err *e)
@@ -493,8 +516,8 @@ static int run_pipe(struct dispatch *d, struct err *e)
         store_bell_clear(d->store);
         n = group_claim(d->group, left < PIPE_BATCH ? (size_t)left : PIPE_BATCH, d->terms->last,
                         &events, e);
-        if (n < 0 || (n == 0 && !d->terms->follow))
-            return n;
+        if (n < 0 || (n == 0 && (passed_last(d, e) < 0 || !d->terms->follow || d->past_last)))
+            return e->status == 0 ? 0 : -1;
         if (n == 0) {
             struct pollfd bell = {.fd = store_bell(d->store), .events = POLLIN};
             proc_wait(&bell, bell.fd >= 0, LOOK_MS);

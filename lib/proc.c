@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t stops;
+static volatile sig_atomic_t noticed; /* a signal that nobody has acted on since */
 static sigset_t ours, before; /* what is blocked, and what was when we were started */
 static sigset_t ignored;      /* what was ignored then */
 
@@ -25,6 +26,7 @@ static sigset_t ignored;      /* what was ignored then */
    alarm interrupts it a second later. */
 static void on_signal(int number)
 {
+    noticed = 1;
     if (number == SIGALRM || number == SIGCHLD)
         return;
     stops++;
@@ -86,7 +88,11 @@ int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms)
     for (int i = 1; i < 32; i++) /* what we catch must get through even if it was blocked before */
         if (sigismember(&ours, i))
             sigdelset(&mask, i);
-    int got = ppoll(fds, n, timeout_ms < 0 ? NULL : &time, &mask);
+    /* One that came while a write had signals open is not to be waited for again. */
+    if (noticed)
+        time = (struct timespec){0, 0};
+    int got = ppoll(fds, n, timeout_ms < 0 && !noticed ? NULL : &time, &mask);
+    noticed = 0;
     if (got < 0) /* a signal: nothing was looked at */
         for (size_t i = 0; i < n; i++)
             fds[i].revents = 0;

@@ -26,7 +26,8 @@ bool proc_stopping(void); /* at least once */
 void proc_open(void);     /* let signals through: a write that blocks ends with EINTR */
 void proc_shut(void);
 
-/* Wait for descriptors or a signal, -1 for ever. Returns what poll(2) would; 0 for a signal. */
+/* Wait for descriptors or a signal, -1 for ever, not at all when a signal has come since the last
+   wait. Returns what poll(2) would; 0 for a signal. */
 int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms);
 
 /*

@@ -65,20 +65,21 @@ static int count_ahead(struct store *s, int64_t grp, const struct pattern_list *
 
 static int fill_info(struct store *s, int64_t grp, struct group_info *info, struct err *e)
 {
-    int64_t position = 0;
+    int64_t now = clock_now_ms();
 
     if (count_alive(s, grp, &info->consumers, e) < 0 ||
         count_in_flight(s, grp, &info->in_flight, e) < 0 ||
         count_ahead(s, grp, info->types, &info->lag, e) < 0 ||
-        db_int(s, e, &position, "SELECT seq FROM cursor WHERE grp=? AND priority=5", "i", grp) <
-            0 ||
-        db_int(s, e, &info->waiting, "SELECT count(*) FROM item WHERE grp=? AND state=0", "i",
+        db_int(s, e, &info->position, "SELECT seq FROM cursor WHERE grp=? AND priority=5", "i",
                grp) < 0 ||
+        db_int(s, e, &info->due, "SELECT count(*) FROM item WHERE grp=? AND state=0 AND due<=?",
+               "ii", grp, now) < 0 ||
+        db_int(s, e, &info->waiting, "SELECT count(*) FROM item WHERE grp=? AND state=0 AND due>?",
+               "ii", grp, now) < 0 ||
         db_int(s, e, &info->dead, "SELECT count(*) FROM item WHERE grp=? AND state=3", "i", grp) <
             0)
         return -1;
-    info->position = position;
-    info->lag += info->in_flight + info->waiting;
+    info->lag += info->in_flight + info->due + info->waiting;
     return 0;
 }
 

@@ -141,6 +141,35 @@ static int adopt_lock_file(struct group *g, struct err *e)
     return lives ? 0 : lock_adopt(g->s, e);
 }
 
+static int add_consumer(struct group *g, struct err *e)
+{
+    struct lock_process self;
+
+    if (adopt_lock_file(g, e) < 0)
+        return -1;
+    lock_self(&self);
+    return db_run(g->s, e, "INSERT INTO consumer(owner,pid,started,boot,grp) VALUES(?,?,?,?,?)",
+                  "iiiti", g->owner, self.pid, self.started, self.boot, g->grp);
+}
+
+/* The lock comes before the row: a row whose lock is free is a dead consumer's. */
+static int join(struct group *g, struct err *e)
+{
+    int64_t owner;
+
+    if (lock_open(g->s, e) < 0 || (owner = lock_take(g->s, e)) < 0)
+        return -1;
+    g->owner = owner;
+    if (db_begin(g->s, DB_NORMAL, e) < 0)
+        return -1;
+    if (add_consumer(g, e) < 0) {
+        db_rollback(g->s);
+        return -1;
+    }
+    g->joined = true;
+    return db_commit(g->s, false, e);
+}
+
 /* ----------------------------------------------------------------------------- prepare a claim */
 
 static struct claim *new_claim(struct group *g, size_t max)
@@ -372,20 +401,6 @@ static int take_items(struct group *g, struct claim *c, struct err *e)
     return got;
 }
 
-/* The lock comes before the row: a row whose lock is free is a dead consumer's. */
-static int join(struct group *g, struct err *e)
-{
-    struct lock_process self;
-
-    if (g->joined)
-        return 1;
-    if (adopt_lock_file(g, e) < 0)
-        return -1;
-    lock_self(&self);
-    return db_run(g->s, e, "INSERT INTO consumer(owner,pid,started,boot,grp) VALUES(?,?,?,?,?)",
-                  "iiiti", g->owner, self.pid, self.started, self.boot, g->grp);
-}
-
 static int take_claim(struct group *g, struct claim *c, struct err *e)
 {
     struct buf b = BUF_INIT;
@@ -395,8 +410,6 @@ static int take_claim(struct group *g, struct claim *c, struct err *e)
 
     if (c->n == 0)
         return 1;
-    if ((got = join(g, e)) <= 0)
-        return got;
     open = claim_open(c, &b, &first);
     got = db_run(g->s, e, "INSERT INTO claim(grp,owner,first,open) VALUES(?,?,?,?)", "iiib", g->grp,
                  g->owner, first, open);
@@ -411,12 +424,6 @@ static int take(struct group *g, struct claim *c, struct err *e)
     int64_t now = clock_now_ms();
     int got;
 
-    if (c->n > 0 && g->owner == 0) {
-        if (lock_open(g->s, e) < 0 || (g->owner = lock_take(g->s, e)) < 0) {
-            g->owner = 0;
-            return -1;
-        }
-    }
     if (db_begin(g->s, DB_NORMAL, e) < 0)
         return -1;
     if ((got = take_group(g, now, e)) > 0 && (got = take_cursors(g, e)) > 0 &&
@@ -428,7 +435,6 @@ static int take(struct group *g, struct claim *c, struct err *e)
     }
     if (db_commit(g->s, false, e) < 0)
         return -1;
-    g->joined |= c->n > 0;
     g->damaged += (int64_t)g->damage.n;
     g->buried += (int64_t)g->dying.n;
     return 1;
@@ -477,6 +483,8 @@ int group_claim(struct group *g, size_t max, int64_t last, struct group_event **
 
     if (max == 0 || g->alone)
         return 0;
+    if (!g->joined && join(g, e) < 0)
+        return -1;
     if (last == 0)
         last = INT64_MAX;
     if (max > 1000)

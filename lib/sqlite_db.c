@@ -204,8 +204,11 @@ int db_busy(void *arg, int times)
     struct store *s = arg;
     int64_t now = clock_mono_ms();
 
-    if (times == 0)
+    if (times == 0) {
         s->busy_until_ms = now + (s->checkpointing ? 20 : DB_BUSY_MS);
+        if (!s->checkpointing)
+            lock_wait(s, true);
+    }
     if (now >= s->busy_until_ms || (s->stopping != NULL && s->stopping())) {
         if (s->checkpointing)
             sqlite3_interrupt(s->db);
@@ -238,7 +241,9 @@ int db_begin(struct store *s, enum db_sync sync, struct err *e)
             return -1;
         s->sync = sync;
     }
-    return db_run(s, e, "BEGIN IMMEDIATE", "") < 0 ? -1 : 0;
+    int got = db_run(s, e, "BEGIN IMMEDIATE", "");
+    lock_wait(s, false);
+    return got < 0 ? -1 : 0;
 }
 
 /* A checkpoint when a commit of ours took the WAL across a multiple of 1,000 frames. Asking

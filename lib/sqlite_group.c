@@ -81,11 +81,12 @@ static void patterns_write(const struct pattern_list *list, struct buf *out)
     buf_char(out, ']');
 }
 
-static int unknown_group(struct store *s, const char *name, struct err *e)
+/* hint: what to do about it, or "". */
+static int unknown_group(struct store *s, const char *name, const char *hint, struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups ORDER BY name", "");
-    struct str wanted = str_of(name), best = {NULL, 0};
-    struct buf kept = BUF_INIT;
+    struct str wanted = str_of(name);
+    struct buf best = BUF_INIT;
     size_t distance = wanted.n / 2 + 1;
     int got = -1;
 
@@ -94,24 +95,23 @@ static int unknown_group(struct store *s, const char *name, struct err *e)
         if (d >= distance)
             continue;
         distance = d;
-        buf_reset(&kept);
-        buf_str(&kept, db_text(q, 0));
-        best = (struct str){kept.p, kept.n};
+        buf_reset(&best);
+        buf_str(&best, db_text(q, 0));
     }
-    if (got == 0 && best.p != NULL)
-        err_set(e, EX_NOINPUT, "there is no group %s in %s; did you mean %s? (--from creates one)",
-                err_quote_text(name).text, s->path, err_quote(best.p, best.n).text);
+    if (got == 0 && best.n > 0)
+        err_set(e, EX_NOINPUT, "there is no group %s in %s; did you mean %s?%s",
+                err_quote_text(name).text, s->path, err_quote(best.p, best.n).text, hint);
     else if (got == 0)
-        err_set(e, EX_NOINPUT, "there is no group %s in %s (--from creates one)",
-                err_quote_text(name).text, s->path);
-    buf_free(&kept);
+        err_set(e, EX_NOINPUT, "there is no group %s in %s%s", err_quote_text(name).text, s->path,
+                hint);
+    buf_free(&best);
     return -1;
 }
 
 int group_row(struct store *s, const char *name, int64_t *grp, struct err *e)
 {
     int got = db_int(s, e, grp, "SELECT grp FROM groups WHERE name=?", "t", name);
-    return got > 0 ? 0 : got < 0 ? -1 : unknown_group(s, name, e);
+    return got > 0 ? 0 : got < 0 ? -1 : unknown_group(s, name, "", e);
 }
 
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e)
@@ -148,23 +148,33 @@ static void add_position(struct positions *p, int64_t seq)
     p->seq[p->n++] = seq;
 }
 
-int group_remembered(struct store *s, int64_t grp, int64_t **seq, size_t *n, struct err *e)
+static int add_claimed(struct store *s, int64_t grp, struct positions *all, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT seq FROM item WHERE grp=? AND state=0", "i", grp);
+    sqlite3_stmt *q = db_query(s, e, "SELECT open FROM claim WHERE grp=?", "i", grp);
+    int got = -1;
+
+    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+        int64_t *open;
+        size_t n = open_decode(db_text(q, 0), &open);
+        for (size_t i = 0; i < n; i++)
+            add_position(all, open[i]);
+        free(open);
+    }
+    return got;
+}
+
+int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size_t *n,
+                     struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "SELECT seq FROM item WHERE grp=? AND state=0 AND due<=?",
+                               "ii", grp, due ? clock_now_ms() : INT64_MAX);
     struct positions all = {NULL, 0, 0};
     int got = -1;
 
     while (q != NULL && (got = db_row(s, q, e)) > 0)
         add_position(&all, sqlite3_column_int64(q, 0));
-    q = got < 0 ? NULL : db_query(s, e, "SELECT open FROM claim WHERE grp=?", "i", grp);
-    got = -1;
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
-        int64_t *open;
-        size_t count = open_decode(db_text(q, 0), &open);
-        for (size_t i = 0; i < count; i++)
-            add_position(&all, open[i]);
-        free(open);
-    }
+    if (got == 0 && !due)
+        got = add_claimed(s, grp, &all, e);
     if (all.n > 1)
         qsort(all.seq, all.n, sizeof *all.seq, seq_compare);
     *seq = all.seq;
@@ -258,7 +268,7 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
     g->attempts = terms->attempts;
     got = db_int(s, e, &g->grp, "SELECT grp FROM groups WHERE name=?", "t", g->name);
     if (got == 0 && terms->from == NULL)
-        got = unknown_group(s, g->name, e);
+        got = unknown_group(s, g->name, " (--from creates one)", e);
     else if (got == 0)
         got = create_group(g, terms, e);
     if (got >= 0) {

@@ -24,6 +24,10 @@
 
 #define TOKEN_SIZE 33 /* 32 hexadecimal digits and a newline */
 
+/* Bytes that are no owner's: owners are odd. */
+#define BYTE_TOKEN 0   /* locked while the token is first written */
+#define BYTE_WAITING 2 /* share-locked by whoever waits for a transaction of somebody else */
+
 static int byte_lock(int fd, int command, int64_t at, short *type)
 {
     struct flock lock = {.l_type = *type, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
@@ -38,13 +42,12 @@ static int read_token(int fd, char token[TOKEN_SIZE])
     return pread(fd, token, TOKEN_SIZE, 0) == TOKEN_SIZE ? 0 : -1;
 }
 
-/* Byte 0 is locked while the first token is written; owners are never 0. */
 static int give_token(struct store *s, struct err *e)
 {
     char token[TOKEN_SIZE + 1];
     short type = F_WRLCK;
 
-    if (byte_lock(s->lock_fd, F_OFD_SETLKW, 0, &type) != 0)
+    if (byte_lock(s->lock_fd, F_OFD_SETLKW, BYTE_TOKEN, &type) != 0)
         return err_errno(e, EX_IOERR, "%s", s->lock_path);
     if (read_token(s->lock_fd, token) != 0) {
         snprintf(token, sizeof token, "%016llx%016llx\n", (unsigned long long)clock_random(),
@@ -53,7 +56,7 @@ static int give_token(struct store *s, struct err *e)
             return err_errno(e, EX_IOERR, "%s", s->lock_path);
     }
     type = F_UNLCK;
-    byte_lock(s->lock_fd, F_OFD_SETLK, 0, &type);
+    byte_lock(s->lock_fd, F_OFD_SETLK, BYTE_TOKEN, &type);
     return 0;
 }
 
@@ -137,6 +140,25 @@ bool lock_free(struct store *s, int64_t owner)
 {
     short type = F_WRLCK;
     return byte_lock(s->lock_fd, F_OFD_GETLK, owner, &type) == 0 && type == F_UNLCK;
+}
+
+void lock_wait(struct store *s, bool waiting)
+{
+    struct err ignored = ERR_NONE;
+    short type = waiting ? F_RDLCK : F_UNLCK;
+
+    if (s->waiting != waiting && lock_open(s, &ignored) == 0)
+        byte_lock(s->lock_fd, F_OFD_SETLK, BYTE_WAITING, &type);
+    s->waiting = waiting;
+}
+
+bool lock_wanted(struct store *s)
+{
+    struct err ignored = ERR_NONE;
+    short type = F_WRLCK;
+
+    return lock_open(s, &ignored) == 0 &&
+           byte_lock(s->lock_fd, F_OFD_GETLK, BYTE_WAITING, &type) == 0 && type != F_UNLCK;
 }
 
 /* Clock ticks since boot at which a process started, 0 if there is none: field 22 of proc(5)'s

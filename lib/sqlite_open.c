@@ -103,36 +103,59 @@ static struct str next_create(const char **at)
     }
 }
 
-/* Whoever changes the schema could make publish succeed and keep nothing (a trigger that deletes):
-   the text must be ours, statement by statement. */
-static int check_schema(struct store *s, struct err *e)
+static bool is_ours(struct str sql)
 {
     const char *at = schema_sql;
     struct str ours;
+
+    while ((ours = next_create(&at)).p != NULL)
+        if (str_eq(sql, ours))
+            return true;
+    return false;
+}
+
+/* Whoever changes the schema could make publish succeed and keep nothing (a trigger that deletes):
+   the texts must be ours, all of them and no others. Their order is not: a copy made with VACUUM
+   has another. */
+static int check_schema(struct store *s, struct err *e)
+{
+    const char *at = schema_sql;
     sqlite3_stmt *q = db_query(s, e,
                                "SELECT sql,type,name FROM sqlite_schema WHERE sql IS NOT NULL "
-                               "AND name NOT LIKE 'sqlite_%' ORDER BY rowid",
+                               "AND name NOT LIKE 'sqlite_%'",
                                "");
-    int got = q == NULL ? -1 : 0;
+    int got = -1, missing = 0;
 
     while (q != NULL && (got = db_row(s, q, e)) > 0) {
-        ours = next_create(&at);
-        if (!str_eq(db_text(q, 0), ours)) {
-            struct str kind = db_text(q, 1), name = db_text(q, 2);
-            err_set(e, EX_DATAERR, "%s: its schema was changed by someone else (%.*s %s)", s->path,
-                    (int)kind.n, kind.p, err_quote(name.p, name.n).text);
-            db_done(q);
-            return -1;
-        }
-    }
-    if (got < 0)
+        missing--;
+        if (is_ours(db_text(q, 0)))
+            continue;
+        struct str kind = db_text(q, 1), name = db_text(q, 2);
+        err_set(e, EX_DATAERR, "%s: its schema was changed by someone else (%.*s %s)", s->path,
+                (int)kind.n, kind.p, err_quote(name.p, name.n).text);
+        db_done(q);
         return -1;
-    if (next_create(&at).p != NULL)
-        return err_set(e, EX_DATAERR,
-                       "%s: its schema was changed by someone else (a table or an "
-                       "index is missing)",
-                       s->path);
-    return 0;
+    }
+    while (next_create(&at).p != NULL)
+        missing++;
+    if (got == 0 && missing > 0)
+        return err_set(
+            e, EX_DATAERR,
+            "%s: its schema was changed by someone else (a table or an index is missing)", s->path);
+    return got;
+}
+
+/* A copy made with VACUUM INTO is not in WAL mode. */
+static int keep_wal(struct store *s, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "PRAGMA journal_mode", "");
+    int got = q == NULL ? -1 : db_row(s, q, e);
+
+    if (got <= 0)
+        return -1;
+    bool wal = str_eq(db_text(q, 0), STR("wal"));
+    db_done(q);
+    return wal ? 0 : db_exec(s, "PRAGMA journal_mode=WAL", e);
 }
 
 static int check_identity(struct store *s, struct err *e)
@@ -151,7 +174,7 @@ static int check_identity(struct store *s, struct err *e)
                        s->path, (long long)schema, SCHEMA);
     if (sync != 2)
         return err_set(e, EX_SOFTWARE, "%s: SQLite does not keep synchronous=FULL", s->path);
-    return check_schema(s, e);
+    return check_schema(s, e) < 0 ? -1 : keep_wal(s, e);
 }
 
 static int make_directories(char *path, struct err *e)

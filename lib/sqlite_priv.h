@@ -41,7 +41,8 @@ struct store {
         sqlite3_stmt *stmt;
     } statement[DB_STATEMENTS];
     int64_t busy_until_ms; /* 0: not waiting; monotonic */
-    bool checkpointing;
+    bool checkpointing, waiting;
+    bool wrote; /* appended before: then others may be waiting for us */
     enum db_sync sync;
     int frames; /* in the WAL after our last commit; -1: it did not write */
 
@@ -85,6 +86,9 @@ void lock_drop(struct store *s, int64_t owner);
 bool lock_free(struct store *s, int64_t owner);   /* by the lock alone */
 int lock_trusted(struct store *s, struct err *e); /* is SPOOL-lock still the one? 1, 0, -1 */
 int lock_adopt(struct store *s, struct err *e);   /* make it the one, in a transaction */
+/* Waiters for the write lock say so, for whoever would otherwise take it again at once. */
+void lock_wait(struct store *s, bool waiting);
+bool lock_wanted(struct store *s);
 struct lock_process {
     int64_t pid, started;
     char boot[40];
@@ -100,8 +104,9 @@ int group_row(struct store *s, const char *name, int64_t *grp, struct err *e); /
 int group_patterns(struct store *s, int64_t grp, struct pattern_list *list, struct err *e);
 int patterns_read(struct pattern_list *list, struct str json, struct err *e);
 /* The positions that a group remembers one by one and has not given up on, sorted: waiting and in
-   flight. *seq is the caller's to free. */
-int group_remembered(struct store *s, int64_t grp, int64_t **seq, size_t *n, struct err *e);
+   flight; or only those that are due. *seq is the caller's to free. */
+int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size_t *n,
+                     struct err *e);
 int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64_t */
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
 

@@ -117,6 +117,7 @@ struct log_query {
     const char *subject, *correlationid;
     const char *group; /* only what this group has yet to settle: by its patterns,
                                         not yet claimed, claimed, or waiting; not dead */
+    bool due;          /* with group: only what could be claimed now */
     int64_t newest;    /* only the newest n that match; 0: all */
 };
 
@@ -224,8 +225,9 @@ struct group_info {
     const char *name;
     const struct pattern_list *types;
     bool paused;
-    int64_t hold_ms, position, lag, in_flight, waiting, dead, created_ms; /* lag: yet to settle */
-    int64_t consumers;                                                    /* alive */
+    int64_t hold_ms, position, lag, in_flight, due, waiting, dead,
+        created_ms;    /* lag: yet to settle */
+    int64_t consumers; /* alive */
 };
 int group_each(struct store *s, const char *name,
                int (*f)(const struct group_info *info, void *arg, struct err *e), void *arg,

@@ -63,8 +63,6 @@ static void add_real(struct buf *b, double value)
     }
 }
 
-static void add_json(struct buf *b, json_t *value);
-
 static void add_members(struct buf *b, json_t *object)
 {
     const char *key, *comma = "";
@@ -75,14 +73,13 @@ static void add_members(struct buf *b, json_t *object)
         buf_puts(b, comma);
         js_quote(b, str_of(key));
         buf_char(b, ':');
-        add_json(b, item);
+        table_json(b, item);
         comma = ",";
     }
     buf_char(b, '}');
 }
 
-/* Unlike jansson's own, this escapes whatever could steer a terminal. */
-static void add_json(struct buf *b, json_t *value)
+void table_json(struct buf *b, json_t *value)
 {
     switch (json_typeof(value)) {
     case JSON_OBJECT:
@@ -93,7 +90,7 @@ static void add_json(struct buf *b, json_t *value)
         for (size_t i = 0; i < json_array_size(value); i++) {
             if (i > 0)
                 buf_char(b, ',');
-            add_json(b, json_array_get(value, i));
+            table_json(b, json_array_get(value, i));
         }
         buf_char(b, ']');
         break;
@@ -119,7 +116,7 @@ static void add_list(struct buf *b, json_t *array)
 
     for (size_t i = 0; i < n; i++)
         if (!json_is_string(json_array_get(array, i))) {
-            add_json(b, array);
+            table_json(b, array);
             return;
         }
     for (size_t i = 0; i < n; i++) {
@@ -154,7 +151,7 @@ static void add_text(struct buf *b, const struct table *t, enum table_align alig
             buf_str(b, string_of(value));
         break;
     default:
-        add_json(b, value);
+        table_json(b, value);
         break;
     }
     if (b->n == 0)
@@ -249,7 +246,7 @@ int table_row(struct table *t, json_t *row, struct err *e)
         return err_set(e, EX_SOFTWARE, "bug: a row of a listing is not valid");
     if (t->ndjson) {
         buf_reset(&t->line);
-        add_json(&t->line, row);
+        table_json(&t->line, row);
         result = out_line((struct str){t->line.p, t->line.n}, e);
     } else {
         keep_row(t, row);
@@ -283,10 +280,18 @@ json_t *table_text(struct str text)
     json_t *value = json_stringn(text.p, text.n);
     if (value != NULL)
         return value;
-    struct buf escaped = BUF_INIT; /* what a program wrote to stderr need not be UTF-8 */
-    err_escape(&escaped, text.p, text.n);
-    value = json_stringn(escaped.p, escaped.n);
-    buf_free(&escaped);
+    struct buf mended = BUF_INIT; /* what a program wrote to stderr need not be UTF-8 */
+    while (text.n > 0) {
+        size_t n = js_utf8(text);
+        buf_add(&mended, text.p, n);
+        if (n < text.n)
+            buf_puts(&mended, "\xef\xbf\xbd"); /* U+FFFD for each byte that is none */
+        n += n < text.n;
+        text.p += n;
+        text.n -= n;
+    }
+    value = json_stringn(mended.p, mended.n);
+    buf_free(&mended);
     return value;
 }
 

@@ -28,9 +28,13 @@ struct table_column {
     enum table_align align;
 };
 
-/* Members for rows: text (null when absent, escaped where it is not UTF-8), and a time (null for 0). */
+/* Members for rows: text (null when absent; U+FFFD for what is not UTF-8), and a time (null for 0). */
 json_t *table_text(struct str text);
 json_t *table_time(int64_t ms);
+
+/* Append value as JSON on one line. Unlike jansson's own, this escapes whatever could steer a
+   terminal. */
+void table_json(struct buf *b, json_t *value);
 
 struct table;
 struct table *table_begin(const struct table_column *columns, enum table_form form);
