@@ -15,8 +15,9 @@
 #define BATCH_BYTES (1 << 20)
 #define ATOMIC_MAX (64 << 20)
 
-static const char *data, *expect, *rejects;
-static struct event_fill fill;
+static const char *data, *expect, *rejects, *delay;
+static struct event_fill fill = {.priority = -1};
+static int64_t delay_ms, ttl_ms;
 static int64_t max_size = 1 << 20;
 static bool atomic, echo;
 
@@ -28,6 +29,9 @@ static const struct opt options[] = {
     OPT_TEXT(0, "id-from", &fill.id_from, "POINTER", "take ids from the lines, as /orderId"),
     OPT_TEXT(0, "key-from", &fill.subject_from, "POINTER", "take subjects from the lines"),
     OPT_TEXT(0, "source", &fill.source, "URI", "the source, by default /HOSTNAME"),
+    OPT_TEXT(0, "delay", &delay, "D|TIME", "deliver it no sooner than this: notbefore"),
+    OPT_INT(0, "priority", &fill.priority, "N", 0, 9, "0 is delivered first, 9 last; by default 5"),
+    OPT_DURATION(0, "ttl", &ttl_ms, "deliver it no later than this: expirytime"),
     OPT_FLAG(0, "text", &fill.text, "lines are text, not JSON: the data is a string"),
     OPT_SIZE(0, "max-size", &max_size, "SIZE", 1, 32 << 20, "longest line taken, by default 1M"),
     OPT_TEXT(0, "rejects", &rejects, "FILE", "append the lines that are refused to this file"),
@@ -139,6 +143,16 @@ static int commit(struct err *e)
     return tell(e);
 }
 
+/* A batch has one time: it is committed as one. */
+static void set_times(int64_t now_ms)
+{
+    terms.now_ms = fill.now_ms = now_ms;
+    if (delay_ms > 0)
+        fill.notbefore_ms = now_ms + delay_ms;
+    if (ttl_ms > 0)
+        fill.expiry_ms = now_ms + ttl_ms;
+}
+
 static int put(struct place place, struct str line, struct err *e)
 {
     static struct err why;
@@ -146,7 +160,7 @@ static int put(struct place place, struct str line, struct err *e)
 
     err_clear(&why);
     if (batch == 0)
-        terms.now_ms = fill.now_ms = clock_now_ms();
+        set_times(clock_now_ms());
     if (event_make(&ev, &scan, &fill, line, &why) < 0)
         return reject(place, line, &why, e);
     if (terms.versions != LOG_UNVERSIONED && ev.subject.p == NULL) {
@@ -360,11 +374,23 @@ static void read_surroundings(void)
     fill.source = buf_text(&source);
 }
 
+static void check_delay(void)
+{
+    struct err ignored = ERR_NONE;
+
+    if (delay == NULL || clock_parse(str_of(delay), &fill.notbefore_ms) ||
+        clock_duration(delay, &delay_ms, &ignored) == 0)
+        return;
+    args_usage("--delay wants a duration like 10m or a time like 2026-11-21T10:00:00Z: %s",
+               err_quote_text(delay).text);
+}
+
 static void check_options(int operands)
 {
     struct err e = ERR_NONE;
     char *end;
 
+    check_delay();
     if (fill.text && fill.type == NULL)
         args_usage("--text needs -t TYPE");
     if (data != NULL && operands > 0)

@@ -78,6 +78,7 @@ static int read_attribute(struct event *ev, const struct attribute *a, const str
                            a->name.p, (long long)a->min, (long long)a->max,
                            err_quote(m->value.p, m->value.n).text);
         memcpy(to, &number, sizeof number);
+        ev->prioritised |= a->at == AT(priority);
         return 0;
     }
     if (m->kind != JS_STRING)
@@ -211,6 +212,25 @@ static void put(struct buf *b, const char *name, struct str value)
     js_quote(b, value);
 }
 
+static void put_time(struct buf *b, const char *name, int64_t ms)
+{
+    char text[CLOCK_TEXT_SIZE];
+    put(b, name, str_of(clock_format(text, ms)));
+}
+
+/* When it is to be delivered; an event's own attributes stand. */
+static void put_terms(struct buf *b, const struct event *has, const struct event_fill *fill)
+{
+    if (fill->notbefore_ms != 0 && has->notbefore_ms == 0)
+        put_time(b, "notbefore", fill->notbefore_ms);
+    if (fill->expiry_ms != 0 && has->expiry_ms == 0)
+        put_time(b, "expirytime", fill->expiry_ms);
+    if (fill->priority >= 0 && !has->prioritised) {
+        put_key(b, STR("priority"));
+        buf_int(b, fill->priority);
+    }
+}
+
 /* A child span: the same trace, a new parent-id (W3C Trace Context 1, 3.2.2). Anything that is not
    version 00 is handed on as it is. */
 static void put_traceparent(struct buf *b, const char *parent)
@@ -263,7 +283,7 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
 {
     bool complete =
         specversion && has->id.p != NULL && has->source.p != NULL && has->type.p != NULL;
-    char uuid[CLOCK_UUID_SIZE], now[CLOCK_TEXT_SIZE];
+    char uuid[CLOCK_UUID_SIZE];
     struct buf text = BUF_INIT;
     struct str id = has->id, subject = has->subject;
 
@@ -289,7 +309,7 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
     if (has->subject.p == NULL && subject.p != NULL)
         put(b, "subject", subject);
     if (has->time.p == NULL && !complete)
-        put(b, "time", str_of(clock_format(now, fill->now_ms)));
+        put_time(b, "time", fill->now_ms);
     if (has->correlationid.p == NULL && (fill->correlationid != NULL || !complete))
         put(b, "correlationid", fill->correlationid != NULL ? str_of(fill->correlationid) : id);
     if (has->causationid.p == NULL && fill->causationid != NULL)
@@ -297,6 +317,7 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
     if (has->traceparent.p == NULL && fill->traceparent != NULL &&
         (!complete || fill->causationid != NULL))
         put_traceparent(b, fill->traceparent);
+    put_terms(b, has, fill);
     buf_free(&text);
     return 0;
 }

@@ -39,6 +39,7 @@ struct event {
     int64_t version;  /* 0: none, or not an integer */
     int64_t hops;     /* 0: none */
     int64_t priority; /* 0 to 9 */
+    bool prioritised; /* it says so itself */
     int64_t notbefore_ms, expiry_ms; /* 0: none */
     size_t fill_at; /* where event_set puts what is missing; the event's own, as is the rest */
     struct buf text, decoded;
@@ -55,9 +56,11 @@ struct event_fill {
     const char *id, *subject, *source;
     const char *id_from, *subject_from; /* RFC 6901 pointers into the line */
     const char *correlationid,
-        *causationid;        /* of the event being handled; NULL outside a handler */
-    const char *traceparent; /* a child span of this */
-    int64_t hops;            /* of the event being handled, -1 outside a handler */
+        *causationid;                /* of the event being handled; NULL outside a handler */
+    const char *traceparent;         /* a child span of this */
+    int64_t hops;                    /* of the event being handled, -1 outside a handler */
+    int64_t priority;                /* -1: none */
+    int64_t notbefore_ms, expiry_ms; /* wall time; 0: none */
     int64_t now_ms;
 };
 

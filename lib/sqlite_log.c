@@ -327,15 +327,22 @@ static bool correlated(struct store *s, const struct log_entry *entry, const cha
            str_is(s->seen.correlationid, id);
 }
 
-static bool group_wants(const struct log *l, const struct log_entry *entry, int64_t priority)
+/* The columns behind LOG_COLUMNS that a group asks for. */
+#define PASS_COLUMNS ",priority,due,expires"
+
+static bool group_wants(const struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
 {
-    if (entry->seq > l->cursor[priority])
+    if (entry->seq > l->cursor[sqlite3_column_int64(q, 8) & 15]) {
+        int64_t now = l->query.due ? clock_now_ms() : 0, expires = sqlite3_column_int64(q, 10);
+        if (l->query.due && (sqlite3_column_int64(q, 9) > now || (expires != 0 && expires <= now)))
+            return false;
         return pattern_any(&l->group_types, entry->type);
+    }
     return l->remembered_n > 0 && bsearch(&entry->seq, l->remembered, l->remembered_n,
                                           sizeof *l->remembered, seq_compare) != NULL;
 }
 
-static bool passes(struct log *l, const struct log_entry *entry, int64_t priority)
+static bool passes(struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
 {
     const struct log_query *want = &l->query;
 
@@ -343,7 +350,7 @@ static bool passes(struct log *l, const struct log_entry *entry, int64_t priorit
         return false;
     if (want->types.n > 0 && !pattern_any(&want->types, entry->type))
         return false;
-    if (want->group != NULL && !group_wants(l, entry, priority))
+    if (want->group != NULL && !group_wants(l, entry, q))
         return false;
     return want->correlationid == NULL || correlated(l->s, entry, want->correlationid);
 }
@@ -352,7 +359,7 @@ static bool passes(struct log *l, const struct log_entry *entry, int64_t priorit
 static int read_page(struct log *l, struct err *e)
 {
     sqlite3_stmt *q = db_query(l->s, e,
-                               "SELECT " LOG_COLUMNS ",priority FROM event WHERE seq>=? AND "
+                               "SELECT " LOG_COLUMNS PASS_COLUMNS " FROM event WHERE seq>=? AND "
                                "seq<=? ORDER BY seq LIMIT 1000",
                                "ii", l->next, l->query.last == 0 ? INT64_MAX : l->query.last);
     struct log_entry row;
@@ -361,7 +368,7 @@ static int read_page(struct log *l, struct err *e)
     l->page.n = l->at = 0;
     while (q != NULL && (got = db_row(l->s, q, e)) > 0) {
         log_entry_read(q, &row);
-        if (passes(l, &row, sqlite3_column_int64(q, 8) & 15)) {
+        if (passes(l, &row, q)) {
             row.damaged = log_entry_damaged(q, &row);
             if (!page_add(&l->page, &row)) {
                 db_done(q);
@@ -383,7 +390,7 @@ static int find_newest(struct log *l, struct err *e)
 
     do {
         sqlite3_stmt *q = db_query(l->s, e,
-                                   "SELECT " LOG_COLUMNS ",priority FROM event WHERE "
+                                   "SELECT " LOG_COLUMNS PASS_COLUMNS " FROM event WHERE "
                                    "seq>=? AND seq<? ORDER BY seq DESC LIMIT 1000",
                                    "ii", start, below);
         got = -1;
@@ -392,7 +399,7 @@ static int find_newest(struct log *l, struct err *e)
             log_entry_read(q, &row);
             below = row.seq;
             rows++;
-            if (passes(l, &row, sqlite3_column_int64(q, 8) & 15)) {
+            if (passes(l, &row, q)) {
                 found++;
                 l->next = row.seq;
             }

@@ -1,0 +1,284 @@
+/*
+ * fail: make the n-th call that changes the world go wrong. To be preloaded:
+ *
+ *     LD_PRELOAD=fail.so FAULT_KIND=kill FAULT_AT=n [FAULT_LOG=file] command
+ *
+ * FAULT_KIND says how, and with it which calls are counted:
+ *
+ *     kill     the process ends in front of the call
+ *     torn     half of a write is done, anything else wholly; then the process ends
+ *     eio      the call fails with EIO
+ *     enospc   with ENOSPC: what needs space, and syncs
+ *     enolck   with ENOLCK: locks
+ *     eintr    with EINTR: what may wait
+ *     short    half of a write is done, and the call says so
+ *     trace    nothing goes wrong; each call is a line in FAULT_LOG
+ *
+ * Locks count where they can fail, and not for the end of the process, which they do not survive.
+ * Making what is there and removing what is not change nothing and never count.
+ *
+ * FAULT_ONLY=name counts only calls of that name, FAULT_FOREVER lets all from the n-th on fail.
+ * When a fault happens, the call and its file are written to FAULT_LOG: a loop over n is at its end
+ * when a run leaves no such line.
+ *
+ * Only the command itself is concerned, not what it starts. stderr always works, or the message
+ * about the fault would be lost with it; pipes break only by the end of a process.
+ */
+#undef _FORTIFY_SOURCE
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { WRITE = 1, SYNC = 2, CUT = 4, MAKE = 8, REMOVE = 16, LOCK = 32, WAIT = 64 };
+enum { SPACE = WRITE | SYNC | CUT | MAKE, LASTING = SPACE | REMOVE };
+
+static const struct kind {
+    const char *name;
+    int error;
+    unsigned calls;
+    bool half, kills;
+} kinds[] = {
+    {"kill", 0, LASTING, false, true},
+    {"torn", 0, LASTING, true, true},
+    {"eio", EIO, LASTING, false, false},
+    {"enospc", ENOSPC, SPACE, false, false},
+    {"enolck", ENOLCK, LOCK | WAIT, false, false},
+    {"eintr", EINTR, WRITE | SYNC | CUT | WAIT, false, false},
+    {"short", 0, WRITE, true, false},
+    {"trace", 0, LASTING, false, false},
+};
+
+static const struct kind *kind; /* NULL: nothing is to go wrong */
+static const char *only, *log_path;
+static char *log_own;
+static long at, count;
+static bool forever, trace;
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *name = getenv("FAULT_KIND"), *n = getenv("FAULT_AT");
+
+    for (size_t i = 0; name != NULL && i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(name, kinds[i].name) == 0)
+            kind = &kinds[i];
+    if (name != NULL && kind == NULL) {
+        fprintf(stderr, "fail.so: no such FAULT_KIND: %s\n", name);
+        _exit(70);
+    }
+    at = n == NULL ? 0 : strtol(n, NULL, 10);
+    trace = name != NULL && strcmp(name, "trace") == 0;
+    forever = getenv("FAULT_FOREVER") != NULL;
+    only = getenv("FAULT_ONLY");
+    log_path = getenv("FAULT_LOG");
+    if (log_path != NULL)
+        log_path = log_own = strdup(log_path);
+    unsetenv("LD_PRELOAD");
+}
+
+__attribute__((destructor)) static void end(void)
+{
+    log_path = NULL;
+    free(log_own);
+}
+
+/* Past our own functions, so that it is neither counted nor hit. */
+static void note(const char *call, const char *path, int fd)
+{
+    char line[600], name[40], file[400] = "";
+    ssize_t n;
+
+    if (log_path == NULL)
+        return;
+    if (path == NULL) {
+        snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        n = readlink(name, file, sizeof file - 1);
+        file[n < 0 ? 0 : n] = '\0';
+        path = file;
+    }
+    int size = snprintf(line, sizeof line, "%s %.500s\n", call, path);
+    long out = syscall(SYS_openat, AT_FDCWD, log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
+                       0666);
+    syscall(SYS_write, out, line, size);
+    syscall(SYS_close, out);
+}
+
+static bool spared(int fd)
+{
+    struct stat st;
+
+    if (fd == 2)
+        return true;
+    return fd >= 0 && !kind->kills && !trace && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode) &&
+           !S_ISDIR(st.st_mode);
+}
+
+static bool hit(unsigned sort, const char *name, const char *path, int fd)
+{
+    if (kind == NULL || !(kind->calls & sort) || spared(fd) ||
+        (only != NULL && strcmp(only, name) != 0))
+        return false;
+    count++;
+    if (!trace && count != at && !(forever && count > at))
+        return false;
+    note(name, path, fd);
+    return !trace;
+}
+
+/* path or fd is what the call is about; sizes of writes are in c. */
+static long change(unsigned sort, const char *name, const char *path, int fd, long number, long a,
+                   long b, long c, long d, long e)
+{
+    bool struck = hit(sort, name, path, fd);
+
+    if (struck && kind->error != 0) {
+        errno = kind->error;
+        return -1;
+    }
+    if (struck && kind->kills && !kind->half)
+        syscall(SYS_kill, getpid(), SIGKILL);
+    if (struck && sort == WRITE)
+        c = (c + 1) / 2;
+    long got = syscall(number, a, b, c, d, e);
+    if (struck && kind->kills)
+        syscall(SYS_kill, getpid(), SIGKILL);
+    return got;
+}
+
+/* ---------------------------------------------------------------------------------- the calls */
+
+ssize_t write(int fd, const void *p, size_t n)
+{
+    return change(WRITE, "write", NULL, fd, SYS_write, fd, (long)p, (long)n, 0, 0);
+}
+
+ssize_t pwrite(int fd, const void *p, size_t n, off_t to)
+{
+    return change(WRITE, "pwrite", NULL, fd, SYS_pwrite64, fd, (long)p, (long)n, to, 0);
+}
+
+int fdatasync(int fd)
+{
+    return (int)change(SYNC, "fdatasync", NULL, fd, SYS_fdatasync, fd, 0, 0, 0, 0);
+}
+
+int fsync(int fd)
+{
+    return (int)change(SYNC, "fsync", NULL, fd, SYS_fsync, fd, 0, 0, 0, 0);
+}
+
+int ftruncate(int fd, off_t size)
+{
+    return (int)change(CUT, "ftruncate", NULL, fd, SYS_ftruncate, fd, size, 0, 0, 0);
+}
+
+static bool there(const char *path)
+{
+    return syscall(SYS_faccessat, AT_FDCWD, path, F_OK) == 0;
+}
+
+int unlink(const char *path)
+{
+    if (!there(path))
+        return (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+    return (int)change(REMOVE, "unlink", path, -1, SYS_unlinkat, AT_FDCWD, (long)path, 0, 0, 0);
+}
+
+int mkdir(const char *path, mode_t mode)
+{
+    if (there(path))
+        return (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+    return (int)change(MAKE, "mkdir", path, -1, SYS_mkdirat, AT_FDCWD, (long)path, mode, 0, 0);
+}
+
+int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+    return (int)change(MAKE, "rename", from, -1, SYS_renameat2, from_dir, (long)from, to_dir,
+                       (long)to, flags);
+}
+
+int rename(const char *from, const char *to)
+{
+    return renameat2(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int utimensat(int dir, const char *path, const struct timespec times[2], int flags)
+{
+    return (int)change(MAKE, "utimensat", path, -1, SYS_utimensat, dir, (long)path, (long)times,
+                       flags, 0);
+}
+
+static int open_file(const char *path, int flags, mode_t mode)
+{
+    if ((flags & O_CREAT) && !there(path))
+        return (int)change(MAKE, "open", path, -1, SYS_openat, AT_FDCWD, (long)path, flags, mode,
+                           0);
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+int open(const char *path, int flags, ...)
+{
+    va_list ap;
+    va_start(ap, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+    va_end(ap);
+    return open_file(path, flags, mode);
+}
+
+static int control(int fd, int command, void *arg)
+{
+    unsigned sort = command == F_SETLK || command == F_OFD_SETLK     ? LOCK
+                    : command == F_SETLKW || command == F_OFD_SETLKW ? WAIT
+                                                                     : 0;
+
+    if (sort == 0 || ((struct flock *)arg)->l_type == F_UNLCK)
+        return (int)syscall(SYS_fcntl, fd, command, arg);
+    return (int)change(sort, "lock", NULL, fd, SYS_fcntl, fd, command, (long)arg, 0, 0);
+}
+
+int fcntl(int fd, int command, ...)
+{
+    va_list ap;
+    va_start(ap, command);
+    void *arg = va_arg(ap, void *);
+    va_end(ap);
+    return control(fd, command, arg);
+}
+
+#ifdef __GLIBC__ /* has these names, too, for the same calls */
+ssize_t pwrite64(int fd, const void *p, size_t n, off64_t to)
+{
+    return pwrite(fd, p, n, to);
+}
+
+int ftruncate64(int fd, off64_t size)
+{
+    return ftruncate(fd, size);
+}
+
+int open64(const char *path, int flags, ...)
+{
+    va_list ap;
+    va_start(ap, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+    va_end(ap);
+    return open_file(path, flags, mode);
+}
+
+int fcntl64(int fd, int command, ...)
+{
+    va_list ap;
+    va_start(ap, command);
+    void *arg = va_arg(ap, void *);
+    va_end(ap);
+    return control(fd, command, arg);
+}
+#endif
