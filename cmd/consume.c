@@ -104,13 +104,15 @@ static int show(struct store *spool, struct err *e)
             return -1;
         }
         query.group = NULL; /* the group would begin here */
+        if (types.n == 0)
+            pattern_add(&query.types, "#", e);
         if (log_point(spool, &from, &query.first, e) < 0 || log_open(&log, spool, &query, e) < 0)
             return -1;
     }
     for (int64_t n = 0;
          (terms.most == 0 || n < terms.most) && (got = log_next(log, &entry, e)) > 0 && !out_gone();
          n++)
-        if (out_line(entry.line, e) < 0)
+        if (!entry.damaged && out_line(entry.line, e) < 0)
             break;
     log_close(log);
     return e->status == 0 ? 0 : -1;
@@ -142,8 +144,8 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
         return err_set(e, EX_TEMPFAIL, "group %s is on hold until %s", g.text,
                        clock_format(text, stand.hold_ms));
     if (stand.later > 0)
-        err_note("group %s: %" PRId64 " waiting, the next until %s", g.text,
-                 stand.later, clock_format(text, stand.next_due_ms));
+        err_note("group %s: %" PRId64 " waiting, the next until %s", g.text, stand.later,
+                 clock_format(text, stand.next_due_ms));
     if (stand.elsewhere > 0)
         err_note("group %s: %" PRId64 " in the hands of other consumers", g.text, stand.elsewhere);
     return 0;

@@ -330,14 +330,16 @@ static bool correlated(struct store *s, const struct log_entry *entry, const cha
 /* The columns behind LOG_COLUMNS that a group asks for. */
 #define PASS_COLUMNS ",priority,due,expires"
 
+static bool due_now(sqlite3_stmt *q)
+{
+    int64_t now = clock_now_ms(), expires = sqlite3_column_int64(q, 10);
+    return sqlite3_column_int64(q, 9) <= now && (expires == 0 || expires > now);
+}
+
 static bool group_wants(const struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
 {
-    if (entry->seq > l->cursor[sqlite3_column_int64(q, 8) & 15]) {
-        int64_t now = l->query.due ? clock_now_ms() : 0, expires = sqlite3_column_int64(q, 10);
-        if (l->query.due && (sqlite3_column_int64(q, 9) > now || (expires != 0 && expires <= now)))
-            return false;
-        return pattern_any(&l->group_types, entry->type);
-    }
+    if (entry->seq > l->cursor[sqlite3_column_int64(q, 8) & 15])
+        return pattern_any(&l->group_types, entry->type) && (!l->query.due || due_now(q));
     return l->remembered_n > 0 && bsearch(&entry->seq, l->remembered, l->remembered_n,
                                           sizeof *l->remembered, seq_compare) != NULL;
 }
@@ -350,7 +352,7 @@ static bool passes(struct log *l, const struct log_entry *entry, sqlite3_stmt *q
         return false;
     if (want->types.n > 0 && !pattern_any(&want->types, entry->type))
         return false;
-    if (want->group != NULL && !group_wants(l, entry, q))
+    if (want->group != NULL ? !group_wants(l, entry, q) : want->due && !due_now(q))
         return false;
     return want->correlationid == NULL || correlated(l->s, entry, want->correlationid);
 }

@@ -117,7 +117,7 @@ struct log_query {
     const char *subject, *correlationid;
     const char *group; /* only what this group has yet to settle: by its patterns,
                                         not yet claimed, claimed, or waiting; not dead */
-    bool due;          /* with group: only what could be claimed now */
+    bool due;          /* only what could be claimed now: not early, not expired, not claimed */
     int64_t newest;    /* only the newest n that match; 0: all */
 };
 
