@@ -104,8 +104,9 @@ static int show(struct store *spool, struct err *e)
             return -1;
         }
         query.group = NULL; /* the group would begin here */
-        if (types.n == 0)
-            pattern_add(&query.types, "#", e);
+        if (types.n == 0 && pattern_add(&types, "#", e) < 0)
+            return -1;
+        query.types = types;
         if (log_point(spool, &from, &query.first, e) < 0 || log_open(&log, spool, &query, e) < 0)
             return -1;
     }
