@@ -35,7 +35,7 @@ link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static) $(LDFLAGS)
 
 base = err mem buf args lines json% event environment pattern clock backoff proc child table crc32c
 store = store sqlite_%
-policy = dispatch breaker bucket relay saga fold machine trace metrics
+policy = batch dispatch breaker bucket relay saga fold machine trace metrics
 
 programs = $(patsubst cmd/%.c,$(BUILD)/bin/%,$(wildcard cmd/*.c))
 library = $(BUILD)/libeventutils.a

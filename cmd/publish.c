@@ -1,8 +1,7 @@
 /* publish: append events to the spool. */
 #include "args.h"
-#include "event.h"
+#include "batch.h"
 #include "lines.h"
-#include "store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,32 +10,32 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BATCH_EVENTS 1000
-#define BATCH_BYTES (1 << 20)
 #define ATOMIC_MAX (64 << 20)
 
 static const char *data, *expect, *rejects, *delay;
-static struct event_fill fill = {.priority = -1};
-static int64_t delay_ms, ttl_ms;
+static struct batch batch = {.fill.priority = -1};
 static int64_t max_size = 1 << 20;
-static bool atomic, echo;
+static bool atomic;
 
 static const struct opt options[] = {
-    OPT_TEXT('t', "type", &fill.type, "TYPE", "each line is the data of an event of this type"),
-    OPT_TEXT('k', "key", &fill.subject, "KEY", "the subject: what the event is about"),
+    OPT_TEXT('t', "type", &batch.fill.type, "TYPE",
+             "each line is the data of an event of this type"),
+    OPT_TEXT('k', "key", &batch.fill.subject, "KEY", "the subject: what the event is about"),
     OPT_TEXT('d', "data", &data, "JSON|@FILE", "one event, with this data, instead of input"),
-    OPT_TEXT(0, "id", &fill.id, "ID", "the event's id, for events that may be published twice"),
-    OPT_TEXT(0, "id-from", &fill.id_from, "POINTER", "take ids from the lines, as /orderId"),
-    OPT_TEXT(0, "key-from", &fill.subject_from, "POINTER", "take subjects from the lines"),
-    OPT_TEXT(0, "source", &fill.source, "URI", "the source, by default /HOSTNAME"),
+    OPT_TEXT(0, "id", &batch.fill.id, "ID",
+             "the event's id, for events that may be published twice"),
+    OPT_TEXT(0, "id-from", &batch.fill.id_from, "POINTER", "take ids from the lines, as /orderId"),
+    OPT_TEXT(0, "key-from", &batch.fill.subject_from, "POINTER", "take subjects from the lines"),
+    OPT_TEXT(0, "source", &batch.fill.source, "URI", "the source, by default /HOSTNAME"),
     OPT_TEXT(0, "delay", &delay, "D|TIME", "deliver it no sooner than this: notbefore"),
-    OPT_INT(0, "priority", &fill.priority, "N", 0, 9, "0 is delivered first, 9 last; by default 5"),
-    OPT_DURATION(0, "ttl", &ttl_ms, "deliver it no later than this: expirytime"),
-    OPT_FLAG(0, "text", &fill.text, "lines are text, not JSON: the data is a string"),
+    OPT_INT(0, "priority", &batch.fill.priority, "N", 0, 9,
+            "0 is delivered first, 9 last; by default 5"),
+    OPT_DURATION(0, "ttl", &batch.ttl_ms, "deliver it no later than this: expirytime"),
+    OPT_FLAG(0, "text", &batch.fill.text, "lines are text, not JSON: the data is a string"),
     OPT_SIZE(0, "max-size", &max_size, "SIZE", 1, 32 << 20, "longest line taken, by default 1M"),
     OPT_TEXT(0, "rejects", &rejects, "FILE", "append the lines that are refused to this file"),
     OPT_FLAG(0, "atomic", &atomic, "all or nothing, up to 64 MiB"),
-    OPT_FLAG(0, "echo", &echo, "print each event once it is safe, duplicates too"),
+    OPT_FLAG(0, "echo", &batch.echo, "print each event once it is safe, duplicates too"),
     OPT_TEXT(0, "expect-version", &expect, "N|any|none",
              "append to the subject's stream at version N"),
     OPT_END,
@@ -53,135 +52,29 @@ static const struct cmd self = {
     .options = options,
 };
 
-static struct store *spool;
-static struct log_terms terms;
-static struct event ev;
-static struct js_scan scan;
-static struct buf held;                         /* the input of --atomic */
-static struct buf echoes, complaints, rejected; /* to be told and written after the commit */
-static int64_t batch, batch_bytes, duplicates, bad, stale, lines_seen;
+static struct buf held; /* the input of --atomic */
+static int64_t lines_seen;
 static int rejects_fd = -1, input_status;
 
-/* ---------------------------------------------------------------------------------- bad lines */
-
-/* Where a line came from; the text is made only when something is wrong with it. */
-struct place {
-    const char *file; /* NULL: stdin */
-    int64_t line;     /* 0: -d */
-};
-
-/* Nothing is said while others wait for our transaction: a message may block on a full pipe. */
+/* What the last commit made safe, and what was wrong. */
 static int tell(struct err *e)
 {
-    for (size_t at = 0; at < complaints.n; at += strlen(complaints.p + at) + 1)
-        err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
-    if (rejected.n > 0 && write_all(rejects_fd, rejected.p, rejected.n) < 0)
+    const struct buf *wrong = &batch.complaints;
+
+    if (batch.safe.n > 0 && out_write(batch.safe.p, batch.safe.n, e) < 0)
+        return -1;
+    for (size_t at = 0; at < wrong->n; at += strlen(wrong->p + at) + 1)
+        err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", wrong->p + at);
+    if (batch.rejected.n > 0 && write_all(rejects_fd, batch.rejected.p, batch.rejected.n) < 0)
         return err_errno(e, EX_IOERR, "%s", rejects);
-    buf_shrink(&complaints, BATCH_BYTES);
-    buf_shrink(&rejected, BATCH_BYTES);
-    return 0;
+    batch_told(&batch);
+    return out_flush(e);
 }
-
-static int reject(struct place place, struct str line, const struct err *why, struct err *e)
-{
-    bad++;
-    if (place.file != NULL)
-        buf_printf(&complaints, "%s: ", place.file);
-    if (place.line > 0)
-        buf_printf(&complaints, "line %" PRId64 ": ", place.line);
-    else
-        buf_puts(&complaints, "-d: ");
-    buf_puts(&complaints, why->text);
-    buf_char(&complaints, '\0');
-    if (rejects_fd >= 0 && line.p != NULL) {
-        buf_str(&rejected, line);
-        buf_char(&rejected, '\n');
-    }
-    return batch == 0 ? tell(e) : 0;
-}
-
-static void explain(const struct log_put *put, struct err *why)
-{
-    struct err ignored = ERR_NONE;
-    struct buf chain = BUF_INIT;
-
-    switch (put->fate) {
-    case LOG_CLASH:
-        err_set(why, EX_DATAERR, "id %s is already stored with other content (seq %lld)",
-                err_quote(ev.id.p, ev.id.n).text, (long long)put->seq);
-        break;
-    case LOG_STALE:
-        err_set(why, EX_TEMPFAIL,
-                "subject %s is at version %lld, not %lld: load it again and decide "
-                "anew",
-                err_quote(ev.subject.p, ev.subject.n).text, (long long)put->version,
-                (long long)(terms.versions == LOG_EXACT_VERSION ? terms.expected : ev.version - 1));
-        break;
-    case LOG_CYCLE:
-        log_chain(spool, ev.causationid, &chain, &ignored);
-        err_set(why, EX_DATAERR, "causal chain longer than %d events, is it a cycle? %.*s ← %s …",
-                EVENT_HOPS_MAX, (int)ev.type.n, ev.type.p, buf_text(&chain));
-        buf_free(&chain);
-        break;
-    default:
-        break;
-    }
-}
-
-/* --------------------------------------------------------------------------- one event, a batch */
 
 /* Commit, then tell: what is echoed is on disk. */
 static int commit(struct err *e)
 {
-    if (batch == 0)
-        return 0;
-    batch = batch_bytes = 0;
-    if (log_commit(spool, e) < 0 || (echoes.n > 0 && out_write(echoes.p, echoes.n, e) < 0) ||
-        out_flush(e) < 0)
-        return -1;
-    buf_shrink(&echoes, BATCH_BYTES);
-    return tell(e);
-}
-
-/* A batch has one time: it is committed as one. */
-static void set_times(int64_t now_ms)
-{
-    terms.now_ms = fill.now_ms = now_ms;
-    if (delay_ms > 0)
-        fill.notbefore_ms = now_ms + delay_ms;
-    if (ttl_ms > 0)
-        fill.expiry_ms = now_ms + ttl_ms;
-}
-
-static int put(struct place place, struct str line, struct err *e)
-{
-    static struct err why;
-    struct log_put put;
-
-    err_clear(&why);
-    if (batch == 0)
-        set_times(clock_now_ms());
-    if (event_make(&ev, &scan, &fill, line, &why) < 0)
-        return reject(place, line, &why, e);
-    if (terms.versions != LOG_UNVERSIONED && ev.subject.p == NULL) {
-        err_set(&why, EX_DATAERR, "has no subject: --expect-version needs one (-k, --key-from)");
-        return reject(place, line, &why, e);
-    }
-    if (batch++ == 0 && log_begin(spool, &terms, e) < 0)
-        return -1;
-    if (log_put(spool, &ev, &put, e) < 0)
-        return -1;
-    batch_bytes += (int64_t)line.n;
-    duplicates += put.fate == LOG_DUPLICATE;
-    stale += put.fate == LOG_STALE;
-    explain(&put, &why);
-    if (why.status != 0)
-        return reject(place, line, &why, e);
-    if (echo) {
-        buf_str(&echoes, ev.line);
-        buf_char(&echoes, '\n');
-    }
-    return 0;
+    return batch_commit(&batch, e) < 0 ? -1 : tell(e);
 }
 
 /* ------------------------------------------------------------------------------------ the input */
@@ -214,17 +107,17 @@ static bool blank(struct str text)
 static bool maybe_cut(const struct line *line, struct str text)
 {
     char last = text.n == 0 ? ' ' : text.p[text.n - 1];
-    return !line->newline && fill.type != NULL &&
-           (fill.text || (last >= '0' && last <= '9' && *text.p != '{' && *text.p != '['));
+    return !line->newline && batch.fill.type != NULL &&
+           (batch.fill.text || (last >= '0' && last <= '9' && *text.p != '{' && *text.p != '['));
 }
 
 struct head {
-    struct place place;
+    struct batch_place place;
     size_t n;
 };
 
 /* --atomic: the line and where it came from, for later. */
-static int hold(struct place place, struct str text, struct err *e)
+static int hold(struct batch_place place, struct str text, struct err *e)
 {
     struct head head = {place, text.n};
 
@@ -235,7 +128,8 @@ static int hold(struct place place, struct str text, struct err *e)
     return 0;
 }
 
-static int take_line(const struct line *line, bool too_long, struct place place, struct err *e)
+static int take_line(const struct line *line, bool too_long, struct batch_place place,
+                     struct err *e)
 {
     struct str text = trim(*line);
     struct err why;
@@ -248,14 +142,10 @@ static int take_line(const struct line *line, bool too_long, struct place place,
     else if (maybe_cut(line, text))
         err_set(&why, EX_DATAERR, "value may be cut off: no newline at the end of input");
     lines_seen++;
-    if (why.status != 0)
-        return reject(place, text, &why, e);
-    return atomic ? hold(place, text, e) : put(place, text, e);
-}
-
-static bool full(void)
-{
-    return batch >= BATCH_EVENTS || batch_bytes >= BATCH_BYTES;
+    if (why.status == 0)
+        return atomic ? hold(place, text, e) : batch_put(&batch, place, text, e);
+    batch_refuse(&batch, place, text, &why);
+    return 0;
 }
 
 /* A commit when the batch is full, or when the next line would have to be waited for: a slow
@@ -269,9 +159,9 @@ static int publish_file(const char *path, struct err *e)
     int got = lines_open(&in, path, (size_t)max_size, &unreadable), failed = 0;
 
     while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0) {
-        struct place place = {lines_name(in) == NULL ? NULL : path, line.number};
+        struct batch_place place = {lines_name(in) == NULL ? NULL : path, line.number, NULL};
         failed = take_line(&line, got == LINES_TOO_LONG, place, e) < 0 ||
-                 ((full() || (batch > 0 && !lines_waiting(in))) && commit(e) < 0);
+                 ((batch_full(&batch) || !lines_waiting(in)) && commit(e) < 0);
     }
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;
@@ -280,31 +170,21 @@ static int publish_file(const char *path, struct err *e)
     return failed ? -1 : 0;
 }
 
-static int give_up(struct err *e)
-{
-    if (batch > 0)
-        log_rollback(spool);
-    batch = 0;
-    buf_reset(&echoes);
-    duplicates = 0;
-    return tell(e);
-}
-
 /* All lines are tried, so that all that is wrong is told; one bad line, and nothing is stored. A
    conflict of versions is the whole input's: it is told once. */
 static int publish_held(struct err *e)
 {
-    for (size_t at = 0; at < held.n && stale == 0;) {
+    for (size_t at = 0; at < held.n && batch.stale == 0;) {
         struct head head;
         memcpy(&head, held.p + at, sizeof head);
         at += sizeof head;
-        if (put(head.place, (struct str){held.p + at, head.n}, e) < 0)
+        if (batch_put(&batch, head.place, (struct str){held.p + at, head.n}, e) < 0)
             return -1;
         at += head.n;
     }
-    if (bad == 0 && input_status == 0)
-        return commit(e);
-    return give_up(e);
+    if (batch.bad > 0 || input_status != 0)
+        batch_abandon(&batch);
+    return commit(e);
 }
 
 static int read_data_file(struct buf *text, struct err *e)
@@ -340,7 +220,8 @@ static int publish_data(struct err *e)
         got =
             err_set(e, EX_DATAERR, "-d: longer than %lld bytes (--max-size)", (long long)max_size);
     if (got == 0)
-        got = put((struct place){NULL, 0}, (struct str){text.p, text.n}, e);
+        got =
+            batch_put(&batch, (struct batch_place){NULL, 0, "-d"}, (struct str){text.p, text.n}, e);
     buf_free(&text);
     return got < 0 ? -1 : commit(e);
 }
@@ -355,31 +236,31 @@ static void read_surroundings(void)
     char host[256] = "localhost";
 
     gethostname(host, sizeof host - 1);
-    fill.causationid = getenv("EVENT_ID");
-    if (fill.causationid != NULL && *fill.causationid == '\0')
-        fill.causationid = NULL;
-    fill.hops = -1;
-    if (fill.causationid != NULL) {
-        fill.hops = hops == NULL ? 0 : strtoll(hops, NULL, 10);
-        fill.correlationid = getenv("EVENT_CORRELATIONID");
+    batch.fill.causationid = getenv("EVENT_ID");
+    if (batch.fill.causationid != NULL && *batch.fill.causationid == '\0')
+        batch.fill.causationid = NULL;
+    batch.fill.hops = -1;
+    if (batch.fill.causationid != NULL) {
+        batch.fill.hops = hops == NULL ? 0 : strtoll(hops, NULL, 10);
+        batch.fill.correlationid = getenv("EVENT_CORRELATIONID");
     }
-    fill.traceparent = getenv("TRACEPARENT");
-    if (fill.source == NULL)
-        fill.source = getenv("EVENT_DEFAULT_SOURCE");
-    if (fill.source != NULL && *fill.source != '\0')
+    batch.fill.traceparent = getenv("TRACEPARENT");
+    if (batch.fill.source == NULL)
+        batch.fill.source = getenv("EVENT_DEFAULT_SOURCE");
+    if (batch.fill.source != NULL && *batch.fill.source != '\0')
         return;
     buf_printf(&source, "/%s", host);
-    if (fill.causationid != NULL && group != NULL && *group != '\0')
+    if (batch.fill.causationid != NULL && group != NULL && *group != '\0')
         buf_printf(&source, "/%s", group);
-    fill.source = buf_text(&source);
+    batch.fill.source = buf_text(&source);
 }
 
 static void check_delay(void)
 {
     struct err ignored = ERR_NONE;
 
-    if (delay == NULL || clock_parse(str_of(delay), &fill.notbefore_ms) ||
-        clock_duration(delay, &delay_ms, &ignored) == 0)
+    if (delay == NULL || clock_parse(str_of(delay), &batch.fill.notbefore_ms) ||
+        clock_duration(delay, &batch.delay_ms, &ignored) == 0)
         return;
     args_usage("--delay wants a duration like 10m or a time like 2026-11-21T10:00:00Z: %s",
                err_quote_text(delay).text);
@@ -391,27 +272,27 @@ static void check_options(int operands)
     char *end;
 
     check_delay();
-    if (fill.text && fill.type == NULL)
+    if (batch.fill.text && batch.fill.type == NULL)
         args_usage("--text needs -t TYPE");
     if (data != NULL && operands > 0)
         args_usage("-d gives the data: there is nothing to read from FILE");
-    if (fill.id != NULL && fill.id_from != NULL)
+    if (batch.fill.id != NULL && batch.fill.id_from != NULL)
         args_usage("--id and --id-from exclude each other");
-    if (fill.subject != NULL && fill.subject_from != NULL)
+    if (batch.fill.subject != NULL && batch.fill.subject_from != NULL)
         args_usage("-k and --key-from exclude each other");
-    if ((fill.id_from != NULL && js_pointer_check(fill.id_from, &e) < 0) ||
-        (fill.subject_from != NULL && js_pointer_check(fill.subject_from, &e) < 0))
+    if ((batch.fill.id_from != NULL && js_pointer_check(batch.fill.id_from, &e) < 0) ||
+        (batch.fill.subject_from != NULL && js_pointer_check(batch.fill.subject_from, &e) < 0))
         args_usage("%s", e.text);
     if (expect == NULL)
         return;
-    terms.versions = strcmp(expect, "any") == 0 ? LOG_NEXT_VERSION : LOG_EXACT_VERSION;
-    if (terms.versions == LOG_EXACT_VERSION && strcmp(expect, "none") != 0) {
-        terms.expected = strtoll(expect, &end, 10);
+    batch.terms.versions = strcmp(expect, "any") == 0 ? LOG_NEXT_VERSION : LOG_EXACT_VERSION;
+    if (batch.terms.versions == LOG_EXACT_VERSION && strcmp(expect, "none") != 0) {
+        batch.terms.expected = strtoll(expect, &end, 10);
         if (*end != '\0' || *expect < '0' || *expect > '9')
             args_usage("--expect-version wants a number, any or none: %s",
                        err_quote_text(expect).text);
     }
-    atomic |= terms.versions == LOG_EXACT_VERSION;
+    atomic |= batch.terms.versions == LOG_EXACT_VERSION;
 }
 
 static int publish(int argc, char **argv, struct err *e)
@@ -422,11 +303,12 @@ static int publish(int argc, char **argv, struct err *e)
         rejects_fd = open(rejects, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
         if (rejects_fd < 0)
             return err_errno(e, EX_CANTCREAT, "%s: cannot open it", rejects);
+        batch.keep_rejected = true;
     }
-    if ((got = store_open(&spool, args_spool(), STORE_CREATE, e)) < 0)
+    if ((got = store_open(&batch.store, args_spool(), STORE_CREATE, e)) < 0)
         return -1;
     if (got > 0)
-        err_note("created the spool %s", store_path(spool));
+        err_note("created the spool %s", store_path(batch.store));
     got = 0;
     if (data != NULL)
         return publish_data(e);
@@ -447,15 +329,11 @@ int main(int argc, char **argv)
     if (publish(argc - first, argv + first, &e) == 0 && lines_seen == 0 && input_status == 0)
         err_note("the input was empty: nothing published");
     if (e.status == 0)
-        e.status = stale > 0 ? EX_TEMPFAIL : bad > 0 ? EX_DATAERR : input_status;
-    if (duplicates > 0 && isatty(STDERR_FILENO))
-        err_note("%lld duplicates skipped", (long long)duplicates);
-    store_close(spool);
-    event_free(&ev);
-    js_scan_free(&scan);
-    buf_free(&echoes);
-    buf_free(&complaints);
-    buf_free(&rejected);
+        e.status = batch.stale > 0 ? EX_TEMPFAIL : batch.bad > 0 ? EX_DATAERR : input_status;
+    if (batch.duplicates > 0 && isatty(STDERR_FILENO))
+        err_note("%" PRId64 " duplicates skipped", batch.duplicates);
+    store_close(batch.store);
+    batch_free(&batch);
     buf_free(&held);
     return out_finish(&e);
 }

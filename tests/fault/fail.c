@@ -17,7 +17,7 @@
  * Locks count where they can fail, and not for the end of the process, which they do not survive.
  * Making what is there and removing what is not change nothing and never count.
  *
- * FAULT_ONLY=name counts only calls of that name, FAULT_FOREVER lets all from the n-th on fail.
+ * With a plus (eio+) all calls from the n-th on fail. FAULT_ONLY=name counts only calls of that name.
  * When a fault happens, the call and its file are written to FAULT_LOG: a loop over n is at its end
  * when a run leaves no such line.
  *
@@ -66,17 +66,18 @@ static bool forever, trace;
 __attribute__((constructor)) static void begin(void)
 {
     const char *name = getenv("FAULT_KIND"), *n = getenv("FAULT_AT");
+    size_t length = name == NULL ? 0 : strcspn(name, "+");
 
     for (size_t i = 0; name != NULL && i < sizeof kinds / sizeof kinds[0]; i++)
-        if (strcmp(name, kinds[i].name) == 0)
+        if (strlen(kinds[i].name) == length && strncmp(name, kinds[i].name, length) == 0)
             kind = &kinds[i];
     if (name != NULL && kind == NULL) {
         fprintf(stderr, "fail.so: no such FAULT_KIND: %s\n", name);
         _exit(70);
     }
     at = n == NULL ? 0 : strtol(n, NULL, 10);
-    trace = name != NULL && strcmp(name, "trace") == 0;
-    forever = getenv("FAULT_FOREVER") != NULL;
+    trace = kind != NULL && strcmp(kind->name, "trace") == 0;
+    forever = name != NULL && name[length] == '+';
     only = getenv("FAULT_ONLY");
     log_path = getenv("FAULT_LOG");
     if (log_path != NULL)

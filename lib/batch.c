@@ -1,0 +1,147 @@
+#include "batch.h"
+
+#include <inttypes.h>
+
+#define EVENTS_MAX 1000 /* a hundred keep two thirds of the speed, ten thousand gain nothing */
+#define BYTES_MAX (1 << 20)
+
+void batch_refuse(struct batch *b, struct batch_place place, struct str line, const struct err *why)
+{
+    b->bad++;
+    if (place.name != NULL)
+        buf_printf(&b->complaints, "%s: ", place.name);
+    if (place.file != NULL)
+        buf_printf(&b->complaints, "%s: ", place.file);
+    if (place.line > 0)
+        buf_printf(&b->complaints, "line %" PRId64 ": ", place.line);
+    buf_puts(&b->complaints, why->text);
+    buf_char(&b->complaints, '\0');
+    if (b->keep_rejected && line.p != NULL) {
+        buf_str(&b->rejected, line);
+        buf_char(&b->rejected, '\n');
+    }
+}
+
+/* What kept an event out of the log, if anything did. */
+static void explain(struct batch *b, const struct log_put *put)
+{
+    const struct event *ev = &b->event;
+    struct err ignored = ERR_NONE;
+    struct buf chain = BUF_INIT;
+    int64_t expected = b->terms.versions == LOG_EXACT_VERSION ? b->terms.expected : ev->version - 1;
+
+    switch (put->fate) {
+    case LOG_CLASH:
+        err_set(&b->why, EX_DATAERR, "id %s is already stored with other content (seq %" PRId64 ")",
+                err_quote(ev->id.p, ev->id.n).text, put->seq);
+        break;
+    case LOG_STALE:
+        err_set(&b->why, EX_TEMPFAIL,
+                "subject %s is at version %" PRId64 ", not %" PRId64
+                ": load it again and decide anew",
+                err_quote(ev->subject.p, ev->subject.n).text, put->version, expected);
+        break;
+    case LOG_CYCLE:
+        log_chain(b->store, ev->causationid, &chain, &ignored);
+        err_set(&b->why, EX_DATAERR,
+                "causal chain longer than %d events, is it a cycle? %.*s ← %s …", EVENT_HOPS_MAX,
+                (int)ev->type.n, ev->type.p, buf_text(&chain));
+        buf_free(&chain);
+        break;
+    default:
+        break;
+    }
+}
+
+/* A batch has one time, as it is one commit. */
+static void begin_times(struct batch *b)
+{
+    int64_t now = clock_now_ms();
+
+    b->terms.now_ms = b->fill.now_ms = now;
+    if (b->delay_ms > 0)
+        b->fill.notbefore_ms = now + b->delay_ms;
+    if (b->ttl_ms > 0)
+        b->fill.expiry_ms = now + b->ttl_ms;
+}
+
+/* Everything that can be found wrong without the lock is found before it is taken. */
+static int make(struct batch *b, struct str line)
+{
+    if (b->lines == 0)
+        begin_times(b);
+    if (event_make(&b->event, &b->scan, &b->fill, line, &b->why) < 0)
+        return -1;
+    if (b->terms.versions != LOG_UNVERSIONED && b->event.subject.p == NULL)
+        return err_set(&b->why, EX_DATAERR,
+                       "has no subject: --expect-version needs one (-k, --key-from)");
+    return 0;
+}
+
+int batch_put(struct batch *b, struct batch_place place, struct str line, struct err *e)
+{
+    struct log_put put;
+
+    err_clear(&b->why);
+    if (make(b, line) < 0) {
+        batch_refuse(b, place, line, &b->why);
+        return 0;
+    }
+    if (b->lines++ == 0 && log_begin(b->store, &b->terms, e) < 0)
+        return -1;
+    if (log_put(b->store, &b->event, &put, e) < 0)
+        return -1;
+    b->bytes += (int64_t)line.n;
+    b->duplicates += put.fate == LOG_DUPLICATE;
+    b->stale += put.fate == LOG_STALE;
+    explain(b, &put);
+    if (b->why.status != 0) {
+        batch_refuse(b, place, line, &b->why);
+    } else if (b->echo) {
+        buf_str(&b->safe, b->event.line);
+        buf_char(&b->safe, '\n');
+    }
+    return 0;
+}
+
+bool batch_full(const struct batch *b)
+{
+    return b->lines >= EVENTS_MAX || b->bytes >= BYTES_MAX;
+}
+
+bool batch_open(const struct batch *b)
+{
+    return b->lines > 0;
+}
+
+int batch_commit(struct batch *b, struct err *e)
+{
+    bool open = batch_open(b);
+
+    b->lines = b->bytes = 0;
+    return open ? log_commit(b->store, e) : 0;
+}
+
+void batch_abandon(struct batch *b)
+{
+    if (batch_open(b))
+        log_rollback(b->store);
+    b->lines = b->bytes = b->duplicates = 0;
+    buf_reset(&b->safe);
+}
+
+void batch_told(struct batch *b)
+{
+    buf_shrink(&b->safe, BYTES_MAX);
+    buf_shrink(&b->complaints, BYTES_MAX);
+    buf_shrink(&b->rejected, BYTES_MAX);
+}
+
+void batch_free(struct batch *b)
+{
+    buf_free(&b->safe);
+    buf_free(&b->complaints);
+    buf_free(&b->rejected);
+    event_free(&b->event);
+    js_scan_free(&b->scan);
+}
