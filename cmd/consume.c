@@ -157,7 +157,7 @@ static int status(const struct group *group, const struct dispatch_result *resul
     if (result->cannot_run != 0)
         *e = result->why;
     else if (group_damaged(group) > 0)
-        err_set(e, EX_IOERR, "%" PRId64 " damaged events are dead letters now: dlq list -g %s",
+        err_set(e, EX_IOERR, "%" PRId64 " damaged, set aside as dead letters: dlq list -g %s",
                 group_damaged(group), name);
     else if (result->dead > 0 && e->status == 0)
         e->status = EX_NO;

@@ -1,20 +1,27 @@
 /* dlq: look into dead letters, give them back to their groups, or drop them. */
 #include "args.h"
+#include "environment.h"
+#include "letter.h"
 #include "lines.h"
 #include "mem.h"
 #include "store.h"
 #include "table.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static struct dead_filter filter;
 static struct clock_point before, after;
 static int form;
 static bool all, dry_run;
+static const char *like;
+static struct buf wanted, print; /* --like: the fingerprint asked for; that of a letter */
 
 #define FILTERS                                                                                    \
     OPT_TEXT('g', "group", &filter.group, "GROUP", "only of this group"),                          \
@@ -22,6 +29,7 @@ static bool all, dry_run;
         OPT_TEXT('k', "key", &filter.subject, "KEY", "only events with this subject"),             \
         OPT_TEXT(0, "error", &filter.error, "TEXT",                                                \
                  "only with this in the last reason or stderr"),                                   \
+        OPT_TEXT(0, "like", &like, "EVENT", "only those that failed the way this one did"),        \
         OPT_POINT(0, "from", &after, "only those that died since this time"),                      \
         OPT_POINT(0, "to", &before, "only those that died before this time"),                      \
         OPT_INT('n', "count", &filter.max, "N", 1, INT64_MAX, "at most N")
@@ -38,6 +46,11 @@ static const struct opt show_options[] = {
     OPT_END,
 };
 
+static const struct opt try_options[] = {
+    OPT_TEXT('g', "group", &filter.group, "GROUP", "the group, when the event is dead in several"),
+    OPT_END,
+};
+
 static const struct opt change_options[] = {
     FILTERS,
     OPT_FLAG(0, "all", &all, "all that pass the filters, or all there are"),
@@ -51,97 +64,17 @@ static const struct table_column columns[] = {
     {"reason", TABLE_LEFT},  {NULL, TABLE_LEFT},
 };
 
-/* ------------------------------------------------------------------------------------- the rows */
-
-static const struct dead_attempt *last_attempt(const struct dead_letter *l)
-{
-    return l->tries == 0 ? NULL : &l->attempt[l->tries - 1];
-}
-
-static json_t *row(const struct dead_letter *l)
-{
-    const struct dead_attempt *last = last_attempt(l);
-    struct str none = {NULL, 0};
-
-    return json_pack("{s:I,s:s,s:o,s:o,s:o,s:o,s:I,s:o,s:i,s:o}", "seq", (json_int_t)l->event.seq,
-                     "group", l->group, "id", table_text(l->event.id), "source",
-                     table_text(l->event.source), "type", table_text(l->event.type), "subject",
-                     table_text(l->event.subject), "attempts", (json_int_t)l->attempts, "died",
-                     table_time(l->died_ms), "status", last == NULL ? 0 : last->status, "reason",
-                     table_text(last == NULL ? none : last->reason));
-}
+/* ----------------------------------------------------------------------------------- each letter */
 
 static int list_one(const struct dead_letter *letter, void *table, struct err *e)
 {
-    return table_row(table, row(letter), e) < 0 ? -1 : out_gone();
-}
-
-/* The whole letter: the event itself, and each attempt with what it said on stderr. */
-static int show_json(const struct dead_letter *l, struct err *e)
-{
-    json_t *object = row(l), *attempts = json_array();
-
-    for (size_t i = 0; i < l->tries; i++)
-        json_array_append_new(
-            attempts,
-            json_pack("{s:o,s:I,s:i,s:o,s:o}", "time", table_time(l->attempt[i].time_ms), "took_ms",
-                      (json_int_t)l->attempt[i].took_ms, "status", l->attempt[i].status, "reason",
-                      table_text(l->attempt[i].reason), "stderr", table_text(l->attempt[i].tail)));
-    json_object_set_new(object, "history", attempts);
-    /* The event goes in as it stands: a tree of it would change its numbers. */
-    struct buf line = BUF_INIT;
-    table_json(&line, object);
-    line.n--; /* its closing brace */
-    buf_puts(&line, ",\"event\":");
-    buf_str(&line, l->event.line.p == NULL ? STR("null") : l->event.line);
-    buf_char(&line, '}');
-    int got = out_line((struct str){line.p, line.n}, e);
-    buf_free(&line);
-    json_decref(object);
-    return got;
-}
-
-static void add_tail(struct buf *b, struct str tail)
-{
-    while (tail.n > 0) {
-        const char *newline = memchr(tail.p, '\n', tail.n);
-        size_t n = newline == NULL ? tail.n : (size_t)(newline - tail.p);
-        buf_puts(b, "    ");
-        err_escape(b, tail.p, n);
-        buf_char(b, '\n');
-        n += newline != NULL;
-        tail.p += n;
-        tail.n -= n;
-    }
-}
-
-static int show_text(const struct dead_letter *l, struct err *e)
-{
-    struct buf b = BUF_INIT;
-    char when[CLOCK_TEXT_SIZE];
-
-    buf_printf(&b, "seq %" PRId64 " in group ", l->event.seq);
-    err_escape(&b, l->group, strlen(l->group));
-    buf_printf(&b, ", dead since %s after %" PRId64 " attempt%s\n", clock_format(when, l->died_ms),
-               l->attempts, l->attempts == 1 ? "" : "s");
-    for (size_t i = 0; i < l->tries; i++) {
-        buf_printf(&b, "  %s  ", clock_format(when, l->attempt[i].time_ms));
-        err_escape(&b, l->attempt[i].reason.p, l->attempt[i].reason.n);
-        buf_printf(&b, " (%" PRId64 " ms)\n", l->attempt[i].took_ms);
-        add_tail(&b, l->attempt[i].tail);
-    }
-    if (l->event.line.p == NULL)
-        buf_puts(&b, "the event itself is damaged, or was pruned");
-    else
-        err_escape(&b, l->event.line.p, l->event.line.n);
-    int got = out_line((struct str){b.p, b.n}, e);
-    buf_free(&b);
-    return got;
+    return table_row(table, letter_row(letter), e) < 0 ? -1 : out_gone();
 }
 
 static int show_one(const struct dead_letter *letter, void *as_text, struct err *e)
 {
-    return (as_text != NULL ? show_text(letter, e) : show_json(letter, e)) < 0 ? -1 : out_gone();
+    return (as_text != NULL ? letter_show(letter, e) : letter_print(letter, e)) < 0 ? -1
+                                                                                    : out_gone();
 }
 
 static int count_one(const struct dead_letter *letter, void *arg, struct err *e)
@@ -164,6 +97,40 @@ static int set_time(const char *option, const struct clock_point *point, int64_t
     return 0;
 }
 
+static const char *print_of(const struct dead_letter *letter)
+{
+    buf_reset(&print);
+    letter_fingerprint(letter, &print);
+    return buf_text(&print);
+}
+
+static bool is_like(const struct dead_letter *letter)
+{
+    return strcmp(print_of(letter), buf_text(&wanted)) == 0;
+}
+
+static int note_like(const struct dead_letter *letter, void *arg, struct err *e)
+{
+    (void)arg;
+    (void)e;
+    buf_puts(&wanted, print_of(letter));
+    return 1;
+}
+
+static int find_like(struct store *spool, struct err *e)
+{
+    int64_t seq;
+    const struct dead_filter one = {.group = filter.group, .seq = &seq, .seqs = 1};
+
+    if (log_find(spool, like, &seq, e) < 0)
+        return -1;
+    int64_t n = dead_each(spool, &one, note_like, NULL, e);
+    if (n == 0)
+        return err_set(e, EX_NO, "--like: %s is no dead letter", like);
+    filter.accept = is_like;
+    return n < 0 ? -1 : 0;
+}
+
 static int open_spool(struct store **spool, enum store_mode mode, int n, char **event,
                       struct err *e)
 {
@@ -177,12 +144,14 @@ static int open_spool(struct store **spool, enum store_mode mode, int n, char **
     for (int i = 0; i < n; i++)
         if (log_find(*spool, event[i], &seq[filter.seqs++], e) < 0)
             return -1;
-    return 0;
+    return like == NULL ? 0 : find_like(*spool, e);
 }
 
 static int finish(struct store *spool, struct err *e)
 {
     store_close(spool);
+    buf_free(&wanted);
+    buf_free(&print);
     free((int64_t *)(uintptr_t)filter.seq);
     pattern_free(&filter.types);
     return out_finish(e);
@@ -221,8 +190,8 @@ static int change(int first, int argc, char **argv, const char *done,
                   int64_t (*f)(struct store *, const struct dead_filter *, struct err *))
 {
     bool filtered = filter.group != NULL || filter.types.n > 0 || filter.subject != NULL ||
-                    filter.error != NULL || args_given("from") || args_given("to") ||
-                    filter.max > 0;
+                    filter.error != NULL || like != NULL || args_given("from") ||
+                    args_given("to") || filter.max > 0;
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     int64_t n = -1;
@@ -252,6 +221,136 @@ static int run_drop(int first, int argc, char **argv)
     return change(first, argc, argv, "dropped", dead_drop);
 }
 
+/* ---------------------------------------------------------------------------------------- stats */
+
+static const struct table_column stats_columns[] = {
+    {"count", TABLE_RIGHT}, {"first", TABLE_AGE},    {"last", TABLE_AGE}, {"groups", TABLE_LEFT},
+    {"event", TABLE_RIGHT}, {"failure", TABLE_LEFT}, {NULL, TABLE_LEFT},
+};
+
+static void note_group(json_t *groups, const char *group)
+{
+    size_t i;
+    json_t *known;
+
+    json_array_foreach (groups, i, known)
+        if (strcmp(json_string_value(known), group) == 0)
+            return;
+    json_array_append_new(groups, json_string(group));
+}
+
+/* One entry a fingerprint; times are text that sorts as time does. */
+static int count_kind(const struct dead_letter *letter, void *kinds, struct err *e)
+{
+    const char *failure = print_of(letter);
+    json_t *kind = json_object_get(kinds, failure), *died = table_time(letter->died_ms);
+
+    (void)e;
+    if (kind == NULL) {
+        kind = json_pack("{s:i,s:O,s:O,s:[],s:I,s:s}", "count", 0, "first", died, "last", died,
+                         "groups", "event", (json_int_t)letter->event.seq, "failure", failure);
+        json_object_set_new(kinds, failure, kind);
+    }
+    json_object_set_new(kind, "count",
+                        json_integer(json_integer_value(json_object_get(kind, "count")) + 1));
+    if (strcmp(json_string_value(died), json_string_value(json_object_get(kind, "first"))) < 0)
+        json_object_set(kind, "first", died);
+    if (strcmp(json_string_value(died), json_string_value(json_object_get(kind, "last"))) > 0)
+        json_object_set(kind, "last", died);
+    note_group(json_object_get(kind, "groups"), letter->group);
+    json_decref(died);
+    return 0;
+}
+
+static int most_first(const void *a, const void *b)
+{
+    json_int_t x = json_integer_value(json_object_get(*(json_t *const *)a, "count"));
+    json_int_t y = json_integer_value(json_object_get(*(json_t *const *)b, "count"));
+    return (x < y) - (x > y);
+}
+
+static void print_kinds(json_t *kinds, struct err *e)
+{
+    struct table *table = table_begin(stats_columns, (enum table_form)form);
+    size_t n = json_object_size(kinds), i = 0;
+    json_t **sorted = mem_zero(n + 1, sizeof(json_t *)), *kind;
+    const char *key;
+
+    json_object_foreach (kinds, key, kind)
+        sorted[i++] = kind;
+    qsort(sorted, n, sizeof(json_t *), most_first);
+    for (i = 0; i < n; i++)
+        table_row(table, json_incref(sorted[i]), e);
+    table_end(table, e);
+    free(sorted);
+}
+
+static int run_stats(int first, int argc, char **argv)
+{
+    struct err e = ERR_NONE;
+    struct store *spool = NULL;
+    json_t *kinds = json_object();
+
+    if (open_spool(&spool, STORE_READ, argc - first, argv + first, &e) == 0 &&
+        dead_each(spool, &filter, count_kind, kinds, &e) >= 0)
+        print_kinds(kinds, &e);
+    json_decref(kinds);
+    return finish(spool, &e);
+}
+
+/* ------------------------------------------------------------------------------------------ try */
+
+static struct environment environment;
+static char *const *envp;
+
+/* Make the event stdin, and its attributes the environment of what is to come. */
+static int prepare(const struct dead_letter *letter, void *store, struct err *e)
+{
+    struct str line = letter->event.line;
+    struct js_scan scan = JS_SCAN_INIT;
+    struct event ev = EVENT_INIT;
+    int in;
+
+    if (line.p == NULL)
+        return err_set(e, EX_DATAERR, "the event is damaged, or was pruned");
+    if (event_read(&ev, &scan, line, e) < 0)
+        return -1;
+    envp = environment_make(&environment, &ev, letter->event.seq, letter->attempts + 1,
+                            letter->group, store_path(store));
+    event_free(&ev);
+    js_scan_free(&scan);
+    in = memfd_create("event", MFD_CLOEXEC);
+    if (in < 0 || write_all(in, line.p, line.n) < 0 || write_all(in, "\n", 1) < 0 ||
+        lseek(in, 0, SEEK_SET) < 0 || dup2(in, STDIN_FILENO) < 0)
+        return err_errno(e, EX_OSERR, "cannot hand the event over");
+    return 1;
+}
+
+/* Become the command, once the spool is closed: nothing of ours is left when it runs. */
+static int run_try(int first, int argc, char **argv)
+{
+    char **command = argv + first + 1;
+    struct err e = ERR_NONE;
+    struct store *spool = NULL;
+
+    if (first < argc && *command != NULL && strcmp(*command, "--") == 0)
+        command++;
+    if (first >= argc || *command == NULL)
+        args_usage("try wants an EVENT and a command");
+    if (open_spool(&spool, STORE_READ, 1, argv + first, &e) == 0 &&
+        dead_each(spool, &filter, prepare, spool, &e) == 0)
+        err_set(&e, EX_NO, "%s is no dead letter", argv[first]);
+    if (e.status != 0)
+        return finish(spool, &e);
+    store_close(spool);
+    signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
+    execvpe(command[0], command, envp);
+    err_set(&e, errno == ENOENT ? EX_NOT_FOUND : EX_CANNOT_RUN, "cannot run %s: %s",
+            err_quote_text(command[0]).text, errno == ENOENT ? "not found" : strerror(errno));
+    return finish(NULL, &e);
+}
+
 static const struct cmd verbs[] = {
     {.name = "list",
      .about = "list dead letters",
@@ -265,6 +364,19 @@ static const struct cmd verbs[] = {
      .examples = {"dlq show 17", "dlq show -g charge -n 1"},
      .options = show_options,
      .run = run_show},
+    {.name = "stats",
+     .about = "count them by what went wrong",
+     .usage = {"[-g GROUP] [-t PATTERN] [--error TEXT]"},
+     .examples = {"dlq stats", "dlq list --like 17", "dlq retry --like 17"},
+     .options = list_options,
+     .run = run_stats},
+    {.name = "try",
+     .about = "run a mended handler on one; whatever happens, nothing is changed",
+     .usage = {"[-g GROUP] EVENT [--] COMMAND [ARG...]"},
+     .examples = {"dlq try 17 -- ./charge"},
+     .options = try_options,
+     .wrapper = true,
+     .run = run_try},
     {.name = "retry",
      .about = "give them back to their groups, with fresh attempts",
      .usage = {"EVENT... | [-g GROUP] [-t PATTERN] [--error TEXT] | --all"},

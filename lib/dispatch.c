@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define LOOK_MS 1000    /* a bell may be missed, a consumer may die without ringing it */
+#define HOLD_MIN_MS 100 /* even with --backoff 0 nobody hammers at what is down */
 #define PIPE_BATCH 1000 /* events a claim without handlers: a commit for each half */
 
 /* A place where a handler runs, or nothing. */
@@ -38,12 +39,13 @@ struct dispatch {
     struct pollfd *fds;
     struct group_settle *settle; /* what this round settles */
     size_t settles;
-    int64_t taken;      /* settled or in our hands: for -n */
-    int64_t pause_ms;   /* monotonic: no starting before; the system had no process to give */
-    int64_t holds;      /* deferrals in a row, for the backoff of holds */
-    int cannot_run_row; /* 126 or 127 in a row */
-    int64_t grace_ms;   /* monotonic: when a stop becomes forceful; 0: not stopping */
-    bool drained;       /* the last claim found nothing, and we do not follow */
+    int64_t taken;          /* settled or in our hands: for -n */
+    int64_t pause_ms;       /* monotonic: no starting before; the system had no process to give */
+    int64_t holds;          /* deferrals in a row, for the backoff of holds */
+    int cannot_run_row;     /* events in a row that ended with 126 or 127 */
+    int64_t cannot_run_seq; /* the last of them */
+    int64_t grace_ms;       /* monotonic: when a stop becomes forceful; 0: not stopping */
+    bool drained;           /* the last claim found nothing, and we do not follow */
     bool on_hold;
     bool past_last; /* nothing more can come up to terms->last */
 };
@@ -99,7 +101,10 @@ static int defer(struct dispatch *d, struct slot *s, struct err *e)
     if (d->on_hold) /* one outage, whatever ran when it began */
         return 0;
     d->on_hold = true;
-    int64_t until = clock_now_ms() + backoff_ms(&d->terms->backoff, ++d->holds, clock_random());
+    const struct backoff pause = {d->terms->backoff.base_ms, d->terms->backoff.max_ms,
+                                  BACKOFF_EQUAL};
+    int64_t wait = backoff_ms(&pause, ++d->holds, clock_random());
+    int64_t until = clock_now_ms() + (wait < HOLD_MIN_MS ? HOLD_MIN_MS : wait);
     err_note("seq %lld %s: %s: group %s is on hold until %s", (long long)s->claimed->entry.seq,
              event_name(&s->event).text, s->child.why, err_quote_text(d->terms->group).text,
              clock_format(text, until));
@@ -129,10 +134,15 @@ static void fail(struct dispatch *d, struct slot *s)
     d->result->retried += !dead;
     if (c->status != EX_CANNOT_RUN && c->status != EX_NOT_FOUND) {
         d->cannot_run_row = 0;
-    } else if (++d->cannot_run_row == 3) {
+        return;
+    }
+    if (d->cannot_run_row > 0 && d->cannot_run_seq == s->claimed->entry.seq)
+        return; /* the same event once more says nothing new */
+    d->cannot_run_seq = s->claimed->entry.seq;
+    if (++d->cannot_run_row == 3) {
         d->result->cannot_run = c->status;
         err_set(&d->result->why, c->status,
-                "%s: three attempts in a row ended with status %d: stopping",
+                "%s: three events in a row ended with status %d: stopping",
                 err_quote_text(d->terms->argv[0]).text, c->status);
     }
 }
@@ -234,7 +244,7 @@ static struct slot *free_slot(struct dispatch *d)
 }
 
 /* An event that no attempt can help: not an event any more, or too large for an environment. */
-static void bury(struct dispatch *d, struct group_event *ge, struct err *why)
+static int bury(struct dispatch *d, struct group_event *ge, const struct err *why, struct err *e)
 {
     struct group_settle settle = {.event = ge,
                                   .outcome = GROUP_DEAD,
@@ -243,9 +253,11 @@ static void bury(struct dispatch *d, struct group_event *ge, struct err *why)
                                   .reason = why->text,
                                   .tail = {"", 0}};
 
-    if (group_settle(d->group, &settle, 1, why) == 0)
-        err_warn("seq %lld: %s: dead letter", (long long)ge->entry.seq, why->text);
+    if (group_settle(d->group, &settle, 1, e) < 0)
+        return -1;
+    err_warn("seq %" PRId64 ": %s: dead letter", ge->entry.seq, why->text);
     d->result->dead++;
+    return 1;
 }
 
 /* 1 started, 0 not now, -1. */
@@ -254,8 +266,7 @@ static int start(struct dispatch *d, struct slot *s, struct group_event *ge, str
     struct err why = ERR_NONE;
 
     if (event_read(&s->event, &d->scan, ge->entry.line, &why) < 0) {
-        bury(d, ge, &why);
-        return 1;
+        return bury(d, ge, &why, e);
     }
     s->claimed = ge;
     char *const *envp = environment_make(&s->environment, &s->event, ge->entry.seq,
@@ -285,8 +296,7 @@ static int start(struct dispatch *d, struct slot *s, struct group_event *ge, str
         d->pause_ms = clock_mono_ms() + LOOK_MS;
         return 0;
     case EX_DATAERR:
-        bury(d, ge, &why);
-        return 1;
+        return bury(d, ge, &why, e);
     case EX_CANNOT_RUN:
     case EX_NOT_FOUND:
         d->result->cannot_run = why.status;

@@ -17,8 +17,8 @@
 
 static volatile sig_atomic_t stops;
 static volatile sig_atomic_t noticed; /* a signal that nobody has acted on since */
-static sigset_t ours, before; /* what is blocked, and what was when we were started */
-static sigset_t ignored;      /* what was ignored then */
+static sigset_t ours, before;         /* what is blocked, and what was when we were started */
+static sigset_t ignored;              /* what was ignored then */
 
 /* -------------------------------------------------------------------------------------- signals */
 
@@ -143,22 +143,6 @@ static int cannot_start(const char *name, int error, struct err *e)
                    status == EX_NOT_FOUND ? "not found" : strerror(error));
 }
 
-pid_t proc_start(char *const argv[], char *const envp[], const int fd[3], struct err *e)
-{
-    volatile int failed = 0;
-    pid_t parent = getpid(), pid = vfork();
-
-    if (pid == 0)
-        become(argv, envp, fd, parent, &failed);
-    if (pid < 0)
-        return cannot_start(argv[0], errno, e);
-    if (failed != 0) {
-        waitpid(pid, NULL, 0);
-        return cannot_start(argv[0], failed, e);
-    }
-    return pid;
-}
-
 /* 0, or why the command that execvp would take cannot be run. */
 static int look_up(const char *name)
 {
@@ -174,12 +158,29 @@ static int look_up(const char *name)
         buf_printf(&full, "%.*s/%s", n == 0 ? 1 : n, n == 0 ? "." : p, name);
         if (access(buf_text(&full), X_OK) == 0)
             why = 0;
-        else if (errno == EACCES)
+        else if (access(buf_text(&full), F_OK) == 0) /* there; a folder we may not search is not */
             why = EACCES;
         p = p[n] == ':' ? p + n + 1 : NULL;
     }
     buf_free(&full);
     return why;
+}
+
+pid_t proc_start(char *const argv[], char *const envp[], const int fd[3], struct err *e)
+{
+    volatile int failed = 0;
+    pid_t parent = getpid(), pid = vfork();
+
+    if (pid == 0)
+        become(argv, envp, fd, parent, &failed);
+    if (pid < 0)
+        return cannot_start(argv[0], errno, e);
+    if (failed != 0) {
+        waitpid(pid, NULL, 0);
+        int why = failed == EACCES ? look_up(argv[0]) : failed; /* execvp mixes folders in */
+        return cannot_start(argv[0], why == 0 ? failed : why, e);
+    }
+    return pid;
 }
 
 int proc_check(const char *name, struct err *e)

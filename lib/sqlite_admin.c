@@ -153,8 +153,8 @@ static int drop_rows(struct store *s, int64_t grp, struct err *e)
     if (count_alive(s, grp, &claims, e) < 0)
         return -1;
     if (claims > 0)
-        return err_set(e, EX_TEMPFAIL, "%lld of its consumers are running: end them first",
-                       (long long)claims);
+        return err_set(e, EX_TEMPFAIL, "it has %lld running consumer%s: end them first",
+                       (long long)claims, claims == 1 ? "" : "s");
     return db_run(s, e, "DELETE FROM attempt WHERE grp=?", "i", grp) < 0 ||
                    db_run(s, e, "DELETE FROM item WHERE grp=?", "i", grp) < 0 ||
                    db_run(s, e, "DELETE FROM claim WHERE grp=?", "i", grp) < 0 ||
@@ -271,11 +271,12 @@ static bool wanted(const struct dead_filter *f, const struct dead_letter *letter
     if ((f->died_before_ms != 0 && letter->died_ms >= f->died_before_ms) ||
         (f->died_after_ms != 0 && letter->died_ms < f->died_after_ms))
         return false;
-    if (f->error == NULL)
-        return true;
     const struct dead_attempt *last =
         letter->tries == 0 ? NULL : &letter->attempt[letter->tries - 1];
-    return last != NULL && (contains(last->reason, f->error) || contains(last->tail, f->error));
+    if (f->error != NULL &&
+        (last == NULL || (!contains(last->reason, f->error) && !contains(last->tail, f->error))))
+        return false;
+    return f->accept == NULL || f->accept(letter);
 }
 
 struct key {

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ------------------------------------------------------------------------------------- errors */
 
@@ -18,6 +19,18 @@ static int fail_locked(struct store *s, struct err *e)
     return err_set(e, EX_TEMPFAIL,
                    "%s: kept locked by another process for %d s; is one stopped? see fuser %s",
                    s->path, DB_BUSY_MS / 1000, s->path);
+}
+
+/* SQLite tries again in other ways when an open fails; the errno is the last one's. */
+static int fail_open(struct store *s, int number, struct err *e)
+{
+    bool forbidden = number == EACCES || number == EPERM || number == EROFS;
+
+    if (access(s->path, F_OK) != 0 && errno == ENOENT)
+        return err_set(e, EX_NOINPUT, "%s: it is gone", s->path);
+    return err_set(e, forbidden ? EX_NOPERM : EX_IOERR,
+                   "%s: cannot open it, or the -wal and -shm files beside it: %s", s->path,
+                   strerror(number));
 }
 
 int db_fail(struct store *s, struct err *e)
@@ -58,9 +71,7 @@ int db_fail(struct store *s, struct err *e)
     case SQLITE_PERM:
         return err_set(e, EX_NOPERM, "%s: cannot write to it: %s", s->path, words);
     case SQLITE_CANTOPEN:
-        return err_set(e, sqlite3_system_errno(s->db) == ENOENT ? EX_NOINPUT : EX_NOPERM,
-                       "%s: cannot open it, or the -wal and -shm files beside it: %s", s->path,
-                       strerror(sqlite3_system_errno(s->db)));
+        return fail_open(s, sqlite3_system_errno(s->db), e);
     case SQLITE_NOMEM:
         return err_set(e, EX_OSERR, "%s: no memory", s->path);
     case SQLITE_TOOBIG:

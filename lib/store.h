@@ -261,6 +261,7 @@ struct dead_filter {
     const int64_t *seq;                    /* these events only */
     size_t seqs;
     int64_t max; /* at most so many, by group and position; 0: all */
+    bool (*accept)(const struct dead_letter *letter); /* NULL: all; asked last */
 };
 
 /* Each dead letter that passes, by group and position; f may return non-zero to end it (-1: as an

@@ -455,6 +455,7 @@ TERM 143 killed by signal 15' ]
     consume -g g --from start --to 0 -- true
     run -127 --separate-stderr consume -g g -- ./missing
     [ "$stderr" = 'consume: cannot run "./missing": not found' ]
+    PATH=$BUILD/bin:/usr/bin:/bin # a folder in PATH that we may not search would make it 126
     run -127 --separate-stderr consume -g g -- no-such-command-anywhere
     [ "$stderr" = 'consume: cannot run "no-such-command-anywhere": not found' ]
     group_is g 2 0 0 0
@@ -501,7 +502,7 @@ TERM 143 killed by signal 15' ]
     events 5
     run -127 --separate-stderr consume -g g --from start --backoff 100d -- sh -c 'echo $EVENT_SEQ >>ran; no-such-command-anywhere 2>/dev/null'
     [ "$(cat ran)" = $'1\n2\n3' ]
-    [ "${stderr_lines[-1]}" = 'consume: "sh": three attempts in a row ended with status 127: stopping' ]
+    [ "${stderr_lines[-1]}" = 'consume: "sh": three events in a row ended with status 127: stopping' ]
     run -0 --separate-stderr spool group show g
     [ "$(jq -c '[.lag,.in_flight,.dead]' <<<"$output")" = '[5,0,0]' ]
     run -126 consume -g h --from start -a 1 -- sh -c 'exit 126'
@@ -1172,7 +1173,7 @@ damage() { # SEQ
     damage 2
     run -74 --separate-stderr consume -g g --from start -- sh -c "$show"
     [ "$output" = $'1 1\n3 1' ]
-    [ "$stderr" = 'consume: 1 damaged events are dead letters now: dlq list -g g' ]
+    [ "$stderr" = 'consume: 1 damaged, set aside as dead letters: dlq list -g g' ]
     group_is g 0 0 0 1
     run -0 consume -g g -- sh -c "$show"
     [ -z "$output" ]

@@ -376,8 +376,8 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
             return 1
         }
     }
-    usage 'wants a verb: list, show, retry or drop (see dlq --help)'
-    usage 'unknown verb "lits", did you mean list? The verbs are list, show, retry or drop (see dlq --help)' lits
+    usage 'wants a verb: list, show, stats, try, retry or drop (see dlq --help)'
+    usage 'unknown verb "lits", did you mean list? The verbs are list, show, stats, try, retry or drop (see dlq --help)' lits
     for option in -g -t -k --error; do
         usage "$option is empty (an unset variable?) (see dlq retry --help)" retry --all $option ''
     done

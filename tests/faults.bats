@@ -34,14 +34,20 @@ complain() {
 
 # The status and the message fit the fault.
 check_status() {
-    local said
-    IFS= read -r said <errors || said=
+    local line said=
+    while IFS= read -r line; do
+        said=$line # the last one
+    done <errors
+    [[ $said != *Success* ]] || complain 'the message names success as the reason'
     case ${tag%%[+-]*}:$status in
     kill:137 | torn:137 | short:0 | eio:0 | enospc:0 | eintr:0 | enolck:0) ;;
     enolck:75 | eintr:74 | eio:74 | enospc:74 | enolck:74)
-        [[ $said == *": $EVENT_SPOOL"* || $said == *": cannot write to stdout: "* ]] ||
-            complain 'the message does not name the spool'
-        [[ $said != *Success* ]] || complain 'the message names success as the reason'
+        [[ $said == *": ${EVENT_SPOOL%/*}/"* || $said == *": cannot write to stdout: "* ]] ||
+            complain 'the message names neither the spool nor its folder'
+        ;;
+    eio:73 | enospc:73)
+        [[ $said == *": cannot create the directory ${EVENT_SPOOL%/*}: "* ||
+            $said == *": $EVENT_SPOOL: cannot create it"* ]] || complain 'not a status for that'
         ;;
     *) complain 'not a status for that' ;;
     esac
@@ -51,6 +57,7 @@ check_status() {
 # the command under fault. $tag names the round.
 sweep() {
     local kinds=$1 kind n
+    set +T # bats would look at each command in here, which takes longer than the commands
     shift
     for kind in $kinds; do
         for ((n = 1; ; n++)); do
@@ -65,6 +72,7 @@ sweep() {
         [ "$status" -eq 0 ] || complain 'no fault, and still it failed'
         [ "$n" -gt 5 ] || complain "only $n faults"
     done
+    set -T
 }
 
 # ids FILE: of the events in it, in lines that are whole
@@ -102,10 +110,13 @@ intact() {
 }
 
 acknowledge() {
-    ids out >now
-    [ "$status" -ne 0 ] || [ "$(cat now)" = "$tag.1"$'\n'"$tag.2"$'\n'"$tag.3" ] ||
-        complain 'not all was echoed'
-    cat now >>acknowledged
+    local line n=0
+    while IFS= read -r line; do
+        [[ $line =~ \"id\":\"([^\"]*)\" ]]
+        echo "${BASH_REMATCH[1]}" >>acknowledged
+        n=$((n + 1))
+    done <out
+    [ "$status" -ne 0 ] || [ "$n" -eq 3 ] || complain 'not all was echoed'
 }
 
 # --- publish
@@ -129,4 +140,167 @@ acknowledge() {
     after() { acknowledge; }
     sweep 'kill torn kill' publish --echo
     check_log
+}
+
+@test "faults: a spool that is being created is there or not, whatever happens, and made by the next" {
+    before() {
+        EVENT_SPOOL=$PWD/$tag/made/spool.db
+        mkdir "$tag"
+        three_events
+    }
+    after() {
+        acknowledge
+        if [ "$status" -eq 74 ] || [ "$status" -eq 73 ]; then
+            none_but_the_spool || complain 'it left a draft'
+        fi
+        replay -t n >log 2>errors || [ $? -eq 66 ] || complain 'neither there nor missing'
+        [ ! -s acknowledged ] || ids log | cmp - acknowledged || complain 'acknowledged and lost'
+        publish <in 2>errors || complain 'the next publish failed'
+        replay >log
+        [ "$(ids log)" = "$tag.1"$'\n'"$tag.2"$'\n'"$tag.3" ] || complain 'not each once in the log'
+        rm -f acknowledged
+    }
+    none_but_the_spool() {
+        local file
+        for file in "$tag"/made/*; do
+            case $file in
+            */spool.db | */spool.db-wal | */spool.db-shm | */spool.db-lock | *'*') ;;
+            *) return 1 ;;
+            esac
+        done
+    }
+    sweep 'kill eio enospc+ eintr' publish --echo
+}
+
+# --- consume
+
+# two_events: published
+two_events() {
+    printf '{"type":"n","id":"%s"}\n' "$tag.1" "$tag.2" | publish
+}
+
+# What the run under fault did not deliver, the next one does; nothing comes twice unless the first
+# one failed.
+delivered() {
+    local id n
+    consume -g g --auto-ack >next 2>errors || complain 'the next consume failed'
+    { ids out && ids next; } >both
+    for id in "$tag.1" "$tag.2"; do
+        n=0
+        while read -r line; do
+            [ "$line" != "$id" ] || n=$((n + 1))
+        done <both
+        [ "$n" -gt 0 ] || complain "$id was not delivered"
+        [ "$n" -eq 1 ] || [ "$status" -ne 0 ] || complain "$id was delivered $n times"
+    done
+}
+
+# After all of it: nothing is left, nothing died.
+check_group() {
+    run -0 consume -g g --auto-ack
+    [ -z "$output" ]
+    run -0 spool group show g -o ndjson
+    [[ $output == *'"lag":0,'* && $output == *'"in_flight":0,"dead":0,'* ]]
+    intact
+}
+
+@test "faults: --auto-ack loses nothing by a fault in any call, and repeats only what had failed" {
+    publish -t before -d 1
+    consume -g g --from start --auto-ack >out
+    before() { two_events; }
+    after() { delivered; }
+    sweep 'kill torn eio+ enospc eintr short+ enolck' consume -g g --auto-ack
+    check_group
+}
+
+@test "faults: a handler's events are not lost by a fault in any call of consume" {
+    publish -t before -d 1
+    consume -g g --from start --auto-ack >out
+    before() { two_events; }
+    after() { delivered; }
+    sweep 'kill torn eio enospc+ eintr short+' consume -g g -- cat
+    check_group
+}
+
+@test "faults: a failed attempt that could not be recorded is made again" {
+    publish -t before -d 1
+    consume -g g --from start --auto-ack >out
+    before() { two_events; }
+    after() {
+        : >out
+        consume -g g -- true 2>errors || complain 'the next consume failed'
+    }
+    sweep 'kill eio enospc+' consume -g g -a 1000 --backoff 0s -n 2 -- false
+    check_group
+}
+
+# --- what a person asks for
+
+# A dead letter for each event of the input: the next one is that of event $letter.
+letters() {
+    seq -f '{"type":"n","id":"e%g"}' "$1" | publish
+    run -1 consume -g g --from start -j 8 -- sh -c 'exit 65'
+    letter=0
+}
+
+@test "faults: dead letters that dlq retry gave back stay so, and each is delivered once in the end" {
+    letters 250
+    before() { letter=$((letter + 1)); }
+    after() {
+        local again=0 said
+        read -r said <out || said=
+        dlq retry "id:e$letter" >next 2>errors || again=$?
+        [ "$again" -le 1 ] || complain 'the next retry failed'
+        [ -z "$said" ] || [ "$again" -eq 1 ] || complain 'said to be given back, and was not'
+        [ "$status" -ne 0 ] || [ "$said" = '1 dead letter given back' ] || complain "said $said"
+    }
+    retry_letter() { dlq retry "id:e$letter"; }
+    sweep 'kill torn eio eio+ enospc enospc+ eintr short+' retry_letter
+    run -0 consume -g g --auto-ack
+    seq -f 'e%g' "$letter" | cmp - <(printf '%s\n' "$output" | ids /dev/stdin)
+    run -0 dlq list -g g
+    [ "${#lines[@]}" -eq $((250 - letter)) ]
+    intact
+}
+
+@test "faults: dead letters that dlq drop dropped stay away, and their events stay in the log" {
+    letters 170
+    before() { letter=$((letter + 1)); }
+    after() {
+        local again=0 said
+        read -r said <out || said=
+        dlq drop "id:e$letter" >next 2>errors || again=$?
+        [ "$again" -le 1 ] || complain 'the next drop failed'
+        [ -z "$said" ] || [ "$again" -eq 1 ] || complain 'said to be dropped, and was not'
+        [ "$status" -ne 0 ] || [ "$said" = '1 dead letter dropped' ] || complain "said $said"
+    }
+    drop_letter() { dlq drop "id:e$letter"; }
+    sweep 'kill torn eio enospc+ eintr' drop_letter
+    run -0 consume -g g --auto-ack
+    [ -z "$output" ]
+    run -0 dlq list -g g
+    [ "${#lines[@]}" -eq $((170 - letter)) ]
+    run -0 replay
+    [ "${#lines[@]}" -eq 170 ]
+    intact
+}
+
+@test "faults: a group that was said to be paused is paused" {
+    publish -t n -d 1
+    consume -g g --from start -n 1 -- true
+    before() { :; }
+    after() {
+        local said
+        read -r said <out || said=
+        spool group show g -o ndjson >next 2>errors || complain 'the group cannot be shown'
+        read -r now <next
+        [ -z "$said" ] || [[ $now == *'"state":"paused"'* ]] || complain 'not paused'
+        [ "$status" -ne 0 ] || [ "$said" = 'group g paused' ] || complain "said $said"
+        spool group resume g >next 2>errors || complain 'the next resume failed'
+    }
+    sweep 'kill torn eio enospc+ eintr' spool group pause g
+    publish -t n -d 2
+    run -0 consume -g g -- sh -c 'echo $EVENT_SEQ'
+    [ "$output" = 2 ]
+    intact
 }

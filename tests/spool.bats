@@ -221,7 +221,7 @@ email   #          idle          1    1    0        0          0     0          
     wait_for test -e started
     run -75 --separate-stderr spool group drop g
     [ -z "$output" ]
-    [ "$stderr" = 'spool: group "g": 1 of its consumers are running: end them first' ]
+    [ "$stderr" = 'spool: group "g": it has 1 running consumer: end them first' ]
     timeout 20 sh -c 'echo >latch'
     wait "$pid"
     run -0 spool group drop g
@@ -234,7 +234,7 @@ email   #          idle          1    1    0        0          0     0          
     wait_for follows
     run -75 --separate-stderr spool group drop g
     [ -z "$output" ]
-    [ "$stderr" = 'spool: group "g": 1 of its consumers are running: end them first' ]
+    [ "$stderr" = 'spool: group "g": it has 1 running consumer: end them first' ]
     run -0 spool group show g
 }
 
