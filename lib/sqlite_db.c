@@ -26,7 +26,9 @@ static int fail_open(struct store *s, int number, struct err *e)
 {
     bool forbidden = number == EACCES || number == EPERM || number == EROFS;
 
-    if (access(s->path, F_OK) != 0 && errno == ENOENT)
+    const char *file = sqlite3_db_filename(s->db, "main"); /* a draft has another name */
+
+    if (file != NULL && access(file, F_OK) != 0 && errno == ENOENT)
         return err_set(e, EX_NOINPUT, "%s: it is gone", s->path);
     return err_set(e, forbidden ? EX_NOPERM : EX_IOERR,
                    "%s: cannot open it, or the -wal and -shm files beside it: %s", s->path,
@@ -61,6 +63,8 @@ int db_fail(struct store *s, struct err *e)
     case SQLITE_INTERRUPT:
         return err_set(e, EX_TEMPFAIL, "%s: interrupted", s->path);
     case SQLITE_IOERR:
+        if (sqlite3_system_errno(s->db) == 0)
+            return err_set(e, EX_IOERR, "%s: %s", s->path, words);
         return err_set(e, EX_IOERR, "%s: %s: %s", s->path, words,
                        strerror(sqlite3_system_errno(s->db)));
     case SQLITE_CORRUPT:

@@ -226,13 +226,14 @@ static int fill_draft(struct store *s, const char *draft, struct err *e)
         return err_errno(e, EX_CANTCREAT, "%s: cannot create it", s->path);
     fchmod(fd, 0600); /* whatever the umask took away */
     close(fd);
+    /* WAL comes last: all is in the file before, and nothing is left to move there when it is
+       closed, which would fail without a word. */
     if (connect(s, draft, e) < 0 ||
-        db_exec(s, "PRAGMA page_size=4096; PRAGMA synchronous=EXTRA; PRAGMA journal_mode=WAL", e) <
-            0 ||
+        db_exec(s, "PRAGMA page_size=4096; PRAGMA synchronous=EXTRA", e) < 0 ||
         db_exec(s, "BEGIN EXCLUSIVE", e) < 0 || db_exec(s, schema_sql, e) < 0 ||
-        db_exec(s, "COMMIT", e) < 0)
+        db_exec(s, "COMMIT", e) < 0 || db_exec(s, "PRAGMA journal_mode=WAL", e) < 0)
         return -1;
-    if (sqlite3_close(s->db) != SQLITE_OK) /* the last to close moves all into the file and syncs */
+    if (sqlite3_close(s->db) != SQLITE_OK)
         return db_fail(s, e);
     s->db = NULL;
     return 0;

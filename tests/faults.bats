@@ -54,13 +54,16 @@ check_status() {
 }
 
 # sweep "KIND..." COMMAND...: for each kind and n, the functions before and after, and in between
-# the command under fault. $tag names the round.
+# the command under fault. KIND/3: only each third n. $tag names the round.
 sweep() {
-    local kinds=$1 kind n
+    local kinds=$1 kind n step
     set +T # bats would look at each command in here, which takes longer than the commands
     shift
     for kind in $kinds; do
-        for ((n = 1; ; n++)); do
+        step=1
+        [[ $kind != */* ]] || step=${kind#*/}
+        kind=${kind%/*}
+        for ((n = 1; ; n += step)); do
             tag=$kind-$n
             before
             hit "$kind" "$n" "$@"
@@ -169,7 +172,7 @@ acknowledge() {
             esac
         done
     }
-    sweep 'kill eio enospc+ eintr' publish --echo
+    sweep 'kill eio enospc+/5 eintr/5' publish --echo
 }
 
 # --- consume

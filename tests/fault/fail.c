@@ -13,6 +13,7 @@
  *     eintr    with EINTR: what may wait
  *     short    half of a write is done, and the call says so
  *     trace    nothing goes wrong; each call is a line in FAULT_LOG
+ *     blind    no lock of others is seen: F_OFD_GETLK says that nobody has it
  *
  * Locks count where they can fail, and not for the end of the process, which they do not survive.
  * Making what is there and removing what is not change nothing and never count.
@@ -55,13 +56,14 @@ static const struct kind {
     {"eintr", EINTR, WRITE | SYNC | CUT | WAIT, false, false},
     {"short", 0, WRITE, true, false},
     {"trace", 0, LASTING, false, false},
+    {"blind", 0, 0, false, false},
 };
 
 static const struct kind *kind; /* NULL: nothing is to go wrong */
 static const char *only, *log_path;
 static char *log_own;
 static long at, count;
-static bool forever, trace;
+static bool forever, trace, blind;
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -77,6 +79,7 @@ __attribute__((constructor)) static void begin(void)
     }
     at = n == NULL ? 0 : strtol(n, NULL, 10);
     trace = kind != NULL && strcmp(kind->name, "trace") == 0;
+    blind = kind != NULL && strcmp(kind->name, "blind") == 0;
     forever = name != NULL && name[length] == '+';
     only = getenv("FAULT_ONLY");
     log_path = getenv("FAULT_LOG");
@@ -240,6 +243,10 @@ static int control(int fd, int command, void *arg)
                     : command == F_SETLKW || command == F_OFD_SETLKW ? WAIT
                                                                      : 0;
 
+    if (blind && command == F_OFD_GETLK) {
+        ((struct flock *)arg)->l_type = F_UNLCK;
+        return 0;
+    }
     if (sort == 0 || ((struct flock *)arg)->l_type == F_UNLCK)
         return (int)syscall(SYS_fcntl, fd, command, arg);
     return (int)change(sort, "lock", NULL, fd, SYS_fcntl, fd, command, (long)arg, 0, 0);
