@@ -42,10 +42,11 @@ static void explain(struct batch *b, const struct log_put *put)
                 err_quote(ev->subject.p, ev->subject.n).text, put->version, expected);
         break;
     case LOG_CYCLE:
+        buf_str(&chain, ev->type);
+        buf_puts(&chain, ev->causationid.p == NULL ? "" : " ← ");
         log_chain(b->store, ev->causationid, &chain, &ignored);
-        err_set(&b->why, EX_DATAERR,
-                "causal chain longer than %d events, is it a cycle? %.*s ← %s …", EVENT_HOPS_MAX,
-                (int)ev->type.n, ev->type.p, buf_text(&chain));
+        err_set(&b->why, EX_DATAERR, "causal chain longer than %d events, is it a cycle? %s …",
+                EVENT_HOPS_MAX, buf_text(&chain));
         buf_free(&chain);
         break;
     default:

@@ -64,6 +64,13 @@ static const struct attribute attributes[] = {
     {NAME("expirytime"), TIME, AT(expiry_ms), 0, 0},
 };
 
+/* A value as its author would recognise it. */
+static struct err_quoted shown(const struct js_member *m)
+{
+    return m->kind == JS_STRING ? err_quote(m->value.p + 1, m->value.n - 2)
+                                : err_quote(m->value.p, m->value.n);
+}
+
 static int read_attribute(struct event *ev, const struct attribute *a, const struct js_member *m,
                           struct err *e)
 {
@@ -74,9 +81,8 @@ static int read_attribute(struct event *ev, const struct attribute *a, const str
     if (a->kind == INTEGER) {
         if (m->kind != JS_NUMBER || !js_integer(m->value, &number) || number < a->min ||
             number > a->max)
-            return err_set(e, EX_DATAERR, "\"%s\" must be an integer from %lld to %lld: %s",
-                           a->name.p, (long long)a->min, (long long)a->max,
-                           err_quote(m->value.p, m->value.n).text);
+            return err_set(e, EX_DATAERR, "\"%s\" must be an integer from %lld to %lld, not %s",
+                           a->name.p, (long long)a->min, (long long)a->max, shown(m).text);
         memcpy(to, &number, sizeof number);
         ev->prioritised |= a->at == AT(priority);
         return 0;
@@ -141,8 +147,7 @@ static int read_member(struct event *ev, const struct js_member *m, struct err *
         return check_other(m, e);
     if (str_is(m->key, "specversion")) {
         if (!str_is(m->value, "\"1.0\""))
-            return err_set(e, EX_DATAERR, "\"specversion\" must be \"1.0\": %s",
-                           err_quote(m->value.p, m->value.n).text);
+            return err_set(e, EX_DATAERR, "\"specversion\" must be \"1.0\", not %s", shown(m).text);
         return 0;
     }
     if (str_is(m->key, "version") && m->kind == JS_NUMBER) {
@@ -177,6 +182,7 @@ static int read_members(struct event *ev, const struct js_scan *scan, struct str
 int event_read(struct event *ev, struct js_scan *scan, struct str line, struct err *e)
 {
     ev->fill_at = 1;
+    scan->envelope = true;
     return js_scan(scan, line.p, line.n, e) < 0 ? -1 : read_members(ev, scan, line, e);
 }
 
@@ -330,6 +336,7 @@ static int make_from_data(struct event *ev, struct js_scan *scan, const struct e
     const struct event nothing = EVENT_INIT;
     struct str value = line;
 
+    scan->envelope = false;
     if (fill->text) {
         size_t valid = js_utf8(line);
         const char *nul = memchr(line.p, 0, line.n);
@@ -469,6 +476,7 @@ static int put_missing(struct event *ev, struct js_scan *scan, const struct even
 /* Look at what stands in ev->text, which may have white space around it. */
 static int read_own(struct event *ev, struct js_scan *scan, struct err *e)
 {
+    scan->envelope = true;
     if (js_scan(scan, ev->text.p, ev->text.n, e) < 0)
         return -1;
     if (scan->value.p != ev->text.p) {
@@ -489,6 +497,7 @@ static int make_from_event(struct event *ev, struct js_scan *scan, const struct 
     ev->fill_at = 1;
     buf_reset(&ev->text);
     buf_str(&ev->text, line);
+    scan->envelope = true;
     if (js_scan(scan, ev->text.p, ev->text.n, e) < 0)
         return -1;
     bool literature = js_member(scan, "specversion") == NULL;

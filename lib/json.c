@@ -261,7 +261,7 @@ static const byte *enter(struct pass *s, const byte *p, bool *empty)
     struct level *level;
     bool object = *p == '{';
 
-    if (s->depth == JS_DEPTH_MAX) {
+    if (s->depth == JS_DEPTH_MAX + s->scan->envelope) {
         err_set(s->e, EX_DATAERR, "nested deeper than %d levels", JS_DEPTH_MAX);
         return NULL;
     }
@@ -331,7 +331,7 @@ static const byte *whole(struct pass *s, const byte *p)
 
 int js_scan(struct js_scan *scan, const char *line, size_t len, struct err *e)
 {
-    struct level level[JS_DEPTH_MAX + 1]; /* clearing it would cost a tenth of the speed */
+    struct level level[JS_DEPTH_MAX + 2]; /* clearing it would cost a tenth of the speed */
     struct pass s = {.scan = scan, .e = e, .level = level};
     const byte *p, *start;
 

@@ -35,6 +35,7 @@ struct js_member {
 };
 
 struct js_scan {
+    bool envelope;            /* yours to set: one level more, around data of JS_DEPTH_MAX */
     enum js_kind kind;        /* of the whole line */
     struct str value;         /* the line without surrounding white space */
     struct js_member *member; /* of the top-level object, in order */

@@ -168,7 +168,7 @@ static const char *value(struct line *l, const char *p)
     return p;
 }
 
-/* ---------------------------------------------------------------------------------------- append */
+/* --------------------------------------------------------------------------------------- append */
 
 static void bind(sqlite3_stmt *insert, int column, const struct line *l, const char *name)
 {
