@@ -182,11 +182,13 @@ ids() { replay | jq -r .id | paste -sd' '; }
 
 @test "publish: an id that is stored with other content is an error that says where" {
     publish -t x --id e1 --source s -d '{"n":1}'
-    for other in '-t y -d {"n":1}' '-t x -d {"n":2}' '-t x -k k -d {"n":1}'; do
-        # shellcheck disable=SC2086 # words
-        run -65 --separate-stderr publish --id e1 --source s $other
+    refused() {
+        run -65 --separate-stderr publish --id e1 --source s "$@"
         [ "$stderr" = 'publish: -d: id "e1" is already stored with other content (seq 1)' ]
-    done
+    }
+    refused -t y -d '{"n":1}'
+    refused -t x -d '{"n":2}'
+    refused -t x -k k -d '{"n":1}'
     publish -t x --id e1 --source another -d '{"n":1}'
     [ "$(replay | wc -l)" -eq 2 ]
 }
