@@ -213,6 +213,7 @@ int main(int argc, char **argv)
         proc_open();
     }
     if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 && (got = find_ends(&e)) == 0) {
+        query.lines = form != FORM_TABLE;
         if (form == FORM_TABLE)
             table = table_begin(columns, TABLE_TABLE);
         got = first < argc ? read_named(argc - first, argv + first, &e) : read_log(&e);

@@ -118,6 +118,7 @@ struct log_query {
     const char *group; /* only what this group has yet to settle: by its patterns,
                                         not yet claimed, claimed, or waiting; not dead */
     bool due;          /* only what could be claimed now: not early, not expired, not claimed */
+    bool lines;        /* id, source, type and subject are not needed, and may be absent */
     int64_t newest;    /* only the newest n that match; 0: all */
 };
 

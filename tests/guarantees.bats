@@ -64,6 +64,10 @@ follower() {
     wait_for has_lines followed 1
 }
 
+marked() { # processes that were started with MARK=$BATS_TEST_TMPDIR
+    grep -lsz "^MARK=$BATS_TEST_TMPDIR\$" /proc/[0-9]*/environ | cut -d/ -f3
+}
+
 # --- on disk
 
 # syncs COMMAND...: how often it waited for the WAL to be on disk, in $n; its calls are in calls
@@ -77,6 +81,7 @@ syncs() {
     shim fail
     events 1
     follower
+    publish -t n -d 1 # the first one syncs the head of the WAL, too
     syncs publish -t n -d 1
     [ "$n" -eq 1 ]
     seq 2500 >in
@@ -106,32 +111,26 @@ syncs() {
     [ "$n" -eq 1 ]
 }
 
-# order PATTERN PATTERN: the last call that fits the first one comes before the first of the second
+# order: of what syncs saw, writes to the WAL, its syncs, and writes to the output
 order() {
-    local before after
-    before=$(grep -n "$1" calls | tail -n 1 | cut -d: -f1)
-    after=$(grep -n "$2" calls | head -n 1 | cut -d: -f1)
-    [ "$before" -lt "$after" ]
+    sed -n 's/^pwrite .*-wal$/wal/p; s/^fdatasync .*-wal$/sync/p; s/^write .*out$/out/p' calls |
+        uniq | tr '\n' ' '
 }
 
 @test "guarantees: publish echoes what is on disk, consume settles what is written" {
     shim fail
     events 1
     follower
+    publish -t n -d 1
     syncs publish -t n -d 1 --echo
-    order '^fdatasync .*-wal$' '^write .*/out$'
-    with fail FAULT_KIND=trace FAULT_LOG="$PWD/calls" consume -g g --from start --auto-ack >out
-    order '^write .*/out$' '^fdatasync .*-wal$' || true
-    # claimed, written, settled
-    rm calls
+    [ "$(order)" = 'wal sync out ' ]
+    consume -g g --from start --auto-ack >out
     publish -t n -d 2
     syncs consume -g g --auto-ack
-    sed -n 's/^pwrite .*-wal$/wal/p; s/^write .*out$/out/p' calls | uniq | tr '\n' ' ' >seen
-    [ "$(cat seen)" = 'wal out wal ' ]
+    [ "$(order)" = 'wal out wal ' ] # claim, print, settle
     publish -t n -d 3
     syncs consume -g g -- cat
-    sed -n 's/^pwrite .*-wal$/wal/p; s/^write .*out$/out/p' calls | uniq | tr '\n' ' ' >seen
-    [ "$(cat seen)" = 'wal out wal ' ]
+    [ "$(order)" = 'wal out wal ' ]
 }
 
 @test "guarantees: a sync that fails is 74 and the end, and the same ids again give each event once" {
@@ -222,11 +221,10 @@ checkpoint() {
 @test "guarantees: while publish waits for the rest of a line, its events are there and nobody waits for it" {
     local i
     mkfifo pipe
-    background publish -t n <pipe
-    exec 7>pipe
+    exec 7<>pipe
+    background publish -t n <pipe 7>&-
     printf '1\n2' >&7
-    wait_for test -e "$EVENT_SPOOL"
-    wait_for test "$(replay -t n 2>/dev/null | wc -l)" -eq 1 || wait_for sh -c '[ "$(replay -t n | wc -l)" -eq 1 ]'
+    wait_for sh -c '[ "$(replay -t n 2>/dev/null | wc -l)" -eq 1 ]'
     for i in 1 2 3 4 5 6 7 8 9 10; do
         run -0 timeout 10 publish -t other -d "$i"
     done
@@ -250,8 +248,8 @@ checkpoint() {
     run -0 --separate-stderr timeout 10 consume -g g -- sh -c 'echo "$EVENT_SEQ"'
     [ "$output" = "$(seq 3 10)" ]
     [ "$stderr" = 'consume: group "g": 2 in the hands of other consumers' ]
-    run -0 timeout 10 consume -g g -- sh -c 'echo "$EVENT_SEQ"'
-    [[ $output != *[0-9]$'\n'* ]]
+    run -0 --separate-stderr timeout 10 consume -g g -- sh -c 'echo "$EVENT_SEQ"'
+    [ -z "$output" ]
     kill -KILL "$victim"
     ends_with 137 "$victim"
     run -0 --separate-stderr timeout 10 consume -g g -- sh -c 'echo "$EVENT_SEQ $EVENT_ATTEMPT"'
@@ -263,9 +261,9 @@ checkpoint() {
 @test "guarantees: --auto-ack killed while its reader does not read loses nothing" {
     yes "$(printf '%04000d' 0)" | head -n 100 | publish -t n --text
     mkfifo pipe
-    background consume -g g --from start --auto-ack >pipe
+    exec 7<>pipe
+    background consume -g g --from start --auto-ack >pipe 7>&-
     local victim=$pid
-    exec 7<pipe
     read -r line <&7
     group_is g 100 100 0
     kill -STOP "$victim"
@@ -312,6 +310,72 @@ taken_over() {
     [ "$(cat out)" = 1 ]
 }
 
+publishes() { # NAME: two events a time
+    local i
+    for ((i = 1; ; i++)); do
+        [ ! -e stop ] || return 0
+        seq -f "{\"type\":\"n\",\"id\":\"$1-$i-%g\"}" 2 >"in.$1"
+        publish --echo "in.$1" >>"echoed.$1" || true
+    done 2>/dev/null
+}
+
+consumes() { # GROUP NAME
+    while [ ! -e stop ]; do
+        consume -g "$1" --from start -f -j 2 -- sh -c 'echo "$EVENT_ID" >>"delivered.$EVENT_GROUP"' || true
+    done 2>>errors
+}
+
+# A publish or a consume, if there is one just now.
+kill_one() {
+    local all=() name
+    for one in $(marked); do
+        read -r name <"/proc/$one/comm" || continue
+        [[ $name != consume && $name != publish ]] || all+=("$one")
+    done 2>/dev/null
+    [ "${#all[@]}" -gt 0 ] && one=${all[RANDOM % ${#all[@]}]} &&
+        read -r name <"/proc/$one/comm" && kill -KILL "$one" && [ "$name" = consume ] || return 0
+    killed=$((killed + 1))
+}
+
+@test "guarantees: publishers and consumers killed at random lose nothing and invent nothing" {
+    local seed=${SEED:-$RANDOM} killed=0 round group name
+    echo "SEED=$seed"
+    RANDOM=$seed
+    publish -t first -d 1
+    export MARK=$BATS_TEST_TMPDIR
+    for name in a b; do
+        background publishes "$name"
+        background consumes g
+        background consumes h
+    done
+    for round in {1..30}; do
+        wait_for has_lines delivered.g $((round * 10))
+        wait_for has_lines delivered.h $((round * 10))
+        kill_one
+    done
+    touch stop
+    for name in $(marked); do
+        kill -TERM "$name" 2>/dev/null || true
+    done
+    for name in "${helper_pids[@]}"; do
+        wait "$name" || true
+    done
+    [ "$killed" -gt 3 ]
+    replay -t n | jq -r .id | sort >stored
+    [ -z "$(uniq -d stored)" ]
+    cat echoed.* | jq -r .id | sort | comm -23 - stored >lost
+    [ ! -s lost ]
+    for group in g h; do
+        consume -g "$group" --auto-ack >left
+        jq -r .id left >>"delivered.$group"
+        sort -u "delivered.$group" | grep -v -x -F -f <(replay -t first | jq -r .id) >delivered
+        cmp stored delivered
+        # at most what they had in hand, twice -j each
+        [ $(($(wc -l <"delivered.$group") - $(wc -l <delivered) - 1)) -le $((4 * killed)) ]
+        group_is "$group" 0 0 0
+    done
+}
+
 @test "guarantees: an event that kills its consumer ends as a dead letter, its neighbours are delivered" {
     local status=137 runs=0
     events 8
@@ -354,8 +418,8 @@ cycle() {
 
 # --- stop
 
-marked() { # processes of this test's handlers
-    grep -lsz "^HANDLERS_OF=$BATS_TEST_TMPDIR\$" /proc/[0-9]*/environ
+none_left() { # of the processes that were started with MARK
+    [ -z "$(marked)" ]
 }
 
 @test "guarantees: stopped at any moment, it leaves no process, repeats nothing that is done and counts no attempt" {
@@ -365,15 +429,16 @@ marked() { # processes of this test's handlers
     events 80
     for round in 1 2 3 4 5 6 7 8 9 10; do
         : >started
-        HANDLERS_OF=$BATS_TEST_TMPDIR background consume -g g --from start -f -j 8 --grace $((RANDOM % 150))ms -- \
+        MARK=$BATS_TEST_TMPDIR background consume -g g --from start -f -j 8 --grace $((RANDOM % 150))ms -- \
             sh -c 'echo "$EVENT_SEQ" >>started
                 [ -e open ] || [ $((EVENT_SEQ % 4)) -ne 0 ] || { sleep 1000 & sleep 1000; }
                 echo "$EVENT_SEQ $EVENT_ATTEMPT"' >>out 2>>errors
-        wait_for has_lines started $((RANDOM % 8))
+        wait_for has_lines started $((1 + RANDOM % 8))
+        run -1 none_left
         kill -TERM "$pid"
         [ $((RANDOM % 2)) -eq 0 ] || kill -TERM "$pid" 2>/dev/null || true
         ends_with 0 "$pid"
-        run -1 marked
+        wait_for none_left
         group_is g $((80 - $(wc -l <out))) 0 0
     done
     touch open
