@@ -438,6 +438,8 @@ static int stop(struct dispatch *d, struct err *e)
         d->grace_ms = now + d->terms->grace_ms;
         if (release_queued(d, e) < 0)
             return -1;
+        if (d->running > 0 && isatty(STDERR_FILENO))
+            err_note("stopping: %zu running; once more ends them now", d->running);
     }
     if (proc_stops() > 1)
         d->grace_ms = now;

@@ -264,7 +264,7 @@ checkpoint() {
     exec 7<>pipe
     background consume -g g --from start --auto-ack >pipe 7>&-
     local victim=$pid
-    read -r line <&7
+    read -r _ <&7 # some of it has come
     group_is g 100 100 0
     kill -STOP "$victim"
     wait_for stopped "$victim"

@@ -109,8 +109,8 @@ static void note(const char *call, const char *path, int fd)
         path = file;
     }
     int size = snprintf(line, sizeof line, "%s %.500s\n", call, path);
-    long out = syscall(SYS_openat, AT_FDCWD, log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
-                       0666);
+    long out =
+        syscall(SYS_openat, AT_FDCWD, log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     syscall(SYS_write, out, line, size);
     syscall(SYS_close, out);
 }
