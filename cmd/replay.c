@@ -221,7 +221,7 @@ int main(int argc, char **argv)
             got = -1;
     }
     if (got == 0 && damaged > 0)
-        err_set(&e, EX_IOERR, "%" PRId64 " damaged events were left out", damaged);
+        err_set(&e, EX_IOERR, "%" PRId64 " damaged, left out", damaged);
     store_close(spool);
     pattern_free(&query.types);
     return out_finish(&e);
