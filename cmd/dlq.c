@@ -64,7 +64,7 @@ static const struct table_column columns[] = {
     {"reason", TABLE_LEFT},  {NULL, TABLE_LEFT},
 };
 
-/* ----------------------------------------------------------------------------------- each letter */
+/* --------------------------------------------------------------------------------- each letter */
 
 static int list_one(const struct dead_letter *letter, void *table, struct err *e)
 {

@@ -20,7 +20,7 @@ struct environment { /* all zero at first; reused from one event to the next */
     size_t room;
 };
 
-/* The environment for execve: views of env, of our own environment, until the next call with env. */
+/* The environment for execve: views of env and of our own, until the next call with env. */
 char *const *environment_make(struct environment *env, const struct event *ev, int64_t seq,
                               int64_t attempt, const char *group, const char *spool);
 void environment_free(struct environment *env);

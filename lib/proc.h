@@ -2,10 +2,11 @@
  * proc: signals and child processes, for commands that run others.
  *
  * proc_stage blocks SIGCHLD, SIGTERM, SIGINT and SIGHUP; they get through only inside proc_wait
- * and between proc_open and proc_shut (SIGHUP and SIGINT not at all if they were ignored when we
- * were started, as nohup and scripts' background jobs have it), so nothing slips in between a check and the wait that
- * follows, and no system call of SQLite's is ever interrupted. It also makes this process the
- * subreaper of its descendants: what a handler leaves behind becomes our child, and can be found.
+ * and between proc_open and proc_shut, so nothing slips in between a check and the wait that
+ * follows, and no system call of SQLite's is ever interrupted. SIGHUP and SIGINT stay ignored if
+ * they were when we were started, as nohup and the background jobs of scripts have it. It also
+ * makes this process the subreaper of its descendants: what a handler leaves behind becomes our
+ * child, and can be found.
  *
  * Its state is the process's own: signals have no other place to keep theirs.
  */

@@ -28,7 +28,7 @@ struct table_column {
     enum table_align align;
 };
 
-/* Members for rows: text (null when absent; U+FFFD for what is not UTF-8), and a time (null for 0). */
+/* Members for rows: text (null when absent; U+FFFD for what is not UTF-8), a time (null for 0). */
 json_t *table_text(struct str text);
 json_t *table_time(int64_t ms);
 

@@ -18,7 +18,7 @@
  * Locks count where they can fail, and not for the end of the process, which they do not survive.
  * Making what is there and removing what is not change nothing and never count.
  *
- * With a plus (eio+) all calls from the n-th on fail. FAULT_ONLY=name counts only calls of that name.
+ * With a plus (eio+) all calls from the n-th on fail. FAULT_ONLY=name counts only that call.
  * When a fault happens, the call and its file are written to FAULT_LOG: a loop over n is at its end
  * when a run leaves no such line.
  *

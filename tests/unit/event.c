@@ -1,4 +1,4 @@
-/* What becomes of a line of input: complete events stay, partial ones are filled in, data wrapped. */
+/* What becomes of a line of input: complete events stay, others are filled in, data is wrapped. */
 #include "event.h"
 #include "unit.h"
 
