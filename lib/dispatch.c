@@ -494,6 +494,7 @@ static int run_handlers(struct dispatch *d, struct err *e)
    full: it all goes back, though some of it may have been read. */
 static int print_claimed(struct dispatch *d, struct group_event **events, int n, struct err *e)
 {
+    int64_t now = clock_now_ms();
     int got = 0;
 
     proc_open();
@@ -504,7 +505,7 @@ static int print_claimed(struct dispatch *d, struct group_event **events, int n,
         return -1;
     for (int i = 0; i < n; i++)
         add_settle(d, &(struct group_settle){.event = events[i],
-                                             .due_ms = clock_now_ms(),
+                                             .due_ms = now,
                                              .outcome = out_gone() ? GROUP_RELEASE : GROUP_DONE});
     if (group_settle(d->group, d->settle, d->settles, e) < 0)
         return -1;

@@ -57,7 +57,7 @@ static int count_ahead(struct store *s, int64_t grp, const struct pattern_list *
                  "WHERE e.seq>?2 AND e.priority<>5",
                  "ii", cursor[EVENT_PRIORITY], low);
     while (q != NULL && (got = db_row(s, q, e)) > 0)
-        if (sqlite3_column_int64(q, 0) > cursor[sqlite3_column_int64(q, 1) & 15] &&
+        if (sqlite3_column_int64(q, 0) > group_passed(cursor, sqlite3_column_int64(q, 1)) &&
             pattern_any(types, db_text(q, 2)))
             ++*out;
     return got;

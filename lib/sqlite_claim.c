@@ -307,7 +307,7 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
 }
 
 /* 1 something to commit, 0 nothing at all, -1. */
-static int prepare(struct group *g, struct claim *c, size_t max, int64_t last, struct err *e)
+static int gather(struct group *g, struct claim *c, size_t max, int64_t last, struct err *e)
 {
     int64_t now = clock_now_ms(), prioritised = 0;
     int passed = 0, scanned = 0;
@@ -333,6 +333,16 @@ static int prepare(struct group *g, struct claim *c, size_t max, int64_t last, s
     }
     return c->n > 0 || g->later.n > 0 || g->damage.n > 0 || g->gone.n > 0 || g->dying.n > 0 ||
            memcmp(g->moved, g->cursor, sizeof g->moved) != 0;
+}
+
+/* In one transaction that only reads: each of its statements alone would lock and unlock. */
+static int prepare(struct group *g, struct claim *c, size_t max, int64_t last, struct err *e)
+{
+    if (db_run(g->s, e, "BEGIN", "") < 0)
+        return -1;
+    int got = gather(g, c, max, last, e);
+    db_rollback(g->s);
+    return got;
 }
 
 /* -------------------------------------------------------------------------------- take a claim */

@@ -198,9 +198,11 @@ int db_int(struct store *s, struct err *e, int64_t *out, const char *sql, const 
 
 struct str db_text(sqlite3_stmt *q, int column)
 {
-    const void *p = sqlite3_column_type(q, column) == SQLITE_BLOB
-                        ? sqlite3_column_blob(q, column)
-                        : (const void *)sqlite3_column_text(q, column);
+    /* column_blob gives text as it is, and NULL for what is empty or absent. */
+    const void *p = sqlite3_column_blob(q, column);
+
+    if (p == NULL)
+        return (struct str){sqlite3_column_type(q, column) == SQLITE_NULL ? NULL : "", 0};
     return (struct str){p, (size_t)sqlite3_column_bytes(q, column)};
 }
 

@@ -127,6 +127,11 @@ int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *
     return got;
 }
 
+int64_t group_passed(const int64_t cursor[10], int64_t priority)
+{
+    return cursor[priority >= 0 && priority <= 9 ? priority : EVENT_PRIORITY];
+}
+
 int seq_compare(const void *a, const void *b)
 {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -383,7 +388,7 @@ void claim_spare(struct group *g, struct claim *c)
 static int settle_item(struct group *g, const struct held *h, const struct group_settle *s,
                        struct err *e)
 {
-    int64_t seq = h->shown.entry.seq, now = clock_now_ms();
+    int64_t seq = h->shown.entry.seq;
     int attempt = s->outcome != GROUP_RELEASE;
 
     if (s->outcome == GROUP_DONE) {
@@ -400,7 +405,7 @@ static int settle_item(struct group *g, const struct held *h, const struct group
                   "?5,0) ON CONFLICT(grp,seq) DO UPDATE SET state=?3,due=?4,attempts=attempts+?5",
                   "iiiii", g->grp, seq,
                   (int64_t)(s->outcome == GROUP_DEAD ? ITEM_DEAD : ITEM_WAITING),
-                  s->outcome == GROUP_DEAD ? now : s->due_ms, (int64_t)attempt);
+                  s->outcome == GROUP_DEAD ? clock_now_ms() : s->due_ms, (int64_t)attempt);
 }
 
 /* The claim's row without the events that are settled. It must be there still, and ours. */

@@ -339,7 +339,7 @@ static bool due_now(sqlite3_stmt *q)
 
 static bool group_wants(const struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
 {
-    if (entry->seq > l->cursor[sqlite3_column_int64(q, 8) & 15])
+    if (entry->seq > group_passed(l->cursor, sqlite3_column_int64(q, 8)))
         return pattern_any(&l->group_types, entry->type) && (!l->query.due || due_now(q));
     return l->remembered_n > 0 && bsearch(&entry->seq, l->remembered, l->remembered_n,
                                           sizeof *l->remembered, seq_compare) != NULL;

@@ -107,6 +107,8 @@ int patterns_read(struct pattern_list *list, struct str json, struct err *e);
    flight; or only those that are due. *seq is the caller's to free. */
 int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size_t *n,
                      struct err *e);
+/* What was passed of a priority; in a damaged row that may be any number. */
+int64_t group_passed(const int64_t cursor[10], int64_t priority);
 int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64_t */
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
 
