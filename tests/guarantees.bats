@@ -431,6 +431,7 @@ none_left() { # of the processes that were started with MARK
         : >started
         MARK=$BATS_TEST_TMPDIR background consume -g g --from start -f -j 8 --grace $((RANDOM % 150))ms -- \
             sh -c 'echo "$EVENT_SEQ" >>started
+                [ $((EVENT_SEQ % 5)) -ne 0 ] || setsid sleep 1000 >/dev/null 2>&1 &
                 [ -e open ] || [ $((EVENT_SEQ % 4)) -ne 0 ] || { sleep 1000 & sleep 1000; }
                 echo "$EVENT_SEQ $EVENT_ATTEMPT"' >>out 2>>errors
         wait_for has_lines started $((1 + RANDOM % 8))
