@@ -30,6 +30,9 @@ static int fail_open(struct store *s, int number, struct err *e)
 
     if (file != NULL && access(file, F_OK) != 0 && errno == ENOENT)
         return err_set(e, EX_NOINPUT, "%s: it is gone", s->path);
+    if (number == ENOENT) /* the file is there: this is the second try's, and means nothing */
+        return err_set(e, EX_IOERR, "%s: cannot open it, or the -wal and -shm files beside it",
+                       s->path);
     return err_set(e, forbidden ? EX_NOPERM : EX_IOERR,
                    "%s: cannot open it, or the -wal and -shm files beside it: %s", s->path,
                    strerror(number));

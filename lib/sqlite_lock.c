@@ -47,7 +47,10 @@ static int give_token(struct store *s, struct err *e)
     char token[TOKEN_SIZE + 1];
     short type = F_WRLCK;
 
-    if (byte_lock(s->lock_fd, F_OFD_SETLKW, BYTE_TOKEN, &type) != 0)
+    int got;
+    while ((got = byte_lock(s->lock_fd, F_OFD_SETLKW, BYTE_TOKEN, &type)) != 0 && errno == EINTR)
+        type = F_WRLCK;
+    if (got != 0)
         return err_errno(e, EX_IOERR, "%s", s->lock_path);
     if (read_token(s->lock_fd, token) != 0) {
         snprintf(token, sizeof token, "%016llx%016llx\n", (unsigned long long)clock_random(),

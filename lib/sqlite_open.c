@@ -181,7 +181,9 @@ static int make_directories(char *path, struct err *e)
 {
     for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        if (mkdir(path, 0700) != 0 && errno != EEXIST && access(path, F_OK) != 0) {
+        int failed = mkdir(path, 0700) == 0 ? 0 : errno;
+        if (failed != 0 && access(path, F_OK) != 0) {
+            errno = failed;
             err_errno(e, EX_CANTCREAT, "cannot create the directory %s", path);
             *slash = '/';
             return -1;
