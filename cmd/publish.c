@@ -79,15 +79,17 @@ static int commit(struct err *e)
 
 /* ------------------------------------------------------------------------------------ the input */
 
+static struct str without_mark(struct str text)
+{
+    bool mark = text.n >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0;
+    return mark ? (struct str){text.p + 3, text.n - 3} : text;
+}
+
 /* A byte order mark before the first line and a CR before a newline are not part of a line. */
 static struct str trim(struct line line)
 {
-    struct str text = line.text;
+    struct str text = line.number == 1 ? without_mark(line.text) : line.text;
 
-    if (line.number == 1 && text.n >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0) {
-        text.p += 3;
-        text.n -= 3;
-    }
     if (text.n > 0 && text.p[text.n - 1] == '\r')
         text.n--;
     return text;
@@ -196,8 +198,9 @@ static int read_data_file(struct buf *text, struct err *e)
     if (lines_open(&in, data + 1, (size_t)max_size, e) < 0)
         return -1;
     while ((got = lines_next(in, &line, e)) > 0 && got != LINES_TOO_LONG) {
-        buf_str(text, line.text);
-        buf_char(text, ' '); /* JSON does not care where a line ends */
+        buf_str(text, line.number == 1 ? without_mark(line.text) : line.text);
+        if (line.newline)
+            buf_char(text, '\n');
     }
     if (got == LINES_TOO_LONG || text->n > (size_t)max_size)
         got = err_set(e, EX_DATAERR, "%s: longer than %lld bytes (--max-size)", data + 1,
@@ -243,6 +246,8 @@ static void read_surroundings(void)
     if (batch.fill.causationid != NULL) {
         batch.fill.hops = hops == NULL ? 0 : strtoll(hops, NULL, 10);
         batch.fill.correlationid = getenv("EVENT_CORRELATIONID");
+        if (batch.fill.correlationid != NULL && *batch.fill.correlationid == '\0')
+            batch.fill.correlationid = NULL;
     }
     batch.fill.traceparent = getenv("TRACEPARENT");
     if (batch.fill.source == NULL)

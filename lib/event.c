@@ -290,14 +290,15 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
     bool complete =
         specversion && has->id.p != NULL && has->source.p != NULL && has->type.p != NULL;
     char uuid[CLOCK_UUID_SIZE];
-    struct buf text = BUF_INIT;
+    struct buf ids = BUF_INIT, keys = BUF_INIT; /* apart: a view of one must not move */
     struct str id = has->id, subject = has->subject;
 
     if ((id.p == NULL &&
-         choose(str_of(fill->id), fill->id_from, "--id-from", value, &text, &id, e)) ||
+         choose(str_of(fill->id), fill->id_from, "--id-from", value, &ids, &id, e)) ||
         (subject.p == NULL && choose(str_of(fill->subject), fill->subject_from, "--key-from", value,
-                                     &text, &subject, e))) {
-        buf_free(&text);
+                                     &keys, &subject, e))) {
+        buf_free(&ids);
+        buf_free(&keys);
         return -1;
     }
     if (id.p == NULL) {
@@ -324,11 +325,19 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
         (!complete || fill->causationid != NULL))
         put_traceparent(b, fill->traceparent);
     put_terms(b, has, fill);
-    buf_free(&text);
+    buf_free(&ids);
+    buf_free(&keys);
     return 0;
 }
 
 /* ----------------------------------------------------------------------------------- data lines */
+
+/* An event is one line. In accepted JSON a newline stands between values only: a space will do. */
+static void join_lines(struct buf *b)
+{
+    for (char *p = b->p; (p = memchr(p, '\n', b->n - (size_t)(p - b->p))) != NULL;)
+        *p = ' ';
+}
 
 static int make_from_data(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
                           struct str line, struct err *e)
@@ -350,7 +359,8 @@ static int make_from_data(struct event *ev, struct js_scan *scan, const struct e
         value = scan->value;
         if (scan->kind == JS_OBJECT && js_member(scan, "specversion") != NULL) {
             const struct js_member *type = js_member(scan, "type");
-            struct str word = type == NULL ? STR("\"unknown\"") : type->value;
+            struct str word =
+                type != NULL && type->kind == JS_STRING ? type->value : STR("\"unknown\"");
             return err_set(e, EX_DATAERR, "is already an event of type %s: leave out -t",
                            err_quote(word.p + 1, word.n - 2).text);
         }
@@ -365,6 +375,7 @@ static int make_from_data(struct event *ev, struct js_scan *scan, const struct e
     else
         buf_str(&ev->text, value);
     buf_char(&ev->text, '}');
+    join_lines(&ev->text);
     return 0;
 }
 
@@ -406,6 +417,8 @@ static void put_metadata(struct buf *b, struct str metadata)
     struct buf name = BUF_INIT;
 
     for (size_t at = 0; js_each(metadata, &at, &key, &value);) {
+        if (js_kind(value) == JS_NULL)
+            continue;
         struct str plain = our_word(js_string(key, &name));
         struct buf lower = BUF_INIT;
         for (size_t i = 0; i < plain.n; i++)
@@ -500,6 +513,7 @@ static int make_from_event(struct event *ev, struct js_scan *scan, const struct 
     scan->envelope = true;
     if (js_scan(scan, ev->text.p, ev->text.n, e) < 0)
         return -1;
+    join_lines(&ev->text);
     bool literature = js_member(scan, "specversion") == NULL;
     if (scan->kind == JS_OBJECT && needs_translation(scan, literature)) {
         translate(scan, literature, &ours);
@@ -511,6 +525,11 @@ static int make_from_event(struct event *ev, struct js_scan *scan, const struct 
         got = read_members(ev, scan, scan->value, e);
     } else {
         got = read_own(ev, scan, e);
+    }
+    while (line.n > 0 &&
+           (*line.p == ' ' || *line.p == '\t' || *line.p == '\n' || *line.p == '\r')) {
+        line.p++;
+        line.n--;
     }
     return got < 0 ? -1 : put_missing(ev, scan, fill, line, e);
 }
