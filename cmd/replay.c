@@ -159,7 +159,7 @@ static int read_named(int n, char **name, struct err *e)
 {
     int got = 0;
 
-    for (int i = 0; i < n && got == 0 && !out_gone(); i++) {
+    for (int i = 0; i < n && got == 0 && !out_gone() && (most == 0 || shown < most); i++) {
         struct log *log;
         struct log_entry entry;
         if (log_find(spool, name[i], &query.first, e) < 0)
