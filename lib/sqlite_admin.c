@@ -159,6 +159,8 @@ static int drop_rows(struct store *s, int64_t grp, struct err *e)
                    db_run(s, e, "DELETE FROM item WHERE grp=?", "i", grp) < 0 ||
                    db_run(s, e, "DELETE FROM claim WHERE grp=?", "i", grp) < 0 ||
                    db_run(s, e, "DELETE FROM consumer WHERE grp=?", "i", grp) < 0 ||
+                   db_run(s, e, "DELETE FROM tally WHERE grp=?", "i", grp) < 0 ||
+                   db_run(s, e, "DELETE FROM duration WHERE grp=?", "i", grp) < 0 ||
                    db_run(s, e, "DELETE FROM cursor WHERE grp=?", "i", grp) < 0 ||
                    db_run(s, e, "DELETE FROM groups WHERE grp=?", "i", grp) < 0
                ? -1

@@ -229,8 +229,8 @@ static int create_group(struct group *g, const struct group_terms *terms, struct
         return -1;
     }
     got = db_run(s, e,
-                 "INSERT INTO groups(name,patterns,ordered,rev,paused,hold,created) "
-                 "VALUES(?,?,0,0,0,0,?) ON CONFLICT(name) DO NOTHING",
+                 "INSERT INTO groups(name,patterns,ordered,rev,paused,hold,paced,created,seen) "
+                 "VALUES(?1,?2,0,0,0,0,0,?3,?3) ON CONFLICT(name) DO NOTHING",
                  "tsi", g->name, (struct str){patterns.p, patterns.n}, clock_now_ms());
     g->created = got > 0;
     buf_free(&patterns);
@@ -297,6 +297,11 @@ bool group_created(const struct group *g)
     return g->created;
 }
 
+int group_seen(struct group *g, struct err *e)
+{
+    return db_run(g->s, e, "UPDATE groups SET seen=? WHERE grp=?", "ii", clock_now_ms(), g->grp);
+}
+
 static void free_claims(struct claim *c)
 {
     while (c != NULL) {
@@ -319,6 +324,7 @@ void group_close(struct group *g)
                "DELETE FROM consumer WHERE owner=? AND NOT EXISTS(SELECT 1 FROM "
                "claim WHERE claim.owner=consumer.owner)",
                "i", g->owner);
+        group_seen(g, &ignored);
         db_commit(g->s, false, &ignored);
     }
     if (g->owner != 0)

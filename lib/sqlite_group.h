@@ -57,6 +57,9 @@ void notes_add(struct notes *list, int64_t seq, int64_t value);
 int group_reload(struct group *g, struct err *e);        /* its patterns */
 int group_dropped(const struct group *g, struct err *e); /* says so; -1 */
 
+/* Inside a transaction: a consumer comes or goes. */
+int group_seen(struct group *g, struct err *e);
+
 /* The events of a claim that are still open, as the row has them; a view of b. */
 struct str claim_open(const struct claim *c, struct buf *b, int64_t *first);
 void claim_spare(struct group *g, struct claim *c); /* done with: keep it for the next */

@@ -27,10 +27,12 @@ CREATE UNIQUE INDEX event_version ON event(subject, version) WHERE version IS NO
 CREATE TABLE segment(seq INTEGER PRIMARY KEY, recorded INTEGER NOT NULL) STRICT;
 
 -- patterns is a JSON array; rev goes up with each change, so that a claim prepared outside the
--- write lock notices; nothing is claimed while paused, or before hold.
+-- write lock notices; nothing is claimed while paused, or before hold. paced: with --rate, when the
+-- next event may be claimed. seen: when a consumer last came or went.
 CREATE TABLE groups(grp INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
   patterns TEXT NOT NULL, ordered INTEGER NOT NULL, rev INTEGER NOT NULL,
-  paused INTEGER NOT NULL, hold INTEGER NOT NULL, created INTEGER NOT NULL) STRICT;
+  paused INTEGER NOT NULL, hold INTEGER NOT NULL, paced INTEGER NOT NULL,
+  created INTEGER NOT NULL, seen INTEGER NOT NULL) STRICT;
 
 -- Ten rows a group: what was passed of each priority.
 CREATE TABLE cursor(grp INTEGER NOT NULL, priority INTEGER NOT NULL, seq INTEGER NOT NULL,
@@ -42,16 +44,19 @@ CREATE TABLE consumer(owner INTEGER PRIMARY KEY, pid INTEGER NOT NULL, started I
   boot TEXT NOT NULL, grp INTEGER NOT NULL) STRICT;
 
 -- Events handed out together. open: those not yet settled, as LEB128 differences, the first one
--- to 0; first is the smallest of them.
+-- to 0; first is the smallest of them. owner 0: handed out over a pipe, until lease, which is on
+-- the clock that counts from boot, and renewed by term milliseconds.
 CREATE TABLE claim(claim INTEGER PRIMARY KEY, grp INTEGER NOT NULL, owner INTEGER NOT NULL,
-  first INTEGER NOT NULL, open BLOB NOT NULL) STRICT;
+  first INTEGER NOT NULL, open BLOB NOT NULL, lease INTEGER, term INTEGER, boot TEXT) STRICT;
 
--- Events that a group has to remember one by one. state: 0 waiting until due, 1 claimed, 3 dead
--- (due: since when). deaths: consumers that died while they had it.
+-- Events that a group has to remember one by one. state: 0 waiting until due, 1 claimed, 2 behind
+-- an earlier event of its subject, 3 dead (due: since when). deaths: consumers that died while they
+-- had it. subject: in ordered groups only.
 CREATE TABLE item(grp INTEGER NOT NULL, seq INTEGER NOT NULL, state INTEGER NOT NULL,
-  due INTEGER NOT NULL, attempts INTEGER NOT NULL, deaths INTEGER NOT NULL,
+  due INTEGER NOT NULL, attempts INTEGER NOT NULL, deaths INTEGER NOT NULL, subject TEXT,
   PRIMARY KEY(grp, seq)) STRICT, WITHOUT ROWID;
 CREATE INDEX item_due ON item(grp, due, seq) WHERE state = 0;
+CREATE INDEX item_subject ON item(grp, subject, seq) WHERE subject IS NOT NULL;
 
 -- What happened to an item's event, attempt by attempt; kept until it is done or dropped.
 -- status as the shell shows it, 0 when there was none; tail: the last of what went to stderr.
@@ -59,6 +64,15 @@ CREATE TABLE attempt(grp INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT N
   time INTEGER NOT NULL, took INTEGER NOT NULL, status INTEGER NOT NULL, reason TEXT NOT NULL,
   tail BLOB NOT NULL) STRICT;
 CREATE INDEX attempt_of ON attempt(grp, seq, n);
+
+-- What groups did, counted in the transactions that settle: outcomes, and milliseconds in handlers.
+CREATE TABLE tally(grp INTEGER NOT NULL, type TEXT NOT NULL, done INTEGER NOT NULL,
+  retried INTEGER NOT NULL, dead INTEGER NOT NULL, deferred INTEGER NOT NULL,
+  took INTEGER NOT NULL, PRIMARY KEY(grp, type)) STRICT, WITHOUT ROWID;
+
+-- How many handlers took up to le milliseconds, and longer than the next smaller le.
+CREATE TABLE duration(grp INTEGER NOT NULL, type TEXT NOT NULL, le INTEGER NOT NULL,
+  n INTEGER NOT NULL, PRIMARY KEY(grp, type, le)) STRICT, WITHOUT ROWID;
 
 -- lock: the token that SPOOL-lock holds.
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
