@@ -33,7 +33,7 @@ link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static) $(LDFLAGS)
 
 # Sources. A module includes only its own layer and those before it; make lint sees to that.
 
-base = err mem buf args lines json% event environment fingerprint pattern clock backoff proc child table crc32c
+base = utf8 err mem buf args lines json% event environment fingerprint pattern clock backoff proc child table crc32c
 store = store sqlite_%
 policy = batch letter dispatch breaker bucket relay saga fold machine trace metrics
 

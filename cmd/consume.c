@@ -39,7 +39,7 @@ static const struct opt options[] = {
 static const struct cmd self = {
     .name = "consume",
     .about = "deliver a group's events to a handler",
-    .usage = {"-g GROUP [-t PATTERN]... [--from POINT] [-f] [--] COMMAND [ARG...]",
+    .usage = {"-g GROUP [-t PATTERN]... [--from POINT] [-f] -- COMMAND [ARG...]",
               "-g GROUP [-t PATTERN]... [--from POINT] [-f] --auto-ack"},
     .examples = {"consume -g email -t 'order.*' --from start -- ./send-email",
                  "consume -g charge -t order.placed --from now -f -j 4 --timeout 30s -- ./charge",
@@ -76,6 +76,10 @@ static int find_last(struct store *spool, struct err *e)
 {
     const struct clock_point end = {CLOCK_END, 0};
 
+    if (terms.follow && to.kind == CLOCK_TIME && to.value > clock_now_ms()) {
+        terms.until_ms = to.value;
+        return 0;
+    }
     if (args_given("to")) {
         if (log_point(spool, &to, &terms.last, e) < 0)
             return -1;

@@ -231,6 +231,13 @@ static int publish_data(struct err *e)
 
 /* --------------------------------------------------------------------------------------- set up */
 
+/* Above the most there may be it is a cycle, whatever the number. */
+static int64_t read_hops(const char *text)
+{
+    int64_t hops = strtoll(text, NULL, 10);
+    return hops < 0 ? 0 : hops > EVENT_HOPS_MAX ? EVENT_HOPS_MAX : hops;
+}
+
 /* Inside a handler the event continues the causal chain of the one being handled. */
 static void read_surroundings(void)
 {
@@ -244,7 +251,7 @@ static void read_surroundings(void)
         batch.fill.causationid = NULL;
     batch.fill.hops = -1;
     if (batch.fill.causationid != NULL) {
-        batch.fill.hops = hops == NULL ? 0 : strtoll(hops, NULL, 10);
+        batch.fill.hops = read_hops(hops == NULL ? "" : hops);
         batch.fill.correlationid = getenv("EVENT_CORRELATIONID");
         if (batch.fill.correlationid != NULL && *batch.fill.correlationid == '\0')
             batch.fill.correlationid = NULL;
@@ -271,6 +278,27 @@ static void check_delay(void)
                err_quote_text(delay).text);
 }
 
+/* What is put into the events must be text. */
+static int check_text(struct err *e)
+{
+    const struct {
+        const char *option, *text;
+    } given[] = {{"-t", batch.fill.type},
+                 {"-k", batch.fill.subject},
+                 {"--id", batch.fill.id},
+                 {"--source", batch.fill.source},
+                 {"EVENT_ID", batch.fill.causationid},
+                 {"EVENT_CORRELATIONID", batch.fill.correlationid}};
+
+    for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
+        struct str text = str_of(given[i].text);
+        if (js_utf8(text) < text.n)
+            return err_set(e, EX_DATAERR, "%s: invalid UTF-8 at byte %zu: %s", given[i].option,
+                           js_utf8(text) + 1, err_quote_text(given[i].text).text);
+    }
+    return 0;
+}
+
 static void check_options(int operands)
 {
     struct err e = ERR_NONE;
@@ -292,8 +320,9 @@ static void check_options(int operands)
         return;
     batch.terms.versions = strcmp(expect, "any") == 0 ? LOG_NEXT_VERSION : LOG_EXACT_VERSION;
     if (batch.terms.versions == LOG_EXACT_VERSION && strcmp(expect, "none") != 0) {
+        errno = 0;
         batch.terms.expected = strtoll(expect, &end, 10);
-        if (*end != '\0' || *expect < '0' || *expect > '9')
+        if (*end != '\0' || *expect < '0' || *expect > '9' || errno != 0)
             args_usage("--expect-version wants a number, any or none: %s",
                        err_quote_text(expect).text);
     }
@@ -331,7 +360,8 @@ int main(int argc, char **argv)
 
     check_options(argc - first);
     read_surroundings();
-    if (publish(argc - first, argv + first, &e) == 0 && lines_seen == 0 && input_status == 0)
+    if (check_text(&e) == 0 && publish(argc - first, argv + first, &e) == 0 && lines_seen == 0 &&
+        input_status == 0)
         err_note("the input was empty: nothing published");
     if (e.status == 0)
         e.status = batch.stale > 0 ? EX_TEMPFAIL : batch.bad > 0 ? EX_DATAERR : input_status;

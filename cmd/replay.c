@@ -57,6 +57,7 @@ static const struct table_column columns[] = {
 static struct store *spool;
 static struct table *table;
 static int64_t shown, damaged, before_ms;
+static int64_t until_ms; /* -f --to a time that is still to come; 0: none */
 
 /* Wait as long as the events were apart. False when a signal ends it. */
 static bool keep_pace(const struct log_entry *entry)
@@ -75,7 +76,7 @@ static int escaped_line(struct str line, struct err *e)
 {
     struct buf text = BUF_INIT;
 
-    err_escape(&text, line.p, line.n);
+    js_show(&text, line);
     int got = out_line((struct str){text.p, text.n}, e);
     buf_free(&text);
     return got;
@@ -111,6 +112,8 @@ static int drain(struct log *log, struct err *e)
     int got;
 
     while ((got = log_next(log, &entry, e)) > 0) {
+        if (until_ms != 0 && entry.recorded_ms >= until_ms)
+            return 1;
         if (speed > 0 && (out_flush(e) < 0 || !keep_pace(&entry)))
             return e->status == 0 ? 1 : -1;
         if (show(&entry, e) < 0)
@@ -140,10 +143,11 @@ static int read_log(struct err *e)
     if (log_open(&log, spool, &query, e) < 0)
         return -1;
     for (;;) {
+        bool time_is_up = until_ms != 0 && clock_now_ms() >= until_ms; /* before the last look */
         if (follow)
             store_bell_clear(spool);
         if ((got = drain(log, e)) != 0 || !follow || (got = out_flush(e)) != 0 || out_gone() ||
-            (got = passed_last(e)) != 0)
+            time_is_up || (got = passed_last(e)) != 0)
             break;
         struct pollfd bell = {.fd = store_bell(spool), .events = POLLIN};
         proc_open(); /* a signal may end it here, as it ends any filter */
@@ -180,6 +184,10 @@ static int find_ends(struct err *e)
         return -1;
     if (!args_given("to"))
         return 0;
+    if (follow && to.kind == CLOCK_TIME && to.value > clock_now_ms()) {
+        until_ms = to.value;
+        return 0;
+    }
     if (log_point(spool, &to, &query.last, e) < 0)
         return -1;
     query.last -= to.kind != CLOCK_SEQ;
@@ -195,7 +203,9 @@ static void check_options(int operands)
     if (speed_text == NULL)
         return;
     speed = strtod(speed_text, &end);
-    if (end == speed_text || (strcmp(end, "x") != 0 && *end != '\0') || !(speed > 0 && speed < 1e9))
+    if (end == speed_text || (strcmp(end, "x") != 0 && *end != '\0') ||
+        strspn(speed_text, "0123456789.eE+-") < (size_t)(end - speed_text) ||
+        !(speed > 0 && speed < 1e9))
         args_usage("--speed wants a factor like 10x: %s", err_quote_text(speed_text).text);
 }
 

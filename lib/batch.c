@@ -28,7 +28,9 @@ static void explain(struct batch *b, const struct log_put *put)
     const struct event *ev = &b->event;
     struct err ignored = ERR_NONE;
     struct buf chain = BUF_INIT;
-    int64_t expected = b->terms.versions == LOG_EXACT_VERSION ? b->terms.expected : ev->version - 1;
+    /* What --expect-version says, unless the line itself is the one to differ. */
+    int64_t expected =
+        ev->version != 0 && ev->version != put->version + 1 ? ev->version - 1 : b->terms.expected;
 
     switch (put->fate) {
     case LOG_CLASH:
@@ -43,7 +45,6 @@ static void explain(struct batch *b, const struct log_put *put)
         break;
     case LOG_CYCLE:
         buf_str(&chain, ev->type);
-        buf_puts(&chain, ev->causationid.p == NULL ? "" : " ← ");
         log_chain(b->store, ev->causationid, &chain, &ignored);
         err_set(&b->why, EX_DATAERR, "causal chain longer than %d events, is it a cycle? %s …",
                 EVENT_HOPS_MAX, buf_text(&chain));
@@ -99,7 +100,7 @@ int batch_put(struct batch *b, struct batch_place place, struct str line, struct
     if (b->why.status != 0) {
         batch_refuse(b, place, line, &b->why);
     } else if (b->echo) {
-        buf_str(&b->safe, b->event.line);
+        buf_str(&b->safe, put.fate == LOG_DUPLICATE ? put.line : b->event.line);
         buf_char(&b->safe, '\n');
     }
     return 0;

@@ -13,8 +13,6 @@
 #include <time.h>
 
 #define DAY_MS INT64_C(86400000)
-#define FIRST_MS (-INT64_C(62167219200000)) /* 0000-01-01T00:00:00.000Z */
-#define LAST_MS INT64_C(253402300799999)    /* 9999-12-31T23:59:59.999Z */
 #define DURATION_MAX (36500 * DAY_MS)
 
 static int64_t read_ms(clockid_t id)
@@ -108,7 +106,7 @@ const char *clock_format(char out[CLOCK_TEXT_SIZE], int64_t ms)
     int64_t days;
     char *p = out;
 
-    ms = ms < FIRST_MS ? FIRST_MS : ms > LAST_MS ? LAST_MS : ms;
+    ms = ms < CLOCK_MIN_MS ? CLOCK_MIN_MS : ms > CLOCK_MAX_MS ? CLOCK_MAX_MS : ms;
     days = ms / DAY_MS - (ms % DAY_MS < 0);
     rest = (int)(ms - days * DAY_MS);
     date_of(days, &year, &month, &day);

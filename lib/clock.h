@@ -21,6 +21,8 @@ uint64_t clock_random(void); /* 64 bits from the kernel's generator, 256 a call 
 
 /* "2026-11-21T10:00:00.123Z", RFC 3339 in UTC with milliseconds. Years outside 0000 to 9999 are
    clamped. Returns out. */
+#define CLOCK_MIN_MS INT64_C(-62167219200000) /* 0000-01-01T00:00:00.000Z */
+#define CLOCK_MAX_MS INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 const char *clock_format(char out[CLOCK_TEXT_SIZE], int64_t ms);
 
 /* RFC 3339 date-time, upper or lower case T and Z, any offset, any number of digits behind the

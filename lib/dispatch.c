@@ -44,6 +44,7 @@ struct dispatch {
     int64_t holds;          /* deferrals in a row, for the backoff of holds */
     int cannot_run_row;     /* events in a row that ended with 126 or 127 */
     int64_t cannot_run_seq; /* the last of them */
+    int64_t last;           /* as terms->last, once the time terms->until_ms has come */
     int64_t grace_ms;       /* monotonic: when a stop becomes forceful; 0: not stopping */
     bool drained;           /* the last claim found nothing, and we do not follow */
     bool on_hold;
@@ -337,17 +338,32 @@ static int release_queued(struct dispatch *d, struct err *e)
     return got;
 }
 
-/* With --to there is an end also when following: once the log has got there. */
+/* Once the time to stop at has come, it is a position. */
+static int find_last(struct dispatch *d, struct err *e)
+{
+    const struct clock_point end = {CLOCK_TIME, d->terms->until_ms};
+
+    if (d->last != 0 || d->terms->until_ms == 0 || clock_now_ms() < d->terms->until_ms)
+        return 0;
+    if (log_point(d->store, &end, &d->last, e) < 0)
+        return -1;
+    if (--d->last == 0) /* which would mean any */
+        d->last = -1;
+    return 0;
+}
+
+/* With --to there is an end also when following: once the log has got there. A time that has
+   passed is such an end, too. */
 static int passed_last(struct dispatch *d, struct err *e)
 {
     const struct clock_point end = {CLOCK_END, 0};
     int64_t behind;
 
-    if (d->terms->last == 0 || d->past_last)
+    if (d->last == 0 || d->past_last)
         return 0;
     if (log_point(d->store, &end, &behind, e) < 0)
         return -1;
-    d->past_last = behind > d->terms->last;
+    d->past_last = behind > d->last || d->terms->until_ms != 0;
     return 0;
 }
 
@@ -364,7 +380,7 @@ static int claim(struct dispatch *d, struct err *e)
     if (max == 0)
         return 0;
     store_bell_clear(d->store);
-    if ((n = group_claim(d->group, max, d->terms->last, &got, e)) < 0)
+    if (find_last(d, e) < 0 || (n = group_claim(d->group, max, d->last, &got, e)) < 0)
         return -1;
     for (int i = 0; i < n; i++)
         d->queue[d->queued++] = got[i];
@@ -527,8 +543,10 @@ static int run_pipe(struct dispatch *d, struct err *e)
         if (left == 0)
             return 0;
         store_bell_clear(d->store);
-        n = group_claim(d->group, left < PIPE_BATCH ? (size_t)left : PIPE_BATCH, d->terms->last,
-                        &events, e);
+        if (find_last(d, e) < 0)
+            return -1;
+        n = group_claim(d->group, left < PIPE_BATCH ? (size_t)left : PIPE_BATCH, d->last, &events,
+                        e);
         if (n < 0 || (n == 0 && (passed_last(d, e) < 0 || !d->terms->follow || d->past_last)))
             return e->status == 0 ? 0 : -1;
         if (n == 0) {
@@ -550,6 +568,7 @@ int dispatch_run(struct store *store, struct group *group, const struct dispatch
                          .group = group,
                          .terms = terms,
                          .result = out,
+                         .last = terms->last,
                          .slots = terms->argv == NULL ? 0 : (size_t)terms->workers};
     size_t settles = terms->argv == NULL ? PIPE_BATCH : 3 * d.slots;
     int got;

@@ -26,6 +26,7 @@ struct dispatch_terms {
     int64_t attempts;   /* 1 and up: the last one makes a dead letter */
     int64_t most;       /* settle at most so many events, 0: any number */
     int64_t last;       /* none behind this position, 0: any */
+    int64_t until_ms;   /* nor recorded at this time to come or later, when following; 0: any */
     int64_t timeout_ms; /* per attempt, 0: none */
     int64_t grace_ms;   /* for a handler after SIGTERM, and for all when we are to stop */
     struct backoff backoff;

@@ -9,6 +9,7 @@
 #include "json.h"
 #include "lines.h"
 #include "mem.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -23,44 +24,15 @@
 static const char *command = "eventutils";
 static enum err_format message_format = ERR_TEXT;
 
-/* Length of the valid UTF-8 character at p, 0 if there is none; *code is the character. */
-static size_t decode(const unsigned char *p, size_t n, uint32_t *code)
-{
-    static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    uint32_t c;
-
-    if (len == 0 || len > n || p[0] > 0xf4)
-        return 0;
-    c = len == 1 ? p[0] : p[0] & (0xffu >> (len + 1));
-    for (size_t i = 1; i < len; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        c = c << 6 | (p[i] & 0x3f);
-    }
-    if (c < lowest[len] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
-        return 0;
-    *code = c;
-    return len;
-}
-
-/* Could it steer a terminal, break the line, or change the order of what is read? */
-static bool dangerous(uint32_t c)
-{
-    return c < 0x20 || (c >= 0x7f && c <= 0x9f) || c == 0x61c || c == 0x200e || c == 0x200f ||
-           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) ||
-           (c >= 0xfdd0 && c <= 0xfdef) || (c & 0xfffe) == 0xfffe;
-}
-
 /* One character of p, fit to be shown, into out; returns how many bytes of p it took. */
 static size_t escape_one(const char *p, size_t n, char out[PIECE_MAX + 1], size_t *out_n)
 {
     const unsigned char *at = (const unsigned char *)p;
-    uint32_t c = 0;
-    size_t len = decode(at, n, &c);
+    size_t len = utf8_length(at, at + n);
+    uint32_t c = len == 0 ? 0 : utf8_code(at, len);
     int wrote;
 
-    if (len > 0 && !dangerous(c)) {
+    if (len > 0 && !utf8_steers(c)) {
         memcpy(out, p, len);
         *out_n = len;
         return len;

@@ -95,10 +95,12 @@ static int read_attribute(struct event *ev, const struct attribute *a, const str
     if (a->kind == TIME && !clock_parse(text, &number))
         return err_set(e, EX_DATAERR, "\"%s\" is not RFC 3339: %s", a->name.p,
                        err_quote(text.p, text.n).text);
-    if (a->kind == TEXT || a->at == AT(time))
+    if (a->kind == TEXT || a->at == AT(time)) {
         memcpy(to, &text, sizeof text);
-    else
+    } else {
+        number -= number == 0; /* 0 is absent, and the millisecond before 1970 as long ago */
         memcpy(to, &number, sizeof number);
+    }
     return 0;
 }
 
@@ -141,6 +143,7 @@ static int read_member(struct event *ev, const struct js_member *m, struct err *
         if (m->key.n > 4 && m->kind != JS_STRING)
             return bad(e, "data_base64", "must be a string");
         ev->data = m->value;
+        ev->base64 = m->key.n > 4;
         return 0;
     }
     if (m->kind == JS_NULL)
@@ -237,19 +240,29 @@ static void put_terms(struct buf *b, const struct event *has, const struct event
     }
 }
 
-/* A child span: the same trace, a new parent-id (W3C Trace Context 1, 3.2.2). Anything that is not
-   version 00 is handed on as it is. */
+/* Digits and dashes where version 00 has them; a later version may go on behind them. An id of
+   zeros alone is none. */
+static bool is_traceparent(const char *text)
+{
+    static const char form[] = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+    size_t n = 0;
+
+    for (; form[n] != '\0'; n++)
+        if (form[n] == '-' ? text[n] != '-'
+                           : text[n] == '\0' || strchr("0123456789abcdef", text[n]) == NULL)
+            return false;
+    return strncmp(text, "ff", 2) != 0 && strspn(text + 3, "0") < 32 &&
+           strspn(text + 36, "0") < 16 &&
+           (text[n] == '\0' || (text[n] == '-' && strncmp(text, "00", 2) != 0));
+}
+
+/* A child span: the same trace, a new parent-id, in version 00 (W3C Trace Context 1, 3.2.2). */
 static void put_traceparent(struct buf *b, const char *parent)
 {
-    char child[56];
+    char child[64];
 
-    if (strlen(parent) != 55 || strncmp(parent, "00-", 3) != 0 || parent[35] != '-' ||
-        parent[52] != '-') {
-        put(b, "traceparent", str_of(parent));
-        return;
-    }
-    snprintf(child, sizeof child, "%.36s%016llx%s", parent, (unsigned long long)clock_random() | 1u,
-             parent + 52);
+    snprintf(child, sizeof child, "00-%.32s-%016llx-%.2s", parent + 3,
+             (unsigned long long)clock_random() | 1u, parent + 53);
     put(b, "traceparent", str_of(child));
 }
 
@@ -322,7 +335,7 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
     if (has->causationid.p == NULL && fill->causationid != NULL)
         put(b, "causationid", str_of(fill->causationid));
     if (has->traceparent.p == NULL && fill->traceparent != NULL &&
-        (!complete || fill->causationid != NULL))
+        is_traceparent(fill->traceparent) && (!complete || fill->causationid != NULL))
         put_traceparent(b, fill->traceparent);
     put_terms(b, has, fill);
     buf_free(&ids);
@@ -405,10 +418,12 @@ static void put_timestamp(struct buf *b, struct str value)
     int64_t ms;
 
     put_key(b, STR("time"));
-    if (js_kind(value) == JS_NUMBER && js_integer(value, &ms))
+    if (js_kind(value) != JS_NUMBER)
+        buf_str(b, value);
+    else if (js_integer(value, &ms) && ms >= CLOCK_MIN_MS && ms <= CLOCK_MAX_MS)
         buf_printf(b, "\"%s\"", clock_format(text, ms));
     else
-        buf_str(b, value);
+        js_quote(b, value); /* no time, and the message shows it as it is */
 }
 
 static void put_metadata(struct buf *b, struct str metadata)

@@ -36,6 +36,7 @@ struct event {
     struct str id, source, type;
     struct str subject, time, correlationid, causationid, traceparent; /* p NULL: absent */
     struct str data;  /* its bytes in line (of data_base64 when that is there); p NULL: absent */
+    bool base64;      /* it is data_base64 */
     int64_t version;  /* 0: none, or not an integer */
     int64_t hops;     /* 0: none */
     int64_t priority; /* 0 to 9 */
@@ -56,10 +57,10 @@ struct event_fill {
     const char *id, *subject, *source;
     const char *id_from, *subject_from; /* RFC 6901 pointers into the line */
     const char *correlationid,
-        *causationid;                /* of the event being handled; NULL outside a handler */
-    const char *traceparent;         /* a child span of this */
-    int64_t hops;                    /* of the event being handled, -1 outside a handler */
-    int64_t priority;                /* -1: none */
+        *causationid;        /* of the event being handled; NULL outside a handler */
+    const char *traceparent; /* a child span of this, if it is one: W3C says to pass over others */
+    int64_t hops;            /* of the event being handled, -1 outside a handler */
+    int64_t priority;        /* -1: none */
     int64_t notbefore_ms, expiry_ms; /* wall time; 0: none */
     int64_t now_ms;
 };

@@ -49,7 +49,7 @@ static const byte *fault(struct pass *s, const char *what, const byte *p)
 
 static const byte *unexpected_in(struct pass *s, const byte *p, const char *where)
 {
-    size_t n = js_character(p, s->end);
+    size_t n = utf8_length(p, s->end);
 
     if (*p == 0)
         return fault(s, "NUL byte", p);
@@ -106,7 +106,7 @@ static const byte *string(struct pass *s, const byte *p)
             return unexpected_in(s, p, " in a string");
         } else {
             do {
-                size_t n = js_character(p, s->end);
+                size_t n = utf8_length(p, s->end);
                 if (n == 0)
                     return fault(s, "invalid UTF-8", p);
                 p += n;

@@ -99,8 +99,10 @@ size_t js_utf8(struct str text);
 bool js_each(struct str value, size_t *at, struct str *key, struct str *item);
 
 /* Append text as a JSON string with quotes. Besides what RFC 8259 asks for, everything that could
-   steer a terminal is escaped: U+007F to U+009F, U+2028, U+2029 and bidirectional controls.
-   text is valid UTF-8; invalid bytes become U+FFFD. */
+   steer a terminal is escaped (utf8_steers). text is valid UTF-8; invalid bytes become U+FFFD. */
 void js_quote(struct buf *b, struct str text);
+
+/* Append accepted JSON for a terminal: the same value, with escapes for what could steer one. */
+void js_show(struct buf *b, struct str json);
 
 #endif

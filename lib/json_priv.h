@@ -9,6 +9,7 @@
 #define JSON_PRIV_H
 
 #include "json.h"
+#include "utf8.h"
 
 #include <endian.h>
 #include <string.h>
@@ -35,32 +36,6 @@ static inline const byte *js_space(const byte *p, const byte *end)
 static inline bool js_is_digit(byte c)
 {
     return c >= '0' && c <= '9';
-}
-
-static inline bool js_continues(byte c)
-{
-    return (c & 0xc0) == 0x80;
-}
-
-/* Length of the valid UTF-8 character at p < end; 0 if there is none (RFC 3629, section 4). */
-static inline size_t js_character(const byte *p, const byte *end)
-{
-    ptrdiff_t n = end - p;
-    byte c = p[0];
-
-    if (c < 0x80)
-        return 1;
-    if (c < 0xc2 || c > 0xf4 || n < 2 || !js_continues(p[1]))
-        return 0;
-    if (c < 0xe0)
-        return 2;
-    if (n < 3 || !js_continues(p[2]))
-        return 0;
-    if (c < 0xf0) /* neither overlong nor a surrogate */
-        return (c == 0xe0 && p[1] < 0xa0) || (c == 0xed && p[1] > 0x9f) ? 0 : 3;
-    if (n < 4 || !js_continues(p[3]))
-        return 0;
-    return (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f) ? 0 : 4;
 }
 
 /*

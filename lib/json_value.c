@@ -111,7 +111,7 @@ size_t js_utf8(struct str text)
         return 0;
     end = p + text.n;
     while (n > 0 && (p = js_plain(p, end)) < end) {
-        n = js_character(p, end);
+        n = utf8_length(p, end);
         p += n;
     }
     return (size_t)(p - (const byte *)text.p);
@@ -317,22 +317,6 @@ struct str js_pointer(struct str value, const char *pointer)
 
 /* -------------------------------------------------------------------------------------- writing */
 
-static uint32_t code_of(const byte *p, size_t n)
-{
-    uint32_t code = p[0] & (0x7fu >> n);
-
-    for (size_t i = 1; i < n; i++)
-        code = code << 6 | (p[i] & 0x3fu);
-    return code;
-}
-
-/* C1 controls, line and paragraph separators, marks and overrides of direction. */
-static bool steers(uint32_t c)
-{
-    return (c >= 0x80 && c <= 0x9f) || c == 0x61c || c == 0x200e || c == 0x200f ||
-           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
-}
-
 /* An ASCII character that may not stand in a string as it is. */
 static void quote_ascii(struct buf *b, byte c)
 {
@@ -345,6 +329,16 @@ static void quote_ascii(struct buf *b, byte c)
     } else {
         buf_printf(b, "\\u%04x", (unsigned)c);
     }
+}
+
+/* RFC 8259, section 7: beyond U+FFFF as two surrogates. */
+static void quote_code(struct buf *b, uint32_t code)
+{
+    if (code > 0xffff) {
+        buf_printf(b, "\\u%04x", (unsigned)(0xd7c0 + (code >> 10)));
+        code = 0xdc00 + (code & 0x3ff);
+    }
+    buf_printf(b, "\\u%04x", (unsigned)code);
 }
 
 void js_quote(struct buf *b, struct str text)
@@ -362,16 +356,35 @@ void js_quote(struct buf *b, struct str text)
         buf_add(b, start, (size_t)(p - start));
         if (p == end)
             break;
-        n = js_character(p, end);
+        n = utf8_length(p, end);
         if (n == 1)
             quote_ascii(b, *p);
         else if (n == 0)
             add_code(b, REPLACEMENT);
-        else if (steers(code_of(p, n)))
-            buf_printf(b, "\\u%04x", (unsigned)code_of(p, n));
+        else if (utf8_steers(utf8_code(p, n)))
+            quote_code(b, utf8_code(p, n));
         else
             buf_add(b, p, n);
         p += n == 0 ? 1 : n;
     }
     buf_char(b, '"');
+}
+
+void js_show(struct buf *b, struct str json)
+{
+    const byte *p = (const byte *)(json.n == 0 ? "" : json.p), *end = p + json.n;
+
+    buf_need(b, json.n);
+    while (p < end) {
+        size_t n = utf8_length(p, end);
+        if (n > 0 && !utf8_steers(utf8_code(p, n)))
+            buf_add(b, p, n);
+        else if (*p < 0x20) /* between values */
+            buf_char(b, ' ');
+        else if (n > 0)
+            quote_code(b, utf8_code(p, n));
+        else
+            add_code(b, REPLACEMENT);
+        p += n == 0 ? 1 : n;
+    }
 }

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct dead_attempt *last_attempt(const struct dead_letter *l)
 {
@@ -55,7 +56,12 @@ int letter_print(const struct dead_letter *l, struct err *e)
     table_json(&line, object);
     line.n--; /* its closing brace */
     buf_puts(&line, ",\"event\":");
-    buf_str(&line, l->event.line.p == NULL ? STR("null") : l->event.line);
+    if (l->event.line.p == NULL)
+        buf_puts(&line, "null");
+    else if (isatty(STDOUT_FILENO))
+        js_show(&line, l->event.line);
+    else
+        buf_str(&line, l->event.line);
     buf_char(&line, '}');
     int got = out_line((struct str){line.p, line.n}, e);
     buf_free(&line);

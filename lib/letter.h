@@ -12,7 +12,8 @@
 json_t *letter_row(const struct dead_letter *l);
 
 /* The whole letter to stdout, with each attempt and what it said on stderr: as a line of JSON, the
-   event in it byte for byte; or as text for a terminal. 0, or -1 when stdout failed. */
+   event in it byte for byte (with escapes on a terminal); or as text for a terminal. 0, or -1 when
+   stdout failed. */
 int letter_print(const struct dead_letter *l, struct err *e);
 int letter_show(const struct dead_letter *l, struct err *e);
 

@@ -92,8 +92,13 @@ static int find_same(struct store *s, const struct event *ev, struct log_put *ou
     struct err damaged = ERR_NONE;
     bool same = str_eq(type, ev->type) && str_eq(subject, ev->subject) &&
                 event_read(&s->seen, &s->scan, line, &damaged) == 0 &&
-                str_eq(s->seen.data, ev->data);
+                str_eq(s->seen.data, ev->data) && s->seen.base64 == ev->base64;
     out->fate = same ? LOG_DUPLICATE : LOG_CLASH;
+    if (same) {
+        buf_reset(&s->stored);
+        buf_str(&s->stored, line);
+        out->line = (struct str){s->stored.p, s->stored.n};
+    }
     db_done(q);
     return 1;
 }
@@ -239,7 +244,7 @@ int log_chain(struct store *s, struct str causationid, struct buf *b, struct err
         if (q == NULL || (got = db_row(s, q, e)) <= 0)
             break;
         if (event_read(&s->seen, &s->scan, db_text(q, 0), &damaged) == 0) {
-            buf_puts(b, i == 0 ? "" : " ← ");
+            buf_puts(b, " ← ");
             buf_str(b, s->seen.type);
             char *next = mem_dup(s->seen.causationid.p == NULL ? "" : s->seen.causationid.p,
                                  s->seen.causationid.n);

@@ -166,7 +166,7 @@ static int check_identity(struct store *s, struct err *e)
         db_int(s, e, &schema, "PRAGMA user_version", "") < 0 ||
         db_int(s, e, &sync, "PRAGMA synchronous", "") < 0)
         return -1;
-    if (application != APPLICATION)
+    if (application != APPLICATION || schema < 1)
         return err_set(e, EX_DATAERR, "%s: not an eventutils spool", s->path);
     if (schema > SCHEMA)
         return err_set(e, EX_DATAERR,
@@ -303,6 +303,12 @@ static int check_directory(struct store *s, const char *dir, struct err *e)
                        "%s: everyone can write to its directory (mode %04o): chmod "
                        "o-w %s",
                        s->path, (unsigned)st.st_mode & 07777, dir);
+    /* Sticky, like /tmp: others' files are safe from everyone but the directory's owner. */
+    if ((st.st_mode & S_IWOTH) && st.st_uid != 0 && st.st_uid != geteuid())
+        return err_set(e, EX_NOPERM,
+                       "%s: everyone can write to its directory, and another user owns it: choose "
+                       "another -s",
+                       s->path);
     return check_file_system(s, dir, e);
 }
 
@@ -348,6 +354,8 @@ static int set_path(struct store *s, const char *path, struct err *e)
     int failed = realpath(dir, real) == NULL;
     if (failed && errno == ENOENT)
         err_set(e, EX_NOINPUT, "%s: there is no such directory", dir);
+    else if (failed && errno == ENOTDIR)
+        err_errno(e, s->mode == STORE_READ ? EX_NOINPUT : EX_CANTCREAT, "%s", dir);
     else if (failed)
         err_errno(e, 0, "%s", dir);
     free(dir);
@@ -411,6 +419,7 @@ void store_close(struct store *s)
     lock_close(s); /* after the database: our claims are not up for the taking before that */
     js_scan_free(&s->scan);
     event_free(&s->seen);
+    buf_free(&s->stored);
     free(s->path);
     free(s->lock_path);
     free(s);

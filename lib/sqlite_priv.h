@@ -53,6 +53,7 @@ struct store {
     } put;
     struct js_scan scan;
     struct event seen; /* scratch for looking at stored events */
+    struct buf stored; /* the line of the last duplicate */
 };
 
 /*

@@ -72,6 +72,7 @@ struct log_put {
     enum log_fate fate;
     int64_t seq;     /* of the event stored now, or of the one that is in the way */
     int64_t version; /* LOG_STALE: where the subject stands; LOG_STORED with versions: its own */
+    struct str line; /* LOG_DUPLICATE: what is stored; a view until the next call */
 };
 
 enum log_versions { LOG_UNVERSIONED, LOG_NEXT_VERSION, LOG_EXACT_VERSION };
@@ -101,7 +102,7 @@ int log_commit(struct store *s, struct err *e);
 void log_rollback(struct store *s);
 
 /* The types of the causal chain behind an event, nearest first, at most five, as
-   "order.paid ← order.placed". Appends to b. */
+   " ← order.paid ← order.placed". Appends to b. */
 int log_chain(struct store *s, struct str causationid, struct buf *b, struct err *e);
 
 struct log_entry {

@@ -143,6 +143,21 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [ "$output" = $'3 1\n4 1' ]
 }
 
+@test "consume: -f --to a time to come follows until then" {
+    publish -t x -d 1
+    for how in '-- cat' '--auto-ack'; do
+        background sh -c "exec consume -g 'g$how' --from start -f --to 2999-01-01T00:00:00Z $how >out"
+        wait_for test -s out
+        publish -t x -d 2
+        wait_for grep -q '"data":2' out
+        kill "$pid"
+        wait "$pid"
+        # shellcheck disable=SC2086 # words
+        run -0 consume -g "h$how" --from start -f --to "$(date -u -d '+1 second' +%Y-%m-%dT%H:%M:%SZ)" $how
+        [ "$output" = "$(replay)" ]
+    done
+}
+
 @test "consume: --to excludes a time" {
     events 2
     run -0 --separate-stderr consume -g g --from start --to 1h -- sh -c "$show"

@@ -39,6 +39,15 @@ data_of() { # GROUP: what is delivered now, in order
     [ "$(jq -r .notbefore <<<"$output")" = 2020-01-01T00:00:00.000Z ]
 }
 
+@test "publish: the first millisecond of 1970 is a time like any other" {
+    publish --delay 1h --ttl 1h <<<'{"type":"n","notbefore":"1970-01-01T00:00:00Z","data":1}'
+    publish <<<'{"type":"n","expirytime":"1970-01-01T00:00:00Z","data":2}'
+    run -0 --separate-stderr data_of g
+    [ "$output" = 1 ]
+    run -0 replay 1
+    [ "$(grep -o notbefore <<<"$output" | wc -l)" -eq 1 ]
+}
+
 @test "publish: an event that is older than its --ttl is not delivered, and stays in the log" {
     publish <<<'{"type":"n","expirytime":"2020-01-01T00:00:00Z","data":1}'
     publish -t n -d 2 --ttl 1h

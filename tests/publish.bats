@@ -76,6 +76,66 @@ ids() { replay | jq -r .id | paste -sd' '; }
     [ -z "$output" ]
 }
 
+@test "publish: 10,000 lines of rubbish are 10,000 messages, which are objects with --log json" {
+    seed=${SEED:-$RANDOM}
+    echo "SEED=$seed"
+    LC_ALL=C awk -v seed="$seed" 'BEGIN {
+        srand(seed)
+        n = split("\" \\ \\u001b \\u0000 \\ud800 { } [ ] : , 1 - 0 e true null \"a\" \033[31m \302\233 \342\200\256 \357\277\276 \177 \r", piece, " ")
+        for (line = 0; line < 10000; line++) {
+            text = "!"
+            for (i = int(rand() * 20); i > 0; i--) {
+                c = int(rand() * 256)
+                text = text (rand() < 0.5 ? piece[1 + int(rand() * n)] : sprintf("%c", c == 10 ? 0 : c))
+            }
+            print text
+        }
+    }' >in
+    run -65 --separate-stderr publish --log json -t x in
+    [ -z "$output" ]
+    tail -n +2 <<<"$stderr" >messages
+    [ "$(wc -l <messages)" -eq 10000 ]
+    jq -es 'length == 10000 and all(.level == "error" and .cmd == "publish" and .code == 65 and (.msg | startswith("in: line ")))' <messages
+    run -1 env LC_ALL=C grep -naE $'[\x01-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80\xae' messages
+    run -0 replay
+    [ -z "$output" ]
+}
+
+@test "publish: --rejects adds to its file, has the lines in order, and none that is too long" {
+    echo before >bad
+    printf '%s\n' 'x ' 1 '12345' '{"a"' >in
+    run -65 --separate-stderr publish -t x --max-size 4 --rejects bad in
+    [ "$(printf '%s\n' "${stderr_lines[@]:1}")" = "publish: in: line 1: unexpected \"x\" at byte 1
+publish: in: line 3: longer than 4 bytes (--max-size)
+publish: in: line 4: unfinished object at byte 5 (input ends)" ]
+    [ "$(cat bad)" = $'before\nx \n{"a"' ]
+    [ "$(ids | wc -w)" -eq 1 ]
+    run -65 --separate-stderr publish -t x --rejects bad -d '{'
+    [ "$(tail -n 1 bad)" = '{' ]
+}
+
+@test "publish: --rejects that cannot be opened is 73, and nothing is stored" {
+    run -73 --separate-stderr publish -t x --rejects none/bad -d 1
+    [ "$stderr" = 'publish: none/bad: cannot open it: No such file or directory' ]
+    [ ! -e spool.db ]
+}
+
+@test "publish: what --rejects kept can be mended and published, and all is there once" {
+    printf '%s\n' '{"n":1}' '{"n":2' '{"n":3}' >in
+    publish -t x --id-from /n --source s --rejects bad in 2>/dev/null || [ $? -eq 65 ]
+    sed 's/$/}/' bad | publish -t x --id-from /n --source s
+    publish -t x --id-from /n --source s --rejects bad in 2>/dev/null || [ $? -eq 65 ]
+    [ "$(ids)" = '1 3 2' ]
+}
+
+@test "publish: an option's bytes that are not UTF-8 are refused, not changed" {
+    for option in '-k' '--id' '--source'; do
+        run -65 --separate-stderr publish -t x "$option" $'caf\xe9' -d 1
+    done
+    run -65 --separate-stderr publish -t $'caf\xe9' -d 1
+    [ "$(replay | wc -l)" -eq 0 ]
+}
+
 # ----------------------------------------------------------------------------- what is filled in
 
 @test "publish: with -t a line is data, and everything else is filled in" {
@@ -143,6 +203,112 @@ ids() { replay | jq -r .id | paste -sd' '; }
     run -64 publish -t x -d 1 file
 }
 
+@test "publish: what is missing is put where the table says, and nothing else moves" {
+    local variables options input line failed=0
+    while IFS= read -r row; do
+        [[ $row == \#* ]] && continue
+        # A tab is white space to read, which would swallow empty columns.
+        IFS=$'\037' read -r variables options input line <<<"${row//$'\t'/$'\037'}"
+        rm -f spool.db*
+        # shellcheck disable=SC2046,SC2059,SC2086 # the table's columns are a format and words
+        printf "$input" | env $(printf '%b' "$variables") publish --id i --source /s $options 2>err || true
+        replay 2>>err | sed 's/"time":"20[2-9][0-9-]*T[0-9:.]*Z"/"time":"T"/' >got || true
+        if [ "$(cat got)" != "$line" ]; then
+            printf 'row: %s\ngot: %s\n' "$row" "$(cat got err)"
+            failed=1
+        fi
+    done <"$TOP/tests/data/publish-made.tsv"
+    [ "$failed" -eq 0 ]
+}
+
+@test "publish: an event gets the time of its publishing, in UTC, to the millisecond" {
+    before=$(date -u +%Y-%m-%dT%H:%M:%S.000Z)
+    TZ=Asia/Tokyo publish -t x -d 1
+    after=$(date -u +%Y-%m-%dT%H:%M:%S.999Z)
+    time=$(replay | jq -r .time)
+    [[ ! $time < $before && ! $time > $after ]]
+}
+
+@test "publish: ids that it makes are in order" {
+    seq 3000 | publish -t x
+    replay | jq -r .id >ids
+    sort -u ids | cmp - ids
+    [ "$(wc -l <ids)" -eq 3000 ]
+}
+
+@test "publish: --id-from and --key-from take escaped strings of any length, both at once" {
+    long=$(printf 'x%.0s' {1..900})
+    echo "{\"a\":\"i\\u0062${long:0:30}\",\"b\":\"k\\u0062$long\"}" | publish -t x --id-from /a --key-from /b
+    [ "$(replay | jq -r '"\(.id) \(.subject) \(.correlationid)"')" = "ib${long:0:30} kb$long ib${long:0:30}" ]
+}
+
+@test "publish: --id-from takes ids of whole events, and does not replace one" {
+    printf '%s\n' '{"type":"a","data":{"n":7}}' ' {"type":"a","data":{"n":8}}' '{"type":"a","id":"own","data":{"n":9}}' |
+        publish --id-from /data/n
+    [ "$(ids)" = '7 8 own' ]
+}
+
+@test "publish: an attribute has at most 1,024 bytes" {
+    text=$(printf 'a%.0s' {1..1024})
+    publish -t "$text" -k "$text" --id "$text" --source "$text" -d 1
+    [ "$(replay | jq -r '.type + .subject + .id + .source' | tr -d a | wc -c)" -eq 1 ]
+    for name in type subject id source; do
+        run -65 --separate-stderr publish -d "{\"type\":\"a\",\"$name\":\"${text}a\"}"
+        [ "$stderr" = "publish: -d: \"$name\" is longer than 1024 bytes" ] || [ "$name" = type ]
+    done
+    run -65 --separate-stderr publish -t "${text}a" -d 1
+    [ "$stderr" = 'publish: -d: "type" is longer than 1024 bytes' ]
+}
+
+@test "publish: an event is one line, however -d is written" {
+    publish -t x --id i1 -d $'{\n "a":\r\n 1\n}\n'
+    publish -d $'{\n"type":"x","id":"i2",\n"data":[1,\n2]}'
+    publish --echo -d $'\n{"specversion":"1.0","id":"i3","source":"s",\n"type":"x"}\n' >echoed
+    run -0 replay
+    [ "${#lines[@]}" -eq 3 ]
+    [ "$(jq -c '[.id,.data]' <<<"$output" | paste -sd' ')" = '["i1",{"a":1}] ["i2",[1,2]] ["i3",null]' ]
+    [ "$(wc -l <echoed)" -eq 1 ]
+    replay | publish -s other.db
+    cmp <(replay) <(replay -s other.db)
+}
+
+@test "publish: -d without -t is the event, and - in its file's place is stdin" {
+    publish -d '{"type":"a","id":"i1"}'
+    echo '{"type":"a","id":"i2"}' >event
+    publish -d @event
+    echo '{"type":"a","id":"i3"}' | publish -d @-
+    [ "$(ids)" = 'i1 i2 i3' ]
+}
+
+@test "publish: -d @FILE takes nothing that is no JSON as it stands, and no more than --max-size" {
+    printf '{"a":"x\ny"}\n' >in
+    run -65 --separate-stderr publish -t x -d @in
+    [ "${stderr_lines[-1]}" = 'publish: -d: unexpected "\n" in a string at byte 8' ]
+    printf '1\n2\n' >in
+    run -65 --separate-stderr publish -t x -d @in
+    [ "$stderr" = 'publish: -d: unexpected "2" at byte 3' ]
+    printf '[1,\n2]\n' >in
+    run -65 --separate-stderr publish -t x --max-size 4 -d @in
+    run -65 --separate-stderr publish -t x --max-size 4 -d '12345'
+    [ "$stderr" = 'publish: -d: longer than 4 bytes (--max-size)' ]
+    [ -z "$(ids)" ]
+}
+
+@test "publish: -d @FILE with a byte order mark is read like a line with one" {
+    printf '\357\273\277{"a":1}\r\n' >in
+    publish -t x -d @in
+    [ "$(replay | jq -c .data)" = '{"a":1}' ]
+}
+
+@test "publish: --text takes -d and its file's text as it is" {
+    publish -t x --text -d ' say "hi" '
+    printf 'one\n  two\n' >in
+    publish -t x --text -d @in
+    [ "$(replay | jq -c .data)" = '" say \"hi\" "
+"one\n  two\n"' ] || [ "$(replay | jq -c .data)" = '" say \"hi\" "
+"one\n  two"' ]
+}
+
 # ------------------------------------------------------------------------------- inside a handler
 
 @test "publish: inside a handler the causal chain goes on by itself" {
@@ -168,6 +334,32 @@ ids() { replay | jq -r .id | paste -sd' '; }
     publish <<<'{"type":"b","id":"e2","causationid":"e1","hops":1}'
     run -0 replay e2
     [ "$(jq .hops <<<"$output")" = 4 ]
+}
+
+@test "publish: a chain of 64 causes is taken, a longer one is refused and named" {
+    publish --source s <<<'{"type":"order.placed","id":"e63","hops":63}'
+    EVENT_ID=e63 EVENT_HOPS=63 publish -t order.checked --id e64 -d 1
+    EVENT_ID=e64 EVENT_HOPS=64 run -65 --separate-stderr publish -t order.placed -d 1
+    [ "$stderr" = 'publish: -d: causal chain longer than 64 events, is it a cycle? order.placed ← order.checked ← order.placed …' ]
+    EVENT_ID=unknown EVENT_HOPS=64 run -65 --separate-stderr publish -t order.placed -d 1
+    [ "$stderr" = 'publish: -d: causal chain longer than 64 events, is it a cycle? order.placed …' ]
+    [ "$(replay | wc -l)" -eq 2 ]
+}
+
+@test "publish: a chain cannot be made shorter by what stands in EVENT_HOPS" {
+    for hops in 65 99999999999 9223372036854775807 99999999999999999999; do
+        EVENT_ID=b EVENT_HOPS=$hops run -65 --separate-stderr publish -t x -d 1
+        [ "${stderr_lines[-1]%% is it*}" = 'publish: -d: causal chain longer than 64 events,' ]
+    done
+    run -0 replay
+    [ -z "$output" ]
+}
+
+@test "publish: what is already stored is a duplicate, however long its chain has become" {
+    publish --id i --source s -t x -d 1
+    EVENT_ID=b EVENT_HOPS=64 run -0 --separate-stderr publish --id i --source s -t x -d 1
+    [ -z "$stderr" ]
+    [ "$(replay | wc -l)" -eq 1 ]
 }
 
 # ------------------------------------------------------------------------------------- duplicates
@@ -201,6 +393,43 @@ ids() { replay | jq -r .id | paste -sd' '; }
     echo "$output" >second
     [ "$(replay | wc -l)" -eq 3000 ]
     [ "$(wc -l <second)" -eq 3000 ]
+}
+
+@test "publish: --id of several lines takes the first, the same again is skipped, others are refused" {
+    printf '%s\n' 1 1 2 >in
+    run -65 --separate-stderr publish -t x --id i --source s --echo in
+    [ "${stderr_lines[-1]}" = 'publish: in: line 3: id "i" is already stored with other content (seq 1)' ]
+    [ "$(jq .data <<<"$output" | paste -sd' ')" = '1 1' ]
+    [ "$(replay | wc -l)" -eq 1 ]
+}
+
+@test "publish: of a duplicate, --echo prints the event that is stored" {
+    publish -t x --id i --source s -d '{"n":1}'
+    run -0 --separate-stderr publish -t x --id i --source s -d '{"n":1}' --echo --priority 1
+    [ "$output" = "$(replay)" ]
+}
+
+@test "publish: text and the same bytes in base64 are other content" {
+    publish <<<'{"type":"a","id":"i","source":"s","data":"AA=="}'
+    run -65 --separate-stderr publish <<<'{"type":"a","id":"i","source":"s","data_base64":"AA=="}'
+    [ "$stderr" = 'publish: line 1: id "i" is already stored with other content (seq 1)' ]
+}
+
+@test "publish: data that is absent, null, or written another way is other content" {
+    publish <<<'{"type":"a","id":"1","source":"s"}'
+    publish <<<'{"type":"a","id":"2","source":"s","data":1.0}'
+    run -65 --separate-stderr publish <<<'{"type":"a","id":"1","source":"s","data":null}'
+    [ "$stderr" = 'publish: line 1: id "1" is already stored with other content (seq 1)' ]
+    run -65 --separate-stderr publish <<<'{"type":"a","id":"2","source":"s","data":1}'
+    [ "$stderr" = 'publish: line 1: id "2" is already stored with other content (seq 2)' ]
+    [ "$(replay | wc -l)" -eq 2 ]
+}
+
+@test "publish: a duplicate is echoed once for each time it came, in its place" {
+    publish -t x --id-from '/i' --source s -d '{"i":"b"}'
+    printf '{"i":"%s"}\n' a b c a | publish -t x --id-from /i --source s --echo >out
+    [ "$(jq -r .id out | paste -sd' ')" = 'a b c a' ]
+    [ "$(ids)" = 'b a c' ]
 }
 
 # ------------------------------------------------------------------------- versions, all or nothing
@@ -253,6 +482,94 @@ ids() { replay | jq -r .id | paste -sd' '; }
     [ "$(replay | wc -l)" -eq 2500 ]
 }
 
+@test "publish: a number that --expect-version cannot be is 64" {
+    for wrong in -1 1.5 x 1x '' none1 99999999999999999999; do
+        run -64 --separate-stderr publish -t a -k k --expect-version "$wrong" -d 1
+        [ "${#stderr_lines[@]}" -eq 1 ]
+    done
+    [ ! -e spool.db ]
+}
+
+@test "publish: --expect-version is for each subject of the input" {
+    printf '%s\n' '{"k":"a"}' '{"k":"b"}' '{"k":"a"}' | publish -t x --key-from /k --expect-version none
+    [ "$(replay | jq -c '[.subject,.version]' | paste -sd' ')" = '["a",1] ["b",1] ["a",2]' ]
+    printf '%s\n' '{"k":"a"}' '{"k":"b"}' >in
+    run -75 --separate-stderr publish -t x --key-from /k --expect-version 2 in
+    [ "$stderr" = 'publish: in: line 2: subject "b" is at version 1, not 2: load it again and decide anew' ]
+    [ "$(replay | wc -l)" -eq 3 ]
+}
+
+@test "publish: a version that a line brings along must be the next one, and the message names both" {
+    publish <<<'{"type":"a","subject":"k","version":1}' --expect-version none
+    publish <<<'{"type":"a","subject":"k","version":2}' --expect-version any
+    run -75 --separate-stderr publish --expect-version any <<<'{"type":"a","subject":"k","version":5}'
+    [ "$stderr" = 'publish: line 1: subject "k" is at version 2, not 4: load it again and decide anew' ]
+    run -75 --separate-stderr publish --expect-version 2 <<<'{"type":"a","subject":"k","version":5}'
+    [ "$stderr" = 'publish: line 1: subject "k" is at version 2, not 4: load it again and decide anew' ]
+    [ "$(replay | jq .version | paste -sd' ')" = '1 2' ]
+}
+
+@test "publish: a version is put in front with what else is missing, or in its old place" {
+    publish --id i --expect-version none <<<'{"type":"a","subject":"k","time":"2001-02-03T04:05:06Z","source":"s"}'
+    publish --expect-version 1 <<<'{"specversion":"1.0","id":"j","source":"s","type":"a","version":2,"subject":"k"}'
+    publish --expect-version 2 <<<'{"specversion":"1.0","id":"k","source":"s","type":"a","subject":"k"}'
+    run -0 replay
+    [ "$output" = '{"specversion":"1.0","id":"i","correlationid":"i","version":1,"type":"a","subject":"k","time":"2001-02-03T04:05:06Z","source":"s"}
+{"specversion":"1.0","id":"j","source":"s","type":"a","version":2,"subject":"k"}
+{"version":3,"specversion":"1.0","id":"k","source":"s","type":"a","subject":"k"}' ]
+}
+
+@test "publish: an append that is repeated with its ids succeeds, whatever came behind it" {
+    printf '%s\n' '{"i":1}' '{"i":2}' >in
+    publish -t a -k acc --id-from /i --source s --expect-version none in
+    publish -t a -k acc --expect-version 2 -d 3
+    run -0 --separate-stderr publish -t a -k acc --id-from /i --source s --expect-version none --echo in
+    [ "$(jq -r .id <<<"$output" | paste -sd' ')" = '1 2' ]
+    [ -z "$stderr" ]
+    [ "$(replay | wc -l)" -eq 3 ]
+}
+
+@test "publish: the same id of another source is another event, with versions too" {
+    publish -t a -k acc --id i --source s --expect-version none -d 1
+    publish -t a -k acc --id i --source other --expect-version 1 -d 1
+    [ "$(replay | jq -c '[.source,.version]' | paste -sd' ')" = '["s",1] ["other",2]' ]
+}
+
+@test "publish: --atomic with a bad line echoes nothing and fills --rejects" {
+    printf '%s\n' 1 '{' 2 12345 >in
+    run -65 --separate-stderr publish -t a --atomic --echo --rejects bad --max-size 4 in
+    [ -z "$output" ]
+    [ "$(printf '%s\n' "${stderr_lines[@]:1}" | sort)" = 'publish: in: line 2: unfinished object at byte 2 (input ends)
+publish: in: line 4: longer than 4 bytes (--max-size)' ]
+    [ "$(cat bad)" = '{' ]
+    run -0 replay
+    [ -z "$output" ]
+}
+
+@test "publish: --atomic with a file missing stores nothing" {
+    echo 1 >a
+    run -66 --separate-stderr publish -t x --atomic a missing
+    [ "${stderr_lines[-1]}" = 'publish: missing: No such file or directory' ]
+    run -0 replay
+    [ -z "$output" ]
+}
+
+@test "publish: --atomic takes several files as one, and duplicates of what is stored" {
+    printf '{"i":%d}\n' 1 2 >a
+    printf '{"i":%d}\n' 2 3 >b
+    publish -t x --id-from /i --source s -d '{"i":2}'
+    publish -t x --id-from /i --source s --atomic a b
+    [ "$(ids)" = '2 1 3' ]
+}
+
+@test "publish: --atomic takes 64 MiB and no more" {
+    for i in {1..8}; do head -c 8388607 /dev/zero | tr '\0' 7 && echo; done >in
+    run -65 --separate-stderr bash -c '{ cat in; echo 123456789; } | publish -t x --atomic --max-size 8M'
+    [ "${stderr_lines[-1]}" = 'publish: the input is larger than 64 MiB, too much for --atomic' ]
+    run -0 replay
+    [ -z "$output" ]
+}
+
 # ---------------------------------------------------------------------------- files, batches, output
 
 @test "publish: files are read in order, and one that is missing does not keep the others out" {
@@ -303,4 +620,58 @@ ids() { replay | jq -r .id | paste -sd' '; }
         run -64 bash -c "publish $wrong </dev/null"
     done
     [ ! -e spool.db ]
+}
+
+# --------------------------------------------------------------------------- the spool and the rest
+
+@test "publish: a new spool is told once, and is where -s, EVENT_SPOOL, XDG_STATE_HOME or HOME say" {
+    run -0 --separate-stderr publish -t x -d 1
+    [ "$output$stderr" = "publish: created the spool $PWD/spool.db" ]
+    run -0 --separate-stderr publish -t x -d 1
+    [ -z "$output$stderr" ]
+    run -0 --separate-stderr publish -s new/one.db -t x -d 1
+    [ "$stderr" = "publish: created the spool $PWD/new/one.db" ]
+    unset EVENT_SPOOL
+    run -0 --separate-stderr publish -t x -d 1
+    [ "$stderr" = "publish: created the spool $HOME/.local/state/eventutils/spool.db" ]
+    XDG_STATE_HOME=$PWD/state run -0 --separate-stderr publish -t x -d 1
+    [ "$stderr" = "publish: created the spool $PWD/state/eventutils/spool.db" ]
+    [ "$(replay -s spool.db | wc -l)" -eq 2 ]
+}
+
+@test "publish: eight that create the spool at once all succeed, and one of them says so" {
+    for i in {1..8}; do
+        { publish -t x -d "$i" 2>"err.$i" && echo 0 || echo $?; } >"status.$i" 3>&- &
+    done
+    wait
+    [ "$(sort status.* | uniq -c | awk '{print $1 "x" $2}')" = 8x0 ]
+    [ "$(cat err.*)" = "publish: created the spool $PWD/spool.db" ]
+    [ "$(replay | wc -l)" -eq 8 ]
+    [ -z "$(compgen -G 'spool.db.*')" ]
+}
+
+@test "publish: a producer that ends in the middle of a line costs that line only" {
+    printf '{"n":1}\n{"n":' >in
+    run -65 --separate-stderr publish -t x in
+    [ "${stderr_lines[-1]}" = 'publish: in: line 2: unfinished object at byte 6 (input ends)' ]
+    [ "$(replay | jq -c .data)" = '{"n":1}' ]
+}
+
+@test "publish: bad lines of a slow producer are told while it holds the pipe open" {
+    mkfifo p
+    background sh -c 'exec publish -t x <p 2>err'
+    exec 8>p
+    printf '{\n' >&8
+    wait_for grep -q 'line 1: unfinished object' err
+    exec 8>&-
+    status=0
+    wait "$pid" || status=$?
+    [ "$status" -eq 65 ]
+}
+
+@test "publish: a hostile line of 8 MiB takes less than 64 MiB of memory" {
+    [ -z "$SAN" ] || skip 'sanitizers need memory of their own'
+    { printf '['; yes '{},{}' | head -n 1398000 | paste -sd, | tr -d '\n'; printf ']\n'; } >in
+    run -0 bash -c 'ulimit -v 65536; publish -t x --max-size 32M in'
+    replay | tail -c 20 | grep -qx '.*{},{}\]}'
 }

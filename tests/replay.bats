@@ -428,6 +428,17 @@ later_than() { # TIME
     exec 8<&-
 }
 
+@test "replay: -f --to a time to come follows until then" {
+    seq 5 | publish -t x
+    background sh -c 'exec replay -f --to 2999-01-01T00:00:00Z -o positions >out'
+    wait_for grep -qx 5 out
+    publish -t x -d 6
+    wait_for grep -qx 6 out
+    kill -0 "$pid"
+    run -0 replay -f --to "$(date -u -d '+1 second' +%Y-%m-%dT%H:%M:%SZ)" -o positions
+    [ "$output" = "$(replay -o positions)" ]
+}
+
 @test "replay: --speed prints all, in order" {
     five
     shows '1 2 3 4 5' --speed 1000000x
@@ -554,7 +565,7 @@ replay: 1 damaged, left out' ]
     usage '-g is empty (an unset variable?)' -g ''
     usage '--correlation is empty (an unset variable?)' --correlation ''
     usage '-o wants auto, ndjson, table or positions: "json"' -o json
-    for factor in fast 0 0x -1x nan inf 10xx 2e9; do
+    for factor in fast 0 0x 0x10 -1x nan inf 10xx 2e9; do
         usage "--speed wants a factor like 10x: \"$factor\"" --speed "$factor"
     done
 }

@@ -565,6 +565,7 @@ static void what_could_steer_a_terminal_is_quoted(void)
         {"\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0", "\"\\u0080\\u009b\\u009f\xc2\xa0\""},
         {"\u2028\u2029\u202a\u202e\u2066\u2069\u200e\u200f\u061c",
          "\"\\u2028\\u2029\\u202a\\u202e\\u2066\\u2069\\u200e\\u200f\\u061c\""},
+        {"\xef\xbf\xbe \xef\xb7\x90 \xf4\x8f\xbf\xbf", "\"\\ufffe \\ufdd0 \\udbff\\udfff\""},
         {"\u2027\u202f\u2065\u206a", "\"\u2027\u202f\u2065\u206a\""},
         {"a\xff"
          "b\xe2\x82",
@@ -584,6 +585,27 @@ static void what_could_steer_a_terminal_is_quoted(void)
     js_quote(&b, (struct str){"a\0b", 3});
     js_quote(&b, (struct str){NULL, 0});
     CHECK_TEXT(buf_text(&b), "\"a\\u0000b\"\"\"");
+    buf_free(&b);
+}
+
+static void json_for_a_terminal_is_the_same_json(void)
+{
+    static const struct {
+        const char *json, *shown;
+    } rows[] = {
+        {"", ""},
+        {"{\"a\":[1.0, \"\\u001b é😀\"]}", "{\"a\":[1.0, \"\\u001b é😀\"]}"},
+        {"[\t1,\r\n2]", "[ 1,  2]"},
+        {"\"\x7f\xc2\x9b\u202e\xf4\x8f\xbf\xbe\"", "\"\\u007f\\u009b\\u202e\\udbff\\udffe\""},
+    };
+    struct buf b = BUF_INIT;
+
+    for (size_t i = 0; i < ROWS(rows); i++) {
+        unit_row(rows[i].json);
+        buf_reset(&b);
+        js_show(&b, copy(str_of(rows[i].json)));
+        CHECK_TEXT(buf_text(&b), rows[i].shown);
+    }
     buf_free(&b);
 }
 
@@ -864,6 +886,7 @@ int main(void)
     RUN(members_are_found_in_any_object);
     RUN(utf8_ends_at_the_first_bad_byte);
     RUN(what_could_steer_a_terminal_is_quoted);
+    RUN(json_for_a_terminal_is_the_same_json);
     RUN(jansson_agrees_on_mutated_lines);
     RUN(readers_stay_inside_what_was_never_checked);
     RUN(quoted_text_reads_back);

@@ -1,0 +1,189 @@
+# Where a spool may stand, what may stand in its place, and who can read its files.
+load helper
+
+# put FILE: a copy of a spool with an event and a group in it.
+put() {
+    cp "$BATS_FILE_TMPDIR/spool.db" "$1"
+    chmod 600 "$1"
+}
+
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || return
+    env -u EVENT_ID publish -s spool.db -t x -d 1 2>/dev/null
+    consume -s spool.db -g g --from start -- true
+    rm -f spool.db-lock
+}
+
+# Everything in the folder: names, modes, contents.
+picture() {
+    find . -mindepth 1 -printf '%P %M %s\n' | sort
+    find . -type f -exec sha256sum {} + | sort
+}
+
+# said STATUS MESSAGE COMMAND...: a command's status and words, and nothing on stdout.
+said() {
+    local want=$1 message=$2 status=0
+    shift 2
+    timeout 10 "$@" >../stdout 2>../stderr </dev/null || status=$?
+    [ "$status" -eq "$want" ] && [ ! -s ../stdout ] && [ "$(cat ../stderr)" = "$1: $message" ] && return
+    printf 'situation: %s\n%s\nexpected: %s, %s: %s\ngot: %s, %s\n' "$situation" "$*" "$want" "$1" "$message" \
+        "$status" "$(cat ../stdout ../stderr)"
+    return 1
+}
+
+# ------------------------------------------------------------------------------------- its place
+
+@test "spool's place: what cannot be a spool is refused as the table says, and left as it is" {
+    local situation make path writes reads message failed=0 row
+    while IFS= read -r row; do
+        [[ $row == \#* ]] && continue
+        IFS=$'\037' read -r situation make path writes reads message <<<"${row//$'\t'/$'\037'}"
+        [[ $make != *sqlite3* ]] || command -v sqlite3 >/dev/null || continue
+        chmod -R u+rwx place 2>/dev/null || true
+        rm -rf place
+        mkdir place
+        cd place || return
+        eval "$make"
+        message=${message//@/$PWD}
+        picture >../before
+        said "$writes" "$message" publish -s "$path" -t x -d 1 || failed=1
+        said "$writes" "$message" consume -s "$path" -g new --from start -- true || failed=1
+        said "$reads" "$message" replay -s "$path" || failed=1
+        said "$reads" "$message" dlq list -s "$path" || failed=1
+        said "$reads" "$message" spool info -s "$path" || failed=1
+        picture | diff ../before - || {
+            echo "situation: $situation: is changed"
+            failed=1
+        }
+        cd "$BATS_TEST_TMPDIR" || return
+    done <"$TOP/tests/data/spool-places.tsv"
+    [ "$failed" -eq 0 ]
+}
+
+@test "spool's place: the folders to a new spool are made, and a reader makes none" {
+    run -66 --separate-stderr replay -s a/b/c.db
+    [ "$stderr" = 'replay: a/b/: there is no such directory' ]
+    [ ! -e a ]
+    run -0 --separate-stderr publish -s a/b/c.db -t x -d 1
+    [ "$stderr" = "publish: created the spool $PWD/a/b/c.db" ]
+    run -0 --separate-stderr replay -s a/b/../b/c.db
+    [ "${#lines[@]}" -eq 1 ]
+}
+
+@test "spool's place: a folder may be a symbolic link, and strange names are names" {
+    mkdir real
+    ln -s real link
+    publish -s link/s -t x -d 1
+    [ -f real/s ]
+    for name in ./:memory: ./file:x $'a\e[31mb' 'a b' "it's" '%s%n' '-s' ./-- 'a?mode=memory' 'é'; do
+        publish -s "$name" -t x -d 1
+        run -0 replay -s "$name"
+        [ "${#lines[@]}" -eq 1 ]
+        [ -f "./${name#./}" ]
+    done
+}
+
+@test "spool's place: a name that is too long is 73" {
+    run -73 --separate-stderr publish -s "$(printf 'n%.0s' {1..250})" -t x -d 1
+    [ "$stderr" = "publish: $PWD/$(printf 'n%.0s' {1..250}): cannot create it: File name too long" ]
+    [ -z "$(compgen -G 'n*')" ]
+}
+
+@test "spool's place: a sticky folder that everyone can write to is taken if it is ours" {
+    mkdir -m 1777 tmp
+    run -0 publish -s tmp/s -t x -d 1
+    run -0 replay -s tmp/s
+}
+
+@test "spool's place: a sticky folder of a stranger is 77" {
+    [ "$(id -u)" -eq 0 ] || skip 'only root can give a folder away'
+    mkdir -m 1777 tmp
+    chown 65534 tmp
+    run -77 --separate-stderr publish -s tmp/s -t x -d 1
+    [ "${#stderr_lines[@]}" -eq 1 ]
+    [ ! -e tmp/s ]
+}
+
+@test "spool's place: a folder or a file that may not be written is 77, for readers too" {
+    [ "$(id -u)" -ne 0 ] || skip 'root may write everywhere'
+    mkdir d
+    put d/s
+    chmod 555 d
+    for command in 'publish -t x -d 1' replay 'spool info'; do
+        # shellcheck disable=SC2086 # words
+        run -77 --separate-stderr $command -s d/s
+        [[ $stderr == *": $PWD/d/s: cannot "* ]]
+        [ "${#stderr_lines[@]}" -eq 1 ]
+    done
+    run -73 --separate-stderr publish -s d/new -t x -d 1 || run -77 --separate-stderr publish -s d/new -t x -d 1
+    chmod 755 d
+    chmod 400 d/s
+    run -77 --separate-stderr publish -t x -d 1 -s d/s
+    [ "${#stderr_lines[@]}" -eq 1 ]
+    chmod 600 d/s
+    [ "$(replay -s d/s | wc -l)" -eq 1 ]
+}
+
+@test "spool's place: what stands at SPOOL-lock is not followed, and nobody hangs on it" {
+    put s
+    for make in 'ln -s target s-lock' 'mkfifo s-lock' 'mkdir s-lock'; do
+        $make
+        run timeout 10 publish -s s -t x -d 1
+        [ "$status" -ne 124 ] && [ "$status" -lt 128 ]
+        run -74 --separate-stderr timeout 10 consume -s s -g g -- true
+        [[ $stderr == "consume: $PWD/s-lock: "* ]]
+        [ ! -e target ]
+        rm -rf s-lock
+    done
+    run -0 consume -s s -g g -- true
+}
+
+@test "spool's place: a copy made with VACUUM INTO is a spool" {
+    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to copy with'
+    put s
+    sqlite3 s "VACUUM INTO 'copy'"
+    chmod 600 copy
+    run -0 publish -s copy -t x -d 2
+    [ "$(replay -s copy | jq -c .data | paste -sd' ')" = '1 2' ]
+}
+
+# -------------------------------------------------------------------------------------- its modes
+
+@test "spool's files: are for their owner alone, whatever the umask" {
+    for mask in 000 022 077; do
+        (
+            umask "$mask"
+            background sh -c "exec consume -s $mask/dir/s -g g --from start -f -- true"
+            wait_for test -e "$mask/dir/s"
+            publish -s "$mask/dir/s" -t x -d 1
+            delivered() { [ "$(spool group show g -s "$mask/dir/s" -o ndjson | jq .lag)" = 0 ]; }
+            wait_for delivered
+            find "$mask/dir" -type f -printf '%f\n' | sort | paste -sd' ' >names
+            find "$mask" -printf '%y%m\n' | sort | uniq -c | awk '{print $1 "x" $2}' | paste -sd' ' >modes
+            kill "$pid"
+            wait "$pid"
+        )
+        [ "$(cat names)" = 's s-lock s-shm s-wal' ]
+        [ "$(cat modes)" = '2xd700 4xf600' ]
+        [ "$(stat -c %a "$mask/dir/s")" = 600 ]
+    done
+}
+
+# ------------------------------------------------------------------------------ damage and haste
+
+@test "spool's place: a spool that was cut short is damage, and no crash" {
+    seq 1000 | publish -t x
+    truncate -s 20000 spool.db
+    run -74 --separate-stderr timeout 10 replay
+    [[ ${stderr_lines[0]} == "replay: $EVENT_SPOOL: damaged ("*'): restore it from a backup' ]]
+}
+
+@test "spool's place: eight at once create one spool, and one of them says so" {
+    for i in {1..8}; do
+        publish -t x --id "$i" -d 1 2>"err.$i" 3>&- &
+    done
+    wait
+    [ "$(replay | wc -l)" -eq 8 ]
+    [ "$(cat err.* | grep -c 'created the spool')" -eq 1 ]
+    run -1 compgen -G 'spool.db.new*'
+}
