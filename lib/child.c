@@ -17,7 +17,7 @@
 #define STOP_MS 500
 #define LINE_MAX_BYTES 4096
 
-enum { IN = 0, OUT = 1, ERRORS = 2 };
+enum { IN = 0, OUT = 1, ERRORS = 2, WORD = 3 };
 
 static void shut(int *fd)
 {
@@ -32,8 +32,8 @@ static void shut_all(struct child *c)
         shut(&c->fd[i]);
 }
 
-/* Three pipes: theirs are the ends for the child, c->fd ours, which never block. */
-static int make_pipes(struct child *c, int theirs[CHILD_FDS], struct err *e)
+/* The pipes: theirs are the ends for the child, c->fd ours, which never block. */
+static int make_pipes(struct child *c, int *theirs, struct err *e)
 {
     for (int i = 0; i < CHILD_FDS; i++)
         c->fd[i] = theirs[i] = -1;
@@ -50,7 +50,7 @@ static int make_pipes(struct child *c, int theirs[CHILD_FDS], struct err *e)
 
 int child_start(struct child *c, const struct child_run *run, struct err *e)
 {
-    int theirs[CHILD_FDS], failed;
+    int theirs[PROC_FDS], failed;
 
     c->run = *run;
     c->spill = -1;
@@ -59,7 +59,8 @@ int child_start(struct child *c, const struct child_run *run, struct err *e)
         c->started_ms = clock_now_ms();
         c->began_ms = clock_mono_ms();
         c->kill_at_ms = run->timeout_ms == 0 ? INT64_MAX : c->began_ms + run->timeout_ms;
-        c->pid = proc_start(run->argv, run->envp, theirs, e);
+        theirs[CHILD_FDS] = run->fd4;
+        c->pid = proc_start(run->argv, run->envp, theirs, CHILD_FDS + (run->fd4 > 0), e);
         failed = c->pid < 0;
     }
     for (int i = 0; i < CHILD_FDS; i++)
@@ -151,6 +152,47 @@ static void note_errors(struct child *c, const char *p, size_t n)
     }
 }
 
+/* One line of its word. A word that we do not know, or a delay that is none, is said, and no more:
+   it must not change an outcome. */
+static void heed(struct child *c, struct str line)
+{
+    struct err wrong = ERR_NONE;
+    struct buf text = BUF_INIT;
+    int64_t delay;
+
+    buf_str(&text, line);
+    const char *word = buf_text(&text);
+    if (strncmp(word, "reason ", 7) == 0) {
+        buf_reset(&c->reason);
+        buf_add(&c->reason, word + 7, strnlen(word + 7, CHILD_REASON_MAX));
+    } else if (strncmp(word, "delay ", 6) == 0 && clock_duration(word + 6, &delay, &wrong) == 0) {
+        c->delay_ms = delay;
+    } else {
+        err_say(ERR_WARN, 0, &c->run.about,
+                "a handler's word is \"delay D\" or \"reason TEXT\", not %s",
+                err_quote(line.p, line.n).text);
+    }
+    buf_free(&text);
+}
+
+/* Whole lines are heeded; of one that does not end, the beginning is kept. */
+static void note_word(struct child *c, const char *p, size_t n)
+{
+    while (n > 0) {
+        const char *newline = memchr(p, '\n', n);
+        size_t part = newline == NULL ? n : (size_t)(newline - p);
+        size_t room = c->word.n < LINE_MAX_BYTES ? LINE_MAX_BYTES - c->word.n : 0;
+        buf_add(&c->word, p, part < room ? part : room);
+        if (newline != NULL) {
+            heed(c, (struct str){c->word.p == NULL ? "" : c->word.p, c->word.n});
+            buf_reset(&c->word);
+            part++;
+        }
+        p += part;
+        n -= part;
+    }
+}
+
 /* A few blocks at most: what floods us must not keep the clock from being looked at. */
 static int drain(struct child *c, int which, struct err *e)
 {
@@ -166,6 +208,8 @@ static int drain(struct child *c, int which, struct err *e)
             shut(&c->fd[which]);
         else if (which == ERRORS)
             note_errors(c, block, (size_t)n);
+        else if (which == WORD)
+            note_word(c, block, (size_t)n);
         else if (hold(c, block, (size_t)n, e) < 0)
             return -1;
         if (n < (ssize_t)sizeof block) /* more would come with the next wait */
@@ -209,7 +253,7 @@ void child_stop(struct child *c, int64_t now_ms)
 int child_io(struct child *c, int64_t now_ms, struct err *e)
 {
     feed(c);
-    if (drain(c, OUT, e) < 0 || drain(c, ERRORS, e) < 0)
+    if (drain(c, OUT, e) < 0 || drain(c, ERRORS, e) < 0 || drain(c, WORD, e) < 0)
         return -1;
     act_on_clock(c, now_ms);
     c->open = c->fd[OUT] >= 0 || c->fd[ERRORS] >= 0;
@@ -223,14 +267,15 @@ int64_t child_deadline(const struct child *c)
 
 static void explain(struct child *c, int wait_status)
 {
+    buf_reset(&c->text);
     if (c->timed_out)
-        snprintf(c->why, sizeof c->why, "timed out after %lld.%lld s",
-                 (long long)c->run.timeout_ms / 1000, (long long)c->run.timeout_ms % 1000 / 100);
+        buf_printf(&c->text, "timed out after %lld.%lld s", (long long)c->run.timeout_ms / 1000,
+                   (long long)c->run.timeout_ms % 1000 / 100);
     else if (WIFSIGNALED(wait_status))
-        snprintf(c->why, sizeof c->why, "killed by signal %d (%s)", WTERMSIG(wait_status),
-                 strsignal(WTERMSIG(wait_status)));
+        buf_printf(&c->text, "killed by signal %d (%s)", WTERMSIG(wait_status),
+                   strsignal(WTERMSIG(wait_status)));
     else
-        snprintf(c->why, sizeof c->why, "exit status %d", WEXITSTATUS(wait_status));
+        buf_printf(&c->text, "exit status %d", WEXITSTATUS(wait_status));
 }
 
 void child_ended(struct child *c, int wait_status, int64_t now_ms)
@@ -253,8 +298,17 @@ bool child_done(struct child *c)
         return false;
     if (c->too_much) { /* perhaps from what it left behind, after its end */
         c->status = EX_NO;
-        snprintf(c->why, sizeof c->why, "more than %d MiB of output", CHILD_OUTPUT_MAX >> 20);
+        buf_reset(&c->text);
+        buf_printf(&c->text, "more than %d MiB of output", CHILD_OUTPUT_MAX >> 20);
     }
+    if (c->word.n > 0) /* a last line without its newline */
+        heed(c, (struct str){c->word.p, c->word.n});
+    buf_reset(&c->word);
+    if (c->why == NULL && c->reason.n > 0) {
+        buf_puts(&c->text, ": ");
+        buf_str(&c->text, (struct str){c->reason.p, c->reason.n});
+    }
+    c->why = buf_text(&c->text);
     if (c->line.n > 0) /* a last line without its newline */
         err_pass(&c->run.about, c->line.p, c->line.n);
     buf_reset(&c->line);
@@ -291,23 +345,28 @@ int child_output(struct child *c, struct err *e)
 
 void child_init(struct child *c)
 {
-    *c = (struct child){.spill = -1, .fd = {-1, -1, -1}};
+    *c = (struct child){.spill = -1, .fd = {-1, -1, -1, -1}, .delay_ms = -1};
 }
 
 void child_reset(struct child *c)
 {
-    struct buf out = c->out, errors = c->errors, line = c->line;
+    struct child old = *c;
 
     shut_all(c);
     if (c->spill >= 0)
         close(c->spill);
-    buf_reset(&out);
-    buf_reset(&errors);
-    buf_reset(&line);
     child_init(c);
-    c->out = out;
-    c->errors = errors;
-    c->line = line;
+    c->out = old.out;
+    c->errors = old.errors;
+    c->line = old.line;
+    c->word = old.word;
+    c->reason = old.reason;
+    c->text = old.text;
+    buf_reset(&c->out);
+    buf_reset(&c->errors);
+    buf_reset(&c->line);
+    buf_reset(&c->word);
+    buf_reset(&c->reason);
 }
 
 void child_free(struct child *c)
@@ -316,4 +375,7 @@ void child_free(struct child *c)
     buf_free(&c->out);
     buf_free(&c->errors);
     buf_free(&c->line);
+    buf_free(&c->word);
+    buf_free(&c->reason);
+    buf_free(&c->text);
 }

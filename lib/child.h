@@ -10,6 +10,9 @@
  *     c.status, c.why, child_output, c.tail
  *     child_reset(&c);
  *
+ * Its descriptor 3 is for its word: lines like "delay 30s" and "reason card declined", which refine
+ * a status that is not 0. They are read all the time, and the last of each kind counts.
+ *
  * The outcome is the exit status alone: a command that ignores its input, closes its output early
  * or leaves a daemon behind that keeps the pipe open is as good as any other. When the time is up
  * it and its descendants get SIGTERM, and after the grace SIGKILL.
@@ -28,12 +31,14 @@
 #define CHILD_OUTPUT_MAX (64 << 20)  /* more on stdout fails the run */
 #define CHILD_MEMORY_MAX (256 << 10) /* of it in memory; the rest in an unlinked file */
 #define CHILD_TAIL_MAX 4096
-#define CHILD_FDS 3
+#define CHILD_FDS 4
+#define CHILD_REASON_MAX 500
 
 struct child_run {
     char *const *argv, *const *envp;
     struct str input;       /* a view: stays valid until child_reset */
     const char *marker;     /* kept, not copied: see proc_kill */
+    int fd4;                /* becomes its descriptor 4; 0: it has none */
     int64_t timeout_ms;     /* 0: none */
     int64_t grace_ms;       /* between SIGTERM and SIGKILL */
     struct err_about about; /* for its stderr lines under --log json */
@@ -43,7 +48,8 @@ struct child {
     pid_t pid;                   /* 0: not running */
     bool ended;                  /* reaped; status and why are set */
     int status;                  /* as the shell would show it; 124 when its time was up */
-    char why[96];                /* "exit status 3", "killed by signal 9 (Killed)" … */
+    const char *why;             /* "exit status 3", "killed by signal 9 (Killed): its reason" */
+    int64_t delay_ms;            /* its word about when to try again; -1: none */
     int64_t started_ms, took_ms; /* wall time; monotonic */
     struct str tail;             /* of its stderr, once done; a view until child_reset */
 
@@ -51,7 +57,7 @@ struct child {
     struct child_run run;
     int fd[CHILD_FDS], spill;
     size_t fed;
-    struct buf out, errors, line;
+    struct buf out, errors, line, word, reason, text;
     int64_t out_size, began_ms, ended_ms, kill_at_ms;
     enum { CHILD_RUNS, CHILD_TERMED, CHILD_KILLED } force;
     bool timed_out, too_much, open;

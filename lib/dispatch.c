@@ -105,6 +105,8 @@ static int defer(struct dispatch *d, struct slot *s, struct err *e)
     const struct backoff pause = {d->terms->backoff.base_ms, d->terms->backoff.max_ms,
                                   BACKOFF_EQUAL};
     int64_t wait = backoff_ms(&pause, ++d->holds, clock_random());
+    if (s->child.delay_ms >= 0)
+        wait = s->child.delay_ms;
     int64_t until = clock_now_ms() + (wait < HOLD_MIN_MS ? HOLD_MIN_MS : wait);
     err_note("seq %lld %s: %s: group %s is on hold until %s", (long long)s->claimed->entry.seq,
              event_name(&s->event).text, s->child.why, err_quote_text(d->terms->group).text,
@@ -119,11 +121,12 @@ static void fail(struct dispatch *d, struct slot *s)
     int64_t attempt = s->claimed->attempts + 1;
     bool dead = attempt >= d->terms->attempts ||
                 (!c->timed_out && c->status < 256 && d->terms->dead_on[c->status]);
+    int64_t wait =
+        c->delay_ms >= 0 ? c->delay_ms : backoff_ms(&d->terms->backoff, attempt, clock_random());
     struct group_settle settle = {.event = s->claimed,
                                   .outcome = dead ? GROUP_DEAD : GROUP_RETRY,
                                   .status = c->status,
-                                  .due_ms = clock_now_ms() +
-                                            backoff_ms(&d->terms->backoff, attempt, clock_random()),
+                                  .due_ms = clock_now_ms() + wait,
                                   .started_ms = c->started_ms,
                                   .took_ms = c->took_ms,
                                   .reason = c->why,
@@ -576,8 +579,10 @@ int dispatch_run(struct store *store, struct group *group, const struct dispatch
     *out = (struct dispatch_result){0};
     out_stop_when(proc_stopping);
     d.slot = mem_zero(d.slots + 1, sizeof *d.slot);
-    for (size_t i = 0; i < d.slots; i++)
+    for (size_t i = 0; i < d.slots; i++) {
         child_init(&d.slot[i].child);
+        d.slot[i].environment.word = true;
+    }
     d.queue = mem_zero(2 * d.slots + 1, sizeof *d.queue);
     d.fds = mem_zero(CHILD_FDS * d.slots + 1, sizeof *d.fds);
     d.settle = mem_zero(settles, sizeof *d.settle);

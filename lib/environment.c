@@ -75,6 +75,7 @@ char *const *environment_make(struct environment *env, const struct event *ev, i
     set(env, "EVENT_CORRELATIONID", ev->correlationid.p != NULL ? ev->correlationid : ev->id);
     set_number(env, "EVENT_HOPS", ev->hops);
     set(env, "EVENT_SPOOL", str_of(spool));
+    set(env, "EVENT_CTL", env->word ? STR("3") : (struct str){NULL, 0});
     set(env, "TRACEPARENT", ev->traceparent);
     /* The text stays where it is from here on. */
     for (size_t at = 0; at < env->text.n; at += strlen(env->text.p + at) + 1)

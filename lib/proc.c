@@ -107,10 +107,11 @@ int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms)
  * copies the page tables (a parent with 256 MB started 199 children a second instead of 1,350),
  * and not posix_spawn, which cannot set the death signal.
  */
-_Noreturn static void become(char *const argv[], char *const envp[], const int fd[3], pid_t parent,
-                             volatile int *failed)
+_Noreturn static void become(char *const argv[], char *const envp[], const int *fd, int n,
+                             pid_t parent, volatile int *failed)
 {
     struct sigaction standard = {.sa_handler = SIG_DFL};
+    int from[PROC_FDS];
 
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, (unsigned long)SIGKILL, 0UL, 0UL, 0UL);
@@ -119,12 +120,16 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int f
     for (int i = 1; i < NSIG; i++)
         if (sigismember(&ignored, i))
             sigaction(i, &standard, NULL);
-    for (int i = 0; i < 3; i++)
-        if (dup2(fd[i], i) < 0) {
+    /* First out of the way of those that come before them. */
+    for (int i = 0; i < n; i++)
+        from[i] = fd[i] < n ? fcntl(fd[i], F_DUPFD, n) : fd[i];
+    for (int i = 0; i < n; i++)
+        if (dup2(from[i], i) < 0) {
             *failed = errno;
             _exit(EX_CANNOT_RUN);
         }
-    close_range(3, ~0u, 0); /* ours go by themselves, those of whoever started us do not */
+    close_range((unsigned)n, ~0u,
+                0); /* ours go by themselves, those of whoever started us do not */
     sigprocmask(SIG_SETMASK, &before, NULL);
     execvpe(argv[0], argv, envp);
     *failed = errno;
@@ -166,13 +171,13 @@ static int look_up(const char *name)
     return why;
 }
 
-pid_t proc_start(char *const argv[], char *const envp[], const int fd[3], struct err *e)
+pid_t proc_start(char *const argv[], char *const envp[], const int *fd, int n, struct err *e)
 {
     volatile int failed = 0;
     pid_t parent = getpid(), pid = vfork();
 
     if (pid == 0)
-        become(argv, envp, fd, parent, &failed);
+        become(argv, envp, fd, n, parent, &failed);
     if (pid < 0)
         return cannot_start(argv[0], errno, e);
     if (failed != 0) {

@@ -32,13 +32,14 @@ void proc_shut(void);
 int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms);
 
 /*
- * Start a command, looked up in PATH, with fd[0..2] as its descriptors 0 to 2 and nothing else
- * open. It leads a process group of its own, has the signal mask that we were started with and
+ * Start a command, looked up in PATH, with fd[0..n) as its descriptors 0 to n - 1 and nothing else
+ * open; n is 3 to PROC_FDS. It leads a process group of its own, has the signal mask that we were started with and
  * default actions, and is killed by the kernel when we die.
  * Returns its pid, or -1: 127 not found, 126 cannot be run, 71 no process or memory to be had just
  * now, 65 the environment is too large for the kernel.
  */
-pid_t proc_start(char *const argv[], char *const envp[], const int fd[3], struct err *e);
+#define PROC_FDS 5
+pid_t proc_start(char *const argv[], char *const envp[], const int *fd, int n, struct err *e);
 
 /* Is the command there? Asked before anything is claimed for it. 0, or -1 with 126 or 127. */
 int proc_check(const char *name, struct err *e);

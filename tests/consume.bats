@@ -678,6 +678,7 @@ END
     run -0 env -i "${outer[@]}" "$(command -v consume)" -s spool.db -g g --from start -n 1 -- env
     [ "$(printf '%s\n' "${lines[@]}" | LC_ALL=C sort)" = "EVENT_ATTEMPT=1
 EVENT_CORRELATIONID=c-1
+EVENT_CTL=3
 EVENT_GROUP=g
 EVENT_HOPS=3
 EVENT_ID=i-1
@@ -695,6 +696,7 @@ TRACEPARENT=$trace" ]
     run -0 env -i "${outer[@]}" "$(command -v consume)" -s spool.db -g g -- env
     [ "$(printf '%s\n' "${lines[@]}" | LC_ALL=C sort)" = "EVENT_ATTEMPT=1
 EVENT_CORRELATIONID=i-2
+EVENT_CTL=3
 EVENT_GROUP=g
 EVENT_HOPS=0
 EVENT_ID=i-2
@@ -728,7 +730,7 @@ PATH=$PATH" ]
     [ "${#lines[@]}" -eq 1 ]
 }
 
-@test "consume: a handler has descriptors 0 to 2 and none of consume's" {
+@test "consume: a handler has descriptors 0 to 3 and none of consume's" {
     events 1
     run -0 --separate-stderr bash -c '
         for fd in /proc/self/fd/*; do
@@ -736,7 +738,7 @@ PATH=$PATH" ]
             [ "$fd" -le 2 ] || eval "exec $fd>&-"
         done
         exec consume -g g --from start -- ls /proc/self/fd'
-    [ "$output" = $'0\n1\n2\n3' ] # 3 is the folder that ls reads
+    [ "$output" = $'0\n1\n2\n3\n4' ] # 4 is the folder that ls reads
 }
 
 @test "consume: a handler has no descriptor of whoever started consume" {
@@ -744,6 +746,62 @@ PATH=$PATH" ]
     : >kept
     run -0 --separate-stderr consume -g g --from start -- sh -c '[ ! -e /proc/self/fd/7 ] && echo none' 7<kept
     [ "$output" = none ]
+}
+
+# -------------------------------------------------------------------------------- a handler's word
+
+@test "consume: a handler's word says when to try again, and why it failed" {
+    events 1
+    run -0 --separate-stderr consume -g g --from start -- sh -c '
+        echo delay 1m >&"$EVENT_CTL"; echo delay 1h >&3; echo "reason card declined" >&3; exit 3'
+    [[ ${stderr_lines[0]} == 'consume: seq 1 '*': exit status 3: card declined, attempt 1: again in '?(59m|1h) ]]
+    run -0 replay -g g -o positions
+    [ "$output" = 1 ]
+    run -0 consume -g g --dry-run
+    [ -z "$output" ]
+}
+
+@test "consume: a word's delay of 0 is at once, and its reason stands in the dead letter" {
+    events 1
+    run -1 --separate-stderr consume -g g --from start -a 3 --backoff 1h -- sh -c 'printf "delay 0\nreason out of stock" >&3; exit 1'
+    [ "$(dlq list -o ndjson | jq -r '"\(.attempts) \(.reason)"')" = '3 exit status 1: out of stock' ]
+}
+
+@test "consume: what a word says does not change an outcome" {
+    events 1
+    run -0 --separate-stderr consume -g g --from start -- sh -c 'echo delay 1h >&3; echo reason none >&3'
+    [ -z "$stderr" ]
+    run -0 replay -g g
+    [ -z "$output" ]
+    publish -t x -d 2
+    run -0 --separate-stderr consume -g g -- sh -c 'echo retry please >&3; echo delay soon >&3; echo reason >&3'
+    [ "${stderr_lines[0]}" = 'consume: a handler'"'"'s word is "delay D" or "reason TEXT", not "retry please"' ]
+    [ "${#stderr_lines[@]}" -eq 3 ]
+}
+
+@test "consume: a word puts the group on hold for as long as it says" {
+    events 1
+    run -75 --separate-stderr consume -g g --from start -- sh -c 'echo delay 1h >&3; echo reason closed until Monday >&3; exit 69'
+    [[ $stderr == 'consume: seq 1 '*': exit status 69: closed until Monday: group "g" is on hold until '20* ]]
+}
+
+@test "consume: a word without an end neither blocks its handler nor fills the memory" {
+    events 1
+    run -0 --separate-stderr consume -g g --from start -- sh -c 'head -c 50000000 /dev/zero | tr "\0" x >&3; echo done'
+    [ "$output" = done ]
+    [ "${#stderr}" -lt 1000 ]
+    publish -t x -d 2
+    run -1 --separate-stderr consume -g g -a 1 -- sh -c '{ printf "reason "; head -c 50000000 /dev/zero | tr "\0" x; echo; } >&3; exit 1'
+    [ "$(dlq list -o ndjson | jq '.reason | length')" -lt 600 ]
+}
+
+@test "consume: by hand, a script's word goes to stderr" {
+    run -0 --separate-stderr sh -c 'echo delay 30s >&"${EVENT_CTL:-2}"'
+    [ "$stderr" = 'delay 30s' ]
+    events 1
+    consume -g g --from start -a 1 -- false 2>/dev/null || [ $? -eq 1 ]
+    run -0 --separate-stderr dlq try -g g 1 -- sh -c 'echo delay 30s >&"${EVENT_CTL:-2}"'
+    [ "$stderr" = 'delay 30s' ]
 }
 
 @test "consume: a handler has no signal blocked, and SIGPIPE ends it" {
