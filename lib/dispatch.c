@@ -59,10 +59,9 @@ static void add_settle(struct dispatch *d, const struct group_settle *s)
 }
 
 /* Back to the group, as if it had never been claimed. */
-static void release(struct dispatch *d, const struct group_event *event)
+static void release(struct dispatch *d, const struct group_event *event, enum group_outcome how)
 {
-    add_settle(d, &(struct group_settle){
-                      .event = event, .outcome = GROUP_RELEASE, .due_ms = clock_now_ms()});
+    add_settle(d, &(struct group_settle){.event = event, .outcome = how, .due_ms = clock_now_ms()});
     d->taken--;
 }
 
@@ -97,7 +96,7 @@ static int defer(struct dispatch *d, struct slot *s, struct err *e)
 {
     char text[CLOCK_TEXT_SIZE];
 
-    release(d, s->claimed);
+    release(d, s->claimed, GROUP_DEFER);
     d->result->deferred++;
     if (d->on_hold) /* one outage, whatever ran when it began */
         return 0;
@@ -166,7 +165,7 @@ static int judge(struct dispatch *d, struct slot *s, struct err *e)
         return 0;
     }
     if (c->status != 0) { /* it was we who ended it */
-        release(d, s->claimed);
+        release(d, s->claimed, GROUP_RELEASE);
         return 0;
     }
     d->holds = 0;
@@ -185,7 +184,8 @@ static int judge(struct dispatch *d, struct slot *s, struct err *e)
         if (got < 0)
             return -1;
     }
-    add_settle(d, &(struct group_settle){.event = s->claimed, .outcome = GROUP_DONE});
+    add_settle(d, &(struct group_settle){
+                      .event = s->claimed, .outcome = GROUP_DONE, .took_ms = c->took_ms});
     d->result->done++;
     return 0;
 }
@@ -334,7 +334,7 @@ static int release_queued(struct dispatch *d, struct err *e)
     if (d->queued == 0)
         return 0;
     for (size_t i = 0; i < d->queued; i++)
-        release(d, d->queue[i]);
+        release(d, d->queue[i], GROUP_RELEASE);
     d->queued = 0;
     int got = group_settle(d->group, d->settle, d->settles, e);
     d->settles = 0;

@@ -131,19 +131,31 @@ int group_each(struct store *s, const char *name,
     return got < 0 ? -1 : 0;
 }
 
+static int set_paused(struct store *s, const char *name, bool paused, struct err *e)
+{
+    /* A resume also ends a hold: whoever says so knows that the dependency is back. */
+    int got = db_run(s, e,
+                     "UPDATE groups SET paused=?1, hold=hold*?1, rev=rev+1 WHERE name=?2 AND "
+                     "(paused<>?1 OR (?1=0 AND hold>0))",
+                     "it", (int64_t)paused, name);
+
+    return got <= 0 ? got
+                    : sys_put(s, paused ? "sys.group.paused" : "sys.group.resumed", name, NULL,
+                              json_pack("{s:s}", "group", name), e);
+}
+
 int group_pause(struct store *s, const char *name, bool paused, struct err *e)
 {
+    const struct log_terms terms = {.now_ms = clock_now_ms()};
     int64_t grp;
 
-    if (group_row(s, name, &grp, e) < 0 || db_begin(s, DB_FULL, e) < 0)
+    if (group_row(s, name, &grp, e) < 0 || append_begin(s, &terms, e) < 0)
         return -1;
-    /* A resume also ends a hold: whoever says so knows that the dependency is back. */
-    if (db_run(s, e, "UPDATE groups SET paused=?1, hold=hold*?1, rev=rev+1 WHERE grp=?2", "ii",
-               (int64_t)paused, grp) < 0) {
-        db_rollback(s);
+    if (set_paused(s, name, paused, e) < 0) {
+        log_rollback(s);
         return -1;
     }
-    return db_commit(s, true, e);
+    return append_commit(s, true, e);
 }
 
 static int drop_rows(struct store *s, int64_t grp, struct err *e)

@@ -72,11 +72,19 @@ static int remember_death(struct group *g, int64_t seq, int64_t now, struct err 
                   "iii", g->grp, seq, now);
 }
 
+static int tell_takeover(struct group *g, int64_t pid, size_t events, struct err *e)
+{
+    return sys_put(g->s, "sys.group.taken-over", g->name, NULL,
+                   json_pack("{s:s,s:I,s:I}", "group", g->name, "pid", (json_int_t)pid, "events",
+                             (json_int_t)events),
+                   e);
+}
+
 /* Inside a transaction: the claims of a dead owner go back to the group. */
-static int inherit(struct group *g, int64_t owner, int64_t now, struct err *e)
+static int inherit(struct group *g, const struct other *dead, int64_t now, struct err *e)
 {
     struct notes all = {NULL, 0, 0};
-    sqlite3_stmt *q = db_query(g->s, e, "SELECT open FROM claim WHERE owner=?", "i", owner);
+    sqlite3_stmt *q = db_query(g->s, e, "SELECT open FROM claim WHERE owner=?", "i", dead->owner);
     int got = -1;
 
     while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
@@ -88,9 +96,11 @@ static int inherit(struct group *g, int64_t owner, int64_t now, struct err *e)
     }
     for (size_t i = 0; i < all.n && got >= 0; i++)
         got = remember_death(g, all.note[i].seq, now, e);
+    if (got >= 0 && all.n > 0)
+        got = tell_takeover(g, dead->process.pid, all.n, e);
     free(all.note);
-    if (got < 0 || db_run(g->s, e, "DELETE FROM claim WHERE owner=?", "i", owner) < 0 ||
-        db_run(g->s, e, "DELETE FROM consumer WHERE owner=?", "i", owner) < 0)
+    if (got < 0 || db_run(g->s, e, "DELETE FROM claim WHERE owner=?", "i", dead->owner) < 0 ||
+        db_run(g->s, e, "DELETE FROM consumer WHERE owner=?", "i", dead->owner) < 0)
         return -1;
     return 0;
 }
@@ -107,14 +117,14 @@ static int take_over(struct group *g, struct err *e)
         for (size_t i = 0; i < n; i++)
             if (!other_lives(g->s, &list[i], trusted))
                 list[dead++] = list[i];
-        if (dead > 0 && (got = db_begin(g->s, DB_NORMAL, e)) == 0) {
-            int64_t now = clock_now_ms();
+        const struct log_terms terms = {.now_ms = clock_now_ms()};
+        if (dead > 0 && (got = append_begin(g->s, &terms, e)) == 0) {
             for (size_t i = 0; i < dead && got == 0; i++)
-                got = inherit(g, list[i].owner, now, e);
+                got = inherit(g, &list[i], terms.now_ms, e);
             if (got == 0)
-                got = db_commit(g->s, true, e);
+                got = append_commit(g->s, true, e);
             else
-                db_rollback(g->s);
+                log_rollback(g->s);
         }
     } else if (n > 0) {
         got = -1;
@@ -377,6 +387,30 @@ static int set_dead(struct group *g, int64_t seq, int64_t now, struct err *e)
                   "iii", g->grp, seq, now);
 }
 
+/* What became of an event without anybody's settling it. */
+static int tell_of(struct group *g, int64_t seq, const char *reason, struct err *e)
+{
+    sqlite3_stmt *q = db_query(g->s, e,
+                               "SELECT " LOG_COLUMNS ",coalesce((SELECT attempts FROM item WHERE "
+                               "grp=?1 AND item.seq=event.seq),0) FROM event WHERE seq=?2",
+                               "ii", g->grp, seq);
+    struct page copy = {NULL, 0, BUF_INIT};
+    struct log_entry row;
+    int got = q == NULL ? -1 : db_row(g->s, q, e);
+
+    if (got <= 0)
+        return got;
+    log_entry_read(q, &row);
+    page_add(&copy, &row);
+    copy.entry[0].damaged = log_entry_damaged(q, &row);
+    int64_t attempts = sqlite3_column_int64(q, 8);
+    db_done(q);
+    if (!sys_type(copy.entry[0].type))
+        got = death_tell(g, &copy.entry[0], attempts, 0, reason, e);
+    page_free(&copy);
+    return got;
+}
+
 static int take_notes(struct group *g, int64_t now, struct err *e)
 {
     struct group_settle damaged = {.started_ms = now, .reason = "damaged in the spool"};
@@ -389,7 +423,8 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
             return -1;
     for (size_t i = 0; i < g->damage.n; i++)
         if (set_dead(g, g->damage.note[i].seq, now, e) < 0 ||
-            attempt_add(g, g->damage.note[i].seq, &damaged, e) < 0)
+            attempt_add(g, g->damage.note[i].seq, &damaged, e) < 0 ||
+            tell_of(g, g->damage.note[i].seq, damaged.reason, e) < 0)
             return -1;
     for (size_t i = 0; i < g->gone.n; i++)
         if (db_run(g->s, e, "DELETE FROM item WHERE grp=? AND seq=? AND state=0", "ii", g->grp,
@@ -397,7 +432,8 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
             return -1;
     for (size_t i = 0; i < g->dying.n; i++)
         if (db_run(g->s, e, "UPDATE item SET state=3,due=? WHERE grp=? AND seq=? AND state=0",
-                   "iii", now, g->grp, g->dying.note[i].seq) < 0)
+                   "iii", now, g->grp, g->dying.note[i].seq) < 0 ||
+            tell_of(g, g->dying.note[i].seq, "its consumer died", e) < 0)
             return -1;
     return 1;
 }
@@ -433,19 +469,21 @@ static int take_claim(struct group *g, struct claim *c, struct err *e)
 /* 1 taken, 0 something changed meanwhile, -1. */
 static int take(struct group *g, struct claim *c, struct err *e)
 {
-    int64_t now = clock_now_ms();
+    const struct log_terms terms = {.now_ms = clock_now_ms()};
+    int64_t now = terms.now_ms;
+    bool appends = g->damage.n > 0 || g->dying.n > 0;
     int got;
 
-    if (db_begin(g->s, DB_NORMAL, e) < 0)
+    if ((appends ? append_begin(g->s, &terms, e) : db_begin(g->s, DB_NORMAL, e)) < 0)
         return -1;
     if ((got = take_group(g, now, e)) > 0 && (got = take_cursors(g, e)) > 0 &&
         (got = take_notes(g, now, e)) > 0 && (got = take_items(g, c, e)) > 0)
         got = take_claim(g, c, e);
     if (got <= 0) {
-        db_rollback(g->s);
+        log_rollback(g->s);
         return got;
     }
-    if (db_commit(g->s, false, e) < 0)
+    if ((appends ? append_commit(g->s, false, e) : db_commit(g->s, false, e)) < 0)
         return -1;
     g->damaged += (int64_t)g->damage.n;
     g->buried += (int64_t)g->dying.n;

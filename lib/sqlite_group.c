@@ -5,6 +5,7 @@
 
 #include "json.h"
 #include "mem.h"
+#include "table.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -332,6 +333,7 @@ void group_close(struct group *g)
     free_claims(g->claims);
     free_claims(g->spare);
     free(g->given);
+    free(g->tallies.tally);
     free(g->later.note);
     free(g->damage.note);
     free(g->gone.note);
@@ -395,7 +397,7 @@ static int settle_item(struct group *g, const struct held *h, const struct group
                        struct err *e)
 {
     int64_t seq = h->shown.entry.seq;
-    int attempt = s->outcome != GROUP_RELEASE;
+    int attempt = s->outcome == GROUP_RETRY || s->outcome == GROUP_DEAD;
 
     if (s->outcome == GROUP_DONE) {
         if (!h->item)
@@ -457,13 +459,59 @@ static struct held *held_of(const struct group_event *event)
     return (struct held *)(uintptr_t)event; /* shown is its first member, and the group made it */
 }
 
+static bool tells_of_death(const struct group_settle *s)
+{
+    return s->outcome == GROUP_DEAD && !sys_type(s->event->entry.type);
+}
+
+/* What appends is flushed: a log that forgot an event would give its position to another. */
+static int begin_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e)
+{
+    const struct log_terms terms = {.now_ms = clock_now_ms()};
+    bool appends = false;
+
+    if (g->s->appending)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        appends |= tells_of_death(&settle[i]);
+    return appends ? append_begin(g->s, &terms, e) : db_begin(g->s, DB_NORMAL, e);
+}
+
+int death_tell(struct group *g, const struct log_entry *event, int64_t attempts, int status,
+               const char *reason, struct err *e)
+{
+    struct str why = str_of(reason == NULL ? "" : reason);
+
+    return sys_put(g->s, "sys.dead-lettered", g->name, event->damaged ? NULL : event,
+                   json_pack("{s:s,s:I,s:o,s:o,s:I,s:i,s:o}", "group", g->name, "seq",
+                             (json_int_t)event->seq, "id", table_text(event->id), "type",
+                             table_text(event->type), "attempts", (json_int_t)attempts, "status",
+                             status, "reason", table_text(why)),
+                   e);
+}
+
+static int tell_death(struct group *g, const struct group_settle *s, struct err *e)
+{
+    return death_tell(g, &s->event->entry, s->event->attempts + 1, s->status, s->reason, e);
+}
+
+static int settle_one(struct group *g, const struct group_settle *s, struct err *e)
+{
+    struct held *h = held_of(s->event);
+
+    if (!h->claim->written && settle_claim(g, h->claim, e) < 0)
+        return -1;
+    h->claim->written = true;
+    tally_add(&g->tallies, s);
+    return settle_item(g, h, s, e) < 0 || (tells_of_death(s) && tell_death(g, s, e) < 0) ? -1 : 0;
+}
+
 int group_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e)
 {
-    bool ring = false;
-    int got = 0;
+    bool ring = false, failed;
 
     if (n == 0)
-        return 0;
+        return g->s->appending ? log_commit(g->s, e) : 0;
     for (size_t i = 0; i < n; i++) {
         struct held *h = held_of(settle[i].event);
         h->open = false;
@@ -472,21 +520,14 @@ int group_settle(struct group *g, const struct group_settle *settle, size_t n, s
         g->held--;
         ring |= settle[i].outcome != GROUP_DONE;
     }
-    if (db_begin(g->s, DB_NORMAL, e) < 0)
-        return -1;
-    for (size_t i = 0; i < n && got >= 0; i++) {
-        struct claim *c = held_of(settle[i].event)->claim;
-        if (!c->written)
-            got = settle_claim(g, c, e);
-        c->written = true;
-        if (got >= 0)
-            got = settle_item(g, held_of(settle[i].event), &settle[i], e);
-    }
-    if (got < 0) {
-        db_rollback(g->s);
+    failed = begin_settle(g, settle, n, e) < 0;
+    for (size_t i = 0; i < n && !failed; i++)
+        failed = settle_one(g, &settle[i], e) < 0;
+    if (failed || tally_write(g, &g->tallies, e) < 0) {
+        log_rollback(g->s);
         return -1;
     }
-    if (db_commit(g->s, ring, e) < 0)
+    if ((g->s->appending ? append_commit(g->s, ring, e) : db_commit(g->s, ring, e)) < 0)
         return -1;
     forget_settled(g);
     return 0;

@@ -33,6 +33,23 @@ struct notes {
     size_t n, room;
 };
 
+#define TALLY_TIMES 18
+
+/* What one settle did with events of a type. */
+struct tally {
+    struct str type; /* a view of one of them */
+    int64_t outcome[GROUP_RELEASE], took_ms, time[TALLY_TIMES];
+};
+
+struct tallies {
+    struct tally *tally;
+    size_t n, room;
+};
+
+void tally_add(struct tallies *all, const struct group_settle *s);
+/* Inside the transaction; all is empty afterwards. */
+int tally_write(struct group *g, struct tallies *all, struct err *e);
+
 struct group {
     struct store *s;
     char *name;
@@ -43,7 +60,8 @@ struct group {
     struct group_event **given;
     size_t given_room;
     size_t held; /* open events in all claims */
-    bool alone;  /* one of them must be the only one */
+    struct tallies tallies;
+    bool alone; /* one of them must be the only one */
 
     /* what a claim in preparation will do, besides the events in it */
     int64_t cursor[10], moved[10];
@@ -63,6 +81,10 @@ int group_seen(struct group *g, struct err *e);
 /* The events of a claim that are still open, as the row has them; a view of b. */
 struct str claim_open(const struct claim *c, struct buf *b, int64_t *first);
 void claim_spare(struct group *g, struct claim *c); /* done with: keep it for the next */
+
+/* Say in the log that an event of the group is a dead letter, in a transaction that appends. */
+int death_tell(struct group *g, const struct log_entry *event, int64_t attempts, int status,
+               const char *reason, struct err *e);
 
 /* Put an attempt on record, as the settle says. */
 int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, struct err *e);

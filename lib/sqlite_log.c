@@ -51,13 +51,12 @@ static void give_way(struct store *s)
         nanosleep(&pause, NULL);
 }
 
-int log_begin(struct store *s, const struct log_terms *terms, struct err *e)
+int append_begin(struct store *s, const struct log_terms *terms, struct err *e)
 {
     sqlite3_stmt *q;
     int got = -1;
 
-    give_way(s);
-    if (check_space(s, e) < 0 || db_begin(s, DB_FULL, e) < 0)
+    if (db_begin(s, DB_FULL, e) < 0)
         return -1;
     q = db_query(s, e, "SELECT seq,recorded FROM event ORDER BY seq DESC LIMIT 1", "");
     if (q == NULL || (got = db_row(s, q, e)) < 0) {
@@ -73,7 +72,14 @@ int log_begin(struct store *s, const struct log_terms *terms, struct err *e)
         s->put.recorded = terms->now_ms;
     else if (s->put.recorded - terms->now_ms > CLOCK_STEP_MS)
         s->put.recorded = s->put.segment_ms = terms->now_ms;
+    s->appending = true;
     return 0;
+}
+
+int log_begin(struct store *s, const struct log_terms *terms, struct err *e)
+{
+    give_way(s);
+    return check_space(s, e) < 0 ? -1 : append_begin(s, terms, e);
 }
 
 /* 1: stored already, and out says whether it is the same; 0: not stored. */
@@ -222,14 +228,21 @@ int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *
     return 0;
 }
 
-int log_commit(struct store *s, struct err *e)
+int append_commit(struct store *s, bool ring, struct err *e)
 {
     s->wrote = true;
-    return db_commit(s, s->put.last > s->put.first, e);
+    s->appending = false;
+    return db_commit(s, ring || s->put.last > s->put.first, e);
+}
+
+int log_commit(struct store *s, struct err *e)
+{
+    return append_commit(s, false, e);
 }
 
 void log_rollback(struct store *s)
 {
+    s->appending = false;
     db_rollback(s);
 }
 

@@ -7,6 +7,8 @@
  *     sqlite_log.c     the log
  *     sqlite_group.c   groups: open, settle, stand
  *     sqlite_claim.c   how they claim, and take over from the dead
+ *     sqlite_tally.c   what groups did, counted
+ *     sqlite_sys.c     the toolkit's own events
  *     sqlite_admin.c   groups and dead letters as a person sees them
  *
  * Manners, which R1 to R5 of the tests hold us to: a transaction that may write is BEGIN IMMEDIATE
@@ -19,6 +21,7 @@
 
 #include "store.h"
 
+#include <jansson.h>
 #include <sqlite3.h>
 
 #define DB_STATEMENTS 128 /* a power of two, about twice the statements there are */
@@ -42,7 +45,8 @@ struct store {
     } statement[DB_STATEMENTS];
     int64_t busy_until_ms; /* 0: not waiting; monotonic */
     bool checkpointing, waiting;
-    bool wrote; /* appended before: then others may be waiting for us */
+    bool wrote;     /* appended before: then others may be waiting for us */
+    bool appending; /* between log_begin and its end */
     enum db_sync sync;
     int frames; /* in the WAL after our last commit; -1: it did not write */
 
@@ -98,6 +102,18 @@ void lock_self(struct lock_process *p);
 bool lock_process_lives(const struct lock_process *p);
 void lock_ring(struct store *s);
 void lock_close(struct store *s);
+
+/* sqlite_log.c: begin to append without looking at the space that is left, and end it; ring the
+   bell also when nothing was appended. log_rollback ends it, too. */
+int append_begin(struct store *s, const struct log_terms *terms, struct err *e);
+int append_commit(struct store *s, bool ring, struct err *e);
+
+/* sqlite_sys.c: put an event of the toolkit's own into the log, in the transaction that
+   append_begin began. cause: what it is about, or NULL; data is taken over. What cannot be put, as
+   at the end of a causal chain, is left out. */
+int sys_put(struct store *s, const char *type, const char *group, const struct log_entry *cause,
+            json_t *data, struct err *e);
+bool sys_type(struct str type); /* is it one of ours? */
 
 /* sqlite_group.c, for sqlite_admin.c */
 int group_row(struct store *s, const char *name, int64_t *grp, struct err *e); /* 66 and -1 */

@@ -184,20 +184,25 @@ enum group_outcome {
     GROUP_DONE,
     GROUP_RETRY,   /* again at due_ms; counts as an attempt */
     GROUP_DEAD,    /* a dead letter; counts as an attempt */
-    GROUP_RELEASE, /* back, due at due_ms, as if it had never been claimed */
+    GROUP_DEFER,   /* back, due at due_ms, as if it had never been claimed */
+    GROUP_RELEASE, /* likewise, and not counted as deferred either */
 };
 
 struct group_settle {
     const struct group_event *event;
     enum group_outcome outcome;
-    int64_t due_ms;              /* wall time; of RETRY and RELEASE */
-    int64_t started_ms, took_ms; /* of RETRY and DEAD, for the record, as is the rest */
+    int64_t due_ms;     /* wall time; of RETRY, DEFER and RELEASE */
+    int64_t took_ms;    /* 0: not measured */
+    int64_t started_ms; /* of RETRY and DEAD, for the record, as is the rest */
     int status;
     const char *reason;
     struct str tail;
 };
 
-/* Settle n events of this process's claims, all or none. The events are gone afterwards.
+/* Settle n events of this process's claims, all or none. The events are gone afterwards, also when
+   it fails. After log_begin it is log_commit, too: what was put into the log, and the settling of
+   what it was made of, are one transaction, and on disk. Each event that dies is told as
+   sys.dead-lettered in the log, unless it is one of the toolkit's own.
    75 when a claim is no longer ours: what the handler printed must not get out. */
 int group_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e);
 

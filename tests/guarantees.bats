@@ -275,7 +275,7 @@ checkpoint() {
     ends_with 137 "$victim"
     exec 7<&-
     run -0 --separate-stderr timeout 10 consume -g g --auto-ack
-    [ "$output" = "$(replay)" ]
+    [ "$output" = "$(replay -t '#')" ]
     [ -z "$stderr" ]
     group_is g 0 0 0
 }

@@ -1,0 +1,79 @@
+/*
+ * What groups did, counted by type in the transactions that settle anyway. A batch touches a row
+ * for each type in it, and one for each length of time that its handlers took.
+ */
+#include "sqlite_group.h"
+
+#include "mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Upper ends in milliseconds; what took longer counts under the last. */
+static const int64_t upper[TALLY_TIMES] = {
+    1,    2,    5,    10,    20,    50,    100,    200,    500,
+    1000, 2000, 5000, 10000, 20000, 60000, 120000, 300000, INT64_MAX,
+};
+
+static struct tally *of_type(struct tallies *all, struct str type)
+{
+    for (size_t i = 0; i < all->n; i++)
+        if (str_eq(all->tally[i].type, type))
+            return &all->tally[i];
+    if (all->n == all->room) {
+        all->room = all->room == 0 ? 8 : all->room * 2;
+        all->tally = mem_grow(all->tally, all->room, sizeof *all->tally);
+    }
+    all->tally[all->n] = (struct tally){.type = type};
+    return &all->tally[all->n++];
+}
+
+void tally_add(struct tallies *all, const struct group_settle *s)
+{
+    struct tally *t;
+    int at = 0;
+
+    if (s->outcome == GROUP_RELEASE)
+        return;
+    t = of_type(all, s->event->entry.type);
+    t->outcome[s->outcome]++;
+    if (s->took_ms <= 0)
+        return;
+    while (s->took_ms > upper[at])
+        at++;
+    t->took_ms += s->took_ms;
+    t->time[at]++;
+}
+
+static int write_times(struct store *s, int64_t grp, const struct tally *t, struct err *e)
+{
+    for (int i = 0; i < TALLY_TIMES; i++)
+        if (t->time[i] > 0 &&
+            db_run(s, e,
+                   "INSERT INTO duration(grp,type,le,n) VALUES(?,?,?,?) ON CONFLICT(grp,type,le) "
+                   "DO UPDATE SET n=n+excluded.n",
+                   "isii", grp, t->type, upper[i], t->time[i]) < 0)
+            return -1;
+    return 0;
+}
+
+int tally_write(struct group *g, struct tallies *all, struct err *e)
+{
+    int got = 0;
+
+    for (size_t i = 0; i < all->n && got >= 0; i++) {
+        const struct tally *t = &all->tally[i];
+        got = db_run(g->s, e,
+                     "INSERT INTO tally(grp,type,done,retried,dead,deferred,took) "
+                     "VALUES(?,?,?,?,?,?,?) ON CONFLICT(grp,type) DO UPDATE SET "
+                     "done=done+excluded.done,retried=retried+excluded.retried,"
+                     "dead=dead+excluded.dead,deferred=deferred+excluded.deferred,"
+                     "took=took+excluded.took",
+                     "isiiiii", g->grp, t->type, t->outcome[GROUP_DONE], t->outcome[GROUP_RETRY],
+                     t->outcome[GROUP_DEAD], t->outcome[GROUP_DEFER], t->took_ms);
+        if (got >= 0)
+            got = write_times(g->s, g->grp, t, e);
+    }
+    all->n = 0;
+    return got < 0 ? -1 : 0;
+}
