@@ -1,6 +1,7 @@
 /* publish: append events to the spool. */
 #include "args.h"
 #include "batch.h"
+#include "environment.h"
 #include "lines.h"
 
 #include <errno.h>
@@ -243,9 +244,7 @@ static void read_surroundings(void)
 {
     static struct buf source;
     const char *hops = getenv("EVENT_HOPS"), *group = getenv("EVENT_GROUP");
-    char host[256] = "localhost";
 
-    gethostname(host, sizeof host - 1);
     batch.fill.causationid = getenv("EVENT_ID");
     if (batch.fill.causationid != NULL && *batch.fill.causationid == '\0')
         batch.fill.causationid = NULL;
@@ -261,9 +260,8 @@ static void read_surroundings(void)
         batch.fill.source = getenv("EVENT_DEFAULT_SOURCE");
     if (batch.fill.source != NULL && *batch.fill.source != '\0')
         return;
-    buf_printf(&source, "/%s", host);
-    if (batch.fill.causationid != NULL && group != NULL && *group != '\0')
-        buf_printf(&source, "/%s", group);
+    environment_source(
+        &source, batch.fill.causationid != NULL && group != NULL && *group != '\0' ? group : NULL);
     batch.fill.source = buf_text(&source);
 }
 

@@ -61,4 +61,8 @@ int clock_point(const char *text, int64_t now_ms, struct clock_point *out, struc
 #define CLOCK_UUID_SIZE 37
 void clock_uuid7(char out[CLOCK_UUID_SIZE]);
 
+/* A UUIDv8 (RFC 9562 5.8): as many milliseconds as v7 has, so that they sort together, and then 74
+   bits of digest. The same for the same arguments, for ids that are derived. */
+void clock_uuid8(char out[CLOCK_UUID_SIZE], int64_t ms, const unsigned char digest[10]);
+
 #endif

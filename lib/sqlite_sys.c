@@ -4,10 +4,10 @@
  */
 #include "sqlite_priv.h"
 
+#include "environment.h"
 #include "table.h"
 
 #include <string.h>
-#include <unistd.h>
 
 bool sys_type(struct str type)
 {
@@ -44,11 +44,9 @@ int sys_put(struct store *s, const char *type, const char *group, const struct l
     struct err unmade = ERR_NONE;
     struct event ev = EVENT_INIT;
     struct log_put put;
-    char host[256] = "localhost";
     int got = 0;
 
-    gethostname(host, sizeof host - 1);
-    buf_printf(&source, "/%s/eventutils", host);
+    environment_source(&source, "eventutils");
     fill.source = buf_text(&source);
     continue_chain(s, cause, &chain, &fill);
     table_json(&text, data);

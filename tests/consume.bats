@@ -782,13 +782,13 @@ PATH=$PATH" ]
 @test "consume: a word puts the group on hold for as long as it says" {
     events 1
     run -75 --separate-stderr consume -g g --from start -- sh -c 'echo delay 1h >&3; echo reason closed until Monday >&3; exit 69'
-    [[ $stderr == 'consume: seq 1 '*': exit status 69: closed until Monday: group "g" is on hold until '20* ]]
+    [[ $stderr == 'consume: seq 1 '*': exit status 69: closed until Monday: group "g" is on hold until 2'* ]]
 }
 
 @test "consume: a word without an end neither blocks its handler nor fills the memory" {
     events 1
     run -0 --separate-stderr consume -g g --from start -- sh -c 'head -c 50000000 /dev/zero | tr "\0" x >&3; echo done'
-    [ "$output" = done ]
+    [ "$output" = "done" ]
     [ "${#stderr}" -lt 1000 ]
     publish -t x -d 2
     run -1 --separate-stderr consume -g g -a 1 -- sh -c '{ printf "reason "; head -c 50000000 /dev/zero | tr "\0" x; echo; } >&3; exit 1'

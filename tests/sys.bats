@@ -76,7 +76,7 @@ told() {
 
 @test "sys: an event that kills its consumers is told as what it is" {
     publish -t n -d 1
-    for i in 1 2 3 4 5; do
+    for _ in 1 2 3 4 5; do
         run consume -g g --from start -a 2 -- sh -c 'kill -KILL $PPID'
     done
     run -0 dlq list -g g
