@@ -13,7 +13,8 @@ static const char *name;
 static struct pattern_list types;
 static struct clock_point from, to;
 static int64_t backoff[2] = {1000, 15 * 60 * 1000};
-static bool auto_ack, dry_run;
+static bool auto_ack, dry_run, stay;
+static int64_t window = 64;
 static struct dispatch_terms terms = {.workers = 1, .attempts = 12, .grace_ms = 30000};
 
 static const struct opt options[] = {
@@ -31,6 +32,9 @@ static const struct opt options[] = {
                  "between asking a handler to end and killing it; 30s"),
     OPT_CODES(0, "dead-on", terms.dead_on, "statuses that no retry can help, by default 65"),
     OPT_CODES(0, "defer-on", terms.defer_on, "statuses that put the group on hold, by default 69"),
+    OPT_FLAG(0, "emit", &terms.emit, "publish what the command prints, exactly once"),
+    OPT_FLAG(0, "workers", &stay, "the command stays, and answers each event with a line"),
+    OPT_INT(0, "window", &window, "N", 1, 10000, "events a worker has at once, by default 64"),
     OPT_FLAG(0, "auto-ack", &auto_ack, "without a command: settle events once they are printed"),
     OPT_FLAG(0, "dry-run", &dry_run, "print what would be delivered; change nothing"),
     OPT_END,
@@ -59,6 +63,11 @@ static void check_options(char *const *argv)
         terms.dead_on[EX_DATAERR] = true;
     if (!args_given("defer-on"))
         terms.defer_on[EX_UNAVAILABLE] = true;
+    terms.window = stay ? window : 0;
+    if ((stay || terms.emit) && terms.argv == NULL && !dry_run)
+        args_usage("--%s needs a command", stay ? "workers" : "emit");
+    if (args_given("window") && !stay)
+        args_usage("--window goes with --workers");
     if (auto_ack && terms.argv != NULL)
         args_usage("--auto-ack is for a pipe: a command's exit status settles its event");
     if (!auto_ack && terms.argv == NULL && !dry_run)

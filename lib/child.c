@@ -58,7 +58,8 @@ int child_start(struct child *c, const struct child_run *run, struct err *e)
     if (!failed) {
         c->started_ms = clock_now_ms();
         c->began_ms = clock_mono_ms();
-        c->kill_at_ms = run->timeout_ms == 0 ? INT64_MAX : c->began_ms + run->timeout_ms;
+        c->kill_at_ms =
+            run->timeout_ms == 0 || run->stay ? INT64_MAX : c->began_ms + run->timeout_ms;
         theirs[CHILD_FDS] = run->fd4;
         c->pid = proc_start(run->argv, run->envp, theirs, CHILD_FDS + (run->fd4 > 0), e);
         failed = c->pid < 0;
@@ -79,7 +80,7 @@ size_t child_fds(const struct child *c, struct pollfd *fds)
     size_t n = 0;
 
     for (int i = 0; i < CHILD_FDS; i++)
-        if (c->fd[i] >= 0)
+        if (c->fd[i] >= 0 && (i != IN || !c->run.stay || c->in.n > c->fed))
             fds[n++] = (struct pollfd){.fd = c->fd[i], .events = i == IN ? POLLOUT : POLLIN};
     return n;
 }
@@ -88,8 +89,11 @@ size_t child_fds(const struct child *c, struct pollfd *fds)
 static void feed(struct child *c)
 {
     while (c->fd[IN] >= 0) {
-        size_t left = c->run.input.n - c->fed;
-        ssize_t n = left == 0 ? 0 : write(c->fd[IN], c->run.input.p + c->fed, left);
+        struct str all = c->run.stay ? (struct str){c->in.p, c->in.n} : c->run.input;
+        size_t left = all.n - c->fed;
+        if (left == 0 && c->run.stay && !c->last_input)
+            return;
+        ssize_t n = left == 0 ? 0 : write(c->fd[IN], all.p + c->fed, left);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
@@ -119,13 +123,15 @@ static int spill(struct child *c, const char *p, size_t n, struct err *e)
 static int hold(struct child *c, const char *p, size_t n, struct err *e)
 {
     c->out_size += (int64_t)n;
+    if (c->run.stay)
+        c->out_size = (int64_t)(c->out.n + n);
     if (c->out_size > CHILD_OUTPUT_MAX) {
         if (!c->too_much)
             proc_kill(c->pid, c->run.marker, SIGKILL);
         c->too_much = true;
         return 0;
     }
-    if (c->spill < 0 && c->out.n + n <= CHILD_MEMORY_MAX) {
+    if (c->run.stay || (c->spill < 0 && c->out.n + n <= CHILD_MEMORY_MAX)) {
         buf_add(&c->out, p, n);
         return 0;
     }
@@ -241,6 +247,27 @@ static void act_on_clock(struct child *c, int64_t now_ms)
     }
 }
 
+void child_feed(struct child *c, struct str input)
+{
+    if (c->fed > 0 && c->fed == c->in.n) {
+        buf_reset(&c->in);
+        c->fed = 0;
+    }
+    buf_str(&c->in, input);
+}
+
+void child_end_input(struct child *c)
+{
+    c->last_input = true;
+    feed(c);
+}
+
+void child_time_up(struct child *c, int64_t now_ms)
+{
+    if (c->kill_at_ms > now_ms)
+        c->kill_at_ms = now_ms;
+}
+
 void child_stop(struct child *c, int64_t now_ms)
 {
     if (c->ended || c->force != CHILD_RUNS)
@@ -324,12 +351,20 @@ bool child_has_output(const struct child *c)
     return c->out_size > 0;
 }
 
-int child_output(struct child *c, struct err *e)
+static int pass(struct buf *into, const char *p, size_t n, struct err *e)
+{
+    if (into == NULL)
+        return out_write(p, n, e);
+    buf_add(into, p, n);
+    return 0;
+}
+
+int child_output(struct child *c, struct buf *into, struct err *e)
 {
     char block[65536];
     ssize_t n;
 
-    if (out_write(c->out.p == NULL ? "" : c->out.p, c->out.n, e) < 0)
+    if (pass(into, c->out.p == NULL ? "" : c->out.p, c->out.n, e) < 0)
         return -1;
     for (off_t at = 0; c->spill >= 0; at += n) {
         n = pread(c->spill, block, sizeof block, at);
@@ -337,7 +372,7 @@ int child_output(struct child *c, struct err *e)
             return err_errno(e, EX_IOERR, "a temporary file");
         if (n == 0)
             break;
-        if (out_write(block, (size_t)n, e) < 0)
+        if (pass(into, block, (size_t)n, e) < 0)
             return -1;
     }
     return 0;
@@ -356,12 +391,14 @@ void child_reset(struct child *c)
     if (c->spill >= 0)
         close(c->spill);
     child_init(c);
+    c->in = old.in;
     c->out = old.out;
     c->errors = old.errors;
     c->line = old.line;
     c->word = old.word;
     c->reason = old.reason;
     c->text = old.text;
+    buf_reset(&c->in);
     buf_reset(&c->out);
     buf_reset(&c->errors);
     buf_reset(&c->line);
@@ -372,6 +409,7 @@ void child_reset(struct child *c)
 void child_free(struct child *c)
 {
     child_reset(c);
+    buf_free(&c->in);
     buf_free(&c->out);
     buf_free(&c->errors);
     buf_free(&c->line);

@@ -37,6 +37,7 @@
 struct child_run {
     char *const *argv, *const *envp;
     struct str input;       /* a view: stays valid until child_reset */
+    bool stay;              /* more input comes through child_feed, output is taken as it comes */
     const char *marker;     /* kept, not copied: see proc_kill */
     int fd4;                /* becomes its descriptor 4; 0: it has none */
     int64_t timeout_ms;     /* 0: none */
@@ -57,10 +58,10 @@ struct child {
     struct child_run run;
     int fd[CHILD_FDS], spill;
     size_t fed;
-    struct buf out, errors, line, word, reason, text;
+    struct buf in, out, errors, line, word, reason, text;
     int64_t out_size, began_ms, ended_ms, kill_at_ms;
     enum { CHILD_RUNS, CHILD_TERMED, CHILD_KILLED } force;
-    bool timed_out, too_much, open;
+    bool timed_out, too_much, open, last_input;
 };
 
 void child_init(struct child *c);
@@ -77,8 +78,13 @@ void child_stop(struct child *c, int64_t now_ms); /* SIGTERM now, SIGKILL after 
 void child_ended(struct child *c, int wait_status, int64_t now_ms);
 bool child_done(struct child *c);
 
+/* One that stays: its output so far is c->out, for the caller to take from. */
+void child_feed(struct child *c, struct str input);
+void child_end_input(struct child *c);
+void child_time_up(struct child *c, int64_t now_ms); /* as if timeout_ms were over */
+
 bool child_has_output(const struct child *c);
-int child_output(struct child *c, struct err *e); /* to our stdout, through out_write */
+int child_output(struct child *c, struct buf *into, struct err *e); /* NULL: to our stdout */
 void child_reset(struct child *c);
 void child_free(struct child *c);
 

@@ -1,7 +1,5 @@
-#include "dispatch.h"
+#include "dispatch_priv.h"
 
-#include "child.h"
-#include "environment.h"
 #include "lines.h"
 #include "mem.h"
 #include "proc.h"
@@ -13,90 +11,179 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOK_MS 1000    /* a bell may be missed, a consumer may die without ringing it */
-#define HOLD_MIN_MS 100 /* even with --backoff 0 nobody hammers at what is down */
-#define PIPE_BATCH 1000 /* events a claim without handlers: a commit for each half */
+#define LOOK_MS 1000     /* a bell may be missed, a consumer may die without ringing it */
+#define HOLD_MIN_MS 100  /* even with --backoff 0 nobody hammers at what is down */
+#define PIPE_BATCH 1000  /* events a claim without handlers: a commit for each half */
+#define SETTLE_MS 50     /* a decision waits no longer for others */
+#define SETTLE_BATCH 250 /* nor for more of them */
 
-/* A place where a handler runs, or nothing. */
-struct slot {
-    struct group_event *claimed; /* NULL: free */
-    struct event event;
-    struct child child;
-    struct environment environment;
-    char marker[40];
-};
+/* ------------------------------------------------------------------------------------ decisions */
 
-struct dispatch {
-    struct store *store;
-    struct group *group;
-    const struct dispatch_terms *terms;
-    struct dispatch_result *result;
-    struct js_scan scan;
-    struct slot *slot;
-    size_t slots, running;
-    struct group_event **queue; /* claimed and not started */
-    size_t queued;
-    struct pollfd *fds;
-    struct group_settle *settle; /* what this round settles */
-    size_t settles;
-    int64_t taken;          /* settled or in our hands: for -n */
-    int64_t pause_ms;       /* monotonic: no starting before; the system had no process to give */
-    int64_t holds;          /* deferrals in a row, for the backoff of holds */
-    int cannot_run_row;     /* events in a row that ended with 126 or 127 */
-    int64_t cannot_run_seq; /* the last of them */
-    int64_t last;           /* as terms->last, once the time terms->until_ms has come */
-    int64_t grace_ms;       /* monotonic: when a stop becomes forceful; 0: not stopping */
-    bool drained;           /* the last claim found nothing, and we do not follow */
-    bool on_hold;
-    bool past_last; /* nothing more can come up to terms->last */
-};
-
-/* ------------------------------------------------------------------------------------- outcomes */
-
-static void add_settle(struct dispatch *d, const struct group_settle *s)
+static void add_settle(struct dispatch *d, const struct group_settle *s, struct span made)
 {
+    if (d->settles == d->settle_room) {
+        d->settle_room = d->settle_room == 0 ? 64 : d->settle_room * 2;
+        d->settle = mem_grow(d->settle, d->settle_room, sizeof *d->settle);
+        d->made = mem_grow(d->made, d->settle_room, sizeof *d->made);
+    }
+    if (d->settles == 0)
+        d->settle_ms = clock_mono_ms();
+    d->made[d->settles] = made;
     d->settle[d->settles++] = *s;
 }
 
-/* Back to the group, as if it had never been claimed. */
-static void release(struct dispatch *d, const struct group_event *event, enum group_outcome how)
+/* Texts are copied: what they are views of is used again before this is settled. */
+static void add_failure(struct dispatch *d, const struct outcome *o, enum group_outcome how,
+                        int64_t due_ms)
 {
-    add_settle(d, &(struct group_settle){.event = event, .outcome = how, .due_ms = clock_now_ms()});
+    add_settle(d,
+               &(struct group_settle){.event = o->event,
+                                      .outcome = how,
+                                      .status = o->status,
+                                      .due_ms = due_ms,
+                                      .started_ms = o->started_ms,
+                                      .took_ms = o->took_ms,
+                                      .reason = mem_dup(o->why, strlen(o->why)),
+                                      .tail = {mem_dup(o->tail.p, o->tail.n), o->tail.n}},
+               (struct span){0, 0});
+}
+
+static void clear_settles(struct dispatch *d)
+{
+    for (size_t i = 0; i < d->settles; i++) {
+        free((char *)(uintptr_t)d->settle[i].reason);
+        free((char *)(uintptr_t)d->settle[i].tail.p);
+    }
+    d->settles = 0;
+    buf_shrink(&d->lines, 1 << 20);
+}
+
+/* Back to the group, as if it had never been claimed. */
+static void give_back(struct dispatch *d, struct group_event *event, enum group_outcome how)
+{
+    add_settle(d, &(struct group_settle){.event = event, .outcome = how, .due_ms = clock_now_ms()},
+               (struct span){0, 0});
     d->taken--;
 }
 
-static void say_failure(struct dispatch *d, const struct slot *s, const struct group_settle *settle)
+void decide_release(struct dispatch *d, struct group_event *event)
 {
-    const struct group_event *ge = s->claimed;
-    struct err_about about = {.id = ge->entry.id,
-                              .type = ge->entry.type,
-                              .group = str_of(d->terms->group),
-                              .attempt = ge->attempts + 1,
-                              .correlationid = s->event.correlationid};
-    int64_t wait = settle->due_ms - clock_now_ms();
-    char age[CLOCK_TEXT_SIZE + 8];
-
-    if (wait >= 1000)
-        snprintf(age, sizeof age, "in %s", clock_age((char[CLOCK_TEXT_SIZE]){0}, wait));
-    else if (wait > 0)
-        snprintf(age, sizeof age, "in %" PRId64 "ms", wait);
-    else
-        snprintf(age, sizeof age, "at once");
-    if (settle->outcome == GROUP_DEAD)
-        err_say(ERR_WARN, settle->status, &about, "seq %lld %s: %s, attempt %lld: dead letter",
-                (long long)ge->entry.seq, event_name(&s->event).text, settle->reason,
-                (long long)ge->attempts + 1);
-    else
-        err_say(ERR_NOTE, settle->status, &about, "seq %lld %s: %s, attempt %lld: again %s",
-                (long long)ge->entry.seq, event_name(&s->event).text, settle->reason,
-                (long long)ge->attempts + 1, age);
+    give_back(d, event, GROUP_RELEASE);
 }
 
-static int defer(struct dispatch *d, struct slot *s, struct err *e)
+/* What is behind an event of its subject must not be begun before it: back to the group. */
+static void hold_subject(struct dispatch *d, const struct group_event *event)
+{
+    size_t kept = 0;
+
+    if (!group_ordered(d->group) || event->entry.subject.p == NULL)
+        return;
+    for (size_t i = 0; i < d->queued; i++)
+        if (str_eq(d->queue[i]->entry.subject, event->entry.subject))
+            give_back(d, d->queue[i], GROUP_RELEASE);
+        else
+            d->queue[kept++] = d->queue[i];
+    d->queued = kept;
+}
+
+/* The event in words, and about it for --log json; both are views of the scratch event. */
+static struct err_quoted name_it(struct dispatch *d, const struct group_event *ge,
+                                 struct err_about *about)
+{
+    struct err damaged = ERR_NONE;
+
+    *about = (struct err_about){.id = ge->entry.id,
+                                .type = ge->entry.type,
+                                .group = str_of(d->terms->group),
+                                .attempt = ge->attempts + 1};
+    if (event_read(&d->event, &d->scan, ge->entry.line, &damaged) == 0)
+        about->correlationid = d->event.correlationid;
+    d->event.type = ge->entry.type;
+    d->event.id = ge->entry.id;
+    return event_name(&d->event);
+}
+
+static void say_failure(struct dispatch *d, const struct outcome *o, bool dead, int64_t wait)
+{
+    struct err_about about;
+    struct err_quoted name = name_it(d, o->event, &about);
+    char again[CLOCK_TEXT_SIZE + 16];
+
+    if (dead)
+        snprintf(again, sizeof again, "dead letter");
+    else if (wait >= 1000)
+        snprintf(again, sizeof again, "again in %s", clock_age((char[CLOCK_TEXT_SIZE]){0}, wait));
+    else if (wait > 0)
+        snprintf(again, sizeof again, "again in %" PRId64 "ms", wait);
+    else
+        snprintf(again, sizeof again, "again at once");
+    err_say(dead ? ERR_WARN : ERR_NOTE, o->status, &about, "seq %lld %s: %s, attempt %lld: %s",
+            (long long)o->event->entry.seq, name.text, o->why, (long long)about.attempt, again);
+}
+
+/* Three events in a row that say so are no accident. */
+static void note_cannot_run(struct dispatch *d, const struct outcome *o)
+{
+    if (o->status != EX_CANNOT_RUN && o->status != EX_NOT_FOUND) {
+        d->cannot_run_row = 0;
+        return;
+    }
+    if (d->cannot_run_row > 0 && d->cannot_run_seq == o->event->entry.seq)
+        return; /* the same event once more says nothing new */
+    d->cannot_run_seq = o->event->entry.seq;
+    if (++d->cannot_run_row == 3) {
+        d->result->cannot_run = o->status;
+        err_set(&d->result->why, o->status,
+                "%s: three events in a row ended with status %d: stopping",
+                err_quote_text(d->terms->argv[0]).text, o->status);
+    }
+}
+
+void decide_dead(struct dispatch *d, const struct outcome *o)
+{
+    add_failure(d, o, GROUP_DEAD, 0);
+    say_failure(d, o, true, 0);
+    d->result->dead++;
+    note_cannot_run(d, o);
+}
+
+void decide_retry(struct dispatch *d, const struct outcome *o)
+{
+    int64_t attempt = o->event->attempts + 1;
+    int64_t wait =
+        o->delay_ms >= 0 ? o->delay_ms : backoff_ms(&d->terms->backoff, attempt, clock_random());
+
+    if (attempt >= d->terms->attempts) {
+        decide_dead(d, o);
+        return;
+    }
+    add_failure(d, o, GROUP_RETRY, clock_now_ms() + wait);
+    hold_subject(d, o->event);
+    say_failure(d, o, false, wait);
+    d->result->retried++;
+    note_cannot_run(d, o);
+}
+
+void decide_hopeless(struct dispatch *d, struct group_event *event, const struct err *why)
+{
+    const struct outcome o = {.event = event,
+                              .status = why->status,
+                              .why = why->text,
+                              .started_ms = clock_now_ms(),
+                              .tail = {"", 0}};
+
+    add_failure(d, &o, GROUP_DEAD, 0);
+    err_warn("seq %" PRId64 ": %s: dead letter", event->entry.seq, why->text);
+    d->result->dead++;
+}
+
+int decide_defer(struct dispatch *d, const struct outcome *o, struct err *e)
 {
     char text[CLOCK_TEXT_SIZE];
+    struct err_about about;
 
-    release(d, s->claimed, GROUP_DEFER);
+    give_back(d, o->event, GROUP_DEFER);
+    hold_subject(d, o->event);
     d->result->deferred++;
     if (d->on_hold) /* one outage, whatever ran when it began */
         return 0;
@@ -104,91 +191,73 @@ static int defer(struct dispatch *d, struct slot *s, struct err *e)
     const struct backoff pause = {d->terms->backoff.base_ms, d->terms->backoff.max_ms,
                                   BACKOFF_EQUAL};
     int64_t wait = backoff_ms(&pause, ++d->holds, clock_random());
-    if (s->child.delay_ms >= 0)
-        wait = s->child.delay_ms;
+    if (o->delay_ms >= 0)
+        wait = o->delay_ms;
     int64_t until = clock_now_ms() + (wait < HOLD_MIN_MS ? HOLD_MIN_MS : wait);
-    err_note("seq %lld %s: %s: group %s is on hold until %s", (long long)s->claimed->entry.seq,
-             event_name(&s->event).text, s->child.why, err_quote_text(d->terms->group).text,
+    err_note("seq %lld %s: %s: group %s is on hold until %s", (long long)o->event->entry.seq,
+             name_it(d, o->event, &about).text, o->why, err_quote_text(d->terms->group).text,
              clock_format(text, until));
     /* The hold first: an event that is back before it would be claimed again at once. */
     return group_hold(d->group, until, e);
 }
 
-static void fail(struct dispatch *d, struct slot *s)
+int decide_print(struct dispatch *d, const struct group_event *event, struct err *e)
 {
-    const struct child *c = &s->child;
-    int64_t attempt = s->claimed->attempts + 1;
-    bool dead = attempt >= d->terms->attempts ||
-                (!c->timed_out && c->status < 256 && d->terms->dead_on[c->status]);
-    int64_t wait =
-        c->delay_ms >= 0 ? c->delay_ms : backoff_ms(&d->terms->backoff, attempt, clock_random());
-    struct group_settle settle = {.event = s->claimed,
-                                  .outcome = dead ? GROUP_DEAD : GROUP_RETRY,
-                                  .status = c->status,
-                                  .due_ms = clock_now_ms() + wait,
-                                  .started_ms = c->started_ms,
-                                  .took_ms = c->took_ms,
-                                  .reason = c->why,
-                                  .tail = c->tail};
+    int got = group_holds(d->group, event, e);
 
-    add_settle(d, &settle);
-    say_failure(d, s, &settle);
-    d->result->dead += dead;
-    d->result->retried += !dead;
-    if (c->status != EX_CANNOT_RUN && c->status != EX_NOT_FOUND) {
-        d->cannot_run_row = 0;
-        return;
-    }
-    if (d->cannot_run_row > 0 && d->cannot_run_seq == s->claimed->entry.seq)
-        return; /* the same event once more says nothing new */
-    d->cannot_run_seq = s->claimed->entry.seq;
-    if (++d->cannot_run_row == 3) {
-        d->result->cannot_run = c->status;
-        err_set(&d->result->why, c->status,
-                "%s: three events in a row ended with status %d: stopping",
-                err_quote_text(d->terms->argv[0]).text, c->status);
-    }
+    return got > 0   ? 0
+           : got < 0 ? -1
+                     : err_set(e, EX_TEMPFAIL,
+                               "the claim of seq %lld was taken over: its output is discarded",
+                               (long long)event->entry.seq);
 }
 
-/* What a finished handler means; its output, if it succeeded, goes into our block. */
-static int judge(struct dispatch *d, struct slot *s, struct err *e)
+/* Output that is to be published: made into events now, put into the log when it is settled. 1, or
+   0 when it is none, and then the event is a dead letter. */
+static int make_events(struct dispatch *d, const struct outcome *o, struct str output,
+                       struct span *made)
 {
-    struct child *c = &s->child;
-    int got;
+    struct err why = ERR_NONE;
+    size_t before = d->lines.n;
+    struct outcome bad = *o;
 
-    if (c->force != CHILD_RUNS && d->running == 1) /* then these can only be its own */
-        proc_kill(0, NULL, SIGKILL);
-    if (c->status != 0 && (c->force == CHILD_RUNS || c->timed_out)) {
-        if (!c->timed_out && c->status < 256 && d->terms->defer_on[c->status])
-            return defer(d, s, e);
-        fail(d, s);
-        return 0;
+    if (event_read(&d->event, &d->scan, o->event->entry.line, &why) == 0 &&
+        emit_make(&d->emit, &d->event, o->event->entry.recorded_ms, output, &d->lines, &why) == 0) {
+        *made = (struct span){before, d->lines.n - before};
+        return 1;
     }
-    if (c->status != 0) { /* it was we who ended it */
-        release(d, s->claimed, GROUP_RELEASE);
-        return 0;
-    }
+    bad.status = EX_DATAERR;
+    bad.why = why.text;
+    decide_dead(d, &bad);
+    return 0;
+}
+
+int decide_done(struct dispatch *d, const struct outcome *o, struct str output, struct err *e)
+{
+    struct span made = {0, 0};
+
     d->holds = 0;
     d->cannot_run_row = 0;
-    if (child_has_output(c)) {
-        if ((got = group_holds(d->group, s->claimed, e)) < 0)
+    if (output.p != NULL && d->terms->emit) {
+        if (make_events(d, o, output, &made) == 0)
+            return 0;
+    } else if (output.p != NULL) {
+        if (decide_print(d, o->event, e) < 0)
             return -1;
-        if (got == 0)
-            return err_set(e, EX_TEMPFAIL,
-                           "the claim of seq %lld was taken over: its output is "
-                           "discarded",
-                           (long long)s->claimed->entry.seq);
-        proc_open(); /* more than fits our block is written at once, and may have to wait */
-        got = child_output(c, e);
+        proc_open();
+        int got = out_write(output.p, output.n, e);
         proc_shut();
         if (got < 0)
             return -1;
     }
-    add_settle(d, &(struct group_settle){
-                      .event = s->claimed, .outcome = GROUP_DONE, .took_ms = c->took_ms});
+    add_settle(
+        d, &(struct group_settle){.event = o->event, .outcome = GROUP_DONE, .took_ms = o->took_ms},
+        made);
     d->result->done++;
     return 0;
 }
+
+/* --------------------------------------------------------------------------------------- settle */
 
 /* Flush so that a signal ends the wait for a reader that does not read. */
 static int flush(struct err *e)
@@ -199,133 +268,117 @@ static int flush(struct err *e)
     return got;
 }
 
-/* Whatever has finished: output, then settle. A crash in between repeats the output; the other
-   order would lose it. */
-static int settle_finished(struct dispatch *d, struct err *e)
+/* The reader got none or part of it: what printed is not done. */
+static void take_back(struct dispatch *d)
 {
-    for (size_t i = 0; i < d->slots; i++) {
-        struct slot *s = &d->slot[i];
-        if (s->claimed == NULL || !child_done(&s->child))
+    for (size_t i = 0; i < d->settles; i++)
+        if (d->settle[i].outcome == GROUP_DONE) {
+            d->settle[i] = (struct group_settle){
+                .event = d->settle[i].event, .outcome = GROUP_RELEASE, .due_ms = clock_now_ms()};
+            d->result->done--;
+        }
+}
+
+/* Put what was made into the log, in one transaction with the settling that follows. When an event
+   of it cannot be stored, its cause is a dead letter, and all begins anew. */
+static int begin_emit(struct dispatch *d, struct err *e)
+{
+    const struct log_terms terms = {.now_ms = clock_now_ms()};
+    struct err why = ERR_NONE;
+    int got = 1;
+
+    if (log_begin(d->store, &terms, e) < 0)
+        return -1;
+    for (size_t i = 0; i < d->settles && got > 0; i++) {
+        if (d->made[i].n == 0)
             continue;
-        if (judge(d, s, e) < 0)
+        got = emit_put(&d->emit, (struct str){d->lines.p + d->made[i].at, d->made[i].n}, &why, e);
+        if (got > 0)
+            continue;
+        log_rollback(d->store);
+        if (got < 0)
             return -1;
+        const struct outcome bad = {.event = (struct group_event *)(uintptr_t)d->settle[i].event,
+                                    .status = EX_DATAERR,
+                                    .why = why.text,
+                                    .started_ms = terms.now_ms,
+                                    .took_ms = d->settle[i].took_ms,
+                                    .tail = {"", 0}};
+        d->settles--;
+        memmove(d->settle + i, d->settle + i + 1, (d->settles - i) * sizeof *d->settle);
+        memmove(d->made + i, d->made + i + 1, (d->settles - i) * sizeof *d->made);
+        d->result->done--;
+        decide_dead(d, &bad);
     }
+    return got;
+}
+
+static bool emits(const struct dispatch *d)
+{
+    for (size_t i = 0; i < d->settles; i++)
+        if (d->made[i].n > 0)
+            return true;
+    return false;
+}
+
+/* Output, then settle. A crash in between repeats the output; the other order would lose it. */
+static int settle(struct dispatch *d, struct err *e)
+{
+    int got;
+
     if (d->settles == 0)
         return 0;
     if (flush(e) < 0)
         return -1;
-    if (out_gone()) /* the reader got none or part of it: these are not done */
-        for (size_t i = 0; i < d->settles; i++)
-            if (d->settle[i].outcome == GROUP_DONE) {
-                d->settle[i] = (struct group_settle){.event = d->settle[i].event,
-                                                     .outcome = GROUP_RELEASE,
-                                                     .due_ms = clock_now_ms()};
-                d->result->done--;
-            }
-    if (group_settle(d->group, d->settle, d->settles, e) < 0)
-        return -1;
-    d->settles = 0;
+    if (out_gone())
+        take_back(d);
+    while (emits(d) && (got = begin_emit(d, e)) <= 0)
+        if (got < 0)
+            return -1;
+    got = group_settle(d->group, d->settle, d->settles, e);
+    clear_settles(d);
     d->drained = false; /* a retry may be due already */
-    for (size_t i = 0; i < d->slots; i++) {
-        struct slot *s = &d->slot[i];
-        if (s->claimed == NULL || !child_done(&s->child))
-            continue;
-        child_reset(&s->child);
-        s->claimed = NULL;
-        d->running--;
-    }
-    return 0;
+    return got;
 }
 
-/* ---------------------------------------------------------------------------------------- start */
-
-static struct slot *free_slot(struct dispatch *d)
+/* Decisions are settled together, but nobody waits for long: not the log, not whoever stands
+   behind, and not we when there is nothing else to do. */
+static bool settle_due(const struct dispatch *d)
 {
-    for (size_t i = 0; i < d->slots; i++)
-        if (d->slot[i].claimed == NULL)
-            return &d->slot[i];
-    return NULL;
+    return d->settles >= SETTLE_BATCH || d->running == 0 || d->terms->window == 0 || d->on_hold ||
+           clock_mono_ms() >= d->settle_ms + SETTLE_MS;
 }
 
-/* An event that no attempt can help: not an event any more, or too large for an environment. */
-static int bury(struct dispatch *d, struct group_event *ge, const struct err *why, struct err *e)
-{
-    struct group_settle settle = {.event = ge,
-                                  .outcome = GROUP_DEAD,
-                                  .started_ms = clock_now_ms(),
-                                  .status = why->status,
-                                  .reason = why->text,
-                                  .tail = {"", 0}};
+/* ---------------------------------------------------------------------------------------- claim */
 
-    if (group_settle(d->group, &settle, 1, e) < 0)
-        return -1;
-    err_warn("seq %" PRId64 ": %s: dead letter", ge->entry.seq, why->text);
-    d->result->dead++;
-    return 1;
+/* In an ordered group an event waits for those of its subject. */
+static bool may_begin(const struct dispatch *d, const struct group_event *ge, size_t at)
+{
+    if (!group_ordered(d->group) || ge->entry.subject.p == NULL)
+        return true;
+    for (size_t i = 0; i < at; i++)
+        if (str_eq(d->queue[i]->entry.subject, ge->entry.subject))
+            return false;
+    return !d->crew->has(d, ge->entry.subject);
 }
 
-/* 1 started, 0 not now, -1. */
-static int start(struct dispatch *d, struct slot *s, struct group_event *ge, struct err *e)
+static int begin_queued(struct dispatch *d, struct err *e)
 {
-    struct err why = ERR_NONE;
-
-    if (event_read(&s->event, &d->scan, ge->entry.line, &why) < 0) {
-        return bury(d, ge, &why, e);
-    }
-    s->claimed = ge;
-    char *const *envp = environment_make(&s->environment, &s->event, ge->entry.seq,
-                                         ge->attempts + 1, d->terms->group, store_path(d->store));
-    snprintf(s->marker, sizeof s->marker, "EVENT_SEQ=%" PRId64, ge->entry.seq);
-    struct child_run run = {
-        .argv = d->terms->argv,
-        .envp = envp,
-        .marker = s->marker,
-        .input = {ge->entry.line.p, ge->entry.line.n + 1}, /* with its newline */
-        .timeout_ms = d->terms->timeout_ms,
-        .grace_ms = d->terms->grace_ms,
-        .about = {.id = s->event.id,
-                  .type = s->event.type,
-                  .group = str_of(d->terms->group),
-                  .correlationid = s->event.correlationid,
-                  .attempt = ge->attempts + 1}};
-    if (child_start(&s->child, &run, &why) == 0) {
-        d->running++;
-        return 1;
-    }
-    s->claimed = NULL;
-    switch (why.status) {
-    case EX_OSERR: /* it will pass; nobody's fault */
-        if (d->pause_ms == 0)
-            err_warn("%s: waiting", why.text);
-        d->pause_ms = clock_mono_ms() + LOOK_MS;
-        return 0;
-    case EX_DATAERR:
-        return bury(d, ge, &why, e);
-    case EX_CANNOT_RUN:
-    case EX_NOT_FOUND:
-        d->result->cannot_run = why.status;
-        d->result->why = why;
-        return 0;
-    default:
-        *e = why;
-        return -1;
-    }
-}
-
-static int start_queued(struct dispatch *d, struct err *e)
-{
-    size_t started = 0;
     int got = 1;
 
     if (d->pause_ms != 0 && clock_mono_ms() < d->pause_ms)
         return 0;
-    for (struct slot *s; started < d->queued && (s = free_slot(d)) != NULL; started++) {
-        if ((got = start(d, s, d->queue[started], e)) <= 0)
+    for (size_t at = 0; at < d->queued && d->crew->room(d) > 0;) {
+        if (!may_begin(d, d->queue[at], at)) {
+            at++;
+            continue;
+        }
+        if ((got = d->crew->begin(d, d->queue[at], e)) <= 0)
             break;
         d->pause_ms = 0;
+        d->queued--;
+        memmove(d->queue + at, d->queue + at + 1, (d->queued - at) * sizeof *d->queue);
     }
-    d->queued -= started;
-    memmove(d->queue, d->queue + started, d->queued * sizeof *d->queue);
     return got < 0 ? -1 : 0;
 }
 
@@ -334,11 +387,9 @@ static int release_queued(struct dispatch *d, struct err *e)
     if (d->queued == 0)
         return 0;
     for (size_t i = 0; i < d->queued; i++)
-        release(d, d->queue[i], GROUP_RELEASE);
+        decide_release(d, d->queue[i]);
     d->queued = 0;
-    int got = group_settle(d->group, d->settle, d->settles, e);
-    d->settles = 0;
-    return got;
+    return settle(d, e);
 }
 
 /* Once the time to stop at has come, it is a position. */
@@ -375,7 +426,7 @@ static int passed_last(struct dispatch *d, struct err *e)
 static int claim(struct dispatch *d, struct err *e)
 {
     struct group_event **got;
-    size_t max = 2 * d->slots - d->queued - d->running;
+    size_t held = d->queued + d->running, max = d->queue_max > held ? d->queue_max - held : 0;
     int n;
 
     if (d->terms->most != 0 && (int64_t)max > d->terms->most - d->taken)
@@ -399,28 +450,24 @@ static int claim(struct dispatch *d, struct err *e)
 
 static int64_t next_wait(struct dispatch *d)
 {
-    int64_t now = clock_mono_ms(), until = INT64_MAX;
+    int64_t now = clock_mono_ms(), until = d->crew->deadline(d);
 
-    for (size_t i = 0; i < d->slots; i++)
-        if (d->slot[i].claimed != NULL && child_deadline(&d->slot[i].child) < until)
-            until = child_deadline(&d->slot[i].child);
     if (d->grace_ms != 0 && d->grace_ms < until)
         until = d->grace_ms;
     if (d->pause_ms != 0 && d->pause_ms < until)
         until = d->pause_ms;
-    if (d->terms->follow && d->queued == 0 && d->running < d->slots && until - now > LOOK_MS)
+    if (d->settles > 0 && d->settle_ms + SETTLE_MS < until)
+        until = d->settle_ms + SETTLE_MS;
+    if (d->terms->follow && d->queued == 0 && d->crew->room(d) > 0 && until - now > LOOK_MS)
         until = now + LOOK_MS;
     return until == INT64_MAX ? -1 : until <= now ? 0 : until - now;
 }
 
 static void wait_for_something(struct dispatch *d)
 {
-    size_t n = 0;
+    size_t n = d->crew->fds(d, d->fds);
 
-    for (size_t i = 0; i < d->slots; i++)
-        if (d->slot[i].claimed != NULL)
-            n += child_fds(&d->slot[i].child, d->fds + n);
-    if (d->terms->follow && d->running < d->slots && d->grace_ms == 0 && store_bell(d->store) >= 0)
+    if (d->terms->follow && d->crew->room(d) > 0 && d->grace_ms == 0 && store_bell(d->store) >= 0)
         d->fds[n++] = (struct pollfd){.fd = store_bell(d->store), .events = POLLIN};
     proc_wait(d->fds, n, next_wait(d));
 }
@@ -430,20 +477,7 @@ static void reap(struct dispatch *d)
     int status;
 
     for (pid_t pid; (pid = proc_reap(&status)) != 0;)
-        for (size_t i = 0; i < d->slots; i++)
-            if (d->slot[i].claimed != NULL && d->slot[i].child.pid == pid &&
-                !d->slot[i].child.ended)
-                child_ended(&d->slot[i].child, status, clock_mono_ms());
-}
-
-static int move_output(struct dispatch *d, struct err *e)
-{
-    int64_t now = clock_mono_ms();
-
-    for (size_t i = 0; i < d->slots; i++)
-        if (d->slot[i].claimed != NULL && child_io(&d->slot[i].child, now, e) < 0)
-            return -1;
-    return 0;
+        d->crew->ended(d, pid, status, clock_mono_ms());
 }
 
 /* Told to stop: what has not begun goes back; what runs has the grace, or none after a second
@@ -459,19 +493,19 @@ static int stop(struct dispatch *d, struct err *e)
             return -1;
         if (d->running > 0 && isatty(STDERR_FILENO))
             err_note("stopping: %zu running; once more ends them now", d->running);
+        d->crew->quit(d, now);
     }
     if (proc_stops() > 1)
         d->grace_ms = now;
     if (now >= d->grace_ms)
-        for (size_t i = 0; i < d->slots; i++)
-            if (d->slot[i].claimed != NULL)
-                child_stop(&d->slot[i].child, now);
+        d->crew->force(d, now);
     return 0;
 }
 
-static bool finished(const struct dispatch *d)
+/* Nothing is left to do, but for a crew that stays. */
+static bool all_done(const struct dispatch *d)
 {
-    if (d->running > 0 || d->queued > 0)
+    if (d->running > 0 || d->queued > 0 || d->settles > 0)
         return false;
     if (d->grace_ms != 0 || d->result->cannot_run != 0)
         return true;
@@ -480,31 +514,51 @@ static bool finished(const struct dispatch *d)
     return d->drained && (!d->terms->follow || d->past_last);
 }
 
-static int run_handlers(struct dispatch *d, struct err *e)
+static bool finished(const struct dispatch *d)
 {
-    bool stopping = false;
+    return all_done(d) && !d->crew->busy(d);
+}
 
-    while (!finished(d)) {
-        stopping = proc_stopping() || out_gone() || d->result->cannot_run != 0;
-        if (stopping && stop(d, e) < 0)
-            return -1;
-        if (!stopping && d->queued < d->slots && claim(d, e) < 0)
-            return -1;
-        if (!stopping && start_queued(d, e) < 0)
-            return -1;
-        if (finished(d))
-            break;
-        if (d->result->cannot_run == 0 || stopping)
-            wait_for_something(d);
-        reap(d);
-        if (move_output(d, e) < 0 || settle_finished(d, e) < 0)
-            return -1;
-        if (d->on_hold && release_queued(d, e) < 0)
-            return -1;
-    }
-    if (proc_stopping())
+static int go_round(struct dispatch *d, struct err *e)
+{
+    bool stopping = proc_stopping() || out_gone() || d->result->cannot_run != 0;
+
+    if (stopping && stop(d, e) < 0)
+        return -1;
+    if (!stopping && d->crew->room(d) > d->queued && claim(d, e) < 0)
+        return -1;
+    if (!stopping && begin_queued(d, e) < 0)
+        return -1;
+    if (all_done(d))
+        d->crew->quit(d, clock_mono_ms());
+    if (finished(d))
+        return 0;
+    if ((d->result->cannot_run == 0 || stopping) && (d->settles == 0 || !settle_due(d)))
+        wait_for_something(d);
+    reap(d);
+    if (d->crew->move(d, clock_mono_ms(), e) < 0)
+        return -1;
+    if (d->settles > 0 && settle_due(d) && settle(d, e) < 0)
+        return -1;
+    return d->on_hold ? release_queued(d, e) : 0;
+}
+
+static int run_crew(struct dispatch *d, struct err *e)
+{
+    int got = 0;
+
+    d->emit.store = d->store;
+    d->emit.group = d->terms->group;
+    if (d->crew->open(d, e) < 0)
+        return -1;
+    d->queue = mem_zero(d->queue_max + 1, sizeof *d->queue);
+    d->fds = mem_zero(d->fds_max + 1, sizeof *d->fds);
+    while (got == 0 && !finished(d))
+        got = go_round(d, e);
+    if (got == 0 && proc_stopping())
         proc_kill_all(SIGKILL); /* daemons that handlers left behind */
-    return 0;
+    d->crew->close(d);
+    return got;
 }
 
 /* ---------------------------------------------------------------------------- without a handler */
@@ -513,25 +567,19 @@ static int run_handlers(struct dispatch *d, struct err *e)
    full: it all goes back, though some of it may have been read. */
 static int print_claimed(struct dispatch *d, struct group_event **events, int n, struct err *e)
 {
-    int64_t now = clock_now_ms();
     int got = 0;
 
     proc_open();
     for (int i = 0; i < n && got == 0; i++)
         got = out_line(events[i]->entry.line, e);
     proc_shut();
-    if (got < 0 || flush(e) < 0)
+    if (got < 0)
         return -1;
     for (int i = 0; i < n; i++)
-        add_settle(d, &(struct group_settle){.event = events[i],
-                                             .due_ms = now,
-                                             .outcome = out_gone() ? GROUP_RELEASE : GROUP_DONE});
-    if (group_settle(d->group, d->settle, d->settles, e) < 0)
-        return -1;
-    d->settles = 0;
-    if (!out_gone())
-        d->result->done += n;
-    return 0;
+        add_settle(d, &(struct group_settle){.event = events[i], .outcome = GROUP_DONE},
+                   (struct span){0, 0});
+    d->result->done += n;
+    return settle(d, e);
 }
 
 static int run_pipe(struct dispatch *d, struct err *e)
@@ -571,31 +619,22 @@ int dispatch_run(struct store *store, struct group *group, const struct dispatch
                          .group = group,
                          .terms = terms,
                          .result = out,
-                         .last = terms->last,
-                         .slots = terms->argv == NULL ? 0 : (size_t)terms->workers};
-    size_t settles = terms->argv == NULL ? PIPE_BATCH : 3 * d.slots;
+                         .crew = terms->window > 0 ? &workers_crew : &handlers_crew,
+                         .last = terms->last};
     int got;
 
     *out = (struct dispatch_result){0};
     out_stop_when(proc_stopping);
-    d.slot = mem_zero(d.slots + 1, sizeof *d.slot);
-    for (size_t i = 0; i < d.slots; i++) {
-        child_init(&d.slot[i].child);
-        d.slot[i].environment.word = true;
-    }
-    d.queue = mem_zero(2 * d.slots + 1, sizeof *d.queue);
-    d.fds = mem_zero(CHILD_FDS * d.slots + 1, sizeof *d.fds);
-    d.settle = mem_zero(settles, sizeof *d.settle);
-    got = terms->argv == NULL ? run_pipe(&d, e) : run_handlers(&d, e);
-    for (size_t i = 0; i < d.slots; i++) {
-        child_free(&d.slot[i].child);
-        event_free(&d.slot[i].event);
-        environment_free(&d.slot[i].environment);
-    }
+    got = terms->argv == NULL ? run_pipe(&d, e) : run_crew(&d, e);
+    clear_settles(&d);
+    event_free(&d.event);
     js_scan_free(&d.scan);
+    emit_free(&d.emit);
+    buf_free(&d.lines);
+    buf_free(&d.output);
     free(d.settle);
+    free(d.made);
     free(d.fds);
     free(d.queue);
-    free(d.slot);
     return got;
 }

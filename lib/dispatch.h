@@ -22,7 +22,7 @@
 struct dispatch_terms {
     char *const *argv;  /* the handler; NULL: events go to stdout, settled once written */
     const char *group;  /* for its environment and messages */
-    int64_t workers;    /* handlers at once, 1 to 1024 */
+    int64_t workers;    /* processes at once, 1 to 1024 */
     int64_t attempts;   /* 1 and up: the last one makes a dead letter */
     int64_t most;       /* settle at most so many events, 0: any number */
     int64_t last;       /* none behind this position, 0: any */
@@ -30,7 +30,9 @@ struct dispatch_terms {
     int64_t timeout_ms; /* per attempt, 0: none */
     int64_t grace_ms;   /* for a handler after SIGTERM, and for all when we are to stop */
     struct backoff backoff;
-    bool follow; /* wait for more at the end */
+    bool follow;    /* wait for more at the end */
+    bool emit;      /* what is printed is published, with the settling */
+    int64_t window; /* above 0: the handlers are workers that stay, so many events in flight each */
     bool dead_on[256], defer_on[256];
 };
 

@@ -15,7 +15,7 @@ static bool of_a_handler(const char *variable)
     static const char *const names[] = {
         "EVENT_ID=",    "EVENT_TYPE=",    "EVENT_SOURCE=", "EVENT_SUBJECT=",       "EVENT_SEQ=",
         "EVENT_TIME=",  "EVENT_ATTEMPT=", "EVENT_GROUP=",  "EVENT_CORRELATIONID=", "EVENT_HOPS=",
-        "EVENT_SPOOL=", "EVENT_CTL=",     "TRACEPARENT=",
+        "EVENT_SPOOL=", "EVENT_CTL=",     "EVENT_WORKER=", "TRACEPARENT=",
     };
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -58,12 +58,8 @@ static size_t inherit(struct environment *env)
     return n;
 }
 
-char *const *environment_make(struct environment *env, const struct event *ev, int64_t seq,
-                              int64_t attempt, const char *group, const char *spool)
+static void set_event(struct environment *env, const struct event *ev, int64_t seq, int64_t attempt)
 {
-    size_t n = inherit(env);
-
-    buf_reset(&env->text);
     set(env, "EVENT_ID", ev->id);
     set(env, "EVENT_TYPE", ev->type);
     set(env, "EVENT_SOURCE", ev->source);
@@ -71,12 +67,24 @@ char *const *environment_make(struct environment *env, const struct event *ev, i
     set(env, "EVENT_TIME", ev->time);
     set_number(env, "EVENT_SEQ", seq);
     set_number(env, "EVENT_ATTEMPT", attempt);
-    set(env, "EVENT_GROUP", str_of(group));
     set(env, "EVENT_CORRELATIONID", ev->correlationid.p != NULL ? ev->correlationid : ev->id);
     set_number(env, "EVENT_HOPS", ev->hops);
+    set(env, "TRACEPARENT", ev->traceparent);
+}
+
+char *const *environment_make(struct environment *env, const struct event *ev, int64_t seq,
+                              int64_t attempt, const char *group, const char *spool)
+{
+    size_t n = inherit(env);
+
+    buf_reset(&env->text);
+    if (ev != NULL)
+        set_event(env, ev, seq, attempt);
+    else
+        set_number(env, "EVENT_WORKER", seq);
+    set(env, "EVENT_GROUP", str_of(group));
     set(env, "EVENT_SPOOL", str_of(spool));
     set(env, "EVENT_CTL", env->word ? STR("3") : (struct str){NULL, 0});
-    set(env, "TRACEPARENT", ev->traceparent);
     /* The text stays where it is from here on. */
     for (size_t at = 0; at < env->text.n; at += strlen(env->text.p + at) + 1)
         env->envp[n++] = env->text.p + at;

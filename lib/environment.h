@@ -21,7 +21,8 @@ struct environment { /* all zero at first; reused from one event to the next */
     size_t room;
 };
 
-/* The environment for execve: views of env and of our own, until the next call with env. */
+/* The environment for execve: views of env and of our own, until the next call with env. ev NULL:
+   of a worker, which has only the group and the spool, and EVENT_WORKER, its number (in seq). */
 char *const *environment_make(struct environment *env, const struct event *ev, int64_t seq,
                               int64_t attempt, const char *group, const char *spool);
 void environment_free(struct environment *env);

@@ -293,6 +293,16 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
     return 0;
 }
 
+int group_tail(const struct group *g)
+{
+    return g->tail_fd;
+}
+
+bool group_ordered(const struct group *g)
+{
+    return g->ordered;
+}
+
 bool group_created(const struct group *g)
 {
     return g->created;

@@ -55,7 +55,8 @@ struct group {
     char *name;
     int64_t grp, rev, attempts, owner, damaged, buried;
     struct pattern_list types;
-    bool created, joined;
+    bool created, joined, ordered;
+    int tail_fd; /* 0: none */
     struct claim *claims, *spare;
     struct group_event **given;
     size_t given_room;

@@ -209,6 +209,11 @@ int group_settle(struct group *g, const struct group_settle *settle, size_t n, s
 /* Is the event still ours to settle? 1 yes, 0 no. To be asked before output is let out. */
 int group_holds(struct group *g, const struct group_event *event, struct err *e);
 
+/* In an ordered group the descriptor that its handlers are to keep open: while one of them lives,
+   no other consumer takes over. 0 otherwise. */
+int group_tail(const struct group *g);
+bool group_ordered(const struct group *g);
+
 /* Let nobody claim from the group until then (wall time); shared by all its consumers. */
 int group_hold(struct group *g, int64_t until_ms, struct err *e);
 
