@@ -14,7 +14,7 @@ static struct pattern_list types;
 static struct clock_point from, to;
 static int64_t backoff[2] = {1000, 15 * 60 * 1000};
 static bool auto_ack, dry_run, stay;
-static int64_t window = 64;
+static int64_t window = 64, lease;
 static struct dispatch_terms terms = {.workers = 1, .attempts = 12, .grace_ms = 30000};
 
 static const struct opt options[] = {
@@ -36,6 +36,8 @@ static const struct opt options[] = {
     OPT_FLAG(0, "workers", &stay, "the command stays, and answers each event with a line"),
     OPT_INT(0, "window", &window, "N", 1, 10000, "events a worker has at once, by default 64"),
     OPT_FLAG(0, "auto-ack", &auto_ack, "without a command: settle events once they are printed"),
+    OPT_DURATION(0, "lease", &lease,
+                 "without a command: print them, for settle(1) to settle in time"),
     OPT_FLAG(0, "dry-run", &dry_run, "print what would be delivered; change nothing"),
     OPT_END,
 };
@@ -44,7 +46,8 @@ static const struct cmd self = {
     .name = "consume",
     .about = "deliver a group's events to a handler",
     .usage = {"-g GROUP [-t PATTERN]... [--from POINT] [-f] -- COMMAND [ARG...]",
-              "-g GROUP [-t PATTERN]... [--from POINT] [-f] --auto-ack"},
+              "-g GROUP [-t PATTERN]... [--from POINT] [-f] --auto-ack",
+              "-g GROUP [-t PATTERN]... [--from POINT] [-f] --lease D | ... | settle -g GROUP"},
     .examples = {"consume -g email -t 'order.*' --from start -- ./send-email",
                  "consume -g charge -t order.placed --from now -f -j 4 --timeout 30s -- ./charge",
                  "consume -g stats --from start --auto-ack | jq -r .type | sort | uniq -c"},
@@ -68,16 +71,22 @@ static void check_options(char *const *argv)
         args_usage("--%s needs a command", stay ? "workers" : "emit");
     if (args_given("window") && !stay)
         args_usage("--window goes with --workers");
-    if (auto_ack && terms.argv != NULL)
-        args_usage("--auto-ack is for a pipe: a command's exit status settles its event");
-    if (!auto_ack && terms.argv == NULL && !dry_run)
+    terms.lease = lease > 0;
+    if (args_given("lease") && lease == 0)
+        args_usage("--lease wants a duration like 5m");
+    if (auto_ack && terms.lease)
+        args_usage("--auto-ack and --lease exclude each other");
+    const char *pipe = auto_ack ? "--auto-ack" : "--lease";
+    if ((auto_ack || terms.lease) && terms.argv != NULL)
+        args_usage("%s is for a pipe: a command's exit status settles its event", pipe);
+    if (!auto_ack && !terms.lease && terms.argv == NULL && !dry_run)
         args_usage("say what to do with the events: a command, or --auto-ack to print and settle "
-                   "them; replay -g %s only shows them",
+                   "them, or --lease to settle them at the end of a pipe; replay -g %s only shows "
+                   "them",
                    name);
-    if (auto_ack && isatty(STDOUT_FILENO))
-        args_usage("stdout is a terminal, and --auto-ack would settle what it shows; replay -g %s "
-                   "only shows",
-                   name);
+    if ((auto_ack || terms.lease) && isatty(STDOUT_FILENO))
+        args_usage("stdout is a terminal, and %s would %s what it shows; replay -g %s only shows",
+                   pipe, auto_ack ? "settle" : "hand out", name);
 }
 
 /* What is passed now, or one before a point: --to includes a position and excludes a time. */
@@ -182,7 +191,9 @@ static int consume(struct store *spool, struct err *e)
     const struct group_terms group_terms = {.name = name,
                                             .types = types,
                                             .from = args_given("from") ? &from : NULL,
-                                            .attempts = terms.attempts};
+                                            .hint = " (--from creates one)",
+                                            .attempts = terms.attempts,
+                                            .lease_ms = lease};
     struct dispatch_result result;
     struct group *group = NULL;
     int got;

@@ -563,8 +563,9 @@ static int run_crew(struct dispatch *d, struct err *e)
 
 /* ---------------------------------------------------------------------------- without a handler */
 
-/* Print what was claimed, then settle it. A reader that has gone, or a signal while the pipe was
-   full: it all goes back, though some of it may have been read. */
+/* Print what was claimed, then settle it, or leave that to whoever is at the end of the pipe. A
+   reader that has gone, or a signal while the pipe was full: it all goes back, though some of it
+   may have been read. */
 static int print_claimed(struct dispatch *d, struct group_event **events, int n, struct err *e)
 {
     int got = 0;
@@ -573,8 +574,13 @@ static int print_claimed(struct dispatch *d, struct group_event **events, int n,
     for (int i = 0; i < n && got == 0; i++)
         got = out_line(events[i]->entry.line, e);
     proc_shut();
-    if (got < 0)
+    if (got < 0 || (d->terms->lease && flush(e) < 0))
         return -1;
+    if (d->terms->lease && !out_gone()) {
+        group_hand_over(d->group);
+        d->result->done += n;
+        return 0;
+    }
     for (int i = 0; i < n; i++)
         add_settle(d, &(struct group_settle){.event = events[i], .outcome = GROUP_DONE},
                    (struct span){0, 0});

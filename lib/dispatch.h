@@ -21,6 +21,7 @@
 
 struct dispatch_terms {
     char *const *argv;  /* the handler; NULL: events go to stdout, settled once written */
+    bool lease;         /* or handed over, when the group was opened with a lease */
     const char *group;  /* for its environment and messages */
     int64_t workers;    /* processes at once, 1 to 1024 */
     int64_t attempts;   /* 1 and up: the last one makes a dead letter */

@@ -387,30 +387,6 @@ static int set_dead(struct group *g, int64_t seq, int64_t now, struct err *e)
                   "iii", g->grp, seq, now);
 }
 
-/* What became of an event without anybody's settling it. */
-static int tell_of(struct group *g, int64_t seq, const char *reason, struct err *e)
-{
-    sqlite3_stmt *q = db_query(g->s, e,
-                               "SELECT " LOG_COLUMNS ",coalesce((SELECT attempts FROM item WHERE "
-                               "grp=?1 AND item.seq=event.seq),0) FROM event WHERE seq=?2",
-                               "ii", g->grp, seq);
-    struct page copy = {NULL, 0, BUF_INIT};
-    struct log_entry row;
-    int got = q == NULL ? -1 : db_row(g->s, q, e);
-
-    if (got <= 0)
-        return got;
-    log_entry_read(q, &row);
-    page_add(&copy, &row);
-    copy.entry[0].damaged = log_entry_damaged(q, &row);
-    int64_t attempts = sqlite3_column_int64(q, 8);
-    db_done(q);
-    if (!sys_type(copy.entry[0].type))
-        got = death_tell(g, &copy.entry[0], attempts, 0, reason, e);
-    page_free(&copy);
-    return got;
-}
-
 static int take_notes(struct group *g, int64_t now, struct err *e)
 {
     struct group_settle damaged = {.started_ms = now, .reason = "damaged in the spool"};
@@ -424,7 +400,7 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
     for (size_t i = 0; i < g->damage.n; i++)
         if (set_dead(g, g->damage.note[i].seq, now, e) < 0 ||
             attempt_add(g, g->damage.note[i].seq, &damaged, e) < 0 ||
-            tell_of(g, g->damage.note[i].seq, damaged.reason, e) < 0)
+            death_tell_seq(g, g->damage.note[i].seq, damaged.reason, e) < 0)
             return -1;
     for (size_t i = 0; i < g->gone.n; i++)
         if (db_run(g->s, e, "DELETE FROM item WHERE grp=? AND seq=? AND state=0", "ii", g->grp,
@@ -433,7 +409,7 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
     for (size_t i = 0; i < g->dying.n; i++)
         if (db_run(g->s, e, "UPDATE item SET state=3,due=? WHERE grp=? AND seq=? AND state=0",
                    "iii", now, g->grp, g->dying.note[i].seq) < 0 ||
-            tell_of(g, g->dying.note[i].seq, "its consumer died", e) < 0)
+            death_tell_seq(g, g->dying.note[i].seq, "its consumer died", e) < 0)
             return -1;
     return 1;
 }
@@ -449,6 +425,16 @@ static int take_items(struct group *g, struct claim *c, struct err *e)
     return got;
 }
 
+static int take_lease(struct group *g, int64_t first, struct str open, struct err *e)
+{
+    struct lock_process self;
+
+    lock_self(&self);
+    return db_run(
+        g->s, e, "INSERT INTO claim(grp,owner,first,open,lease,term,boot) VALUES(?,?,?,?,?,?,?)",
+        "iiibiit", g->grp, g->owner, first, open, boot_ms() + g->lease_ms, g->lease_ms, self.boot);
+}
+
 static int take_claim(struct group *g, struct claim *c, struct err *e)
 {
     struct buf b = BUF_INIT;
@@ -459,8 +445,11 @@ static int take_claim(struct group *g, struct claim *c, struct err *e)
     if (c->n == 0)
         return 1;
     open = claim_open(c, &b, &first);
-    got = db_run(g->s, e, "INSERT INTO claim(grp,owner,first,open) VALUES(?,?,?,?)", "iiib", g->grp,
-                 g->owner, first, open);
+    if (g->lease_ms == 0)
+        got = db_run(g->s, e, "INSERT INTO claim(grp,owner,first,open) VALUES(?,?,?,?)", "iiib",
+                     g->grp, g->owner, first, open);
+    else
+        got = take_lease(g, first, open, e);
     c->id = sqlite3_last_insert_rowid(g->s->db);
     buf_free(&b);
     return got;
@@ -533,14 +522,16 @@ int group_claim(struct group *g, size_t max, int64_t last, struct group_event **
 
     if (max == 0 || g->alone)
         return 0;
-    if (!g->joined && join(g, e) < 0)
+    if (g->lease_ms > 0 && g->owner == 0)
+        g->owner = ((int64_t)(clock_random() >> 2) | 2) & ~INT64_C(1);
+    else if (g->lease_ms == 0 && !g->joined && join(g, e) < 0)
         return -1;
     if (last == 0)
         last = INT64_MAX;
     if (max > 1000)
         max = 1000;
     for (;;) {
-        if (take_over(g, e) < 0)
+        if (take_over(g, e) < 0 || lease_expire(g, e) < 0)
             return -1;
         if ((got = look(g, e)) <= 0)
             return got;

@@ -272,9 +272,10 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
     g->s = s;
     g->name = mem_dup(terms->name, strlen(terms->name));
     g->attempts = terms->attempts;
+    g->lease_ms = terms->lease_ms;
     got = db_int(s, e, &g->grp, "SELECT grp FROM groups WHERE name=?", "t", g->name);
     if (got == 0 && terms->from == NULL)
-        got = unknown_group(s, g->name, " (--from creates one)", e);
+        got = unknown_group(s, g->name, terms->hint == NULL ? "" : terms->hint, e);
     else if (got == 0)
         got = create_group(g, terms, e);
     if (got >= 0) {
@@ -338,11 +339,13 @@ void group_close(struct group *g)
         group_seen(g, &ignored);
         db_commit(g->s, false, &ignored);
     }
-    if (g->owner != 0)
+    if (g->joined)
         lock_drop(g->s, g->owner);
+    lease_free(g);
     free_claims(g->claims);
     free_claims(g->spare);
     free(g->given);
+    tally_clear(&g->tallies);
     free(g->tallies.tally);
     free(g->later.note);
     free(g->damage.note);
@@ -403,14 +406,13 @@ void claim_spare(struct group *g, struct claim *c)
     g->spare = c;
 }
 
-static int settle_item(struct group *g, const struct held *h, const struct group_settle *s,
-                       struct err *e)
+int settle_item(struct group *g, int64_t seq, bool item, const struct group_settle *s,
+                struct err *e)
 {
-    int64_t seq = h->shown.entry.seq;
     int attempt = s->outcome == GROUP_RETRY || s->outcome == GROUP_DEAD;
 
     if (s->outcome == GROUP_DONE) {
-        if (!h->item)
+        if (!item)
             return 0;
         if (db_run(g->s, e, "DELETE FROM attempt WHERE grp=? AND seq=?", "ii", g->grp, seq) < 0)
             return -1;
@@ -469,9 +471,9 @@ static struct held *held_of(const struct group_event *event)
     return (struct held *)(uintptr_t)event; /* shown is its first member, and the group made it */
 }
 
-static bool tells_of_death(const struct group_settle *s)
+bool tells_of_death(const struct group_settle *s, struct str type)
 {
-    return s->outcome == GROUP_DEAD && !sys_type(s->event->entry.type);
+    return s->outcome == GROUP_DEAD && !sys_type(type);
 }
 
 /* What appends is flushed: a log that forgot an event would give its position to another. */
@@ -483,7 +485,7 @@ static int begin_settle(struct group *g, const struct group_settle *settle, size
     if (g->s->appending)
         return 0;
     for (size_t i = 0; i < n; i++)
-        appends |= tells_of_death(&settle[i]);
+        appends |= tells_of_death(&settle[i], settle[i].event->entry.type);
     return appends ? append_begin(g->s, &terms, e) : db_begin(g->s, DB_NORMAL, e);
 }
 
@@ -500,6 +502,30 @@ int death_tell(struct group *g, const struct log_entry *event, int64_t attempts,
                    e);
 }
 
+/* What became of an event without anybody's settling it. */
+int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err *e)
+{
+    sqlite3_stmt *q = db_query(g->s, e,
+                               "SELECT " LOG_COLUMNS ",coalesce((SELECT attempts FROM item WHERE "
+                               "grp=?1 AND item.seq=event.seq),0) FROM event WHERE seq=?2",
+                               "ii", g->grp, seq);
+    struct page copy = {NULL, 0, BUF_INIT};
+    struct log_entry row;
+    int got = q == NULL ? -1 : db_row(g->s, q, e);
+
+    if (got <= 0)
+        return got;
+    log_entry_read(q, &row);
+    page_add(&copy, &row);
+    copy.entry[0].damaged = log_entry_damaged(q, &row);
+    int64_t attempts = sqlite3_column_int64(q, 8);
+    db_done(q);
+    if (!sys_type(copy.entry[0].type))
+        got = death_tell(g, &copy.entry[0], attempts, 0, reason, e);
+    page_free(&copy);
+    return got;
+}
+
 static int tell_death(struct group *g, const struct group_settle *s, struct err *e)
 {
     return death_tell(g, &s->event->entry, s->event->attempts + 1, s->status, s->reason, e);
@@ -512,8 +538,10 @@ static int settle_one(struct group *g, const struct group_settle *s, struct err 
     if (!h->claim->written && settle_claim(g, h->claim, e) < 0)
         return -1;
     h->claim->written = true;
-    tally_add(&g->tallies, s);
-    return settle_item(g, h, s, e) < 0 || (tells_of_death(s) && tell_death(g, s, e) < 0) ? -1 : 0;
+    tally_add(&g->tallies, s->event->entry.type, s);
+    if (settle_item(g, s->event->entry.seq, h->item, s, e) < 0)
+        return -1;
+    return tells_of_death(s, s->event->entry.type) ? tell_death(g, s, e) : 0;
 }
 
 int group_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e)
@@ -541,6 +569,14 @@ int group_settle(struct group *g, const struct group_settle *settle, size_t n, s
         return -1;
     forget_settled(g);
     return 0;
+}
+
+void group_hand_over(struct group *g)
+{
+    for (struct claim *c = g->claims; c != NULL; c = c->next)
+        c->open = 0;
+    g->held = 0;
+    forget_settled(g);
 }
 
 int group_holds(struct group *g, const struct group_event *event, struct err *e)

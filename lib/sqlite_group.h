@@ -37,7 +37,7 @@ struct notes {
 
 /* What one settle did with events of a type. */
 struct tally {
-    struct str type; /* a view of one of them */
+    char *type;
     int64_t outcome[GROUP_RELEASE], took_ms, time[TALLY_TIMES];
 };
 
@@ -46,14 +46,15 @@ struct tallies {
     size_t n, room;
 };
 
-void tally_add(struct tallies *all, const struct group_settle *s);
+void tally_add(struct tallies *all, struct str type, const struct group_settle *s);
+void tally_clear(struct tallies *all);
 /* Inside the transaction; all is empty afterwards. */
 int tally_write(struct group *g, struct tallies *all, struct err *e);
 
 struct group {
     struct store *s;
     char *name;
-    int64_t grp, rev, attempts, owner, damaged, buried;
+    int64_t grp, rev, attempts, owner, lease_ms, damaged, buried;
     struct pattern_list types;
     bool created, joined, ordered;
     int tail_fd; /* 0: none */
@@ -63,6 +64,12 @@ struct group {
     size_t held; /* open events in all claims */
     struct tallies tallies;
     bool alone; /* one of them must be the only one */
+
+    /* at the other end of a pipe: what is handed out, in this transaction, and by whom it was */
+    struct leased *leased;
+    size_t leases, lease_room;
+    struct notes pipes;
+    bool leasing, gave_back;
 
     /* what a claim in preparation will do, besides the events in it */
     int64_t cursor[10], moved[10];
@@ -86,6 +93,20 @@ void claim_spare(struct group *g, struct claim *c); /* done with: keep it for th
 /* Say in the log that an event of the group is a dead letter, in a transaction that appends. */
 int death_tell(struct group *g, const struct log_entry *event, int64_t attempts, int status,
                const char *reason, struct err *e);
+
+/* Write down what became of an event: item is whether it may have a row. The attempt is put on
+   record, too. */
+int settle_item(struct group *g, int64_t seq, bool item, const struct group_settle *s,
+                struct err *e);
+bool tells_of_death(const struct group_settle *s, struct str type);
+
+/* sqlite_lease.c: inside group_claim, outside a transaction: what leases ran out. */
+int lease_expire(struct group *g, struct err *e);
+void lease_free(struct group *g);
+int64_t boot_ms(void); /* the clock of leases: from boot, also while the machine sleeps */
+
+/* The same of an event by position, which nobody of us holds. */
+int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err *e);
 
 /* Put an attempt on record, as the settle says. */
 int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, struct err *e);

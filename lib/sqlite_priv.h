@@ -7,6 +7,7 @@
  *     sqlite_log.c     the log
  *     sqlite_group.c   groups: open, settle, stand
  *     sqlite_claim.c   how they claim, and take over from the dead
+ *     sqlite_lease.c   events handed out over a pipe
  *     sqlite_tally.c   what groups did, counted
  *     sqlite_sys.c     the toolkit's own events
  *     sqlite_admin.c   groups and dead letters as a person sees them

@@ -18,24 +18,24 @@ static const int64_t upper[TALLY_TIMES] = {
 static struct tally *of_type(struct tallies *all, struct str type)
 {
     for (size_t i = 0; i < all->n; i++)
-        if (str_eq(all->tally[i].type, type))
+        if (str_is(type, all->tally[i].type))
             return &all->tally[i];
     if (all->n == all->room) {
         all->room = all->room == 0 ? 8 : all->room * 2;
         all->tally = mem_grow(all->tally, all->room, sizeof *all->tally);
     }
-    all->tally[all->n] = (struct tally){.type = type};
+    all->tally[all->n] = (struct tally){.type = mem_dup(type.p, type.n)};
     return &all->tally[all->n++];
 }
 
-void tally_add(struct tallies *all, const struct group_settle *s)
+void tally_add(struct tallies *all, struct str type, const struct group_settle *s)
 {
     struct tally *t;
     int at = 0;
 
     if (s->outcome == GROUP_RELEASE)
         return;
-    t = of_type(all, s->event->entry.type);
+    t = of_type(all, type);
     t->outcome[s->outcome]++;
     if (s->took_ms <= 0)
         return;
@@ -52,9 +52,16 @@ static int write_times(struct store *s, int64_t grp, const struct tally *t, stru
             db_run(s, e,
                    "INSERT INTO duration(grp,type,le,n) VALUES(?,?,?,?) ON CONFLICT(grp,type,le) "
                    "DO UPDATE SET n=n+excluded.n",
-                   "isii", grp, t->type, upper[i], t->time[i]) < 0)
+                   "itii", grp, t->type, upper[i], t->time[i]) < 0)
             return -1;
     return 0;
+}
+
+void tally_clear(struct tallies *all)
+{
+    for (size_t i = 0; i < all->n; i++)
+        free(all->tally[i].type);
+    all->n = 0;
 }
 
 int tally_write(struct group *g, struct tallies *all, struct err *e)
@@ -69,11 +76,11 @@ int tally_write(struct group *g, struct tallies *all, struct err *e)
                      "done=done+excluded.done,retried=retried+excluded.retried,"
                      "dead=dead+excluded.dead,deferred=deferred+excluded.deferred,"
                      "took=took+excluded.took",
-                     "isiiiii", g->grp, t->type, t->outcome[GROUP_DONE], t->outcome[GROUP_RETRY],
+                     "itiiiii", g->grp, t->type, t->outcome[GROUP_DONE], t->outcome[GROUP_RETRY],
                      t->outcome[GROUP_DEAD], t->outcome[GROUP_DEFER], t->took_ms);
         if (got >= 0)
             got = write_times(g->s, g->grp, t, e);
     }
-    all->n = 0;
+    tally_clear(all);
     return got < 0 ? -1 : 0;
 }

@@ -154,7 +154,9 @@ struct group_terms {
     const char *name;
     struct pattern_list types; /* not owned; empty: "#" for a new group, "as it is" for another */
     const struct clock_point *from; /* NULL: the group must exist */
+    const char *hint;               /* behind the message when it does not, or NULL */
     int64_t attempts; /* from then on an event whose consumers keep dying is a dead letter */
+    int64_t lease_ms; /* above 0: claims are handed over a pipe for so long, see lease_settle */
 };
 
 /* Open, or with from create, a group. 66 when it does not exist, naming the nearest; 64 when types
@@ -206,6 +208,9 @@ struct group_settle {
    75 when a claim is no longer ours: what the handler printed must not get out. */
 int group_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e);
 
+/* With a lease: what was claimed is in other hands now, and group_close leaves it there. */
+void group_hand_over(struct group *g);
+
 /* Is the event still ours to settle? 1 yes, 0 no. To be asked before output is let out. */
 int group_holds(struct group *g, const struct group_event *event, struct err *e);
 
@@ -213,6 +218,27 @@ int group_holds(struct group *g, const struct group_event *event, struct err *e)
    no other consumer takes over. 0 otherwise. */
 int group_tail(const struct group *g);
 bool group_ordered(const struct group *g);
+
+/*
+ * The other end of a pipe. Events that were claimed with a lease are named by id and source, or by
+ * a bare id, and settled; each settle renews the lease of what the same pipe has handed out. A
+ * lease that runs out before somebody settles counts as an attempt, and the event comes again;
+ * until somebody has claimed it again it can still be settled. The first settle wins.
+ *
+ *     lease_settle(g, id, source, &how, &e)     1 settled, 0 it is not handed out, -1
+ *     … as often as there is input waiting, up to a thousand times …
+ *     lease_commit(g, &e)
+ *
+ * The first lease_settle begins a transaction that lasts until lease_commit. how->event is not
+ * used; an event that was retried max_attempts times is dead. -1 with 65 when there is no such
+ * event, or the id fits several that are handed out: then nothing has happened, and one goes on.
+ */
+int lease_settle(struct group *g, struct str id, struct str source, const struct group_settle *how,
+                 int64_t max_attempts, struct err *e);
+int lease_commit(struct group *g, struct err *e);
+/* How many events are handed out and not settled: by the pipes that this process settled some of,
+   or of all when it settled nothing. */
+int lease_left(struct group *g, int64_t *left, struct err *e);
 
 /* Let nobody claim from the group until then (wall time); shared by all its consumers. */
 int group_hold(struct group *g, int64_t until_ms, struct err *e);

@@ -44,8 +44,8 @@ CREATE TABLE consumer(owner INTEGER PRIMARY KEY, pid INTEGER NOT NULL, started I
   boot TEXT NOT NULL, grp INTEGER NOT NULL) STRICT;
 
 -- Events handed out together. open: those not yet settled, as LEB128 differences, the first one
--- to 0; first is the smallest of them. owner 0: handed out over a pipe, until lease, which is on
--- the clock that counts from boot, and renewed by term milliseconds.
+-- to 0; first is the smallest of them. An even owner is no consumer but a pipe: they are handed out
+-- until lease, on the clock that counts from boot, which each settle renews for term milliseconds.
 CREATE TABLE claim(claim INTEGER PRIMARY KEY, grp INTEGER NOT NULL, owner INTEGER NOT NULL,
   first INTEGER NOT NULL, open BLOB NOT NULL, lease INTEGER, term INTEGER, boot TEXT) STRICT;
 

@@ -1,0 +1,189 @@
+/* settle: the end of a pipe that began with consume --lease. */
+#include "args.h"
+#include "lines.h"
+#include "store.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BATCH 1000
+
+static const char *name, *dead;
+static bool retry, defer;
+static int64_t delay, attempts = 12;
+
+static const struct opt options[] = {
+    OPT_TEXT('g', "group", &name, "GROUP", "the group that the events were handed out for"),
+    OPT_FLAG(0, "retry", &retry, "they failed: again, which counts as an attempt"),
+    OPT_TEXT(0, "dead", &dead, "REASON", "they failed for good: dead letters"),
+    OPT_FLAG(0, "defer", &defer, "they come again, and that counts as nothing"),
+    OPT_DURATION(0, "delay", &delay, "of --retry and --defer: not before this, by default at once"),
+    OPT_INT('a', "attempts", &attempts, "N", 1, 1000000,
+            "with --retry: then a dead letter, by default 12"),
+    OPT_END,
+};
+
+static const struct cmd self = {
+    .name = "settle",
+    .about = "settle the events whose lines, or ids, come to the end of a pipe",
+    .usage = {"-g GROUP [--retry | --dead REASON | --defer] [--delay D] [FILE...]"},
+    .examples = {"consume -g work --lease 1m | ./work | settle -g work",
+                 "consume -g mirror --lease 5m | ssh host publish --echo | settle -g mirror",
+                 "echo 42 | settle -g work --dead 'no such customer'"},
+    .options = options,
+};
+
+static struct store *spool;
+static struct group *group;
+static struct group_settle how;
+static struct js_scan scan;
+static struct event event;
+static int64_t batch, bad, idle;
+static int input_status;
+
+static void refuse(const char *file, int64_t number, const struct err *why)
+{
+    bad++;
+    err_say(ERR_ERROR, why->status, NULL, "%s%sline %" PRId64 ": %s", file == NULL ? "" : file,
+            file == NULL ? "" : ": ", number, why->text);
+}
+
+/* An event's line, or an id as it is. */
+static int read_name(struct str text, struct str *id, struct str *source, struct err *why)
+{
+    *id = text;
+    *source = (struct str){NULL, 0};
+    if (*text.p != '{')
+        return 0;
+    if (event_read(&event, &scan, text, why) < 0)
+        return -1;
+    *id = event.id;
+    *source = event.source;
+    return id->p != NULL ? 0 : err_set(why, EX_DATAERR, "has no \"id\"");
+}
+
+static struct str trim(struct str text)
+{
+    while (text.n > 0 && strchr(" \t\r", text.p[text.n - 1]) != NULL)
+        text.n--;
+    while (text.n > 0 && (*text.p == ' ' || *text.p == '\t')) {
+        text.p++;
+        text.n--;
+    }
+    return text;
+}
+
+/* Not before there is something to settle: consume, which was started with us, may be about to
+   create it. */
+static int find_group(struct err *e)
+{
+    const struct group_terms terms = {.name = name, .attempts = attempts};
+    return group != NULL ? 0 : group_open(&group, spool, &terms, e);
+}
+
+/* 0 also when the line is wrong. */
+static int take(struct str text, const char *file, int64_t number, struct err *e)
+{
+    struct err why = ERR_NONE;
+    struct str id, source;
+    int got = -1;
+
+    if (text.n == 0)
+        return 0;
+    if (find_group(e) < 0)
+        return -1;
+    if (read_name(text, &id, &source, &why) == 0)
+        got = lease_settle(group, id, source, &how, attempts, &why);
+    if (got < 0 && why.status != EX_DATAERR) {
+        *e = why;
+        return -1;
+    }
+    if (got < 0)
+        refuse(file, number, &why);
+    idle += got == 0;
+    batch++;
+    return 0;
+}
+
+/* A commit when the batch is full, or when the next line would have to be waited for. */
+static int read_file(const char *path, struct err *e)
+{
+    struct err unreadable = ERR_NONE, too_long = {EX_DATAERR, "longer than 64 MiB"};
+    struct lines *in = NULL;
+    struct line line;
+    int got = lines_open(&in, path, 64 << 20, &unreadable), failed = 0;
+
+    while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0) {
+        if (got == LINES_TOO_LONG)
+            refuse(lines_name(in), line.number, &too_long);
+        else
+            failed = take(trim(line.text), lines_name(in), line.number, e) < 0;
+        if (!failed && batch > 0 && (batch >= BATCH || !lines_waiting(in))) {
+            batch = 0;
+            failed = lease_commit(group, e) < 0;
+        }
+    }
+    if (got < 0 && input_status == 0)
+        input_status = unreadable.status;
+    err_report(&unreadable);
+    lines_close(in);
+    return failed ? -1 : 0;
+}
+
+static int settle(int n, char **file, struct err *e)
+{
+    int64_t left = 0;
+    int got = n == 0 ? read_file(NULL, e) : 0;
+
+    for (int i = 0; i < n && got == 0; i++)
+        got = read_file(file[i], e);
+    if (got < 0 || find_group(e) < 0 || lease_commit(group, e) < 0 ||
+        lease_left(group, &left, e) < 0)
+        return -1;
+    if (idle > 0)
+        err_note("%" PRId64 " not handed out, or settled already", idle);
+    if (bad > 0 || input_status != 0)
+        e->status = bad > 0 ? EX_DATAERR : input_status; /* said already */
+    else if (left > 0)
+        return err_set(e, EX_TEMPFAIL,
+                       "group %s: %" PRId64 " handed out and not settled: they come again when "
+                       "their lease has run out",
+                       err_quote_text(name).text, left);
+    return 0;
+}
+
+static void check_options(void)
+{
+    if (name == NULL)
+        args_usage("-g GROUP is missing");
+    if (retry + defer + (dead != NULL) > 1)
+        args_usage("--retry, --dead and --defer exclude each other");
+    if (args_given("delay") && !retry && !defer)
+        args_usage("--delay goes with --retry or --defer");
+    if (args_given("attempts") && !retry)
+        args_usage("-a goes with --retry");
+    how.outcome = dead != NULL ? GROUP_DEAD
+                  : retry      ? GROUP_RETRY
+                  : defer      ? GROUP_DEFER
+                               : GROUP_DONE;
+    how.reason = dead != NULL ? dead : "settle --retry";
+    how.tail = STR("");
+    how.started_ms = clock_now_ms();
+    how.due_ms = clock_now_ms() + delay;
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = ERR_NONE;
+    int first = args_parse(&self, argc, argv);
+
+    check_options();
+    if (store_open(&spool, args_spool(), STORE_WRITE, &e) >= 0)
+        settle(argc - first, argv + first, &e);
+    group_close(group);
+    store_close(spool);
+    event_free(&event);
+    js_scan_free(&scan);
+    return out_finish(&e);
+}

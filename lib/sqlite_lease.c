@@ -1,0 +1,320 @@
+/*
+ * Events handed out over a pipe: settled by name at its other end, or coming back when their lease
+ * has run out. A lease is on the clock that counts from boot, so that setting the time of day
+ * neither shortens nor lengthens it, and of another boot it has run out.
+ */
+#include "sqlite_group.h"
+
+#include "mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* A claim that is handed out. */
+struct leased {
+    int64_t id, owner, term;
+    int64_t *seq; /* growing; 0: settled in this transaction */
+    size_t n, open;
+    bool changed;
+};
+
+int64_t boot_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void clear(struct group *g)
+{
+    for (size_t i = 0; i < g->leases; i++)
+        free(g->leased[i].seq);
+    g->leases = 0;
+}
+
+void lease_free(struct group *g)
+{
+    clear(g);
+    free(g->leased);
+    free(g->pipes.note);
+}
+
+/* ---------------------------------------------------------------------------------- run out */
+
+struct expired {
+    struct notes claims, seqs;
+};
+
+static int find_expired(struct group *g, struct expired *x, struct err *e)
+{
+    struct lock_process self;
+    sqlite3_stmt *q;
+    int got = -1;
+
+    lock_self(&self);
+    q = db_query(g->s, e,
+                 "SELECT claim,open FROM claim WHERE grp=? AND lease IS NOT NULL AND (lease<=? OR "
+                 "boot<>?)",
+                 "iit", g->grp, boot_ms(), self.boot);
+    x->claims.n = x->seqs.n = 0;
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        int64_t *open;
+        size_t n = open_decode(db_text(q, 1), &open);
+        notes_add(&x->claims, sqlite3_column_int64(q, 0), 0);
+        for (size_t i = 0; i < n; i++)
+            notes_add(&x->seqs, open[i], 0);
+        free(open);
+    }
+    return got;
+}
+
+/* An attempt that nobody reported on. */
+static int run_out(struct group *g, int64_t seq, int64_t now, struct err *e)
+{
+    struct group_settle s = {.outcome = GROUP_RETRY,
+                             .due_ms = now,
+                             .started_ms = now,
+                             .reason = "its lease ran out",
+                             .tail = {"", 0}};
+    int64_t attempts = 0;
+
+    if (db_int(g->s, e, &attempts, "SELECT attempts FROM item WHERE grp=? AND seq=?", "ii", g->grp,
+               seq) < 0)
+        return -1;
+    if (attempts + 1 >= g->attempts)
+        s.outcome = GROUP_DEAD;
+    if (settle_item(g, seq, true, &s, e) < 0)
+        return -1;
+    if (s.outcome != GROUP_DEAD)
+        return 0;
+    g->buried++;
+    return death_tell_seq(g, seq, s.reason, e);
+}
+
+int lease_expire(struct group *g, struct err *e)
+{
+    const struct log_terms terms = {.now_ms = clock_now_ms()};
+    struct expired x = {{NULL, 0, 0}, {NULL, 0, 0}};
+    int64_t one;
+    int got =
+        db_int(g->s, e, &one, "SELECT 1 FROM claim WHERE grp=? AND lease IS NOT NULL", "i", g->grp);
+
+    if (got <= 0 || (got = find_expired(g, &x, e)) < 0 || x.claims.n == 0) {
+        free(x.claims.note);
+        free(x.seqs.note);
+        return got < 0 ? -1 : 0;
+    }
+    /* Once more inside, where nobody settles meanwhile. */
+    if ((got = append_begin(g->s, &terms, e)) == 0 && (got = find_expired(g, &x, e)) == 0) {
+        for (size_t i = 0; i < x.seqs.n && got >= 0; i++)
+            got = run_out(g, x.seqs.note[i].seq, terms.now_ms, e);
+        for (size_t i = 0; i < x.claims.n && got >= 0; i++)
+            got = db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", x.claims.note[i].seq);
+        if (got >= 0)
+            got = append_commit(g->s, x.seqs.n > 0, e);
+        else
+            log_rollback(g->s);
+    }
+    free(x.claims.note);
+    free(x.seqs.note);
+    return got < 0 ? -1 : 0;
+}
+
+/* ------------------------------------------------------------------------------------ by name */
+
+static int load(struct group *g, struct err *e)
+{
+    sqlite3_stmt *q = db_query(
+        g->s, e, "SELECT claim,owner,term,open FROM claim WHERE grp=? AND lease IS NOT NULL", "i",
+        g->grp);
+    int got = -1;
+
+    clear(g);
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        if (g->leases == g->lease_room) {
+            g->lease_room = g->lease_room == 0 ? 8 : g->lease_room * 2;
+            g->leased = mem_grow(g->leased, g->lease_room, sizeof *g->leased);
+        }
+        struct leased *l = &g->leased[g->leases++];
+        *l = (struct leased){.id = sqlite3_column_int64(q, 0),
+                             .owner = sqlite3_column_int64(q, 1),
+                             .term = sqlite3_column_int64(q, 2)};
+        l->open = l->n = open_decode(db_text(q, 3), &l->seq);
+    }
+    return got;
+}
+
+static int begin(struct group *g, bool appends, struct err *e)
+{
+    const struct log_terms terms = {.now_ms = clock_now_ms()};
+
+    if (g->leasing)
+        return 0;
+    if ((appends ? append_begin(g->s, &terms, e) : db_begin(g->s, DB_NORMAL, e)) < 0)
+        return -1;
+    g->leasing = true;
+    return load(g, e);
+}
+
+/* Where a position is handed out. */
+static int64_t *find_seq(struct group *g, int64_t seq, struct leased **in)
+{
+    for (size_t i = 0; i < g->leases; i++) {
+        struct leased *l = &g->leased[i];
+        size_t low = 0, high = l->n;
+        while (low < high) {
+            size_t middle = low + (high - low) / 2;
+            if ((l->seq[middle] < 0 ? -l->seq[middle] : l->seq[middle]) < seq)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        if (low < l->n && l->seq[low] == seq) {
+            *in = l;
+            return &l->seq[low];
+        }
+    }
+    return NULL;
+}
+
+struct named {
+    struct leased *in;
+    int64_t *at;
+    struct buf type;
+    int known, open; /* events with the name, and those of them that are handed out */
+};
+
+static int find_named(struct group *g, struct str id, struct str source, struct named *x,
+                      struct err *e)
+{
+    sqlite3_stmt *q = source.p == NULL
+                          ? db_query(g->s, e, "SELECT seq,type FROM event WHERE id=?", "s", id)
+                          : db_query(g->s, e, "SELECT seq,type FROM event WHERE id=? AND source=?",
+                                     "ss", id, source);
+    struct leased *in;
+    int64_t *at;
+    int got = -1;
+
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        x->known++;
+        if ((at = find_seq(g, sqlite3_column_int64(q, 0), &in)) == NULL)
+            continue;
+        x->open++;
+        x->at = at;
+        x->in = in;
+        buf_reset(&x->type);
+        buf_str(&x->type, db_text(q, 1));
+    }
+    return got;
+}
+
+static int settle_named(struct group *g, const struct named *x, const struct group_settle *how,
+                        int64_t max_attempts, struct err *e)
+{
+    struct group_settle s = *how;
+    struct str type = {x->type.p, x->type.n};
+    int64_t seq = *x->at, attempts = 0;
+    int item = db_int(g->s, e, &attempts, "SELECT attempts FROM item WHERE grp=? AND seq=?", "ii",
+                      g->grp, seq);
+
+    if (item < 0)
+        return -1;
+    if (s.outcome == GROUP_RETRY && attempts + 1 >= max_attempts)
+        s.outcome = GROUP_DEAD;
+    *x->at = -seq; /* settled; the order stays */
+    x->in->open--;
+    x->in->changed = true;
+    g->gave_back |= s.outcome != GROUP_DONE;
+    tally_add(&g->tallies, type, &s);
+    if (settle_item(g, seq, item > 0, &s, e) < 0)
+        return -1;
+    return tells_of_death(&s, type) ? death_tell_seq(g, seq, s.reason, e) : 0;
+}
+
+int lease_settle(struct group *g, struct str id, struct str source, const struct group_settle *how,
+                 int64_t max_attempts, struct err *e)
+{
+    bool appends = how->outcome == GROUP_DEAD || how->outcome == GROUP_RETRY;
+    struct named x = {NULL, NULL, BUF_INIT, 0, 0};
+    int got = begin(g, appends, e);
+
+    if (got == 0)
+        got = find_named(g, id, source, &x, e);
+    if (got == 0 && x.known == 0)
+        got = err_set(e, EX_DATAERR, "there is no event with id %s", err_quote(id.p, id.n).text);
+    else if (got == 0 && x.open > 1)
+        got = err_set(e, EX_DATAERR,
+                      "id %s fits events of several sources: give their lines, not their ids",
+                      err_quote(id.p, id.n).text);
+    else if (got == 0 && x.open == 1)
+        got = settle_named(g, &x, how, max_attempts, e) < 0 ? -1 : 1;
+    buf_free(&x.type);
+    return got;
+}
+
+static int write_claim(struct group *g, const struct leased *l, struct err *e)
+{
+    struct buf b = BUF_INIT;
+    size_t n = 0;
+    int got;
+
+    if (l->open == 0)
+        return db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", l->id);
+    for (size_t i = 0; i < l->n; i++)
+        if (l->seq[i] > 0)
+            l->seq[n++] = l->seq[i];
+    open_encode(&b, l->seq, n);
+    got = db_run(g->s, e, "UPDATE claim SET first=?,open=? WHERE claim=?", "ibi", l->seq[0],
+                 (struct str){b.p, b.n}, l->id);
+    buf_free(&b);
+    return got;
+}
+
+static void note_pipe(struct group *g, int64_t owner)
+{
+    for (size_t i = 0; i < g->pipes.n; i++)
+        if (g->pipes.note[i].seq == owner)
+            return;
+    notes_add(&g->pipes, owner, 0);
+}
+
+/* All that the same pipe has handed out is on its way: what stands behind has more time. */
+static int renew(struct group *g, const struct leased *l, struct err *e)
+{
+    note_pipe(g, l->owner);
+    return db_run(g->s, e, "UPDATE claim SET lease=? WHERE owner=?", "ii", boot_ms() + l->term,
+                  l->owner);
+}
+
+int lease_commit(struct group *g, struct err *e)
+{
+    int got = 0;
+
+    if (!g->leasing)
+        return 0;
+    g->leasing = false;
+    for (size_t i = 0; i < g->leases && got >= 0; i++)
+        if (g->leased[i].changed && (got = write_claim(g, &g->leased[i], e)) >= 0)
+            got = renew(g, &g->leased[i], e);
+    if (got < 0 || tally_write(g, &g->tallies, e) < 0) {
+        log_rollback(g->s);
+        return -1;
+    }
+    bool ring = g->gave_back;
+    g->gave_back = false;
+    return g->s->appending ? append_commit(g->s, ring, e) : db_commit(g->s, ring, e);
+}
+
+int lease_left(struct group *g, int64_t *left, struct err *e)
+{
+    *left = 0;
+    if (load(g, e) < 0)
+        return -1;
+    for (size_t i = 0; i < g->leases; i++)
+        for (size_t k = 0; k < g->pipes.n || (g->pipes.n == 0 && k == 0); k++)
+            if (g->pipes.n == 0 || g->pipes.note[k].seq == g->leased[i].owner)
+                *left += (int64_t)g->leased[i].open;
+    return 0;
+}
