@@ -13,7 +13,7 @@ static const char *name;
 static struct pattern_list types;
 static struct clock_point from, to;
 static int64_t backoff[2] = {1000, 15 * 60 * 1000};
-static bool auto_ack, dry_run, stay;
+static bool auto_ack, dry_run, stay, ordered;
 static int64_t window = 64, lease;
 static struct dispatch_terms terms = {.workers = 1, .attempts = 12, .grace_ms = 30000};
 
@@ -32,6 +32,7 @@ static const struct opt options[] = {
                  "between asking a handler to end and killing it; 30s"),
     OPT_CODES(0, "dead-on", terms.dead_on, "statuses that no retry can help, by default 65"),
     OPT_CODES(0, "defer-on", terms.defer_on, "statuses that put the group on hold, by default 69"),
+    OPT_FLAG(0, "ordered", &ordered, "a new group keeps the order of events of each subject"),
     OPT_FLAG(0, "emit", &terms.emit, "publish what the command prints, exactly once"),
     OPT_FLAG(0, "workers", &stay, "the command stays, and answers each event with a line"),
     OPT_INT(0, "window", &window, "N", 1, 10000, "events a worker has at once, by default 64"),
@@ -157,6 +158,8 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
                  name);
     if (result->stopped || terms.follow || (terms.most > 0 && result->done >= terms.most))
         return 0;
+    if (stand.standby)
+        err_note("group %s: another consumer keeps its order, this one only stood by", g.text);
     if (stand.paused)
         return err_set(e, EX_TEMPFAIL, "group %s is paused (spool group resume %s)", g.text, name);
     if (stand.hold_ms != 0 && result->deferred > 0) { /* that was said when it happened */
@@ -193,6 +196,8 @@ static int consume(struct store *spool, struct err *e)
                                             .from = args_given("from") ? &from : NULL,
                                             .hint = " (--from creates one)",
                                             .attempts = terms.attempts,
+                                            .ordered = ordered,
+                                            .tail_wait_ms = terms.timeout_ms,
                                             .lease_ms = lease};
     struct dispatch_result result;
     struct group *group = NULL;

@@ -74,8 +74,9 @@ static int fill_info(struct store *s, int64_t grp, struct group_info *info, stru
                grp) < 0 ||
         db_int(s, e, &info->due, "SELECT count(*) FROM item WHERE grp=? AND state=0 AND due<=?",
                "ii", grp, now) < 0 ||
-        db_int(s, e, &info->waiting, "SELECT count(*) FROM item WHERE grp=? AND state=0 AND due>?",
-               "ii", grp, now) < 0 ||
+        db_int(s, e, &info->waiting,
+               "SELECT count(*) FROM item WHERE grp=? AND (state=2 OR (state=0 AND due>?))", "ii",
+               grp, now) < 0 ||
         db_int(s, e, &info->dead, "SELECT count(*) FROM item WHERE grp=? AND state=3", "i", grp) <
             0)
         return -1;
@@ -365,11 +366,15 @@ int64_t dead_each(struct store *s, const struct dead_filter *filter,
 
 static int retry_one(const struct dead_letter *letter, void *store, struct err *e)
 {
-    int got = db_run(store, e,
-                     "UPDATE item SET state=0,due=?,attempts=0,deaths=0 WHERE grp=(SELECT grp FROM "
-                     "groups WHERE name=?) AND seq=? AND state=3",
-                     "iti", clock_now_ms(), letter->group, letter->event.seq);
-    return got < 0 ? -1 : 0;
+    int64_t grp = 0;
+
+    if (db_int(store, e, &grp, "SELECT grp FROM groups WHERE name=?", "t", letter->group) < 0 ||
+        db_run(store, e,
+               "UPDATE item SET state=0,due=?,attempts=0,deaths=0 WHERE grp=? AND seq=? AND "
+               "state=3",
+               "iii", clock_now_ms(), grp, letter->event.seq) < 0)
+        return -1;
+    return order_restore(store, grp, letter->event.seq, e);
 }
 
 static int drop_one(const struct dead_letter *letter, void *store, struct err *e)

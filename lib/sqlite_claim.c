@@ -47,11 +47,8 @@ static int others(struct store *s, int64_t grp, int64_t self, struct other **lis
         if (*n == room)
             *list = mem_grow(*list, room += 16, sizeof **list);
         struct other *o = &(*list)[(*n)++];
-        struct str boot = db_text(q, 3);
-        *o = (struct other){.owner = sqlite3_column_int64(q, 0)};
-        o->process.pid = sqlite3_column_int64(q, 1);
-        o->process.started = sqlite3_column_int64(q, 2);
-        memcpy(o->process.boot, boot.p, boot.n < 39 ? boot.n : 39);
+        o->owner = sqlite3_column_int64(q, 0);
+        lock_process_read(&o->process, q, 1);
     }
     return got;
 }
@@ -65,11 +62,14 @@ static int remember_death(struct group *g, int64_t seq, int64_t now, struct err 
                "'its consumer died',x'' FROM item WHERE grp=?1 AND seq=?2 AND deaths>0",
                "iii", g->grp, seq, now) < 0)
         return -1;
-    return db_run(g->s, e,
-                  "INSERT INTO item(grp,seq,state,due,attempts,deaths) VALUES(?1,?2,0,?3,0,"
-                  "1) ON CONFLICT(grp,seq) DO UPDATE SET state=0,due=?3,deaths=deaths+1,"
-                  "attempts=attempts+(deaths>0)",
-                  "iii", g->grp, seq, now);
+    if (db_run(g->s, e,
+               "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
+               "VALUES(?1,?2,0,?3,0,1," ITEM_SUBJECT(
+                   "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=0,due=?3,"
+                               "deaths=deaths+1,attempts=attempts+(deaths>0)",
+               "iiii", g->grp, seq, now, (int64_t)g->ordered) < 0)
+        return -1;
+    return order_row(g, seq, e);
 }
 
 static int tell_takeover(struct group *g, int64_t pid, size_t events, struct err *e)
@@ -265,31 +265,60 @@ static int add_items(struct group *g, struct claim *c, size_t max, int64_t last,
     return got < 0 ? -1 : 0;
 }
 
-/* One event of the log behind a cursor. False when the claim is full before it. */
-static bool add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt *q, int64_t now)
+/* Is there an event of this subject that must come first? Those that this claim sets aside are
+   remembered in aside, each with a NUL behind it. */
+static int held_back(struct group *g, struct str subject, struct err *e)
+{
+    if (!g->ordered || subject.p == NULL)
+        return 0;
+    for (size_t at = 0; at < g->aside.n; at += strlen(g->aside.p + at) + 1)
+        if (str_is(subject, g->aside.p + at))
+            return 1;
+    return order_held(g, subject, e);
+}
+
+static void note_aside(struct group *g, struct str subject)
+{
+    if (!g->ordered || subject.p == NULL)
+        return;
+    buf_str(&g->aside, subject);
+    buf_char(&g->aside, '\0');
+}
+
+/* One event of the log behind a cursor. 1, 0 when the claim is full before it, -1. */
+static int add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt *q, int64_t now,
+                     struct err *e)
 {
     struct log_entry row;
     int64_t due, expires;
+    int held;
 
     log_entry_read(q, &row);
     if (!pattern_any(&g->types, row.type))
-        return true;
+        return 1;
     due = sqlite3_column_int64(q, 9);
     expires = sqlite3_column_int64(q, 10);
     if (expires != 0 && expires <= now)
-        return true;
-    if (due > now)
+        return 1;
+    if ((held = held_back(g, row.subject, e)) < 0)
+        return -1;
+    if (held > 0) {
+        notes_add(&g->behind, row.seq, 0);
+    } else if (due > now) {
         notes_add(&g->later, row.seq, due);
-    else if (log_entry_damaged(q, &row))
+        note_aside(g, row.subject);
+    } else if (log_entry_damaged(q, &row)) {
         notes_add(&g->damage, row.seq, 0);
-    else
+    } else {
         return add_held(c, max, &row, false, 0, 0);
-    return true;
+    }
+    return 1;
 }
 
 #define CLAIM_COLUMNS LOG_COLUMNS ",priority,due,expires"
 
-/* Events of one priority behind its cursor. Returns how many were passed, or -1. */
+/* Events of one priority behind its cursor, in an ordered group of all. Returns how many were
+   passed, or -1. */
 static int add_events(struct group *g, struct claim *c, size_t max, int priority, int64_t last,
                       int64_t now, struct err *e)
 {
@@ -304,15 +333,16 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
                        "SELECT " CLAIM_COLUMNS " FROM event INDEXED BY event_priority WHERE "
                        "seq>? AND seq<=? AND priority=? AND priority<>5 ORDER BY seq LIMIT 1000",
                        "iii", at, last, (int64_t)priority);
-    int got = -1, passed = 0;
+    int got = -1, passed = 0, added = 1;
 
     while (q != NULL && c->n < max && (got = db_row(g->s, q, e)) > 0) {
-        if (sqlite3_column_int64(q, 8) == priority && !add_event(g, c, max, q, now))
+        if ((g->ordered || sqlite3_column_int64(q, 8) == priority) &&
+            (added = add_event(g, c, max, q, now, e)) <= 0)
             break;
         g->moved[priority] = sqlite3_column_int64(q, 0);
         passed++;
     }
-    if (q == NULL || (got < 0 && c->n < max))
+    if (q == NULL || added < 0 || (got < 0 && c->n < max))
         return -1;
     db_done(q);
     return passed;
@@ -324,7 +354,8 @@ static int gather(struct group *g, struct claim *c, size_t max, int64_t last, st
     int64_t now = clock_now_ms(), prioritised = 0;
     int passed = 0, scanned = 0;
 
-    g->later.n = g->damage.n = g->gone.n = g->dying.n = 0;
+    g->later.n = g->behind.n = g->damage.n = g->gone.n = g->dying.n = 0;
+    buf_reset(&g->aside);
     if (group_cursors(g->s, g->grp, g->cursor, e) < 0)
         return -1;
     memcpy(g->moved, g->cursor, sizeof g->moved);
@@ -335,7 +366,7 @@ static int gather(struct group *g, struct claim *c, size_t max, int64_t last, st
                "") < 0)
         return -1;
     for (int p = 0; p < 10 && c->n < max && !g->alone; p++) {
-        if (p != EVENT_PRIORITY && !prioritised)
+        if (p != EVENT_PRIORITY && (!prioritised || g->ordered))
             continue;
         do {
             if ((passed = add_events(g, c, max, p, last, now, e)) < 0)
@@ -343,8 +374,11 @@ static int gather(struct group *g, struct claim *c, size_t max, int64_t last, st
             scanned += passed;
         } while (passed == 1000 && c->n < max && c->page.n == c->n && scanned < SCAN_EVENTS);
     }
-    return c->n > 0 || g->later.n > 0 || g->damage.n > 0 || g->gone.n > 0 || g->dying.n > 0 ||
-           memcmp(g->moved, g->cursor, sizeof g->moved) != 0;
+    if (g->ordered)
+        for (int p = 0; p < 10; p++)
+            g->moved[p] = g->moved[EVENT_PRIORITY];
+    return c->n > 0 || g->later.n > 0 || g->behind.n > 0 || g->damage.n > 0 || g->gone.n > 0 ||
+           g->dying.n > 0 || memcmp(g->moved, g->cursor, sizeof g->moved) != 0;
 }
 
 /* In one transaction that only reads: each of its statements alone would lock and unlock. */
@@ -381,10 +415,24 @@ static int take_cursors(struct group *g, struct err *e)
 
 static int set_dead(struct group *g, int64_t seq, int64_t now, struct err *e)
 {
-    return db_run(g->s, e,
-                  "INSERT INTO item(grp,seq,state,due,attempts,deaths) VALUES(?,?,3,?3,0,0) "
-                  "ON CONFLICT(grp,seq) DO UPDATE SET state=3,due=?3",
-                  "iii", g->grp, seq, now);
+    if (db_run(g->s, e,
+               "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
+               "VALUES(?1,?2,3,?3,0,0," ITEM_SUBJECT(
+                   "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=3,due=?3",
+               "iiii", g->grp, seq, now, (int64_t)g->ordered) < 0)
+        return -1;
+    return order_row(g, seq, e);
+}
+
+/* Passed before it may be claimed: not yet due, or behind its subject. */
+static int set_aside(struct group *g, int64_t seq, int state, int64_t due, struct err *e)
+{
+    if (db_run(g->s, e,
+               "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
+               "VALUES(?1,?2,?3,?4,0,0," ITEM_SUBJECT("?2", "?5") ")",
+               "iiiii", g->grp, seq, (int64_t)state, due, (int64_t)g->ordered) < 0)
+        return -1;
+    return order_row(g, seq, e);
 }
 
 static int take_notes(struct group *g, int64_t now, struct err *e)
@@ -392,10 +440,10 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
     struct group_settle damaged = {.started_ms = now, .reason = "damaged in the spool"};
 
     for (size_t i = 0; i < g->later.n; i++)
-        if (db_run(g->s, e,
-                   "INSERT INTO item(grp,seq,state,due,attempts,deaths) "
-                   "VALUES(?,?,0,?,0,0)",
-                   "iii", g->grp, g->later.note[i].seq, g->later.note[i].value) < 0)
+        if (set_aside(g, g->later.note[i].seq, ITEM_WAITING, g->later.note[i].value, e) < 0)
+            return -1;
+    for (size_t i = 0; i < g->behind.n; i++)
+        if (set_aside(g, g->behind.note[i].seq, ITEM_BEHIND, now, e) < 0)
             return -1;
     for (size_t i = 0; i < g->damage.n; i++)
         if (set_dead(g, g->damage.note[i].seq, now, e) < 0 ||
@@ -404,11 +452,13 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
             return -1;
     for (size_t i = 0; i < g->gone.n; i++)
         if (db_run(g->s, e, "DELETE FROM item WHERE grp=? AND seq=? AND state=0", "ii", g->grp,
-                   g->gone.note[i].seq) < 0)
+                   g->gone.note[i].seq) < 0 ||
+            order_row(g, g->gone.note[i].seq, e) < 0)
             return -1;
     for (size_t i = 0; i < g->dying.n; i++)
         if (db_run(g->s, e, "UPDATE item SET state=3,due=? WHERE grp=? AND seq=? AND state=0",
                    "iii", now, g->grp, g->dying.note[i].seq) < 0 ||
+            order_row(g, g->dying.note[i].seq, e) < 0 ||
             death_tell_seq(g, g->dying.note[i].seq, "its consumer died", e) < 0)
             return -1;
     return 1;
@@ -531,6 +581,8 @@ int group_claim(struct group *g, size_t max, int64_t last, struct group_event **
     if (max > 1000)
         max = 1000;
     for (;;) {
+        if (g->ordered && (got = order_enter(g, e)) <= 0)
+            return got;
         if (take_over(g, e) < 0 || lease_expire(g, e) < 0)
             return -1;
         if ((got = look(g, e)) <= 0)

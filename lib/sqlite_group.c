@@ -172,8 +172,10 @@ static int add_claimed(struct store *s, int64_t grp, struct positions *all, stru
 int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size_t *n,
                      struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT seq FROM item WHERE grp=? AND state=0 AND due<=?",
-                               "ii", grp, due ? clock_now_ms() : INT64_MAX);
+    sqlite3_stmt *q = db_query(s, e,
+                               "SELECT seq FROM item WHERE grp=?1 AND ((state=0 AND due<=?2) OR "
+                               "(state=2 AND ?3))",
+                               "iii", grp, due ? clock_now_ms() : INT64_MAX, (int64_t)!due);
     struct positions all = {NULL, 0, 0};
     int got = -1;
 
@@ -209,9 +211,14 @@ int group_dropped(const struct group *g, struct err *e)
 
 int group_reload(struct group *g, struct err *e)
 {
+    int64_t ordered = 0;
+
     pattern_free(&g->types);
     g->types = (struct pattern_list){NULL, 0};
     int got = group_patterns(g->s, g->grp, &g->types, e);
+    if (got > 0)
+        got = db_int(g->s, e, &ordered, "SELECT ordered FROM groups WHERE grp=?", "i", g->grp);
+    g->ordered = ordered != 0;
     return got > 0 ? 0 : got < 0 ? -1 : group_dropped(g, e);
 }
 
@@ -231,8 +238,9 @@ static int create_group(struct group *g, const struct group_terms *terms, struct
     }
     got = db_run(s, e,
                  "INSERT INTO groups(name,patterns,ordered,rev,paused,hold,paced,created,seen) "
-                 "VALUES(?1,?2,0,0,0,0,0,?3,?3) ON CONFLICT(name) DO NOTHING",
-                 "tsi", g->name, (struct str){patterns.p, patterns.n}, clock_now_ms());
+                 "VALUES(?1,?2,?4,0,0,0,0,?3,?3) ON CONFLICT(name) DO NOTHING",
+                 "tsii", g->name, (struct str){patterns.p, patterns.n}, clock_now_ms(),
+                 (int64_t)terms->ordered);
     g->created = got > 0;
     buf_free(&patterns);
     if (got > 0)
@@ -247,10 +255,20 @@ static int create_group(struct group *g, const struct group_terms *terms, struct
     return db_commit(s, false, e);
 }
 
-static int check_patterns(struct group *g, const struct group_terms *terms, struct err *e)
+static int check_terms(struct group *g, const struct group_terms *terms, struct err *e)
 {
     struct buf has = BUF_INIT;
 
+    if (terms->ordered && !g->ordered)
+        return err_set(e, EX_USAGE,
+                       "group %s exists and is not ordered: leave out --ordered, or take another "
+                       "name, or spool group set",
+                       err_quote_text(g->name).text);
+    if (terms->lease_ms > 0 && g->ordered)
+        return err_set(e, EX_USAGE,
+                       "group %s is ordered: a pipe cannot keep the order when events come back, "
+                       "use a command",
+                       err_quote_text(g->name).text);
     if (terms->types.n == 0 || pattern_same(&terms->types, &g->types))
         return 0;
     for (size_t i = 0; i < g->types.n; i++)
@@ -273,6 +291,7 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
     g->name = mem_dup(terms->name, strlen(terms->name));
     g->attempts = terms->attempts;
     g->lease_ms = terms->lease_ms;
+    g->tail_wait_ms = terms->tail_wait_ms;
     got = db_int(s, e, &g->grp, "SELECT grp FROM groups WHERE name=?", "t", g->name);
     if (got == 0 && terms->from == NULL)
         got = unknown_group(s, g->name, terms->hint == NULL ? "" : terms->hint, e);
@@ -282,7 +301,7 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
         g->rev = -1;
         got = group_row(s, g->name, &g->grp, e);
         if (got == 0 && (got = group_reload(g, e)) == 0)
-            got = check_patterns(g, terms, e);
+            got = check_terms(g, terms, e);
         if (got == 0)
             got = group_cursors(s, g->grp, g->cursor, e);
     }
@@ -339,6 +358,7 @@ void group_close(struct group *g)
         group_seen(g, &ignored);
         db_commit(g->s, false, &ignored);
     }
+    order_leave(g);
     if (g->joined)
         lock_drop(g->s, g->owner);
     lease_free(g);
@@ -348,6 +368,8 @@ void group_close(struct group *g)
     tally_clear(&g->tallies);
     free(g->tallies.tally);
     free(g->later.note);
+    free(g->behind.note);
+    buf_free(&g->aside);
     free(g->damage.note);
     free(g->gone.note);
     free(g->dying.note);
@@ -406,6 +428,11 @@ void claim_spare(struct group *g, struct claim *c)
     g->spare = c;
 }
 
+int order_row(struct group *g, int64_t seq, struct err *e)
+{
+    return g->ordered ? order_restore(g->s, g->grp, seq, e) : 0;
+}
+
 int settle_item(struct group *g, int64_t seq, bool item, const struct group_settle *s,
                 struct err *e)
 {
@@ -414,18 +441,23 @@ int settle_item(struct group *g, int64_t seq, bool item, const struct group_sett
     if (s->outcome == GROUP_DONE) {
         if (!item)
             return 0;
-        if (db_run(g->s, e, "DELETE FROM attempt WHERE grp=? AND seq=?", "ii", g->grp, seq) < 0)
+        if (db_run(g->s, e, "DELETE FROM attempt WHERE grp=? AND seq=?", "ii", g->grp, seq) < 0 ||
+            db_run(g->s, e, "DELETE FROM item WHERE grp=? AND seq=?", "ii", g->grp, seq) < 0)
             return -1;
-        return db_run(g->s, e, "DELETE FROM item WHERE grp=? AND seq=?", "ii", g->grp, seq);
+        return order_row(g, seq, e);
     }
     if (attempt && attempt_add(g, seq, s, e) < 0)
         return -1;
-    return db_run(g->s, e,
-                  "INSERT INTO item(grp,seq,state,due,attempts,deaths) VALUES(?1,?2,?3,?4,"
-                  "?5,0) ON CONFLICT(grp,seq) DO UPDATE SET state=?3,due=?4,attempts=attempts+?5",
-                  "iiiii", g->grp, seq,
-                  (int64_t)(s->outcome == GROUP_DEAD ? ITEM_DEAD : ITEM_WAITING),
-                  s->outcome == GROUP_DEAD ? clock_now_ms() : s->due_ms, (int64_t)attempt);
+    if (db_run(g->s, e,
+               "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) VALUES(?1,?2,?3,?4,?5,"
+               "0," ITEM_SUBJECT("?2", "?6") ") ON CONFLICT(grp,seq) DO UPDATE SET state=?3,"
+                                             "due=?4,attempts=attempts+?5",
+               "iiiiii", g->grp, seq,
+               (int64_t)(s->outcome == GROUP_DEAD ? ITEM_DEAD : ITEM_WAITING),
+               s->outcome == GROUP_DEAD ? clock_now_ms() : s->due_ms, (int64_t)attempt,
+               (int64_t)g->ordered) < 0)
+        return -1;
+    return order_row(g, seq, e);
 }
 
 /* The claim's row without the events that are settled. It must be there still, and ours. */
@@ -630,7 +662,7 @@ int group_stand(struct group *g, int64_t last, struct group_stand *out, struct e
                "seq<=?",
                "iii", g->grp, now, last) < 0 ||
         db_int(g->s, e, &out->later,
-               "SELECT count(*) FROM item WHERE grp=? AND state=0 AND due>? AND "
+               "SELECT count(*) FROM item WHERE grp=? AND (state=2 OR (state=0 AND due>?)) AND "
                "seq<=?",
                "iii", g->grp, now, last) < 0 ||
         db_int(g->s, e, &out->next_due_ms,
@@ -640,5 +672,6 @@ int group_stand(struct group *g, int64_t last, struct group_stand *out, struct e
         return -1;
     out->paused = paused != 0;
     out->hold_ms = hold > now ? hold : 0;
+    out->standby = g->ordered && !g->active;
     return count_elsewhere(g, last, &out->elsewhere, e);
 }

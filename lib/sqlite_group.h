@@ -6,7 +6,11 @@
 
 #include "sqlite_priv.h"
 
-enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_DEAD = 3 }; /* item.state */
+enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_BEHIND = 2, ITEM_DEAD = 3 }; /* item.state */
+
+/* An item's subject, in SQL: of the event at a position when the group is ordered, else null. */
+#define ITEM_SUBJECT(seq, ordered)                                                                 \
+    "(SELECT subject FROM event WHERE event.seq=" seq " AND " ordered ")"
 
 struct held {
     struct group_event shown; /* first: the caller's pointer is ours */
@@ -56,8 +60,13 @@ struct group {
     char *name;
     int64_t grp, rev, attempts, owner, lease_ms, damaged, buried;
     struct pattern_list types;
-    bool created, joined, ordered;
-    int tail_fd; /* 0: none */
+    bool created, joined;
+
+    /* in an ordered group: */
+    bool ordered, leads, active;         /* leads: the byte is ours; active: and nobody is left */
+    int tail_fd;                         /* 0: none */
+    int64_t tail_wait_ms, tail_since_ms; /* 0: for ever; monotonic */
+    struct buf aside;                    /* subjects of what this claim sets aside */
     struct claim *claims, *spare;
     struct group_event **given;
     size_t given_room;
@@ -74,6 +83,7 @@ struct group {
     /* what a claim in preparation will do, besides the events in it */
     int64_t cursor[10], moved[10];
     struct notes later;  /* passed before their time: seq, due */
+    struct notes behind; /* passed while their subject waits */
     struct notes damage; /* damaged: seq, 1 if it is an item */
     struct notes gone;   /* items whose event is no longer there */
     struct notes dying;  /* items whose consumers died too often */
@@ -99,6 +109,12 @@ int death_tell(struct group *g, const struct log_entry *event, int64_t attempts,
 int settle_item(struct group *g, int64_t seq, bool item, const struct group_settle *s,
                 struct err *e);
 bool tells_of_death(const struct group_settle *s, struct str type);
+
+/* sqlite_order.c: 1 we are the active consumer, 0 somebody else is, -1. */
+int order_enter(struct group *g, struct err *e);
+void order_leave(struct group *g);
+int order_held(struct group *g, struct str subject, struct err *e); /* does a row hold it? */
+int order_row(struct group *g, int64_t seq, struct err *e);         /* its row has changed */
 
 /* sqlite_lease.c: inside group_claim, outside a transaction: what leases ran out. */
 int lease_expire(struct group *g, struct err *e);

@@ -37,6 +37,18 @@ static int byte_lock(int fd, int command, int64_t at, short *type)
     return got;
 }
 
+bool lock_byte(int fd, int64_t at)
+{
+    short type = F_WRLCK;
+    return byte_lock(fd, F_OFD_SETLK, at, &type) == 0;
+}
+
+void unlock_byte(int fd, int64_t at)
+{
+    short type = F_UNLCK;
+    byte_lock(fd, F_OFD_SETLK, at, &type);
+}
+
 static int read_token(int fd, char token[TOKEN_SIZE])
 {
     return pread(fd, token, TOKEN_SIZE, 0) == TOKEN_SIZE ? 0 : -1;
@@ -124,9 +136,8 @@ int64_t lock_take(struct store *s, struct err *e)
 {
     for (;;) {
         int64_t owner = (int64_t)(clock_random() >> 2) | 1;
-        short type = F_WRLCK;
 
-        if (byte_lock(s->lock_fd, F_OFD_SETLK, owner, &type) == 0)
+        if (lock_byte(s->lock_fd, owner))
             return owner;
         if (errno != EAGAIN && errno != EACCES)
             return err_errno(e, EX_IOERR, "%s: cannot lock", s->lock_path);
@@ -135,8 +146,7 @@ int64_t lock_take(struct store *s, struct err *e)
 
 void lock_drop(struct store *s, int64_t owner)
 {
-    short type = F_UNLCK;
-    byte_lock(s->lock_fd, F_OFD_SETLK, owner, &type);
+    unlock_byte(s->lock_fd, owner);
 }
 
 bool lock_free(struct store *s, int64_t owner)
@@ -202,6 +212,17 @@ void lock_self(struct lock_process *p)
     p->pid = getpid();
     p->started = start_time(p->pid);
     boot_id(p->boot);
+}
+
+void lock_process_read(struct lock_process *p, sqlite3_stmt *q, int column)
+{
+    struct str boot = db_text(q, column + 2);
+    size_t n = boot.n < sizeof p->boot - 1 ? boot.n : sizeof p->boot - 1;
+
+    *p = (struct lock_process){.pid = sqlite3_column_int64(q, column),
+                               .started = sqlite3_column_int64(q, column + 1)};
+    if (n > 0)
+        memcpy(p->boot, boot.p, n);
 }
 
 bool lock_process_lives(const struct lock_process *p)

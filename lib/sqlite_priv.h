@@ -7,6 +7,7 @@
  *     sqlite_log.c     the log
  *     sqlite_group.c   groups: open, settle, stand
  *     sqlite_claim.c   how they claim, and take over from the dead
+ *     sqlite_order.c   ordered groups: who is active, and what stands behind what
  *     sqlite_lease.c   events handed out over a pipe
  *     sqlite_tally.c   what groups did, counted
  *     sqlite_sys.c     the toolkit's own events
@@ -100,6 +101,9 @@ struct lock_process {
     char boot[40];
 };
 void lock_self(struct lock_process *p);
+void lock_process_read(struct lock_process *p, sqlite3_stmt *q, int column); /* pid,started,boot */
+bool lock_byte(int fd, int64_t at);                                          /* is it ours now? */
+void unlock_byte(int fd, int64_t at);
 bool lock_process_lives(const struct lock_process *p);
 void lock_ring(struct store *s);
 void lock_close(struct store *s);
@@ -115,6 +119,9 @@ int append_commit(struct store *s, bool ring, struct err *e);
 int sys_put(struct store *s, const char *type, const char *group, const struct log_entry *cause,
             json_t *data, struct err *e);
 bool sys_type(struct str type); /* is it one of ours? */
+
+/* sqlite_order.c: the row of this event changed: say anew which of its subject's may be claimed. */
+int order_restore(struct store *s, int64_t grp, int64_t seq, struct err *e);
 
 /* sqlite_group.c, for sqlite_admin.c */
 int group_row(struct store *s, const char *name, int64_t *grp, struct err *e); /* 66 and -1 */

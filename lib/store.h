@@ -155,8 +155,10 @@ struct group_terms {
     struct pattern_list types; /* not owned; empty: "#" for a new group, "as it is" for another */
     const struct clock_point *from; /* NULL: the group must exist */
     const char *hint;               /* behind the message when it does not, or NULL */
-    int64_t attempts; /* from then on an event whose consumers keep dying is a dead letter */
-    int64_t lease_ms; /* above 0: claims are handed over a pipe for so long, see lease_settle */
+    int64_t attempts;     /* from then on an event whose consumers keep dying is a dead letter */
+    bool ordered;         /* for a new group: one consumer at a time, and the order of subjects */
+    int64_t tail_wait_ms; /* how long handlers of a dead consumer are waited for; 0: for ever */
+    int64_t lease_ms;     /* above 0: claims are handed over a pipe for so long, see lease_settle */
 };
 
 /* Open, or with from create, a group. 66 when it does not exist, naming the nearest; 64 when types
@@ -250,6 +252,7 @@ struct group_stand {
     int64_t later;       /* wait for a retry or their time */
     int64_t next_due_ms; /* when the first of those is due; 0: none */
     int64_t elsewhere;   /* in the hands of other consumers */
+    bool standby;        /* it is ordered, and another consumer is the active one */
 };
 /* Where the group stands, up to position last (0: all), new events not counted in due. */
 int group_stand(struct group *g, int64_t last, struct group_stand *out, struct err *e);

@@ -1,0 +1,208 @@
+# consume --ordered: the events of a subject one after the other, whoever fails or dies meanwhile.
+load helper
+
+# events SUBJECTS N: N events of each subject in turn, data "subject n".
+events() {
+    local n s
+    for ((n = 1; n <= $2; n++)); do
+        for ((s = 1; s <= $1; s++)); do
+            echo "{\"type\":\"n\",\"subject\":\"s$s\",\"data\":\"s$s $n\"}"
+        done
+    done | publish
+}
+
+# A handler that writes down its event when it begins and when it ends.
+cat_data='sed "s/.*\"data\":\"\([^\"]*\)\".*/\1/"'
+
+# in_order FILE: within each subject the numbers do not go back.
+in_order() {
+    awk '$2 < last[$1] { print "out of order: " $0; bad = 1 } { last[$1] = $2 } END { exit bad }' "$1"
+}
+
+@test "ordered: a retry holds its subject and no other" {
+    events 3 3
+    run -0 --separate-stderr consume -g g --from start --ordered -j 3 --backoff 1h -- sh -c "
+        d=\$($cat_data); echo \"\$d\" >>seen; [ \"\$d\" != 's2 2' ]"
+    in_order seen
+    [ "$(sort seen | paste -sd,)" = 's1 1,s1 2,s1 3,s2 1,s2 2,s3 1,s3 2,s3 3' ]
+    [ "$(spool group show g -o ndjson | jq -c '[.lag,.waiting,.due]')" = '[2,2,0]' ]
+    # What arrives meanwhile stands behind it.
+    events 3 1
+    run -0 --separate-stderr consume -g g -- sh -c "$cat_data"
+    [ "$(sort <<<"$output" | paste -sd,)" = 's1 1,s3 1' ]
+    [ "$(replay -g g | jq -r .data | paste -sd,)" = 's2 2,s2 3,s2 1' ]
+}
+
+@test "ordered: when the retry is done, what stood behind it follows, in order" {
+    events 2 5
+    run -0 --separate-stderr timeout 60 consume -g g --from start --ordered -j 4 --backoff 0 -- sh -c "
+        d=\$($cat_data); echo \"\$d\" >>seen
+        [ \"\$d\" != 's1 2' ] || [ \"\$EVENT_ATTEMPT\" -ge 4 ]"
+    in_order seen
+    [ "$(grep -c 's1 2' seen)" -eq 4 ]
+    [ "$(sort -u seen | wc -l)" -eq 10 ]
+    [ "$(spool group show g -o ndjson | jq .lag)" = 0 ]
+}
+
+@test "ordered: a dead letter does not hold its subject, and comes back where it stood" {
+    events 1 3
+    run -1 --separate-stderr consume -g g --from start --ordered -a 1 -- sh -c "d=\$($cat_data); echo \"\$d\"; [ \"\$d\" != 's1 2' ]"
+    [ "$output" = $'s1 1\ns1 3' ]
+    events 1 1
+    consume -g g --backoff 1h -- false
+    dlq retry -g g --all
+    run -0 consume -g g --dry-run
+    [ "$(jq -r .data <<<"$output")" = 's1 2' ]
+    run -0 --separate-stderr consume -g g -- sh -c "$cat_data"
+    [ "$output" = $'s1 2\ns1 1' ]
+}
+
+@test "ordered: events without a subject are unordered" {
+    seq 4 | publish -t n
+    run -0 --separate-stderr consume -g g --from start --ordered --backoff 1h -- sh -c '[ "$EVENT_SEQ" != 2 ] && echo "$EVENT_SEQ"'
+    [ "$output" = $'1\n3\n4' ]
+}
+
+@test "ordered: an event that is not yet due holds those behind it" {
+    publish -t n -k a -d 1
+    publish -t n -k a -d 2 --delay 1h
+    publish -t n -k a -d 3
+    publish -t n -k b -d 4
+    run -0 --separate-stderr consume -g g --from start --ordered -- printenv EVENT_SEQ
+    [ "$output" = $'1\n4' ]
+    [ "$stderr" != "" ]
+    publish -t n -k a -d 5
+    run -0 --separate-stderr consume -g g -- printenv EVENT_SEQ
+    [ -z "$output" ]
+    [ "$(spool group show g -o ndjson | jq .waiting)" = 3 ]
+}
+
+@test "ordered: priorities do not overtake" {
+    publish -t n -k a -d 1
+    publish -t n -k a -d 2 --priority 0
+    publish -t n -k b -d 3 --priority 9
+    publish -t n -k a -d 4
+    run -0 consume -g g --from start --ordered -- printenv EVENT_SEQ
+    [ "$output" = $'1\n2\n3\n4' ]
+}
+
+@test "ordered: a deferral holds everything, and the order stays" {
+    events 2 2
+    run -75 --separate-stderr consume -g g --from start --ordered -j 4 -- sh -c 'echo delay 100ms >&3; exit 69'
+    done_with() { consume -g g -j 4 -- sh -c "$cat_data >>seen" 2>/dev/null && [ "$(wc -l <seen)" -eq 4 ]; }
+    wait_for done_with
+    in_order seen
+}
+
+@test "ordered: --workers keep the order, too" {
+    cat >w <<'END'
+#!/bin/bash
+while IFS= read -r line; do
+    id=${line#*\"id\":\"} id=${id%%\"*} d=${line##*\"data\":\"}
+    echo "${d%%\"*}" >>seen
+    case $line in
+    *'"s1 2"'*) [ $((tries += 1)) -ge 3 ] || { echo "{\"id\":\"$id\",\"status\":\"retry\",\"delay\":\"0\"}"; continue; } ;;
+    esac
+    echo "{\"id\":\"$id\"}"
+done
+END
+    chmod +x w
+    events 3 20
+    run -0 --separate-stderr timeout 60 consume -g g --from start --ordered --workers -- ./w
+    in_order seen
+    [ "$(sort -u seen | wc -l)" -eq 60 ]
+    [ "$(grep -c 's1 2$' seen)" -eq 3 ]
+    [ "$(spool group show g -o ndjson | jq .lag)" = 0 ]
+}
+
+@test "ordered: one consumer works, the other stands by and takes over" {
+    events 1 2
+    background sh -c 'exec consume -g g --from start --ordered -f -- sh -c "echo \$EVENT_SEQ >>one; cat >/dev/null"'
+    one=$pid
+    drained() { [ "$(spool group show g -o ndjson | jq .lag)" = 0 ]; }
+    wait_for test -s one
+    wait_for drained
+    background sh -c 'exec consume -g g -f -- sh -c "echo \$EVENT_SEQ >>two; cat >/dev/null"'
+    two=$pid
+    joined() { [ "$(spool group show g -o ndjson | jq .consumers)" = 2 ]; }
+    wait_for joined
+    run -0 --separate-stderr consume -g g -- true
+    [ "$stderr" = 'consume: group "g": another consumer keeps its order, this one only stood by' ]
+    publish -t n -k s1 -d 3
+    wait_for grep -qx 3 one
+    wait_for drained
+    [ ! -e two ]
+    kill "$one"
+    wait "$one"
+    publish -t n -k s1 -d 4
+    wait_for grep -qx 4 two
+    wait_for drained
+    kill "$two"
+    wait "$two"
+}
+
+@test "ordered: a successor waits for the last handler of a consumer that died" {
+    events 1 2
+    # It outlives its consumer: what it starts is no child of its own.
+    background sh -c 'exec consume -g g --from start --ordered -- sh -c "
+        setsid sh -c \"echo begun >>log; read x <go; echo ended >>log\" &
+        wait"'
+    one=$pid
+    mkfifo go
+    wait_for grep -q begun log
+    kill -KILL "$one"
+    wait "$one" || true
+    background sh -c 'exec consume -g g -f -- sh -c "echo next \$EVENT_SEQ >>log"'
+    two=$pid
+    joined() { [ "$(spool group show g -o ndjson | jq .consumers)" = 1 ]; }
+    wait_for joined
+    run -0 --separate-stderr consume -g g -- sh -c 'echo overtaken >>log'
+    [ "$(cat log)" = begun ]
+    echo >go
+    wait_for grep -q 'next 2' log
+    [ "$(paste -sd' ' log)" = 'begun ended next 1 next 2' ]
+    kill "$two"
+    wait "$two"
+}
+
+@test "ordered: consumers killed at any time keep each subject's order" {
+    events 5 8
+    consume -g g --from start --ordered --to 0 -- true
+    rounds=0
+    until [ "$(spool group show g -o ndjson | jq .lag)" = 0 ] || [ "$((rounds += 1))" -gt 100 ]; do
+        timeout -s KILL "0.0$((RANDOM % 9 + 1))" consume -g g -j 4 -a 1000 --backoff 0 -- sh -c "$cat_data >>seen" 2>/dev/null || true
+    done
+    consume -g g -j 4 -a 1000 -- sh -c "$cat_data >>seen"
+    [ "$(sort -u seen | wc -l)" -eq 40 ]
+    # Each first time stands in order.
+    awk '!seen[$0]++' seen >firsts
+    in_order firsts
+}
+
+@test "ordered: handlers have a descriptor more, and what they leave behind does not block" {
+    events 1 1
+    run -0 --separate-stderr consume -g g --from start --ordered -- ls /proc/self/fd
+    [ "$output" = $'0\n1\n2\n3\n4\n5' ] # 5 is the folder
+    events 1 1
+    echo 'echo $$ >daemon; exec sleep 600' >leave
+    background sh -c 'exec consume -g g -- sh -c "setsid sh leave >/dev/null 2>&1 & exit 0"'
+    wait "$pid"
+    events 1 1
+    run -0 timeout 20 consume -g g -- printenv EVENT_SEQ
+    [ "$output" = 3 ]
+    wait_for test -s daemon
+    kill "$(cat daemon)"
+}
+
+@test "ordered: is a group's own, from its creation" {
+    events 1 1
+    consume -g plain --from start -- true
+    run -64 --separate-stderr consume -g plain --ordered -- true
+    [ "$stderr" = 'consume: group "plain" exists and is not ordered: leave out --ordered, or take another name, or spool group set' ]
+    consume -g g --from start --ordered -- true
+    run -0 consume -g g --ordered -- true
+    run -0 consume -g g -- true
+    run -64 --separate-stderr consume -g g --lease 1m
+    [ "$stderr" = 'consume: group "g" is ordered: a pipe cannot keep the order when events come back, use a command' ]
+    run -0 consume -g g --auto-ack
+}
