@@ -14,7 +14,7 @@ static struct pattern_list types;
 static struct clock_point from, to;
 static int64_t backoff[2] = {1000, 15 * 60 * 1000};
 static bool auto_ack, dry_run, stay, ordered;
-static int64_t window = 64, lease;
+static int64_t window = 64, lease, each_us;
 static struct dispatch_terms terms = {.workers = 1, .attempts = 12, .grace_ms = 30000};
 
 static const struct opt options[] = {
@@ -27,6 +27,7 @@ static const struct opt options[] = {
     OPT_INT('j', "jobs", &terms.workers, "N", 1, 1024, "handlers at once, by default 1"),
     OPT_INT('a', "attempts", &terms.attempts, "N", 1, 1000000, "then a dead letter, by default 12"),
     OPT_RANGE(0, "backoff", backoff, "wait between attempts, by default 1s..15m"),
+    OPT_RATE('r', "rate", &each_us, "no faster than this, as 100/s, all consumers together"),
     OPT_DURATION(0, "timeout", &terms.timeout_ms, "end a handler, and all it started, after this"),
     OPT_DURATION(0, "grace", &terms.grace_ms,
                  "between asking a handler to end and killing it; 30s"),
@@ -198,6 +199,7 @@ static int consume(struct store *spool, struct err *e)
                                             .attempts = terms.attempts,
                                             .ordered = ordered,
                                             .tail_wait_ms = terms.timeout_ms,
+                                            .each_us = each_us,
                                             .lease_ms = lease};
     struct dispatch_result result;
     struct group *group = NULL;

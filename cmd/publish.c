@@ -14,7 +14,7 @@
 #define ATOMIC_MAX (64 << 20)
 
 static const char *data, *expect, *rejects, *delay;
-static struct batch batch = {.fill.priority = -1};
+static struct batch batch = {.fill.priority = -1, .pending.wait_ms = -1};
 static int64_t max_size = 1 << 20;
 static bool atomic;
 
@@ -32,6 +32,10 @@ static const struct opt options[] = {
     OPT_INT(0, "priority", &batch.fill.priority, "N", 0, 9,
             "0 is delivered first, 9 last; by default 5"),
     OPT_DURATION(0, "ttl", &batch.ttl_ms, "deliver it no later than this: expirytime"),
+    OPT_INT(0, "max-pending", &batch.pending.most, "N", 1, INT64_MAX,
+            "wait while a group has so many events to settle"),
+    OPT_DURATION(0, "wait", &batch.pending.wait_ms,
+                 "with --max-pending: no longer than this; 0: not at all"),
     OPT_FLAG(0, "text", &batch.fill.text, "lines are text, not JSON: the data is a string"),
     OPT_SIZE(0, "max-size", &max_size, "SIZE", 1, 32 << 20, "longest line taken, by default 1M"),
     OPT_TEXT(0, "rejects", &rejects, "FILE", "append the lines that are refused to this file"),
@@ -303,6 +307,8 @@ static void check_options(int operands)
     char *end;
 
     check_delay();
+    if (args_given("wait") && batch.pending.most == 0)
+        args_usage("--wait goes with --max-pending");
     if (batch.fill.text && batch.fill.type == NULL)
         args_usage("--text needs -t TYPE");
     if (data != NULL && operands > 0)

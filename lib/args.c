@@ -341,6 +341,9 @@ static void set_other(const struct opt *o, const char *name, const char *text)
     case OPT_KIND_RANGE:
         (void)clock_range(text, &ms[0], &ms[1], &e);
         break;
+    case OPT_KIND_RATE:
+        (void)clock_rate(text, ms, &e);
+        break;
     case OPT_KIND_POINT:
         (void)clock_point(text, clock_now_ms(), o->to, &e);
         break;

@@ -39,6 +39,7 @@ enum opt_kind {
     OPT_KIND_SIZE,     /* int64_t bytes: 1000, 64k, 1M, 2G (powers of 1024), within min and max */
     OPT_KIND_DURATION, /* int64_t milliseconds */
     OPT_KIND_RANGE,    /* int64_t[2] milliseconds: low, high */
+    OPT_KIND_RATE,     /* int64_t: microseconds for each of them */
     OPT_KIND_POINT,    /* struct clock_point */
     OPT_KIND_PATTERN,  /* struct pattern_list, added to at each use */
     OPT_KIND_CODES,    /* bool[256]: cleared at the first use, then the codes in "65,70" set */
@@ -62,6 +63,7 @@ struct opt {
 #define OPT_SIZE(l, n, to, arg, min, max, help) {OPT_KIND_SIZE, l, n, to, arg, help, min, max}
 #define OPT_DURATION(l, n, to, help) {OPT_KIND_DURATION, l, n, to, "D", help, 0, 0}
 #define OPT_RANGE(l, n, to, help) {OPT_KIND_RANGE, l, n, to, "D..D", help, 0, 0}
+#define OPT_RATE(l, n, to, help) {OPT_KIND_RATE, l, n, to, "RATE", help, 0, 0}
 #define OPT_POINT(l, n, to, help) {OPT_KIND_POINT, l, n, to, "POINT", help, 0, 0}
 #define OPT_PATTERN(l, n, to, help) {OPT_KIND_PATTERN, l, n, to, "PATTERN", help, 0, 0}
 #define OPT_CODES(l, n, to, help) {OPT_KIND_CODES, l, n, to, "CODES", help, 0, 0}

@@ -80,6 +80,14 @@ static int make(struct batch *b, struct str line)
     return 0;
 }
 
+static int begin(struct batch *b, struct err *e)
+{
+    b->room = pending_wait(&b->pending, b->store, e);
+    if (b->pending.most > 0)
+        b->terms.now_ms = clock_now_ms(); /* it may have taken long */
+    return b->room < 0 ? -1 : log_begin(b->store, &b->terms, e);
+}
+
 int batch_put(struct batch *b, struct batch_place place, struct str line, struct err *e)
 {
     struct log_put put;
@@ -89,8 +97,9 @@ int batch_put(struct batch *b, struct batch_place place, struct str line, struct
         batch_refuse(b, place, line, &b->why);
         return 0;
     }
-    if (b->lines++ == 0 && log_begin(b->store, &b->terms, e) < 0)
+    if (b->lines == 0 && begin(b, e) < 0)
         return -1;
+    b->lines++;
     if (log_put(b->store, &b->event, &put, e) < 0)
         return -1;
     b->bytes += (int64_t)line.n;
@@ -108,7 +117,7 @@ int batch_put(struct batch *b, struct batch_place place, struct str line, struct
 
 bool batch_full(const struct batch *b)
 {
-    return b->lines >= EVENTS_MAX || b->bytes >= BYTES_MAX;
+    return b->lines >= EVENTS_MAX || b->bytes >= BYTES_MAX || (b->lines > 0 && b->lines >= b->room);
 }
 
 bool batch_open(const struct batch *b)

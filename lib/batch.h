@@ -13,7 +13,7 @@
 #ifndef BATCH_H
 #define BATCH_H
 
-#include "store.h"
+#include "pending.h"
 
 /* Where a line came from, for messages; kept, not copied. */
 struct batch_place {
@@ -27,6 +27,7 @@ struct batch {
     struct log_terms terms;
     struct event_fill fill;
     int64_t delay_ms, ttl_ms; /* 0: none; from the time of each batch */
+    struct pending pending;
     bool echo, keep_rejected;
 
     /* counted since the beginning */
@@ -38,7 +39,7 @@ struct batch {
     struct buf rejected;   /* the lines they are about; with keep_rejected */
 
     /* the batch's own */
-    int64_t lines, bytes;
+    int64_t lines, bytes, room;
     struct event event;
     struct js_scan scan;
     struct err why;

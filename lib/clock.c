@@ -322,6 +322,30 @@ int clock_range(const char *text, int64_t *low_ms, int64_t *high_ms, struct err 
     return 0;
 }
 
+int clock_rate(const char *text, int64_t *each_us, struct err *e)
+{
+    struct err none = ERR_NONE;
+    struct buf per = BUF_INIT;
+    char *slash;
+    int64_t ms = 0;
+
+    errno = 0;
+    long long n = strtoll(text, &slash, 10);
+    bool good = *text >= '0' && *text <= '9' && errno == 0 && n > 0 && *slash == '/';
+    if (good) {
+        if (slash[1] < '0' || slash[1] > '9') /* "/s" is "/1s" */
+            buf_char(&per, '1');
+        buf_puts(&per, slash + 1);
+        good = clock_duration(buf_text(&per), &ms, &none) == 0 && ms > 0;
+    }
+    buf_free(&per);
+    if (!good || ms * 1000 / n < 1)
+        return err_set(e, EX_USAGE, "wants a rate like 100/s or 5/m: %s",
+                       err_quote_text(text).text);
+    *each_us = ms * 1000 / n;
+    return 0;
+}
+
 /* Where a local day begins. Some time zones skip midnight on one day of the year; then the C
    library may answer with the evening before, and the day begins an hour later. */
 static int64_t midnight_ms(struct tm day)

@@ -41,6 +41,10 @@ const char *clock_age(char out[CLOCK_TEXT_SIZE], int64_t ms);
 int clock_duration(const char *text, int64_t *ms, struct err *e);
 int clock_range(const char *text, int64_t *low_ms, int64_t *high_ms, struct err *e);
 
+/* Rates: a number of times, a slash, and a unit or a duration: "100/s" "5/m" "1/500ms". *each_us is
+   how long one of them takes, 1 us and up. Returns 0, or -1 with 64. */
+int clock_rate(const char *text, int64_t *each_us, struct err *e);
+
 /*
  * POINT (--from, --to): a place in the log.
  *     start  now                       the ends of the log

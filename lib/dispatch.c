@@ -431,7 +431,7 @@ static int claim(struct dispatch *d, struct err *e)
 
     if (d->terms->most != 0 && (int64_t)max > d->terms->most - d->taken)
         max = (size_t)(d->terms->most - d->taken);
-    if (max == 0)
+    if (max == 0 || (d->pace_ms != 0 && clock_mono_ms() < d->pace_ms))
         return 0;
     store_bell_clear(d->store);
     if (find_last(d, e) < 0 || (n = group_claim(d->group, max, d->last, &got, e)) < 0)
@@ -439,7 +439,8 @@ static int claim(struct dispatch *d, struct err *e)
     for (int i = 0; i < n; i++)
         d->queue[d->queued++] = got[i];
     d->taken += n;
-    d->drained = n == 0;
+    d->pace_ms = group_pace_ms(d->group) == 0 ? 0 : clock_mono_ms() + group_pace_ms(d->group);
+    d->drained = n == 0 && d->pace_ms == 0;
     if (d->drained && d->terms->follow && passed_last(d, e) < 0)
         return -1;
     d->on_hold &= n == 0;
@@ -456,6 +457,8 @@ static int64_t next_wait(struct dispatch *d)
         until = d->grace_ms;
     if (d->pause_ms != 0 && d->pause_ms < until)
         until = d->pause_ms;
+    if (d->pace_ms != 0 && d->crew->room(d) > d->queued && d->pace_ms < until)
+        until = d->pace_ms;
     if (d->settles > 0 && d->settle_ms + SETTLE_MS < until)
         until = d->settle_ms + SETTLE_MS;
     if (d->terms->follow && d->queued == 0 && d->crew->room(d) > 0 && until - now > LOOK_MS)
@@ -604,11 +607,13 @@ static int run_pipe(struct dispatch *d, struct err *e)
             return -1;
         n = group_claim(d->group, left < PIPE_BATCH ? (size_t)left : PIPE_BATCH, d->last, &events,
                         e);
-        if (n < 0 || (n == 0 && (passed_last(d, e) < 0 || !d->terms->follow || d->past_last)))
+        int64_t pace = n == 0 ? group_pace_ms(d->group) : 0;
+        if (n < 0 ||
+            (n == 0 && pace == 0 && (passed_last(d, e) < 0 || !d->terms->follow || d->past_last)))
             return e->status == 0 ? 0 : -1;
         if (n == 0) {
             struct pollfd bell = {.fd = store_bell(d->store), .events = POLLIN};
-            proc_wait(&bell, bell.fd >= 0, LOOK_MS);
+            proc_wait(&bell, pace == 0 && bell.fd >= 0, pace == 0 ? LOOK_MS : pace);
             continue;
         }
         if (print_claimed(d, events, n, e) < 0)

@@ -64,6 +64,7 @@ struct dispatch {
 
     int64_t taken;          /* settled or in our hands: for -n */
     int64_t pause_ms;       /* monotonic: no starting before; the system had no process to give */
+    int64_t pace_ms;        /* monotonic: no claiming before, for the group's rate; 0: none */
     int64_t holds;          /* deferrals in a row, for the backoff of holds */
     int cannot_run_row;     /* events in a row that ended with 126 or 127 */
     int64_t cannot_run_seq; /* the last of them */

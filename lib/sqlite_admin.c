@@ -36,9 +36,10 @@ static int count_in_flight(struct store *s, int64_t grp, int64_t *out, struct er
     return got;
 }
 
-/* What matches behind the cursors. Types are read, lines are not. */
-static int count_ahead(struct store *s, int64_t grp, const struct pattern_list *types, int64_t *out,
-                       struct err *e)
+/* What matches behind the cursors, counted no further than to more than most. Types are read,
+   lines are not. */
+static int count_ahead(struct store *s, int64_t grp, const struct pattern_list *types, int64_t most,
+                       int64_t *out, struct err *e)
 {
     int64_t cursor[10] = {0}, low;
     sqlite3_stmt *q;
@@ -56,11 +57,12 @@ static int count_ahead(struct store *s, int64_t grp, const struct pattern_list *
                  "UNION ALL SELECT e.seq,e.priority,e.type FROM event e INDEXED BY event_priority "
                  "WHERE e.seq>?2 AND e.priority<>5",
                  "ii", cursor[EVENT_PRIORITY], low);
-    while (q != NULL && (got = db_row(s, q, e)) > 0)
+    while (q != NULL && *out <= most && (got = db_row(s, q, e)) > 0)
         if (sqlite3_column_int64(q, 0) > group_passed(cursor, sqlite3_column_int64(q, 1)) &&
             pattern_any(types, db_text(q, 2)))
             ++*out;
-    return got;
+    db_done(q);
+    return q == NULL || got < 0 ? -1 : 0;
 }
 
 static int fill_info(struct store *s, int64_t grp, struct group_info *info, struct err *e)
@@ -69,7 +71,7 @@ static int fill_info(struct store *s, int64_t grp, struct group_info *info, stru
 
     if (count_alive(s, grp, &info->consumers, e) < 0 ||
         count_in_flight(s, grp, &info->in_flight, e) < 0 ||
-        count_ahead(s, grp, info->types, &info->lag, e) < 0 ||
+        count_ahead(s, grp, info->types, INT64_MAX - 1, &info->lag, e) < 0 ||
         db_int(s, e, &info->position, "SELECT seq FROM cursor WHERE grp=? AND priority=5", "i",
                grp) < 0 ||
         db_int(s, e, &info->due, "SELECT count(*) FROM item WHERE grp=? AND state=0 AND due<=?",
@@ -129,6 +131,49 @@ int group_each(struct store *s, const char *name,
     for (size_t at = 0; at < names.n && got == 0; at += strlen(names.p + at) + 1)
         got = one_group(s, names.p + at, f, arg, e);
     buf_free(&names);
+    return got < 0 ? -1 : 0;
+}
+
+static int backlog_of(struct store *s, int64_t grp, int64_t most, int64_t *lag, struct err *e)
+{
+    struct pattern_list types = {NULL, 0};
+    int64_t waiting = 0;
+    int got = group_patterns(s, grp, &types, e);
+
+    *lag = 0;
+    if (got > 0 && (got = count_in_flight(s, grp, lag, e)) == 0)
+        got = db_int(s, e, &waiting,
+                     "SELECT count(*) FROM item WHERE grp=? AND (state=0 OR state=2)", "i", grp);
+    *lag += waiting;
+    if (got >= 0 && *lag <= most)
+        got = count_ahead(s, grp, &types, most, lag, e);
+    pattern_free(&types);
+    return got < 0 ? -1 : 0;
+}
+
+int group_backlog(struct store *s, int64_t most, int64_t *lag, struct buf *b, struct err *e)
+{
+    struct buf name = BUF_INIT;
+    int64_t grp = 0, of_one;
+    int got;
+
+    *lag = 0;
+    do {
+        sqlite3_stmt *q = db_query(
+            s, e, "SELECT grp,name FROM groups WHERE grp>? ORDER BY grp LIMIT 1", "i", grp);
+        if (q == NULL || (got = db_row(s, q, e)) <= 0)
+            break;
+        grp = sqlite3_column_int64(q, 0);
+        buf_reset(&name);
+        buf_str(&name, db_text(q, 1));
+        db_done(q);
+        if ((got = backlog_of(s, grp, most, &of_one, e)) == 0 && of_one > *lag) {
+            *lag = of_one;
+            buf_reset(b);
+            buf_str(b, (struct str){name.p, name.n});
+        }
+    } while (got >= 0);
+    buf_free(&name);
     return got < 0 ? -1 : 0;
 }
 

@@ -516,7 +516,8 @@ static int take(struct group *g, struct claim *c, struct err *e)
     if ((appends ? append_begin(g->s, &terms, e) : db_begin(g->s, DB_NORMAL, e)) < 0)
         return -1;
     if ((got = take_group(g, now, e)) > 0 && (got = take_cursors(g, e)) > 0 &&
-        (got = take_notes(g, now, e)) > 0 && (got = take_items(g, c, e)) > 0)
+        (got = pace_take(g, c->n, e)) > 0 && (got = take_notes(g, now, e)) > 0 &&
+        (got = take_items(g, c, e)) > 0)
         got = take_claim(g, c, e);
     if (got <= 0) {
         log_rollback(g->s);
@@ -587,8 +588,13 @@ int group_claim(struct group *g, size_t max, int64_t last, struct group_event **
             return -1;
         if ((got = look(g, e)) <= 0)
             return got;
-        c = new_claim(g, max);
-        bool anything = (got = prepare(g, c, max, last, e)) > 0;
+        size_t room = max;
+        if (pace_allows(g, &room, e) < 0)
+            return -1;
+        if (room == 0)
+            return 0;
+        c = new_claim(g, room);
+        bool anything = (got = prepare(g, c, room, last, e)) > 0;
         if (anything && (got = take(g, c, e)) > 0 && c->n > 0)
             break;
         g->alone = false;

@@ -292,6 +292,7 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
     g->attempts = terms->attempts;
     g->lease_ms = terms->lease_ms;
     g->tail_wait_ms = terms->tail_wait_ms;
+    g->each_us = terms->each_us;
     got = db_int(s, e, &g->grp, "SELECT grp FROM groups WHERE name=?", "t", g->name);
     if (got == 0 && terms->from == NULL)
         got = unknown_group(s, g->name, terms->hint == NULL ? "" : terms->hint, e);

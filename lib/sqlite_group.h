@@ -59,6 +59,7 @@ struct group {
     struct store *s;
     char *name;
     int64_t grp, rev, attempts, owner, lease_ms, damaged, buried;
+    int64_t each_us, paced_us, pace_ms; /* --rate; what paced was when a claim was prepared */
     struct pattern_list types;
     bool created, joined;
 
@@ -109,6 +110,11 @@ int death_tell(struct group *g, const struct log_entry *event, int64_t attempts,
 int settle_item(struct group *g, int64_t seq, bool item, const struct group_settle *s,
                 struct err *e);
 bool tells_of_death(const struct group_settle *s, struct str type);
+
+/* sqlite_pace.c: lower max to what the rate allows now; and, in the transaction that claims n, say
+   so: 1, 0 when somebody else claimed meanwhile, -1. */
+int pace_allows(struct group *g, size_t *max, struct err *e);
+int pace_take(struct group *g, size_t n, struct err *e);
 
 /* sqlite_order.c: 1 we are the active consumer, 0 somebody else is, -1. */
 int order_enter(struct group *g, struct err *e);

@@ -7,6 +7,7 @@
  *     sqlite_log.c     the log
  *     sqlite_group.c   groups: open, settle, stand
  *     sqlite_claim.c   how they claim, and take over from the dead
+ *     sqlite_pace.c    how fast a group may claim
  *     sqlite_order.c   ordered groups: who is active, and what stands behind what
  *     sqlite_lease.c   events handed out over a pipe
  *     sqlite_tally.c   what groups did, counted

@@ -158,6 +158,7 @@ struct group_terms {
     int64_t attempts;     /* from then on an event whose consumers keep dying is a dead letter */
     bool ordered;         /* for a new group: one consumer at a time, and the order of subjects */
     int64_t tail_wait_ms; /* how long handlers of a dead consumer are waited for; 0: for ever */
+    int64_t each_us;      /* above 0: no more than one in so long, for all consumers together */
     int64_t lease_ms;     /* above 0: claims are handed over a pipe for so long, see lease_settle */
 };
 
@@ -216,6 +217,9 @@ void group_hand_over(struct group *g);
 /* Is the event still ours to settle? 1 yes, 0 no. To be asked before output is let out. */
 int group_holds(struct group *g, const struct group_event *event, struct err *e);
 
+/* How long the rate lets nothing be claimed; 0: it does not. */
+int64_t group_pace_ms(struct group *g);
+
 /* In an ordered group the descriptor that its handlers are to keep open: while one of them lives,
    no other consumer takes over. 0 otherwise. */
 int group_tail(const struct group *g);
@@ -273,6 +277,10 @@ struct group_info {
 int group_each(struct store *s, const char *name,
                int (*f)(const struct group_info *info, void *arg, struct err *e), void *arg,
                struct err *e);
+
+/* The group that has most to settle still, counted no further than to more than most: *lag events,
+   and its name in b. 0 when all have settled everything. */
+int group_backlog(struct store *s, int64_t most, int64_t *lag, struct buf *b, struct err *e);
 
 int group_pause(struct store *s, const char *name, bool paused, struct err *e);
 /* Forget the group, its position and its dead letters. 75 while consumers of it live. */

@@ -1096,7 +1096,7 @@ PATH=$PATH" ]
     events 1
     consume -g g --from start --to 0 -- true
     run -64 --separate-stderr consume -g g
-    [ "$stderr" = 'consume: say what to do with the events: a command, or --auto-ack to print and settle them; replay -g g only shows them (see consume --help)' ]
+    [ "$stderr" = 'consume: say what to do with the events: a command, or --auto-ack to print and settle them, or --lease to settle them at the end of a pipe; replay -g g only shows them (see consume --help)' ]
     run -64 --separate-stderr consume -g g --
     run -64 --separate-stderr consume -g g --auto-ack -- cat
     [ "$stderr" = "consume: --auto-ack is for a pipe: a command's exit status settles its event (see consume --help)" ]
