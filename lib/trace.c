@@ -278,15 +278,13 @@ static int find_id(struct store *s, struct str id, int64_t *seq, struct err *e)
 static int scan_log(struct reading *r, struct err *e)
 {
     struct log_query query = {.first = r->query->first, .last = r->query->last, .lines = true};
-    int64_t found = 0, root;
+    int64_t found = 0;
     struct log_entry entry;
     struct log *log;
     int got = 0;
 
-    /* What follows from an event stands behind it. */
-    if (query.first == 0 &&
-        (got = find_id(r->s, (struct str){r->correlation.p, r->correlation.n}, &root, e)) > 0)
-        query.first = root < r->query->seq ? root : r->query->seq;
+    if (query.first == 0) /* what follows from an event stands behind it */
+        got = find_id(r->s, (struct str){r->correlation.p, r->correlation.n}, &query.first, e);
     if (got < 0 || log_open(&log, r->s, &query, e) < 0)
         return -1;
     while (!r->t->cut && (got = log_next(log, &entry, e)) > 0) {
