@@ -13,6 +13,7 @@
  *     sqlite_tally.c   what groups did, counted
  *     sqlite_sys.c     the toolkit's own events
  *     sqlite_admin.c   groups and dead letters as a person sees them
+ *     sqlite_where.c   where an event stands with the groups, and why
  *
  * Manners, which R1 to R5 of the tests hold us to: a transaction that may write is BEGIN IMMEDIATE
  * and short; statements are reset as soon as they are done; no automatic and no PASSIVE checkpoint

@@ -324,4 +324,48 @@ int64_t dead_each(struct store *s, const struct dead_filter *filter,
 int64_t dead_retry(struct store *s, const struct dead_filter *filter, struct err *e);
 int64_t dead_drop(struct store *s, const struct dead_filter *filter, struct err *e);
 
+/* ------------------------------------------------------------------- where an event stands */
+
+enum where_state {
+    WHERE_FILTERED, /* the group's patterns do not match its type */
+    WHERE_BEFORE,   /* the group began behind it */
+    WHERE_AHEAD,    /* not yet reached */
+    WHERE_WAITING,  /* until due_ms; when that is past, the next claim takes it */
+    WHERE_BEHIND,   /* an earlier event of its subject is in the way */
+    WHERE_CLAIMED,  /* in the hands of a live consumer */
+    WHERE_ORPHANED, /* in those of one that died */
+    WHERE_LEASED,   /* handed out over a pipe, until due_ms */
+    WHERE_DEAD,     /* a dead letter, since due_ms */
+    WHERE_DONE,     /* passed, and nothing remembered: handled, dropped, or expired by its turn */
+    WHERE_PASSED,   /* passed, or before the beginning: that is not known any more */
+};
+
+struct where {
+    const char *group;
+    const struct pattern_list *types;
+    enum where_state state;
+    int64_t due_ms;        /* wall time; 0: none known */
+    int64_t pid;           /* CLAIMED and ORPHANED; 0: not known */
+    int64_t behind;        /* BEHIND: the first event of its subject that is not settled; 0: none */
+    int64_t behind_due_ms; /* until when that one waits; 0: it does not */
+    int64_t attempts, deaths;
+    struct str reason, tail;          /* of its last attempt; p NULL: none on record */
+    int64_t notbefore_ms, expires_ms; /* the event's own; 0: none */
+    bool paused;                      /* the group as a whole, from here on */
+    int64_t hold_ms, consumers;       /* 0: no hold in force; consumers that live */
+    int64_t position, last;           /* what the group has passed; the end of the log */
+};
+
+/* Where each group, or the one called group, stands with the event at seq, by name: f is called
+   until it returns non-zero (-1: as an error). Each answer is one moment's; no transaction is open
+   while f runs, and views are valid within it. What is done leaves no record: DONE, BEFORE and
+   PASSED are told apart by where the group began, and an event that matched earlier patterns is
+   FILTERED. 66 when there is no such group. */
+int where_each(struct store *s, const char *group, int64_t seq,
+               int (*f)(const struct where *w, void *arg, struct err *e), void *arg, struct err *e);
+
+/* Append the type of the event with this id, the first where several sources use it. 1, 0 when
+   there is none, -1. */
+int log_type(struct store *s, struct str id, struct buf *type, struct err *e);
+
 #endif

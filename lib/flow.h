@@ -1,0 +1,51 @@
+/*
+ * flow: which types of events lead to which, how often, and where they go in circles.
+ *
+ *     struct flow f = FLOW_INIT;
+ *     flow_add(&f, cause, effect);            for each pair, or flow_read for a part of the log
+ *     flow_mark(&f);
+ *     f.edge[0] … f.edge[f.n - 1]             by cause, then effect
+ *     flow_free(&f);
+ *
+ * Memory: that of the different edges.
+ */
+#ifndef FLOW_H
+#define FLOW_H
+
+#include "store.h"
+
+#include <jansson.h>
+
+struct flow_edge {
+    char *from, *to; /* types, owned */
+    int64_t count;
+    bool cycle; /* events of type to can lead to such of type from */
+};
+
+struct flow {
+    struct flow_edge *edge;
+    size_t n, room;
+};
+
+/* clang-format off */
+#define FLOW_INIT {NULL, 0, 0}
+/* clang-format on */
+
+void flow_add(struct flow *f, struct str from, struct str to); /* log in the number of edges */
+void flow_mark(struct flow *f);                                /* linear */
+void flow_free(struct flow *f);
+
+struct flow_query {
+    int64_t first, last;       /* positions of the effects; 0: from the start, to the end */
+    struct pattern_list types; /* one of them matches the cause, or the effect; not owned */
+};
+
+/* Add what the log has. A cause may stand anywhere in it; what is not there adds nothing. */
+int flow_read(struct flow *f, struct store *s, const struct flow_query *query, struct err *e);
+
+/* Append an edge as "order.placed -> order.paid 12", or as a line for graphviz. */
+void flow_line(struct buf *b, const struct flow_edge *edge);
+void flow_dot(struct buf *b, const struct flow_edge *edge);
+json_t *flow_row(const struct flow_edge *edge);
+
+#endif
