@@ -49,7 +49,7 @@ static const struct cmd self = {
     .about = "deliver a group's events to a handler",
     .usage = {"-g GROUP [-t PATTERN]... [--from POINT] [-f] -- COMMAND [ARG...]",
               "-g GROUP [-t PATTERN]... [--from POINT] [-f] --auto-ack",
-              "-g GROUP [-t PATTERN]... [--from POINT] [-f] --lease D | ... | settle -g GROUP"},
+              "-g GROUP [--from POINT] [-f] --lease D | ... | settle -g GROUP"},
     .examples = {"consume -g email -t 'order.*' --from start -- ./send-email",
                  "consume -g charge -t order.placed --from now -f -j 4 --timeout 30s -- ./charge",
                  "consume -g stats --from start --auto-ack | jq -r .type | sort | uniq -c"},
