@@ -122,11 +122,11 @@ page_statuses() { # PAGE
     [ "$ran" -ge 5 ]
 }
 
-@test "eventutils(7): ten pipelines run as printed" {
+@test "eventutils(7): twelve pipelines run as printed" {
     ran=0
     run_scripts "$TOP/man/eventutils.7"
-    [ "$ran" -eq 11 ]
-    [ "$(grep -c '^\.Ss [0-9]*\. ' "$TOP/man/eventutils.7")" -eq 10 ]
+    [ "$ran" -eq 13 ]
+    [ "$(grep -c '^\.Ss [0-9]*\. ' "$TOP/man/eventutils.7")" -eq 12 ]
 }
 
 @test "manual: the examples of each page run as printed" {
