@@ -80,6 +80,7 @@ enum log_versions { LOG_UNVERSIONED, LOG_NEXT_VERSION, LOG_EXACT_VERSION };
 struct log_terms {
     enum log_versions versions;
     int64_t expected; /* LOG_EXACT_VERSION: where each subject stands before its first event here */
+    bool chained;     /* hops are right as they are: causes are not looked up */
     int64_t now_ms;   /* recorded; raised to the last event's where the clock went back a little */
 };
 
