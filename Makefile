@@ -35,7 +35,7 @@ link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static) $(LDFLAGS)
 
 base = err mem buf args lines json% event environment fingerprint pattern clock backoff proc child table crc32c
 store = store sqlite_%
-policy = batch letter dispatch breaker bucket relay saga fold machine trace metrics
+policy = batch letter spool_% dispatch breaker bucket relay saga fold machine trace metrics
 
 programs = $(patsubst cmd/%.c,$(BUILD)/bin/%,$(wildcard cmd/*.c))
 library = $(BUILD)/libeventutils.a

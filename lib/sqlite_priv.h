@@ -8,6 +8,7 @@
  *     sqlite_group.c   groups: open, settle, stand
  *     sqlite_claim.c   how they claim, and take over from the dead
  *     sqlite_admin.c   groups and dead letters as a person sees them
+ *     sqlite_seek.c    a group's place, patterns and order, changed by a person
  *
  * Manners, which R1 to R5 of the tests hold us to: a transaction that may write is BEGIN IMMEDIATE
  * and short; statements are reset as soon as they are done; no automatic and no PASSIVE checkpoint
@@ -111,6 +112,9 @@ int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size
 int64_t group_passed(const int64_t cursor[10], int64_t priority);
 int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64_t */
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
+
+/* sqlite_admin.c: adds to *out the group's consumers that live. */
+int group_alive(struct store *s, int64_t grp, int64_t *out, struct err *e);
 
 /* The open list of a claim: LEB128 differences. */
 void open_encode(struct buf *b, const int64_t *seq, size_t n);

@@ -238,6 +238,36 @@ int group_pause(struct store *s, const char *name, bool paused, struct err *e);
 /* Forget the group, its position and its dead letters. 75 while consumers of it live. */
 int group_drop(struct store *s, const char *name, struct err *e);
 
+/*
+ * Put a group elsewhere in the log: its next event is then the first at or after a point. What it
+ * remembers one by one (waiting, or in the hands of consumers that died) is forgotten: those
+ * events come again, or are passed, as their position says. Dead letters before the point stay,
+ * those behind it are delivered again and are dead no more.
+ *
+ * A dry run only fills out in. One transaction, on disk when it returns. 75 while consumers of the
+ * group live, or events are out on a lease: they would settle what is no longer theirs.
+ */
+struct group_seek {
+    int64_t from, to;      /* the position behind what was passed: before, and now */
+    int64_t waiting, dead; /* how many of each are dropped */
+};
+int group_seek(struct store *s, const char *name, const struct clock_point *point, bool dry_run,
+               struct group_seek *out, struct err *e);
+
+/*
+ * Give a group other patterns, another order, or both; for what it has not yet claimed. Consumers
+ * that run take the patterns up with their next claim. The order changes only while there are none
+ * (75, as above): what the group has passed of some priorities and not of others it then remembers
+ * one by one, and an event waits behind the earlier ones of its subject.
+ */
+enum group_order { GROUP_ORDER_KEEP, GROUP_ORDERED, GROUP_UNORDERED };
+struct group_change {
+    struct pattern_list types; /* not owned; empty: as they are */
+    enum group_order order;
+};
+int group_change(struct store *s, const char *name, const struct group_change *change,
+                 struct err *e);
+
 /* ---------------------------------------------------------------------------- dead letters */
 
 struct dead_attempt {

@@ -285,7 +285,7 @@ email   #          idle          1    1    0        0          0     0          
     usage 'group drop wants a GROUP (see spool group --help)' group drop
     usage 'GROUP is empty (an unset variable?) (see spool group --help)' group drop ''
     usage 'one GROUP at a time: "h" (see spool group --help)' group drop g h
-    usage 'group can list, show, pause, resume or drop: "stop" (see spool group --help)' group stop g
-    usage 'group can list, show, pause, resume or drop: "stop" (see spool group --help)' group stop
+    usage 'group can list, show, pause, resume, seek, set or drop: "stop" (see spool group --help)' group stop g
+    usage 'group can list, show, pause, resume, seek, set or drop: "stop" (see spool group --help)' group stop
     run -0 spool group show g
 }
