@@ -8,6 +8,6 @@
 
 #include "args.h"
 
-extern const struct cmd spool_group;
+extern const struct cmd spool_group, spool_check;
 
 #endif

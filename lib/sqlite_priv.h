@@ -9,6 +9,8 @@
  *     sqlite_claim.c   how they claim, and take over from the dead
  *     sqlite_admin.c   groups and dead letters as a person sees them
  *     sqlite_seek.c    a group's place, patterns and order, changed by a person
+ *     sqlite_left.c    what a group has yet to settle
+ *     sqlite_check.c   what is wrong with a spool, or its groups
  *
  * Manners, which R1 to R5 of the tests hold us to: a transaction that may write is BEGIN IMMEDIATE
  * and short; statements are reset as soon as they are done; no automatic and no PASSIVE checkpoint

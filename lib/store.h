@@ -255,6 +255,21 @@ int group_seek(struct store *s, const char *name, const struct clock_point *poin
                struct group_seek *out, struct err *e);
 
 /*
+ * What a group has yet to settle, up to position last (0: all). All counts 0 means that it is
+ * through: events that were ahead were looked at first, so none can slip by on its way from one
+ * to the other. With any, counting stops at the first that is ahead.
+ */
+struct group_left {
+    int64_t ahead;     /* match, and were never claimed */
+    int64_t in_flight; /* in the hands of consumers, also of dead ones */
+    int64_t due, waiting;
+    int64_t dead;      /* its dead letters, which are settled */
+    int64_t oldest_ms; /* since when the first of them could be settled; 0: none */
+};
+int group_left(struct store *s, const char *name, int64_t last, bool any, struct group_left *out,
+               struct err *e);
+
+/*
  * Give a group other patterns, another order, or both; for what it has not yet claimed. Consumers
  * that run take the patterns up with their next claim. The order changes only while there are none
  * (75, as above): what the group has passed of some priorities and not of others it then remembers
@@ -305,5 +320,38 @@ int64_t dead_each(struct store *s, const struct dead_filter *filter,
    forget them. One transaction, on disk when it returns. Returns the number. */
 int64_t dead_retry(struct store *s, const struct dead_filter *filter, struct err *e);
 int64_t dead_drop(struct store *s, const struct dead_filter *filter, struct err *e);
+
+/* ------------------------------------------------------------------------------------ upkeep */
+
+/*
+ * Look for what is wrong: f is told each finding, one kind after the other.
+ *
+ *     structure  SQLite's quick_check complains               value 1
+ *     damage     events do not have their checksum, or the deduplication index lacks them
+ *                                                             value how many
+ *     clock      recorded times in the future, a clock that was set back today, or times that are
+ *                not in order                                 value seconds
+ *     wal        SPOOL-wal is larger than commits explain     value bytes
+ *     space      the file system is nearly full               value bytes free
+ *     idle       a group has events to settle and had no consumer for a week   value seconds
+ *     dead lag age   a group is beyond the limits in terms    value events, events, seconds
+ *
+ * quick leaves out structure and damage, which read the whole file. No transaction is open for
+ * more than a thousand events, but for structure: that is one, as long as reading the file takes.
+ * Returns the number of findings; -1 when the spool cannot be read: damage that can be told is a
+ * finding. f may return non-zero to end it (-1: as an error). Nothing is written.
+ */
+struct check_terms {
+    bool quick;
+    int64_t max_dead, max_lag, max_age_ms; /* of each group; negative: any */
+};
+struct check_finding {
+    const char *kind, *group; /* group NULL: it is not about one */
+    int64_t value, limit;
+    const char *message;
+};
+int64_t store_check(struct store *s, const struct check_terms *terms,
+                    int (*f)(const struct check_finding *finding, void *arg, struct err *e),
+                    void *arg, struct err *e);
 
 #endif
