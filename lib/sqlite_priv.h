@@ -11,6 +11,7 @@
  *     sqlite_seek.c    a group's place, patterns and order, changed by a person
  *     sqlite_left.c    what a group has yet to settle
  *     sqlite_check.c   what is wrong with a spool, or its groups
+ *     sqlite_prune.c   removing events
  *
  * Manners, which R1 to R5 of the tests hold us to: a transaction that may write is BEGIN IMMEDIATE
  * and short; statements are reset as soon as they are done; no automatic and no PASSIVE checkpoint

@@ -354,4 +354,29 @@ int64_t store_check(struct store *s, const struct check_terms *terms,
                     int (*f)(const struct check_finding *finding, void *arg, struct err *e),
                     void *arg, struct err *e);
 
+/*
+ * Remove events: those before a point, or all but the newest keep. What somebody may still want
+ * stays: what a group has yet to see, whether it matches or not; what it remembers (in flight,
+ * waiting, dead); the newest event, whose position says where the log goes on; and the newest
+ * version of each subject, which says the same of its stream. force prunes all but the last two;
+ * then groups forget what they remembered of what is gone, and move up to what is left.
+ *
+ * Transactions are short, at most a thousand events, and make room for others in between; each is
+ * on disk when the next one begins. A kill, or 75, leaves some of the events pruned, the oldest.
+ * A dry run counts. held is told, after that, what holds a group's share of it back.
+ */
+struct prune_held {
+    const char *group;
+    enum prune_why { PRUNE_UNSEEN, PRUNE_IN_FLIGHT, PRUNE_WAITING, PRUNE_DEAD } why;
+    int64_t first, n; /* positions; UNSEEN and IN_FLIGHT hold all back that follows, n is 0 */
+};
+struct prune_terms {
+    const struct clock_point *before; /* NULL: by keep */
+    int64_t keep;
+    bool force, dry_run;
+    void (*held)(const struct prune_held *held);
+};
+/* The number of events, or -1. */
+int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *e);
+
 #endif
