@@ -12,6 +12,7 @@
  *     sqlite_left.c    what a group has yet to settle
  *     sqlite_check.c   what is wrong with a spool, or its groups
  *     sqlite_prune.c   removing events
+ *     sqlite_backup.c  a copy
  *
  * Manners, which R1 to R5 of the tests hold us to: a transaction that may write is BEGIN IMMEDIATE
  * and short; statements are reset as soon as they are done; no automatic and no PASSIVE checkpoint
@@ -115,6 +116,11 @@ int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size
 int64_t group_passed(const int64_t cursor[10], int64_t priority);
 int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64_t */
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
+
+/* sqlite_open.c. A draft is a database in the making: the file and those that SQLite puts beside it
+   go. The directory of a path with a slash is flushed to disk. */
+void file_remove_draft(const char *path);
+int file_sync_directory(const char *path, struct err *e);
 
 /* sqlite_admin.c: adds to *out the group's consumers that live. */
 int group_alive(struct store *s, int64_t grp, int64_t *out, struct err *e);

@@ -379,4 +379,12 @@ struct prune_terms {
 /* The number of events, or -1. */
 int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *e);
 
+/*
+ * Copy the spool as it is at one moment, while others use it, into a new file, mode 0600, that is a
+ * spool itself; on disk when it returns. It is made under another name and renamed into place: a
+ * kill leaves at most FILE.new-PID. 73 when there is such a file already, or a -wal of one, which
+ * SQLite would take for the copy's. *size is in bytes.
+ */
+int store_backup(struct store *s, const char *file, int64_t *size, struct err *e);
+
 #endif
