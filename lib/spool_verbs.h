@@ -8,6 +8,6 @@
 
 #include "args.h"
 
-extern const struct cmd spool_group, spool_check, spool_prune, spool_wait, spool_backup;
+extern const struct cmd spool_group, spool_check, spool_prune, spool_wait, spool_backup, spool_sql;
 
 #endif

@@ -13,6 +13,7 @@
  *     sqlite_check.c   what is wrong with a spool, or its groups
  *     sqlite_prune.c   removing events
  *     sqlite_backup.c  a copy
+ *     sqlite_sql.c     a person's own queries, and the views that they may read
  *
  * Manners, which R1 to R5 of the tests hold us to: a transaction that may write is BEGIN IMMEDIATE
  * and short; statements are reset as soon as they are done; no automatic and no PASSIVE checkpoint

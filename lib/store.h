@@ -387,4 +387,36 @@ int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *
  */
 int store_backup(struct store *s, const char *file, int64_t *size, struct err *e);
 
+/*
+ * Answer a question in SQL, one SELECT over the views that spool(1) documents and nothing else: the
+ * tables behind them may change, and nothing can be written or attached. f is called for each row;
+ * views are valid within it; it may return non-zero to end (-1: as an error). 64 with the engine's
+ * own words when the SQL is wrong.
+ *
+ * All of it is one read transaction: as long as f takes its time, what others write cannot be taken
+ * up from the WAL. No other call on the store after this one: functions and views stay with it.
+ */
+enum query_kind {
+    QUERY_NULL,
+    QUERY_INTEGER,
+    QUERY_REAL,
+    QUERY_TEXT, /* perhaps not UTF-8 */
+    QUERY_BLOB,
+    QUERY_JSON, /* one JSON value without a newline, in a column that holds such */
+};
+struct query_value {
+    enum query_kind kind;
+    int64_t integer;
+    double real;
+    struct str bytes;
+};
+struct query_row {
+    size_t n;
+    const char *const *name; /* no two are the same */
+    const struct query_value *value;
+};
+int store_query(struct store *s, struct str sql,
+                int (*f)(const struct query_row *row, void *arg, struct err *e), void *arg,
+                struct err *e);
+
 #endif
