@@ -120,6 +120,27 @@ worn_group() {
     [ "$stderr" = 'spool: group "g": it has 1 running consumer: end them first' ]
 }
 
+@test "group seek: refused with 75 while events are out on a lease that runs" {
+    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to make a lease with'
+    events 2
+    consume -g g --from start -- true
+    lease() { # UNTIL BOOT: position 2
+        sqlite3 spool.db "INSERT INTO claim(grp,owner,first,open,lease,term,boot)
+            VALUES(1,0,2,x'02',$1,1000,'$2')"
+    }
+    lease 9000000000000000 "$(cat /proc/sys/kernel/random/boot_id)"
+    for change in 'seek g start' 'set g --ordered'; do
+        # shellcheck disable=SC2086
+        run -75 --separate-stderr spool group $change
+        [ "$stderr" = 'spool: group "g": it has events out on a lease: settle them, or wait until it has run out' ]
+    done
+    sqlite3 spool.db 'DELETE FROM claim'
+    lease 1 "$(cat /proc/sys/kernel/random/boot_id)" # has run out
+    lease 9000000000000000 another-boot
+    run -0 spool group seek g 2
+    [ "$(spool group show g | jq -c '[.lag,.in_flight]')" = '[1,0]' ]
+}
+
 @test "group seek: what a killed consumer held goes with the rest" {
     events 3
     background consume -g g --from start -- sh -c 'echo >started; exec sleep 600'
@@ -195,6 +216,18 @@ worn_group() {
     spool group set g --unordered
     consume -g g -- printenv EVENT_ID >>got
     [ "$(sort got | paste -sd' ')" = 'a1 a2 a3 b1 b2 b3' ]
+}
+
+@test "group set: in an ordered group what waits is behind the earlier events of its subject" {
+    for key in a b a ''; do
+        publish -t n ${key:+-k $key} -d 1 --delay 1h
+    done
+    consume -g g --from start -- true 2>/dev/null
+    spool group set g --ordered
+    states() { spool sql 'SELECT seq, state FROM waiting ORDER BY seq' | jq -r '"\(.seq) \(.state)"' | paste -sd,; }
+    [ "$(states)" = '1 waiting,2 waiting,3 behind,4 waiting' ]
+    spool group set g --unordered
+    [ "$(states)" = '1 waiting,2 waiting,3 waiting,4 waiting' ]
 }
 
 @test "group: wrong usage of seek and set is 64 and says what is wrong" {
