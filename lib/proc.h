@@ -33,8 +33,8 @@ int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms);
 
 /*
  * Start a command, looked up in PATH, with fd[0..n) as its descriptors 0 to n - 1 and nothing else
- * open; n is 3 to PROC_FDS. It leads a process group of its own, has the signal mask that we were started with and
- * default actions, and is killed by the kernel when we die.
+ * open; n is 3 to PROC_FDS. It leads a process group of its own, has the signal mask that we were
+ * started with and default actions, and is killed by the kernel when we die.
  * Returns its pid, or -1: 127 not found, 126 cannot be run, 71 no process or memory to be had just
  * now, 65 the environment is too large for the kernel.
  */

@@ -155,7 +155,7 @@ static int workers_begin(struct dispatch *d, struct group_event *ge, struct err 
     return 1;
 }
 
-/* --------------------------------------------------------------------------------------- answers */
+/* -------------------------------------------------------------------------------------- answers */
 
 struct answer {
     enum { SAYS_DONE, SAYS_RETRY, SAYS_DEAD, SAYS_DEFER } status;

@@ -1,6 +1,6 @@
 /*
- * worker [emit]: a worker that does nothing: for each event it answers that it is done; with emit it
- * brings out an event. It answers what it has read at once, in one write.
+ * worker [emit]: a worker that does nothing: for each event it answers that it is done; with emit
+ * it brings out an event. It answers what it has read at once, in one write.
  */
 #include "bench.h"
 
