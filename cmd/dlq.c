@@ -60,8 +60,8 @@ static const struct opt change_options[] = {
 
 static const struct table_column columns[] = {
     {"seq", TABLE_RIGHT},    {"group", TABLE_LEFT},     {"type", TABLE_LEFT},
-    {"subject", TABLE_LEFT}, {"attempts", TABLE_RIGHT}, {"died", TABLE_AGE},
-    {"reason", TABLE_LEFT},  {NULL, TABLE_LEFT},
+    {"subject", TABLE_LEFT}, {"attempts", TABLE_RIGHT}, {"earlier", TABLE_RIGHT},
+    {"died", TABLE_AGE},     {"reason", TABLE_LEFT},    {NULL, TABLE_LEFT},
 };
 
 /* --------------------------------------------------------------------------------- each letter */

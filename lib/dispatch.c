@@ -11,11 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOK_MS 1000     /* a bell may be missed, a consumer may die without ringing it */
-#define HOLD_MIN_MS 100  /* even with --backoff 0 nobody hammers at what is down */
-#define PIPE_BATCH 1000  /* events a claim without handlers: a commit for each half */
-#define SETTLE_MS 50     /* a decision waits no longer for others */
-#define SETTLE_BATCH 250 /* nor for more of them */
+#define LOOK_MS 1000      /* a bell may be missed, a consumer may die without ringing it */
+#define HOLD_MIN_MS 100   /* even with --backoff 0 nobody hammers at what is down */
+#define PIPE_BATCH 1000   /* events a claim without handlers: a commit for each half */
+#define SETTLE_MS 50      /* a decision waits no longer for others */
+#define SETTLE_BATCH 1000 /* nor for more of them */
 
 /* ------------------------------------------------------------------------------------ decisions */
 
@@ -283,7 +283,7 @@ static void take_back(struct dispatch *d)
    of it cannot be stored, its cause is a dead letter, and all begins anew. */
 static int begin_emit(struct dispatch *d, struct err *e)
 {
-    const struct log_terms terms = {.now_ms = clock_now_ms()};
+    const struct log_terms terms = {.chained = true, .now_ms = clock_now_ms()};
     struct err why = ERR_NONE;
     int got = 1;
 
@@ -345,8 +345,8 @@ static int settle(struct dispatch *d, struct err *e)
    behind, and not we when there is nothing else to do. */
 static bool settle_due(const struct dispatch *d)
 {
-    return d->settles >= SETTLE_BATCH || d->running == 0 || d->terms->window == 0 || d->on_hold ||
-           clock_mono_ms() >= d->settle_ms + SETTLE_MS;
+    return d->settles >= SETTLE_BATCH || (d->running == 0 && d->queued == 0) ||
+           d->terms->window == 0 || d->on_hold || clock_mono_ms() >= d->settle_ms + SETTLE_MS;
 }
 
 /* ---------------------------------------------------------------------------------------- claim */

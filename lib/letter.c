@@ -13,16 +13,23 @@ static const struct dead_attempt *last_attempt(const struct dead_letter *l)
     return l->tries == 0 ? NULL : &l->attempt[l->tries - 1];
 }
 
+/* Attempts on record from before it was given back, as it has died more than once. */
+static int64_t earlier(const struct dead_letter *l)
+{
+    return (int64_t)l->tries > l->attempts ? (int64_t)l->tries - l->attempts : 0;
+}
+
 json_t *letter_row(const struct dead_letter *l)
 {
     const struct dead_attempt *last = last_attempt(l);
     struct str none = {NULL, 0};
 
-    return json_pack("{s:I,s:s,s:o,s:o,s:o,s:o,s:I,s:o,s:i,s:o}", "seq", (json_int_t)l->event.seq,
-                     "group", l->group, "id", table_text(l->event.id), "source",
-                     table_text(l->event.source), "type", table_text(l->event.type), "subject",
-                     table_text(l->event.subject), "attempts", (json_int_t)l->attempts, "died",
-                     table_time(l->died_ms), "status", last == NULL ? 0 : last->status, "reason",
+    return json_pack("{s:I,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:i,s:o}", "seq",
+                     (json_int_t)l->event.seq, "group", l->group, "id", table_text(l->event.id),
+                     "source", table_text(l->event.source), "type", table_text(l->event.type),
+                     "subject", table_text(l->event.subject), "attempts", (json_int_t)l->attempts,
+                     "earlier", (json_int_t)earlier(l), "died", table_time(l->died_ms), "status",
+                     last == NULL ? 0 : last->status, "reason",
                      table_text(last == NULL ? none : last->reason));
 }
 
@@ -90,8 +97,12 @@ int letter_show(const struct dead_letter *l, struct err *e)
 
     buf_printf(&b, "seq %" PRId64 " in group ", l->event.seq);
     err_escape(&b, l->group, strlen(l->group));
-    buf_printf(&b, ", dead since %s after %" PRId64 " attempt%s\n", clock_format(when, l->died_ms),
+    buf_printf(&b, ", dead since %s after %" PRId64 " attempt%s", clock_format(when, l->died_ms),
                l->attempts, l->attempts == 1 ? "" : "s");
+    if (earlier(l) > 0)
+        buf_printf(&b, ", dead again: %" PRId64 " attempt%s before it was given back", earlier(l),
+                   earlier(l) == 1 ? "" : "s");
+    buf_char(&b, '\n');
     for (size_t i = 0; i < l->tries; i++) {
         buf_printf(&b, "  %s  ", clock_format(when, l->attempt[i].time_ms));
         err_escape(&b, l->attempt[i].reason.p, l->attempt[i].reason.n);

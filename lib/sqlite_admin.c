@@ -11,15 +11,29 @@
 
 /* --------------------------------------------------------------------------------------- groups */
 
-static int count_alive(struct store *s, int64_t grp, int64_t *out, struct err *e)
+/* While SPOOL-lock is not the one that the spool knows, a free byte says nothing. */
+static bool lives(struct store *s, sqlite3_stmt *q, bool trusted)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT owner FROM consumer WHERE grp=?", "i", grp);
-    int got = -1;
+    struct lock_process process = {.pid = sqlite3_column_int64(q, 1),
+                                   .started = sqlite3_column_int64(q, 2)};
+    struct str boot = db_text(q, 3);
 
-    if (lock_open(s, e) < 0)
+    if (!lock_free(s, sqlite3_column_int64(q, 0)))
+        return true;
+    memcpy(process.boot, boot.p, boot.n < 39 ? boot.n : 39);
+    return !trusted && lock_process_lives(&process);
+}
+
+int group_alive(struct store *s, int64_t grp, int64_t *out, struct err *e)
+{
+    int trusted = lock_open(s, e) < 0 ? -1 : lock_trusted(s, e), got = -1;
+    sqlite3_stmt *q;
+
+    if (trusted < 0)
         return -1;
+    q = db_query(s, e, "SELECT owner,pid,started,boot FROM consumer WHERE grp=?", "i", grp);
     while (q != NULL && (got = db_row(s, q, e)) > 0)
-        *out += !lock_free(s, sqlite3_column_int64(q, 0));
+        *out += lives(s, q, trusted > 0);
     return got;
 }
 
@@ -69,7 +83,7 @@ static int fill_info(struct store *s, int64_t grp, struct group_info *info, stru
 {
     int64_t now = clock_now_ms();
 
-    if (count_alive(s, grp, &info->consumers, e) < 0 ||
+    if (group_alive(s, grp, &info->consumers, e) < 0 ||
         count_in_flight(s, grp, &info->in_flight, e) < 0 ||
         count_ahead(s, grp, info->types, INT64_MAX - 1, &info->lag, e) < 0 ||
         db_int(s, e, &info->position, "SELECT seq FROM cursor WHERE grp=? AND priority=5", "i",
@@ -208,7 +222,7 @@ static int drop_rows(struct store *s, int64_t grp, struct err *e)
 {
     int64_t claims = 0;
 
-    if (count_alive(s, grp, &claims, e) < 0)
+    if (group_alive(s, grp, &claims, e) < 0)
         return -1;
     if (claims > 0)
         return err_set(e, EX_TEMPFAIL, "it has %lld running consumer%s: end them first",

@@ -7,8 +7,8 @@
  * release it (a POSIX lock would go), children do not inherit it past exec (O_CLOEXEC).
  *
  * If the file is removed or replaced while consumers run, locks in the old one cannot be seen in
- * the new one and everyone would look dead. So the spool keeps the file's token, too; while file
- * and spool disagree, or we hold a file that the name no longer leads to, owners are judged by
+ * the new one and everyone would look dead. So the spool keeps the file's token and inode number,
+ * too; while file and spool disagree, or we hold a file that the name no longer leads to, owners are judged by
  * pid, start time and boot id instead.
  */
 #include "sqlite_priv.h"
@@ -22,7 +22,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TOKEN_SIZE 33 /* 32 hexadecimal digits and a newline */
+#define TOKEN_SIZE 33    /* 32 hexadecimal digits and a newline */
+#define IDENTITY_SIZE 64 /* the token, a space, and a number */
 
 /* Bytes that are no owner's: owners are odd. */
 #define BYTE_TOKEN 0   /* locked while the token is first written */
@@ -100,19 +101,32 @@ static bool named_ours(struct store *s)
            ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
 }
 
-int lock_trusted(struct store *s, struct err *e)
+/* The token and the file's number: a copy has the one, but not the other. False when the name no
+   longer leads to the file that we hold. */
+static bool identify(struct store *s, char out[IDENTITY_SIZE])
 {
     char token[TOKEN_SIZE];
+    struct stat st;
+
+    if (!named_ours(s) || read_token(s->lock_fd, token) != 0 || fstat(s->lock_fd, &st) != 0)
+        return false;
+    snprintf(out, IDENTITY_SIZE, "%.*s %llu", TOKEN_SIZE - 1, token, (unsigned long long)st.st_ino);
+    return true;
+}
+
+int lock_trusted(struct store *s, struct err *e)
+{
+    char identity[IDENTITY_SIZE];
     sqlite3_stmt *q;
     int got, same = 0;
 
-    if (!named_ours(s) || read_token(s->lock_fd, token) != 0)
+    if (!identify(s, identity))
         return 0;
     q = db_query(s, e, "SELECT value FROM meta WHERE key='lock'", "");
     if (q == NULL || (got = db_row(s, q, e)) < 0)
         return -1;
     if (got > 0) {
-        same = str_eq(db_text(q, 0), (struct str){token, TOKEN_SIZE - 1});
+        same = str_is(db_text(q, 0), identity);
         db_done(q);
     }
     return same;
@@ -120,14 +134,14 @@ int lock_trusted(struct store *s, struct err *e)
 
 int lock_adopt(struct store *s, struct err *e)
 {
-    char token[TOKEN_SIZE];
+    char identity[IDENTITY_SIZE];
 
-    if (!named_ours(s) || read_token(s->lock_fd, token) != 0)
+    if (!identify(s, identity))
         return 0;
     return db_run(s, e,
                   "INSERT INTO meta(key,value) VALUES('lock',?1) ON CONFLICT(key) DO UPDATE SET "
                   "value=?1",
-                  "s", (struct str){token, TOKEN_SIZE - 1}) < 0
+                  "t", identity) < 0
                ? -1
                : 0;
 }

@@ -127,7 +127,7 @@ static int count_hops(struct store *s, struct event *ev, struct log_put *out, st
 {
     int64_t cause;
 
-    if (ev->causationid.p != NULL) {
+    if (ev->causationid.p != NULL && !s->put.terms.chained) {
         if (cause_hops(s, ev->causationid, &cause, e) < 0)
             return -1;
         if (cause + 1 > ev->hops)

@@ -193,7 +193,7 @@ static int make_directories(char *path, struct err *e)
     return 0;
 }
 
-static void remove_draft(const char *path)
+void file_remove_draft(const char *path)
 {
     struct buf name = BUF_INIT;
     static const char *const suffix[] = {"", "-wal", "-shm", "-journal"};
@@ -206,7 +206,7 @@ static void remove_draft(const char *path)
     buf_free(&name);
 }
 
-static int sync_directory(const char *path, struct err *e)
+int file_sync_directory(const char *path, struct err *e)
 {
     char *dir = mem_dup(path, (size_t)(strrchr(path, '/') - path) + 1);
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -249,10 +249,10 @@ static int create(struct store *s, struct err *e)
 
     buf_printf(&name, "%s.new-%ld", s->path, (long)getpid());
     const char *draft = buf_text(&name);
-    remove_draft(draft); /* of an earlier process with our number */
+    file_remove_draft(draft); /* of an earlier process with our number */
     if (fill_draft(s, draft, e) == 0) {
         if (renameat2(AT_FDCWD, draft, AT_FDCWD, s->path, RENAME_NOREPLACE) == 0)
-            made = sync_directory(s->path, e) < 0 ? -1 : 1;
+            made = file_sync_directory(s->path, e) < 0 ? -1 : 1;
         else if (errno == EEXIST)
             made = 0;
         else
@@ -262,7 +262,7 @@ static int create(struct store *s, struct err *e)
         sqlite3_close(s->db);
         s->db = NULL;
     }
-    remove_draft(draft);
+    file_remove_draft(draft);
     buf_free(&name);
     return made;
 }

@@ -14,6 +14,12 @@
  *     sqlite_sys.c     the toolkit's own events
  *     sqlite_admin.c   groups and dead letters as a person sees them
  *     sqlite_where.c   where an event stands with the groups, and why
+ *     sqlite_seek.c    a group's place, patterns and order, changed by a person
+ *     sqlite_left.c    what a group has yet to settle
+ *     sqlite_check.c   what is wrong with a spool, or its groups
+ *     sqlite_prune.c   removing events
+ *     sqlite_backup.c  a copy
+ *     sqlite_sql.c     a person's own queries, and the views that they may read
  *
  * Manners, which R1 to R5 of the tests hold us to: a transaction that may write is BEGIN IMMEDIATE
  * and short; statements are reset as soon as they are done; no automatic and no PASSIVE checkpoint
@@ -28,7 +34,7 @@
 #include <jansson.h>
 #include <sqlite3.h>
 
-#define DB_STATEMENTS 128 /* a power of two, about twice the statements there are */
+#define DB_STATEMENTS 512 /* a power of two, above twice the statements there are */
 #define DB_BUSY_MS 30000
 #define DB_LENGTH_MAX (64 << 20) /* of a row; one for all, or readers fail on a writer's row */
 
@@ -138,6 +144,14 @@ int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size
 int64_t group_passed(const int64_t cursor[10], int64_t priority);
 int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64_t */
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
+
+/* sqlite_open.c. A draft is a database in the making: the file and those that SQLite puts beside it
+   go. The directory of a path with a slash is flushed to disk. */
+void file_remove_draft(const char *path);
+int file_sync_directory(const char *path, struct err *e);
+
+/* sqlite_admin.c: adds to *out the group's consumers that live. */
+int group_alive(struct store *s, int64_t grp, int64_t *out, struct err *e);
 
 /* The open list of a claim: LEB128 differences. */
 void open_encode(struct buf *b, const int64_t *seq, size_t n);

@@ -80,6 +80,7 @@ enum log_versions { LOG_UNVERSIONED, LOG_NEXT_VERSION, LOG_EXACT_VERSION };
 struct log_terms {
     enum log_versions versions;
     int64_t expected; /* LOG_EXACT_VERSION: where each subject stands before its first event here */
+    bool chained;     /* hops are right as they are: causes are not looked up */
     int64_t now_ms;   /* recorded; raised to the last event's where the clock went back a little */
 };
 
@@ -286,6 +287,51 @@ int group_pause(struct store *s, const char *name, bool paused, struct err *e);
 /* Forget the group, its position and its dead letters. 75 while consumers of it live. */
 int group_drop(struct store *s, const char *name, struct err *e);
 
+/*
+ * Put a group elsewhere in the log: its next event is then the first at or after a point. What it
+ * remembers one by one (waiting, or in the hands of consumers that died) is forgotten: those
+ * events come again, or are passed, as their position says. Dead letters before the point stay,
+ * those behind it are delivered again and are dead no more.
+ *
+ * A dry run only fills out in. One transaction, on disk when it returns. 75 while consumers of the
+ * group live, or events are out on a lease: they would settle what is no longer theirs.
+ */
+struct group_seek {
+    int64_t from, to;      /* the position behind what was passed: before, and now */
+    int64_t waiting, dead; /* how many of each are dropped */
+};
+int group_seek(struct store *s, const char *name, const struct clock_point *point, bool dry_run,
+               struct group_seek *out, struct err *e);
+
+/*
+ * What a group has yet to settle, up to position last (0: all). All counts 0 means that it is
+ * through: events that were ahead were looked at first, so none can slip by on its way from one
+ * to the other. With any, counting stops at the first that is ahead.
+ */
+struct group_left {
+    int64_t ahead;     /* match, and were never claimed */
+    int64_t in_flight; /* in the hands of consumers, also of dead ones */
+    int64_t due, waiting;
+    int64_t dead;      /* its dead letters, which are settled */
+    int64_t oldest_ms; /* since when the first of them could be settled; 0: none */
+};
+int group_left(struct store *s, const char *name, int64_t last, bool any, struct group_left *out,
+               struct err *e);
+
+/*
+ * Give a group other patterns, another order, or both; for what it has not yet claimed. Consumers
+ * that run take the patterns up with their next claim. The order changes only while there are none
+ * (75, as above): what the group has passed of some priorities and not of others it then remembers
+ * one by one, and an event waits behind the earlier ones of its subject.
+ */
+enum group_order { GROUP_ORDER_KEEP, GROUP_ORDERED, GROUP_UNORDERED };
+struct group_change {
+    struct pattern_list types; /* not owned; empty: as they are */
+    enum group_order order;
+};
+int group_change(struct store *s, const char *name, const struct group_change *change,
+                 struct err *e);
+
 /* ---------------------------------------------------------------------------- dead letters */
 
 struct dead_attempt {
@@ -367,5 +413,103 @@ int where_each(struct store *s, const char *group, int64_t seq,
 /* Append the type of the event with this id, the first where several sources use it. 1, 0 when
    there is none, -1. */
 int log_type(struct store *s, struct str id, struct buf *type, struct err *e);
+
+/* ------------------------------------------------------------------------------------ upkeep */
+
+/*
+ * Look for what is wrong: f is told each finding, one kind after the other.
+ *
+ *     structure  SQLite's quick_check complains               value 1
+ *     damage     events do not have their checksum, or the deduplication index lacks them
+ *                                                             value how many
+ *     clock      recorded times in the future, a clock that was set back today, or times that are
+ *                not in order                                 value seconds
+ *     wal        SPOOL-wal is larger than commits explain     value bytes
+ *     space      the file system is nearly full               value bytes free
+ *     idle       a group has events to settle and had no consumer for a week   value seconds
+ *     dead lag age   a group is beyond the limits in terms    value events, events, seconds
+ *
+ * quick leaves out structure and damage, which read the whole file. No transaction is open for
+ * more than a thousand events, but for structure: that is one, as long as reading the file takes.
+ * Returns the number of findings; -1 when the spool cannot be read: damage that can be told is a
+ * finding. f may return non-zero to end it (-1: as an error). Nothing is written.
+ */
+struct check_terms {
+    bool quick;
+    int64_t max_dead, max_lag, max_age_ms; /* of each group; negative: any */
+};
+struct check_finding {
+    const char *kind, *group; /* group NULL: it is not about one */
+    int64_t value, limit;
+    const char *message;
+};
+int64_t store_check(struct store *s, const struct check_terms *terms,
+                    int (*f)(const struct check_finding *finding, void *arg, struct err *e),
+                    void *arg, struct err *e);
+
+/*
+ * Remove events: those before a point, or all but the newest keep. What somebody may still want
+ * stays: what a group has yet to see, whether it matches or not; what it remembers (in flight,
+ * waiting, dead); the newest event, whose position says where the log goes on; and the newest
+ * version of each subject, which says the same of its stream. force prunes all but the last two;
+ * then groups forget what they remembered of what is gone, and move up to what is left.
+ *
+ * Transactions are short, at most a thousand events, and make room for others in between; each is
+ * on disk when the next one begins. A kill, or 75, leaves some of the events pruned, the oldest.
+ * A dry run counts. held is told, after that, what holds a group's share of it back.
+ */
+struct prune_held {
+    const char *group;
+    enum prune_why { PRUNE_UNSEEN, PRUNE_IN_FLIGHT, PRUNE_WAITING, PRUNE_DEAD } why;
+    int64_t first, n; /* positions; UNSEEN and IN_FLIGHT hold all back that follows, n is 0 */
+};
+struct prune_terms {
+    const struct clock_point *before; /* NULL: by keep */
+    int64_t keep;
+    bool force, dry_run;
+    void (*held)(const struct prune_held *held);
+};
+/* The number of events, or -1. */
+int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *e);
+
+/*
+ * Copy the spool as it is at one moment, while others use it, into a new file, mode 0600, that is a
+ * spool itself; on disk when it returns. It is made under another name and renamed into place: a
+ * kill leaves at most FILE.new-PID. 73 when there is such a file already, or a -wal of one, which
+ * SQLite would take for the copy's. *size is in bytes.
+ */
+int store_backup(struct store *s, const char *file, int64_t *size, struct err *e);
+
+/*
+ * Answer a question in SQL, one SELECT over the views that spool(1) documents and nothing else: the
+ * tables behind them may change, and nothing can be written or attached. f is called for each row;
+ * views are valid within it; it may return non-zero to end (-1: as an error). 64 with the engine's
+ * own words when the SQL is wrong.
+ *
+ * All of it is one read transaction: as long as f takes its time, what others write cannot be taken
+ * up from the WAL. No other call on the store after this one: functions and views stay with it.
+ */
+enum query_kind {
+    QUERY_NULL,
+    QUERY_INTEGER,
+    QUERY_REAL,
+    QUERY_TEXT, /* perhaps not UTF-8 */
+    QUERY_BLOB,
+    QUERY_JSON, /* one JSON value without a newline, in a column that holds such */
+};
+struct query_value {
+    enum query_kind kind;
+    int64_t integer;
+    double real;
+    struct str bytes;
+};
+struct query_row {
+    size_t n;
+    const char *const *name; /* no two are the same */
+    const struct query_value *value;
+};
+int store_query(struct store *s, struct str sql,
+                int (*f)(const struct query_row *row, void *arg, struct err *e), void *arg,
+                struct err *e);
 
 #endif

@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LAST_MS 1000 /* between the end of its output and its own */
+#define CLAIM_AHEAD 1000 /* a claim is a commit, and these are handled in no time */
+#define LAST_MS 1000     /* between the end of its output and its own */
 
 /* An event that was handed to a worker and is not answered. */
 struct flight {
@@ -65,6 +66,8 @@ static int workers_open(struct dispatch *d, struct err *e)
     d->hands = w;
     d->fds_max = CHILD_FDS * count(d);
     d->queue_max = 2 * count(d) * window(d);
+    if (d->queue_max < CLAIM_AHEAD)
+        d->queue_max = CLAIM_AHEAD;
     return 0;
 }
 

@@ -74,7 +74,7 @@ CREATE TABLE tally(grp INTEGER NOT NULL, type TEXT NOT NULL, done INTEGER NOT NU
 CREATE TABLE duration(grp INTEGER NOT NULL, type TEXT NOT NULL, le INTEGER NOT NULL,
   n INTEGER NOT NULL, PRIMARY KEY(grp, type, le)) STRICT, WITHOUT ROWID;
 
--- lock: the token that SPOOL-lock holds.
+-- lock: the token that SPOOL-lock holds, a space, and its inode number.
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
 PRAGMA application_id = 1702262132;

@@ -45,10 +45,10 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     run -0 --separate-stderr dlq list
     [ -z "$stderr" ]
     [ "$(jq -c 'del(.died)' <<<"$output")" = \
-        '{"seq":1,"group":"charge","id":"a","source":"/s","type":"order.placed","subject":"order-1","attempts":2,"status":7,"reason":"exit status 7"}
-{"seq":2,"group":"charge","id":"b","source":"/s","type":"order.paid","subject":"order-2","attempts":1,"status":65,"reason":"exit status 65"}
-{"seq":3,"group":"charge","id":"c","source":"/s","type":"order.placed","subject":"order-3","attempts":2,"status":8,"reason":"exit status 8"}
-{"seq":1,"group":"email","id":"a","source":"/s","type":"order.placed","subject":"order-1","attempts":1,"status":9,"reason":"exit status 9"}' ]
+        '{"seq":1,"group":"charge","id":"a","source":"/s","type":"order.placed","subject":"order-1","attempts":2,"earlier":0,"status":7,"reason":"exit status 7"}
+{"seq":2,"group":"charge","id":"b","source":"/s","type":"order.paid","subject":"order-2","attempts":1,"earlier":0,"status":65,"reason":"exit status 65"}
+{"seq":3,"group":"charge","id":"c","source":"/s","type":"order.placed","subject":"order-3","attempts":2,"earlier":0,"status":8,"reason":"exit status 8"}
+{"seq":1,"group":"email","id":"a","source":"/s","type":"order.placed","subject":"order-1","attempts":1,"earlier":0,"status":9,"reason":"exit status 9"}' ]
     [[ ${lines[0]} =~ ',"died":"'[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}'Z",' ]]
 }
 
@@ -56,11 +56,11 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     letters
     run -0 --separate-stderr dlq list -o table
     [ -z "$stderr" ]
-    [ "$(sed -E 's/  +[0-9]+[smhd]  /  AGE  /' <<<"$output")" = 'SEQ  GROUP   TYPE          SUBJECT  ATTEMPTS  DIED  REASON
-  1  charge  order.placed  order-1         2  AGE  exit status 7
-  2  charge  order.paid    order-2         1  AGE  exit status 65
-  3  charge  order.placed  order-3         2  AGE  exit status 8
-  1  email   order.placed  order-1         1  AGE  exit status 9' ]
+    [ "$(sed -E 's/  +[0-9]+[smhd]  /  AGE  /' <<<"$output")" = 'SEQ  GROUP   TYPE          SUBJECT  ATTEMPTS  EARLIER  DIED  REASON
+  1  charge  order.placed  order-1         2        0  AGE  exit status 7
+  2  charge  order.paid    order-2         1        0  AGE  exit status 65
+  3  charge  order.placed  order-3         2        0  AGE  exit status 8
+  1  email   order.placed  order-1         1        0  AGE  exit status 9' ]
 }
 
 @test "dlq: on a terminal list is a table and show is text" {
@@ -118,7 +118,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     line='{"specversion":"1.0","id":"a","source":"/s","type":"order.placed","subject":"order-1","data":{"n": 1.0}}'
     [[ $output == *"],\"event\":$line}" ]]
     [ "$(jq -c 'del(.died, .event) | del(.history[].time, .history[].took_ms)' <<<"$output")" = \
-        '{"seq":1,"group":"charge","id":"a","source":"/s","type":"order.placed","subject":"order-1","attempts":2,"status":7,"reason":"exit status 7","history":[{"status":7,"reason":"exit status 7","stderr":"connection refused\n"},{"status":7,"reason":"exit status 7","stderr":"connection refused\n"}]}' ]
+        '{"seq":1,"group":"charge","id":"a","source":"/s","type":"order.placed","subject":"order-1","attempts":2,"earlier":0,"status":7,"reason":"exit status 7","history":[{"status":7,"reason":"exit status 7","stderr":"connection refused\n"},{"status":7,"reason":"exit status 7","stderr":"connection refused\n"}]}' ]
     [ "$(jq -c '[.history[] | (.time | type), (.took_ms | type)] | unique' <<<"$output")" = '["number","string"]' ]
 }
 
@@ -219,6 +219,10 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     run -0 --separate-stderr dlq show 1 -g charge
     [ "$(jq -c '[.attempts, .status, [.history[] | [.status, .stderr]]]' <<<"$output")" = \
         '[2,66,[[7,"connection refused\n"],[7,"connection refused\n"],[66,"again\n"],[66,"again\n"]]]' ]
+    run -0 dlq show 1 -g charge -o text
+    [[ ${lines[0]} == 'seq 1 in group charge, dead since '*' after 2 attempts, dead again: 2 attempts before it was given back' ]]
+    run -0 dlq list -g charge -o ndjson
+    [ "$(jq -c 'select(.seq == 1) | [.attempts, .earlier]' <<<"$output")" = '[2,2]' ]
 }
 
 @test "dlq: a retry wakes a consumer that follows" {

@@ -221,7 +221,7 @@ END
 @test "manual: a page has every status that its command can return, and no others" {
     spool='0 64 65 66 70 71 73 74 75 77'
     declare -A statuses=(
-        [publish]="$spool" [replay]="$spool" [settle]="$spool" [spool]="$spool" [trace]="$spool"
+        [publish]="$spool" [replay]="$spool" [settle]="$spool" [spool]="0 1 ${spool#0 }" [trace]="$spool"
         [dlq]="0 1 ${spool#0 } 126 127"
         [consume]="0 1 ${spool#0 } 126 127" [ev]='0 64 69 74 77 126 127'
     )

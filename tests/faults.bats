@@ -237,6 +237,47 @@ check_group() {
     check_group
 }
 
+@test "faults: what --emit publishes is there exactly once after a fault in any call" {
+    publish -t before -d 1
+    consume -g g -t n -t before --from start --auto-ack >out
+    before() { two_events; }
+    after() {
+        local id n
+        consume -g g --emit -- echo '{"type":"made"}' >next 2>errors || complain 'the next consume failed'
+        replay -t made >made
+        for id in "$tag.1" "$tag.2"; do
+            n=0
+            while IFS= read -r line; do
+                [[ $line != *"\"causationid\":\"$id\""* ]] || n=$((n + 1))
+            done <made
+            [ "$n" -eq 1 ] || complain "what $id leads to is there $n times"
+        done
+    }
+    sweep 'kill torn/2 eio/2 enospc+/3 eintr/3' consume -g g --emit -- echo '{"type":"made"}'
+    run -0 replay -t sys.dead-lettered
+    [ -z "$output" ]
+    intact
+}
+
+@test "faults: what settle said is settled stays so, and the rest comes again" {
+    publish -t before -d 1
+    consume -g g --from start --auto-ack >out
+    before() {
+        two_events
+        consume -g g --lease 1h >in 2>errors || complain 'the lease failed'
+    }
+    after() {
+        # Nobody has claimed them meanwhile: what is open can still be settled.
+        local again=0 left
+        left=$(spool group show g -o ndjson)
+        [ "$status" -ne 0 ] || [[ $left == *'"in_flight":0,'* ]] || complain 'said to be settled, and is not'
+        settle -g g <in >next 2>errors || again=$?
+        [ "$again" -eq 0 ] || complain 'the next settle failed'
+    }
+    sweep 'kill torn eio enospc+ eintr enolck' settle -g g
+    check_group
+}
+
 # --- what a person asks for
 
 # A dead letter for each event of the input: the next one is that of event $letter.

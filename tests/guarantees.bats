@@ -348,7 +348,7 @@ kill_one() {
         background consumes g
         background consumes h
     done
-    for round in {1..30}; do
+    for round in {1..40}; do
         wait_for has_lines delivered.g $((round * 10))
         wait_for has_lines delivered.h $((round * 10))
         kill_one

@@ -277,15 +277,15 @@ email   #          idle          1    1    0        0          0     0          
             return 1
         }
     }
-    usage 'wants a verb: info or group (see spool --help)'
-    usage 'unknown verb "inof", did you mean info? The verbs are info or group (see spool --help)' inof
+    usage 'wants a verb: info, group, check, prune, wait, backup or sql (see spool --help)'
+    usage 'unknown verb "inof", did you mean info? The verbs are info, group, check, prune, wait, backup or sql (see spool --help)' inof
     usage 'info takes no operand: "x" (see spool info --help)' info x
     usage '-o wants auto, table or ndjson: "xml" (see spool info --help)' info -o xml
     usage '-s is empty (an unset variable?) (see spool info --help)' info -s ''
     usage 'group drop wants a GROUP (see spool group --help)' group drop
     usage 'GROUP is empty (an unset variable?) (see spool group --help)' group drop ''
     usage 'one GROUP at a time: "h" (see spool group --help)' group drop g h
-    usage 'group can list, show, pause, resume or drop: "stop" (see spool group --help)' group stop g
-    usage 'group can list, show, pause, resume or drop: "stop" (see spool group --help)' group stop
+    usage 'group can list, show, pause, resume, seek, set or drop: "stop" (see spool group --help)' group stop g
+    usage 'group can list, show, pause, resume, seek, set or drop: "stop" (see spool group --help)' group stop
     run -0 spool group show g
 }

@@ -1,0 +1,68 @@
+/*
+ * spool check: findings, one a line, for cron.
+ */
+#include "lines.h"
+#include "spool_verbs.h"
+#include "store.h"
+#include "table.h"
+
+static struct check_terms terms;
+static int form;
+
+static const struct opt options[] = {
+    OPT_INT(0, "max-dead", &terms.max_dead, "N", 0, INT64_MAX,
+            "dead letters that a group may have"),
+    OPT_INT(0, "max-lag", &terms.max_lag, "N", 0, INT64_MAX,
+            "events that a group may have yet to settle"),
+    OPT_DURATION(0, "max-age", &terms.max_age_ms, "how long the oldest of them may have waited"),
+    OPT_FLAG(0, "quick", &terms.quick, "do not read the whole file"),
+    OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "by default a table on a terminal"),
+    OPT_END,
+};
+
+static const struct table_column columns[] = {
+    {"kind", TABLE_LEFT},   {"group", TABLE_LEFT},   {"value", TABLE_RIGHT},
+    {"limit", TABLE_RIGHT}, {"message", TABLE_LEFT}, {NULL, TABLE_LEFT},
+};
+
+static int show(const struct check_finding *found, void *table, struct err *e)
+{
+    json_t *row =
+        json_pack("{s:s,s:o,s:I,s:I,s:o}", "kind", found->kind, "group",
+                  table_text(str_of(found->group)), "value", (json_int_t)found->value, "limit",
+                  (json_int_t)found->limit, "message", table_text(str_of(found->message)));
+    return table_row(table, row, e) < 0 ? -1 : out_gone();
+}
+
+static int run_check(int first, int argc, char **argv)
+{
+    struct err e = ERR_NONE;
+    struct store *spool = NULL;
+    int64_t found = 0;
+
+    if (first < argc)
+        args_usage("check takes no operand: %s", err_quote_text(argv[first]).text);
+    if (!args_given("max-dead"))
+        terms.max_dead = -1;
+    if (!args_given("max-lag"))
+        terms.max_lag = -1;
+    if (!args_given("max-age"))
+        terms.max_age_ms = -1;
+    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0) {
+        struct table *table = table_begin(columns, (enum table_form)form);
+        found = store_check(spool, &terms, show, table, &e);
+        table_end(table, &e);
+    }
+    store_close(spool);
+    int status = out_finish(&e);
+    return status == 0 && found > 0 ? EX_NO : status;
+}
+
+const struct cmd spool_check = {
+    .name = "check",
+    .about = "look for damage, and for groups beyond limits; silent when all is well",
+    .usage = {"[--quick] [--max-dead N] [--max-lag N] [--max-age D]"},
+    .examples = {"spool check", "spool check --quick --max-dead 0 --max-lag 1000 --max-age 1h"},
+    .options = options,
+    .run = run_check,
+};

@@ -1,0 +1,396 @@
+/*
+ * What is wrong with a spool, or with its groups.
+ *
+ * SQLite's quick_check looks at the structure of all pages in one pass. The full integrity_check
+ * would also look each row up in each index, in that same one transaction, which keeps the WAL from
+ * being taken up for minutes on a large file. The one index that matters to promises is the
+ * deduplication key's; we look events up in it a thousand at a time, beside their checksums.
+ */
+#include "sqlite_priv.h"
+
+#include "crc32c.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define DAY_MS INT64_C(86400000)
+#define CLOCK_STEP_MS 60000    /* as for publishing: less than this is no step */
+#define WAL_MAX (64 << 20)     /* the largest single commit, publish --atomic's, explains this */
+#define RESERVE_MAX (16 << 20) /* as for publishing, which ends there */
+#define IDLE_MS (7 * DAY_MS)
+#define NAMED_MAX 20 /* positions in one message */
+
+struct check {
+    struct store *s;
+    const struct check_terms *terms;
+    int (*f)(const struct check_finding *finding, void *arg, struct err *e);
+    void *arg;
+    int64_t findings, now;
+    bool unreadable; /* told: every part that meets the same page would say the same */
+    int stop;        /* what f returned */
+};
+
+static int say(struct check *c, const struct check_finding *what, struct err *e, const char *format,
+               ...) __attribute__((format(printf, 4, 5)));
+
+/* Returns -1 to end everything. */
+static int say(struct check *c, const struct check_finding *what, struct err *e, const char *format,
+               ...)
+{
+    struct check_finding finding = *what;
+    char text[1000];
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    finding.message = text;
+    c->findings++;
+    c->stop = c->f(&finding, c->arg, e);
+    return c->stop != 0 ? -1 : 0;
+}
+
+/* A part that failed because the file is damaged is a finding, too. */
+static int part(struct check *c, int got, struct err *e)
+{
+    if (got == 0 || c->stop != 0 || (sqlite3_errcode(c->s->db) & 0xff) != SQLITE_CORRUPT)
+        return got;
+    struct err told = *e;
+    err_clear(e);
+    if (c->unreadable)
+        return 0;
+    c->unreadable = true;
+    return say(c, &(struct check_finding){.kind = "structure", .value = 1}, e, "%s", told.text);
+}
+
+static const char *plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
+/* ------------------------------------------------------------------------------- the whole file */
+
+static int check_structure(struct check *c, struct err *e)
+{
+    sqlite3_stmt *q = db_query(c->s, e, "PRAGMA quick_check(20)", "");
+    int got = -1;
+
+    while (q != NULL && (got = db_row(c->s, q, e)) > 0) {
+        struct str text = db_text(q, 0);
+        if (str_eq(text, STR("ok")))
+            continue;
+        const char *newline = memchr(text.p, '\n', text.n); /* behind "in database main" */
+        size_t skip = newline == NULL ? 0 : (size_t)(newline - text.p) + 1;
+        got = say(c, &(struct check_finding){.kind = "structure", .value = 1}, e, "%.*s",
+                  (int)(text.n - skip), text.p + skip);
+        if (got < 0)
+            break;
+    }
+    db_done(q);
+    return got;
+}
+
+/* Positions that have the same fault. */
+struct fault {
+    int64_t n, first;
+    struct buf named;
+};
+
+static void note_fault(struct fault *f, int64_t seq)
+{
+    if (f->n == 0)
+        f->first = seq;
+    if (f->n++ < NAMED_MAX)
+        buf_printf(&f->named, "%s%lld", f->n == 1 ? "" : ", ", (long long)seq);
+}
+
+static int say_fault(struct check *c, struct fault *f, const char *what, struct err *e)
+{
+    int got = 0;
+
+    if (f->n > 0)
+        got = say(c, &(struct check_finding){.kind = "damage", .value = f->n}, e,
+                  "%lld event%s %s: position%s %s%s", (long long)f->n, plural(f->n), what,
+                  plural(f->n), buf_text(&f->named), f->n > NAMED_MAX ? " and others" : "");
+    buf_free(&f->named);
+    return got;
+}
+
+struct faults {
+    struct fault sum, index;
+    int64_t seq, recorded, unordered; /* the last event seen; the first out of its time's order */
+};
+
+static void look_at(sqlite3_stmt *q, struct faults *f)
+{
+    int64_t seq = sqlite3_column_int64(q, 0), recorded = sqlite3_column_int64(q, 1);
+    struct str line = db_text(q, 3);
+
+    if (crc32c(line.p, line.n) != (uint32_t)sqlite3_column_int64(q, 2))
+        note_fault(&f->sum, seq);
+    if (sqlite3_column_int64(q, 4) != seq)
+        note_fault(&f->index, seq);
+    if (recorded < f->recorded && sqlite3_column_int64(q, 5) <= f->seq && f->unordered == 0)
+        f->unordered = seq;
+    f->seq = seq;
+    f->recorded = recorded;
+}
+
+static int read_events(struct check *c, struct faults *f, struct err *e)
+{
+    int got, rows;
+
+    do {
+        sqlite3_stmt *q =
+            db_query(c->s, e,
+                     "SELECT e.seq,e.recorded,e.sum,e.line,(SELECT i.seq FROM event i INDEXED BY "
+                     "event_id WHERE i.id=e.id AND i.source=e.source),(SELECT max(seq) FROM "
+                     "segment WHERE seq<=e.seq) FROM event e WHERE e.seq>? ORDER BY e.seq LIMIT "
+                     "1000",
+                     "i", f->seq);
+        got = -1;
+        for (rows = 0; q != NULL && (got = db_row(c->s, q, e)) > 0; rows++)
+            look_at(q, f);
+    } while (got == 0 && rows == 1000);
+    return got;
+}
+
+static int check_events(struct check *c, struct err *e)
+{
+    struct faults f = {0};
+    int got = read_events(c, &f, e), told = 0;
+    struct err later = ERR_NONE;
+
+    /* What was found before the read failed is told, too. */
+    if (say_fault(c, &f.sum, "damaged", &later) < 0 ||
+        say_fault(c, &f.index, "not in the index that finds duplicates", &later) < 0)
+        told = -1;
+    if (told == 0 && f.unordered > 0)
+        told = say(c, &(struct check_finding){.kind = "clock"}, &later,
+                   "recorded times are out of order at position %lld: times in --from and --to "
+                   "may lead astray",
+                   (long long)f.unordered);
+    if (told == 0)
+        return got;
+    *e = later;
+    return -1;
+}
+
+/* ------------------------------------------------------------------------------------ the clock */
+
+/* Within a segment times do not decrease: its last event shows how far they go. */
+static int check_segment(struct check *c, int64_t seq, int64_t recorded, struct err *e)
+{
+    sqlite3_stmt *q = db_query(c->s, e,
+                               "SELECT seq,recorded FROM event WHERE seq<? ORDER BY seq DESC "
+                               "LIMIT 1",
+                               "i", seq);
+    char age[CLOCK_TEXT_SIZE];
+    int got = q == NULL ? -1 : db_row(c->s, q, e);
+
+    if (got <= 0)
+        return got;
+    int64_t last = sqlite3_column_int64(q, 0), ahead = sqlite3_column_int64(q, 1) - c->now;
+    db_done(q);
+    if (ahead > CLOCK_STEP_MS &&
+        say(c,
+            &(struct check_finding){
+                .kind = "clock", .value = ahead / 1000, .limit = CLOCK_STEP_MS / 1000},
+            e, "recorded times up to position %lld are in the future, by %s", (long long)last,
+            clock_age(age, ahead)) < 0)
+        return -1;
+    int64_t back = c->now + ahead - recorded;
+    if (seq == INT64_MAX || recorded < c->now - DAY_MS || back <= 0)
+        return 0;
+    return say(c,
+               &(struct check_finding){
+                   .kind = "clock", .value = back / 1000, .limit = CLOCK_STEP_MS / 1000},
+               e, "the clock was set back by %s before position %lld was published",
+               clock_age(age, back), (long long)seq);
+}
+
+static int check_clock(struct check *c, struct err *e)
+{
+    sqlite3_stmt *q = db_query(c->s, e, "SELECT seq,recorded FROM segment ORDER BY seq", "");
+    int got = -1;
+
+    while (q != NULL && (got = db_row(c->s, q, e)) > 0)
+        if (check_segment(c, sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1), e) < 0) {
+            db_done(q);
+            return -1;
+        }
+    return got < 0 ? -1 : check_segment(c, INT64_MAX, 0, e);
+}
+
+/* ---------------------------------------------------------------------------- the WAL, the disk */
+
+static void add_process(struct buf *b, int pid)
+{
+    char path[40], name[64] = "";
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/comm", pid);
+    if ((f = fopen(path, "re")) != NULL) {
+        if (fgets(name, sizeof name, f) == NULL)
+            name[0] = '\0';
+        fclose(f);
+    }
+    name[strcspn(name, "\n")] = '\0';
+    buf_printf(b, "%s%d", b->n == 0 ? "" : ", ", pid);
+    if (name[0] != '\0')
+        buf_printf(b, " (%s)", name);
+}
+
+/* Who reads or writes just now: SQLite keeps its locks on bytes 120 to 127 of SPOOL-shm, 121 being
+   for checkpoints. The kernel lists them by inode. */
+static void add_holders(struct store *s, struct buf *b)
+{
+    struct buf shm = BUF_INIT;
+    struct stat st;
+    char line[256];
+    FILE *f = NULL;
+    int before = 0;
+
+    buf_printf(&shm, "%s-shm", s->path);
+    if (stat(buf_text(&shm), &st) == 0)
+        f = fopen("/proc/locks", "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        unsigned long inode;
+        long first;
+        int pid;
+        if (sscanf(line, "%*s POSIX %*s %*s %d %*x:%*x:%lu %ld", &pid, &inode, &first) != 3 ||
+            inode != st.st_ino || first < 120 || first > 127 || pid == getpid() || pid == before)
+            continue;
+        add_process(b, pid);
+        before = pid;
+    }
+    if (f != NULL)
+        fclose(f);
+    buf_free(&shm);
+}
+
+static int check_wal(struct check *c, struct err *e)
+{
+    struct buf name = BUF_INIT, who = BUF_INIT;
+    struct stat st;
+    int got = 0;
+
+    buf_printf(&name, "%s-wal", c->s->path);
+    if (stat(buf_text(&name), &st) == 0 && st.st_size > WAL_MAX) {
+        add_holders(c->s, &who);
+        got = say(c, &(struct check_finding){.kind = "wal", .value = st.st_size, .limit = WAL_MAX},
+                  e, "SPOOL-wal has %lld MiB: %s%s", (long long)st.st_size >> 20,
+                  who.n > 0 ? "held by process " : "nobody holds it just now", buf_text(&who));
+    }
+    buf_free(&name);
+    buf_free(&who);
+    return got;
+}
+
+static int check_space(struct check *c, struct err *e)
+{
+    struct statvfs fs;
+
+    if (statvfs(c->s->path, &fs) != 0)
+        return err_errno(e, EX_IOERR, "%s", c->s->path);
+    uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
+    uint64_t reserve = (uint64_t)fs.f_blocks * fs.f_frsize / 16;
+    if (reserve > RESERVE_MAX)
+        reserve = RESERVE_MAX;
+    if (left >= 4 * reserve)
+        return 0;
+    return say(c,
+               &(struct check_finding){
+                   .kind = "space", .value = (int64_t)left, .limit = (int64_t)(4 * reserve)},
+               e, "%llu MiB are free on its file system; publishing %s %llu MiB",
+               (unsigned long long)left >> 20, left < reserve ? "ended at" : "ends at",
+               (unsigned long long)reserve >> 20);
+}
+
+/* ----------------------------------------------------------------------------------- the groups */
+
+static int check_idle(struct check *c, const char *name, int64_t lag, struct err *e)
+{
+    int64_t seen = c->now, alive = 0, grp;
+    char age[CLOCK_TEXT_SIZE];
+
+    if (group_row(c->s, name, &grp, e) < 0 || group_alive(c->s, grp, &alive, e) < 0 ||
+        db_int(c->s, e, &seen, "SELECT seen FROM groups WHERE grp=?", "i", grp) < 0)
+        return -1;
+    if (alive > 0 || lag == 0 || c->now - seen <= IDLE_MS)
+        return 0;
+    return say(c,
+               &(struct check_finding){"idle", name, (c->now - seen) / 1000, IDLE_MS / 1000, NULL},
+               e, "no consumer for %s, and %lld event%s yet to settle",
+               clock_age(age, c->now - seen), (long long)lag, plural(lag));
+}
+
+static int check_limits(struct check *c, const char *name, const struct group_left *left,
+                        int64_t lag, struct err *e)
+{
+    int64_t age = left->oldest_ms == 0 ? 0 : c->now - left->oldest_ms;
+    const struct check_terms *max = c->terms;
+    char text[CLOCK_TEXT_SIZE];
+
+    if (max->max_dead >= 0 && left->dead > max->max_dead &&
+        say(c, &(struct check_finding){"dead", name, left->dead, max->max_dead, NULL}, e,
+            "%lld dead letter%s", (long long)left->dead, plural(left->dead)) < 0)
+        return -1;
+    if (max->max_lag >= 0 && lag > max->max_lag &&
+        say(c, &(struct check_finding){"lag", name, lag, max->max_lag, NULL}, e,
+            "%lld event%s yet to settle", (long long)lag, plural(lag)) < 0)
+        return -1;
+    if (max->max_age_ms < 0 || age <= max->max_age_ms)
+        return 0;
+    return say(c, &(struct check_finding){"age", name, age / 1000, max->max_age_ms / 1000, NULL}, e,
+               "its oldest event yet to settle has waited for %s", clock_age(text, age));
+}
+
+static int check_group(struct check *c, const char *name, struct err *e)
+{
+    struct group_left left;
+
+    if (group_left(c->s, name, 0, false, &left, e) < 0) {
+        if (e->status != EX_NOINPUT)
+            return -1;
+        err_clear(e); /* dropped meanwhile */
+        return 0;
+    }
+    int64_t lag = left.ahead + left.in_flight + left.due + left.waiting;
+    return check_idle(c, name, lag, e) < 0 ? -1 : check_limits(c, name, &left, lag, e);
+}
+
+static int check_groups(struct check *c, struct err *e)
+{
+    sqlite3_stmt *q = db_query(c->s, e, "SELECT name FROM groups ORDER BY name", "");
+    struct buf names = BUF_INIT;
+    int got = -1;
+
+    while (q != NULL && (got = db_row(c->s, q, e)) > 0) {
+        buf_str(&names, db_text(q, 0));
+        buf_char(&names, '\0');
+    }
+    for (size_t at = 0; at < names.n && got == 0; at += strlen(names.p + at) + 1)
+        got = check_group(c, names.p + at, e);
+    buf_free(&names);
+    return got;
+}
+
+int64_t store_check(struct store *s, const struct check_terms *terms,
+                    int (*f)(const struct check_finding *finding, void *arg, struct err *e),
+                    void *arg, struct err *e)
+{
+    struct check c = {.s = s, .terms = terms, .f = f, .arg = arg, .now = clock_now_ms()};
+    static int (*const parts[])(struct check *, struct err *) = {
+        check_structure, check_events, check_clock, check_wal, check_space, check_groups};
+
+    for (size_t i = terms->quick ? 2 : 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (part(&c, parts[i](&c, e), e) < 0)
+            return c.stop > 0 ? c.findings : -1;
+    return c.findings;
+}

@@ -1,0 +1,143 @@
+/*
+ * What a group has yet to settle.
+ *
+ * An event's way is from ahead of the cursors into a claim, perhaps to and fro between claims and
+ * items, and out. It never goes back to being ahead. So what is ahead is counted first, in short
+ * transactions; then claims and items together, in one: an event that is missed in the first is
+ * seen in the second.
+ */
+#include "sqlite_priv.h"
+
+#include <stdlib.h>
+
+struct left {
+    struct store *s;
+    struct pattern_list types;
+    int64_t cursor[10], grp, last, now;
+    bool any;
+    struct group_left *out;
+};
+
+/* Events that are not yet due do not grow old. */
+static void note_age(struct left *l, int64_t recorded, int64_t due)
+{
+    int64_t since = due > recorded ? due : recorded;
+
+    if (since <= l->now && (l->out->oldest_ms == 0 || since < l->out->oldest_ms))
+        l->out->oldest_ms = since;
+}
+
+static sqlite3_stmt *page(struct left *l, int64_t priority, int64_t behind, struct err *e)
+{
+    if (priority == EVENT_PRIORITY)
+        return db_query(l->s, e,
+                        "SELECT seq,type,recorded,due FROM event WHERE seq>? AND seq<=? AND "
+                        "priority=5 ORDER BY seq LIMIT 1000",
+                        "ii", behind, l->last);
+    return db_query(l->s, e,
+                    "SELECT seq,type,recorded,due FROM event INDEXED BY event_priority WHERE "
+                    "priority=? AND priority<>5 AND seq>? AND seq<=? ORDER BY seq LIMIT 1000",
+                    "iii", priority, behind, l->last);
+}
+
+static int count_ahead(struct left *l, int64_t priority, struct err *e)
+{
+    int64_t behind = l->cursor[priority];
+    int got, rows;
+
+    do {
+        sqlite3_stmt *q = page(l, priority, behind, e);
+        got = -1;
+        for (rows = 0; q != NULL && (got = db_row(l->s, q, e)) > 0; rows++) {
+            behind = sqlite3_column_int64(q, 0);
+            if (!pattern_any(&l->types, db_text(q, 1)))
+                continue;
+            note_age(l, sqlite3_column_int64(q, 2), sqlite3_column_int64(q, 3));
+            l->out->ahead++;
+            if (!l->any)
+                continue;
+            db_done(q);
+            return 0;
+        }
+    } while (got == 0 && rows == 1000);
+    return got;
+}
+
+/* Positions in claims are not in order of age, but the first is near enough the oldest. */
+static int count_claims(struct left *l, struct err *e)
+{
+    sqlite3_stmt *q = db_query(l->s, e,
+                               "SELECT c.open,e.recorded,e.due FROM claim c LEFT JOIN event e ON "
+                               "e.seq=c.first WHERE c.grp=? AND c.first<=?",
+                               "ii", l->grp, l->last);
+    int got = -1;
+
+    while (q != NULL && (got = db_row(l->s, q, e)) > 0) {
+        int64_t *open;
+        size_t n = open_decode(db_text(q, 0), &open);
+        for (size_t i = 0; i < n; i++)
+            l->out->in_flight += open[i] <= l->last;
+        free(open);
+        if (sqlite3_column_type(q, 1) != SQLITE_NULL)
+            note_age(l, sqlite3_column_int64(q, 1), sqlite3_column_int64(q, 2));
+    }
+    return got;
+}
+
+static int count_items(struct left *l, struct err *e)
+{
+    struct group_left *out = l->out;
+    sqlite3_stmt *q;
+    int got;
+
+    if (db_int(l->s, e, &out->due,
+               "SELECT count(*) FROM item WHERE grp=? AND state=0 AND due<=? AND seq<=?", "iii",
+               l->grp, l->now, l->last) < 0 ||
+        db_int(l->s, e, &out->waiting,
+               "SELECT count(*) FROM item WHERE grp=? AND (state=2 OR state=0 AND due>?) AND "
+               "seq<=?",
+               "iii", l->grp, l->now, l->last) < 0 ||
+        db_int(l->s, e, &out->dead, "SELECT count(*) FROM item WHERE grp=? AND state=3 AND seq<=?",
+               "ii", l->grp, l->last) < 0)
+        return -1;
+    q = db_query(l->s, e,
+                 "SELECT e.recorded,e.due FROM item i CROSS JOIN event e ON e.seq=i.seq WHERE "
+                 "i.grp=? AND i.state IN (0,2) AND i.seq<=? AND coalesce(e.due,0)<=? ORDER BY "
+                 "i.seq LIMIT 1",
+                 "iii", l->grp, l->last, l->now);
+    if (q == NULL || (got = db_row(l->s, q, e)) < 0)
+        return -1;
+    if (got > 0)
+        note_age(l, sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1));
+    db_done(q);
+    return 0;
+}
+
+static int count_remembered(struct left *l, struct err *e)
+{
+    if (db_run(l->s, e, "BEGIN", "") < 0)
+        return -1;
+    int got = count_claims(l, e) < 0 ? -1 : count_items(l, e);
+    db_rollback(l->s);
+    return got;
+}
+
+int group_left(struct store *s, const char *name, int64_t last, bool any, struct group_left *out,
+               struct err *e)
+{
+    struct left l = {.s = s,
+                     .last = last == 0 ? INT64_MAX : last,
+                     .now = clock_now_ms(),
+                     .any = any,
+                     .out = out};
+    int got = 0;
+
+    *out = (struct group_left){0};
+    if (group_row(s, name, &l.grp, e) < 0 || group_patterns(s, l.grp, &l.types, e) < 0 ||
+        group_cursors(s, l.grp, l.cursor, e) < 0)
+        got = -1;
+    for (int64_t i = 0; i < 10 && got == 0 && (!any || out->ahead == 0); i++)
+        got = count_ahead(&l, i, e);
+    pattern_free(&l.types);
+    return got < 0 ? -1 : count_remembered(&l, e);
+}

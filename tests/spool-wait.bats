@@ -1,0 +1,142 @@
+load helper
+
+# spool wait: 0 when a group is through, 75 when the time is up.
+
+events() { # N [TYPE]
+    seq "$1" | publish -t "${2:-n}"
+}
+
+# not_through COUNTS [OPTION...]
+not_through() {
+    local counts=$1
+    shift
+    run -75 --separate-stderr spool wait -g g --wait 0 "$@"
+    [ -z "$output" ]
+    [ "$stderr" = "spool: group \"g\" is not through: $counts" ] || {
+        echo "$stderr" >&2
+        return 1
+    }
+}
+
+through() { # [OPTION...]
+    run -0 --separate-stderr spool wait -g g --wait 0 "$@"
+    [ -z "$output$stderr" ]
+}
+
+@test "wait: a group that is through is 0, one that is not is 75 and says what is left" {
+    events 5
+    consume -g g --from start -n 2 -- true
+    not_through '3 ahead, 0 in flight, 0 due, 0 waiting'
+    through --to 2
+    not_through '1 ahead, 0 in flight, 0 due, 0 waiting' --to 3
+    through --to start
+    through --to 2020-01-01
+    through --to 0
+    not_through '3 ahead, 0 in flight, 0 due, 0 waiting' --to 100
+    consume -g g -- true
+    through
+    through --to now
+    run -0 spool wait -g g
+}
+
+@test "wait: only what the group takes counts" {
+    printf '{"type":"%s"}\n' a b b | publish
+    consume -g g -t a --from start -n 1 -- true
+    through
+    publish -t a --priority 0 -d 1
+    not_through '1 ahead, 0 in flight, 0 due, 0 waiting'
+    consume -g g -- true
+    events 2 b
+    through
+}
+
+@test "wait: what waits for its retry or its time is not settled; dead letters are, with a note" {
+    events 3
+    consume -g g --from start -a 3 --backoff 100d -- sh -c '[ $EVENT_SEQ != 2 ]' 2>/dev/null
+    not_through '0 ahead, 0 in flight, 0 due, 1 waiting'
+    through --to 1
+    spool group seek g now
+    publish -t n -d 1 --delay 1h
+    consume -g g -- true 2>/dev/null
+    not_through '0 ahead, 0 in flight, 0 due, 1 waiting'
+    spool group seek g 1
+    consume -g g --to 3 -a 1 -- sh -c '[ $EVENT_SEQ = 1 ]' 2>/dev/null || [ $? -eq 1 ]
+    run -0 --separate-stderr spool wait -g g --to 3 --wait 0
+    [ -z "$output" ]
+    [ "$stderr" = 'spool: group "g": 2 dead letters among them (dlq list -g g)' ]
+    dlq retry 2 >/dev/null
+    not_through '0 ahead, 0 in flight, 1 due, 0 waiting' --to 3
+    through --to 1
+}
+
+@test "wait: what is in flight is not settled, also when its consumer was killed" {
+    events 2
+    consume -g g --from start -n 1 -- true
+    background consume -g g -- sh -c 'echo >started; exec sleep 600'
+    wait_for test -e started
+    not_through '0 ahead, 1 in flight, 0 due, 0 waiting'
+    through --to 1
+    kill -KILL "$pid"
+    wait "$pid" || true
+    not_through '0 ahead, 1 in flight, 0 due, 0 waiting'
+    consume -g g -- true 2>/dev/null
+    through
+}
+
+@test "wait: it ends when the work does, and does not wait for what is published later" {
+    events 2
+    mkfifo latch
+    background consume -g g --from start -- sh -c 'echo >>started; [ $EVENT_SEQ = 1 ] || read x <latch'
+    consumer=$pid
+    wait_for test -e started
+    background sh -c 'exec spool wait -g g --wait 1d >out 2>&1'
+    waiter=$pid
+    waits() { [ "$(readlink /proc/"$waiter"/fd/* | grep -c inotify)" -eq 1 ]; }
+    wait_for waits
+    spool group set g -t n
+    events 1 # behind the end as it was
+    kill -0 "$waiter"
+    timeout 20 sh -c 'echo >latch'
+    wait "$consumer"
+    wait_for eval '! kill -0 $waiter'
+    wait "$waiter"
+    [ ! -s out ]
+    not_through '1 ahead, 0 in flight, 0 due, 0 waiting'
+}
+
+@test "wait: a signal ends it, as it ends any filter" {
+    events 1
+    consume -g g --from start --to 0 -- true
+    background spool wait -g g
+    waits() { [ "$(readlink /proc/"$pid"/fd/* | grep -c inotify)" -eq 1 ]; }
+    wait_for waits
+    kill "$pid"
+    status=0
+    wait "$pid" || status=$?
+    [ "$status" -eq 143 ]
+}
+
+@test "wait: a group that is dropped meanwhile is 66" {
+    events 1
+    consume -g g --from start --to 0 -- true
+    background sh -c 'exec spool wait -g g >out 2>&1'
+    waits() { [ "$(readlink /proc/"$pid"/fd/* | grep -c inotify)" -eq 1 ]; }
+    wait_for waits
+    spool group drop g
+    status=0
+    wait "$pid" || status=$?
+    [ "$status" -eq 66 ]
+    [ "$(cat out)" = "spool: there is no group \"g\" in $EVENT_SPOOL" ]
+}
+
+@test "wait: wrong usage is 64, an unknown group or spool 66" {
+    run -66 spool wait -g g
+    events 1
+    run -66 --separate-stderr spool wait -g g --wait 0
+    [ "$stderr" = "spool: there is no group \"g\" in $EVENT_SPOOL" ]
+    run -64 --separate-stderr spool wait
+    [ "$stderr" = 'spool: wait wants -g GROUP (see spool wait --help)' ]
+    run -64 --separate-stderr spool wait -g g 5m
+    [ "$stderr" = 'spool: wait takes no operand: "5m" (see spool wait --help)' ]
+    run -64 spool wait -g ''
+}

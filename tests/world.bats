@@ -1,0 +1,192 @@
+# A world that does not behave: clocks that jump, a lock file that vanishes, no inotify, a disk that
+# is full, a reader that never reads.
+load helper
+
+world() { # COMMAND...: with another clock, in the file clock, or without inotify
+    LD_PRELOAD=$BUILD/fault/world.so WORLD_CLOCK=$BATS_TEST_TMPDIR/clock "$@"
+}
+
+needs_world() {
+    [ -e "$BUILD/fault/world.so" ] || skip 'preloading needs a build without sanitizers'
+    [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
+}
+
+year=31557600
+
+group_is() { # GROUP LAG IN_FLIGHT DEAD
+    [ "$(spool group show "$1" -o ndjson | jq -r '"\(.lag) \(.in_flight) \(.dead)"')" = "$2 $3 $4" ]
+}
+
+# --- clocks
+
+@test "world: a clock that jumps while consumers work loses nothing and doubles nothing" {
+    needs_world
+    publish -t n -d 0
+    for how in '' --ordered; do
+        echo 0 >clock
+        # shellcheck disable=SC2086 # none or one
+        background world consume -g "g$how" --from start $how -f -j 4 -- sh -c 'echo "$EVENT_ID" >>"seen$EVENT_GROUP"'
+    done
+    for jump in 3600 -3600 $((50 * year)) -1700000000 1 0; do
+        echo "$jump" >clock
+        seq 20 | sed 's/.*/{"type":"n","subject":"s","data":&}/' | world publish
+        all() { group_is g 0 0 0 && group_is g--ordered 0 0 0; }
+        wait_for all
+    done
+    replay -t n | jq -r .id | sort >stored
+    [ "$(wc -l <stored)" -eq 121 ]
+    sort seeng | cmp stored -
+    sort seeng--ordered | cmp stored -
+    # Of a subject in the order of the log.
+    replay -t n | jq -r .id | cmp - seeng--ordered
+}
+
+@test "world: after an hour in the year 2076, --from 1h finds the events of this hour" {
+    needs_world
+    publish -t n -d 1
+    echo $((50 * year)) >clock
+    world publish -t n -d 2
+    echo 0 >clock
+    publish -t n -d 3
+    publish -t n -d 4
+    run -0 replay --from 1h
+    [ "$(jq .data <<<"$output" | tail -n 2 | paste -sd' ')" = '3 4' ]
+    run -0 replay --from 1h --to now -o positions
+    [ "${lines[-1]}" = 4 ]
+}
+
+@test "world: a retry is due when its time has come, whatever the clock was in between" {
+    needs_world
+    publish -t n -d 1
+    consume -g g --from start --backoff 1h..1h -- false
+    echo -7200 >clock
+    run -0 world consume -g g -- true
+    [ "$(spool group show g -o ndjson | jq .waiting)" = 1 ]
+    echo 7200 >clock
+    run -0 world consume -g g -- printenv EVENT_ATTEMPT
+    [ "$output" = 2 ]
+}
+
+@test "world: a clock that is set neither ends a lease nor a timeout" {
+    needs_world
+    publish -t n -d 1
+    consume -g g --from start --lease 1h >out
+    echo $((50 * year)) >clock
+    run -0 world consume -g g -- true
+    group_is g 1 1 0
+    run -0 world settle -g g out
+    group_is g 0 0 0
+    publish -t n -d 2
+    background world consume -g g --timeout 1h -- sh -c ': >begun; while [ ! -e go ]; do sleep 0.02; done; echo done >out'
+    wait_for test -e begun
+    echo $((100 * year)) >clock
+    : >go
+    wait "$pid"
+    [ "$(cat out)" = "done" ]
+}
+
+# --- the lock file
+
+@test "world: a lock file that is removed, or replaced, while consumers work hands out nothing twice" {
+    for how in '' --ordered; do
+        rm -f spool.db* seen
+        seq 60 | sed 's/.*/{"type":"n","id":"e&","subject":"s","data":&}/' | publish
+        # shellcheck disable=SC2086 # none or one
+        consume -g g --from start $how --to 0 -- true
+        mkfifo go
+        for i in 1 2; do
+            background consume -g g -j 2 -- sh -c 'echo "$EVENT_ID" >>seen; [ -e free ] || read x <go; :'
+        done
+        wait_for test -s seen
+        if [ -z "$how" ]; then rm spool.db-lock; else cp spool.db-lock other && mv other spool.db-lock; fi
+        # Who comes now does not take what they have.
+        run -0 --separate-stderr consume -g g -n 3 -- sh -c 'echo "$EVENT_ID" >>seen'
+        : >free
+        for i in 1 2 3 4 5 6 7 8; do timeout 1 sh -c 'echo >go' || true; done
+        through() { timeout 10 consume -g g -- sh -c 'echo "$EVENT_ID" >>seen' 2>/dev/null && group_is g 0 0 0; }
+        wait_for through
+        for one in "${helper_pids[@]}"; do wait "$one" || true; done
+        helper_pids=()
+        [ "$(sort seen | uniq -d | wc -l)" -eq 0 ]
+        [ "$(sort -u seen | wc -l)" -eq 60 ]
+        rm -f go free
+    done
+}
+
+@test "world: a lock file that may not be opened is 74 or 77, and nothing is claimed" {
+    publish -t n -d 1
+    consume -g g --from start --to 0 -- true
+    rm -f spool.db-lock
+    mkdir spool.db-lock
+    run -74 --separate-stderr consume -g g -- true
+    [ "$stderr" = "consume: $EVENT_SPOOL-lock: Is a directory" ]
+    rmdir spool.db-lock
+    run -0 consume -g g -- printenv EVENT_ATTEMPT
+    [ "$output" = 1 ]
+}
+
+# --- no inotify
+
+@test "world: without inotify those that follow look once a second" {
+    needs_world
+    publish -t n -d 1
+    background world env WORLD_INOTIFY=none consume -g g --from start -f -- sh -c 'echo "$EVENT_SEQ" >>seen'
+    background world env WORLD_INOTIFY=none replay -f -o positions >followed
+    wait_for test -s seen
+    wait_for test -s followed
+    publish -t n -d 2
+    wait_for grep -qx 2 seen
+    wait_for grep -qx 2 followed
+}
+
+# --- a full disk
+
+@test "world: on a full disk publish stops before settling must, and all goes on when there is room" {
+    mkdir disk
+    mount -t tmpfs -o size=3m tmpfs disk 2>/dev/null || skip 'only root can mount a small disk'
+    export EVENT_SPOOL=$PWD/disk/spool.db
+    {
+        seq 3000 | publish -t n
+        consume -g g --from start --lease 1h -n 1000 >leased
+        head -c 3m /dev/zero >disk/ballast || true
+        # As much room as is left to publish in.
+        truncate -s -400k disk/ballast
+        n=0
+        while echo '{"type":"n","data":"'"$(head -c 3000 /dev/zero | tr '\0' x)"'"}' | publish --echo >>echoed 2>said; do
+            [ $((n += 1)) -lt 2000 ] || break
+        done
+        [ "$n" -lt 2000 ]
+        grep -q 'nearly full' said
+        # On what is kept for that, a thousand settles.
+        settle -g g <leased || [ $? -eq 75 ]
+        settled=$(spool group show g -o ndjson | jq .in_flight)
+        rm disk/ballast
+        publish -t n --id last -d 1
+        consume -g g --auto-ack >rest
+        lag=$(spool group show g -o ndjson | jq .lag)
+        acked=$(jq -r .id echoed | grep -vxFf <(replay | jq -r .id) | wc -l)
+        checked=0
+        spool check >found || checked=$?
+    } || failed=1
+    umount -l disk
+    [ -z "${failed:-}" ]
+    [ "$settled" = 0 ]
+    [ "$lag" = 0 ]
+    [ "$acked" = 0 ]
+    ! grep -E 'structure|damage' found
+}
+
+# --- readers that do not read
+
+@test "world: a replay whose reader never reads does not keep the WAL from being taken up" {
+    seq 20000 | publish -t n
+    mkfifo p
+    background sh -c 'exec replay >p'
+    exec 8<p
+    background sh -c 'exec replay -f >p2' p2
+    for i in 1 2 3 4 5; do
+        seq 10000 | publish -t n
+    done
+    [ "$(spool info | jq .wal_size)" -le $((8 << 20)) ]
+    exec 8<&-
+}
