@@ -71,6 +71,8 @@ static void check_options(char *const *argv)
     terms.window = stay ? window : 0;
     if ((stay || terms.emit) && terms.argv == NULL && !dry_run)
         args_usage("--%s needs a command", stay ? "workers" : "emit");
+    if (stay && (args_given("dead-on") || args_given("defer-on")))
+        args_usage("--dead-on and --defer-on are for exit statuses: workers answer with words");
     if (args_given("window") && !stay)
         args_usage("--window goes with --workers");
     terms.lease = lease > 0;
@@ -159,6 +161,11 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
                  name);
     if (result->stopped || terms.follow || (terms.most > 0 && result->done >= terms.most))
         return 0;
+    if (stand.orphans)
+        return err_set(e, EX_TEMPFAIL,
+                       "group %s: handlers of a consumer that died still run, and its order waits "
+                       "for them",
+                       g.text);
     if (stand.standby)
         err_note("group %s: another consumer keeps its order, this one only stood by", g.text);
     if (stand.paused)

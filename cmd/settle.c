@@ -75,11 +75,16 @@ static struct str trim(struct str text)
 }
 
 /* Not before there is something to settle: consume, which was started with us, may be about to
-   create it. */
+   create the spool, or the group. */
 static int find_group(struct err *e)
 {
     const struct group_terms terms = {.name = name, .attempts = attempts};
-    return group != NULL ? 0 : group_open(&group, spool, &terms, e);
+
+    if (group != NULL)
+        return 0;
+    if (spool == NULL && store_open(&spool, args_spool(), STORE_WRITE, e) < 0)
+        return -1;
+    return group_open(&group, spool, &terms, e);
 }
 
 /* 0 also when the line is wrong. */
@@ -93,6 +98,8 @@ static int take(struct str text, const char *file, int64_t number, struct err *e
         return 0;
     if (find_group(e) < 0)
         return -1;
+    how.started_ms = clock_now_ms();
+    how.due_ms = how.started_ms + delay;
     if (read_name(text, &id, &source, &why) == 0)
         got = lease_settle(group, id, source, &how, attempts, &why);
     if (got < 0 && why.status != EX_DATAERR) {
@@ -169,8 +176,6 @@ static void check_options(void)
                                : GROUP_DONE;
     how.reason = dead != NULL ? dead : "settle --retry";
     how.tail = STR("");
-    how.started_ms = clock_now_ms();
-    how.due_ms = clock_now_ms() + delay;
 }
 
 int main(int argc, char **argv)
@@ -179,8 +184,7 @@ int main(int argc, char **argv)
     int first = args_parse(&self, argc, argv);
 
     check_options();
-    if (store_open(&spool, args_spool(), STORE_WRITE, &e) >= 0)
-        settle(argc - first, argv + first, &e);
+    settle(argc - first, argv + first, &e);
     group_close(group);
     store_close(spool);
     event_free(&event);

@@ -673,6 +673,7 @@ int group_stand(struct group *g, int64_t last, struct group_stand *out, struct e
         return -1;
     out->paused = paused != 0;
     out->hold_ms = hold > now ? hold : 0;
-    out->standby = g->ordered && !g->active;
+    out->standby = g->ordered && !g->leads;
+    out->orphans = g->ordered && g->leads && !g->active;
     return count_elsewhere(g, last, &out->elsewhere, e);
 }

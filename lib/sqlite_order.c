@@ -62,8 +62,11 @@ int order_enter(struct group *g, struct err *e)
     if (!g->leads && !lock_byte(g->s->lock_fd, byte_of(g, false)))
         return 0;
     g->leads = true;
-    if ((live = others_live(g, e)) != 0)
+    if ((live = others_live(g, e)) != 0) {
+        unlock_byte(g->s->lock_fd, byte_of(g, false));
+        g->leads = false;
         return live < 0 ? -1 : 0;
+    }
     if (g->tail_fd == 0) {
         int fd = open(g->s->lock_path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)

@@ -258,6 +258,7 @@ struct group_stand {
     int64_t next_due_ms; /* when the first of those is due; 0: none */
     int64_t elsewhere;   /* in the hands of other consumers */
     bool standby;        /* it is ordered, and another consumer is the active one */
+    bool orphans;        /* it is ordered, and handlers of one that died still run */
 };
 /* Where the group stands, up to position last (0: all), new events not counted in due. */
 int group_stand(struct group *g, int64_t last, struct group_stand *out, struct err *e);

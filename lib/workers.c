@@ -192,7 +192,7 @@ static bool read_answer(struct js_scan *scan, struct str line, struct buf *into,
         const struct js_member *m = &scan->member[i];
         struct str text = m->kind == JS_STRING ? js_string(m->value, into) : (struct str){NULL, 0};
         if (str_is(m->key, "out")) {
-            a->out = m->value;
+            a->out = m->kind == JS_NULL ? (struct str){NULL, 0} : m->value;
         } else if (m->kind != JS_STRING) {
             good = false;
         } else if (str_is(m->key, "id")) {

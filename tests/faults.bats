@@ -244,12 +244,12 @@ check_group() {
     after() {
         local id n
         consume -g g --emit -- echo '{"type":"made"}' >next 2>errors || complain 'the next consume failed'
-        replay -t made >made
+        replay -t made >emitted
         for id in "$tag.1" "$tag.2"; do
             n=0
             while IFS= read -r line; do
                 [[ $line != *"\"causationid\":\"$id\""* ]] || n=$((n + 1))
-            done <made
+            done <emitted
             [ "$n" -eq 1 ] || complain "what $id leads to is there $n times"
         done
     }

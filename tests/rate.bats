@@ -65,9 +65,9 @@ lag() { # GROUP
     more() { [ "$(replay | wc -l)" -eq 7 ]; }
     wait_for more
     publisher=$pid
-    background sh -c 'exec consume -g slow -f -n 7 -- true'
+    background consume -g slow -f -n 7 -- true
+    background consume -g fast -f -n 6 -- true
     wait "$publisher"
-    wait "$pid"
     [ "$(replay | jq .data)" = "$(seq 10)" ]
 }
 

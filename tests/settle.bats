@@ -24,6 +24,18 @@ handed() { # N [LEASE]
     [ -z "$output$stderr" ]
 }
 
+@test "settle: may be there before the spool and the group are" {
+    mkfifo p
+    background sh -c 'exec settle -g g <p 2>said'
+    exec 8>p
+    events 2
+    consume -g g --from start --lease 1h >&8
+    exec 8>&-
+    wait "$pid"
+    [ ! -s said ]
+    group_is 0 0 0
+}
+
 @test "settle: takes lines, lines of others with the same id and source, and bare ids" {
     handed 4
     run -75 settle -g g < <(sed -n 1p out)

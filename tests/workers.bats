@@ -220,7 +220,7 @@ group_is() { # LAG IN_FLIGHT DEAD
 
 @test "workers: killed with their consumer, and what they had goes to the next" {
     events 3
-    worker 'echo "$$" >begun; sleep 600'
+    worker 'echo "$$" >begun; exec sleep 600'
     background sh -c 'exec consume -g g --from start --workers -- ./w'
     wait_for test -s begun
     kill -KILL "$pid"
@@ -232,7 +232,17 @@ group_is() { # LAG IN_FLIGHT DEAD
     [ "$(sort seen | paste -sd' ')" = '1 2 3' ]
 }
 
+@test "workers: out that is null is none" {
+    events 2
+    worker 'answer "done" "\"out\":null"'
+    run -0 --separate-stderr consume -g g --from start --workers -- ./w
+    [ -z "$output$stderr" ]
+    run -0 --separate-stderr consume -g h --from start --workers --emit -- ./w
+    [ -z "$output$stderr" ]
+}
+
 @test "workers: options that do not go together are 64" {
+    run -64 consume -g g --from start --workers --dead-on 1 -- ./w
     run -64 --separate-stderr consume -g g --from start --workers
     run -64 --separate-stderr consume -g g --from start --window 4 -- ./w
     [ "$stderr" = 'consume: --window goes with --workers (see consume --help)' ]

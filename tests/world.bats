@@ -102,7 +102,7 @@ group_is() { # GROUP LAG IN_FLIGHT DEAD
         # Who comes now does not take what they have.
         run -0 --separate-stderr consume -g g -n 3 -- sh -c 'echo "$EVENT_ID" >>seen'
         : >free
-        for i in 1 2 3 4 5 6 7 8; do timeout 1 sh -c 'echo >go' || true; done
+        for _ in 1 2 3 4 5 6 7 8; do timeout 1 sh -c 'echo >go' || true; done
         through() { timeout 10 consume -g g -- sh -c 'echo "$EVENT_ID" >>seen' 2>/dev/null && group_is g 0 0 0; }
         wait_for through
         for one in "${helper_pids[@]}"; do wait "$one" || true; done
@@ -164,16 +164,15 @@ group_is() { # GROUP LAG IN_FLIGHT DEAD
         publish -t n --id last -d 1
         consume -g g --auto-ack >rest
         lag=$(spool group show g -o ndjson | jq .lag)
-        acked=$(jq -r .id echoed | grep -vxFf <(replay | jq -r .id) | wc -l)
-        checked=0
-        spool check >found || checked=$?
+        acked=$(jq -r .id echoed | grep -cvxFf <(replay | jq -r .id)) || true
+        spool check >found || true
     } || failed=1
     umount -l disk
     [ -z "${failed:-}" ]
     [ "$settled" = 0 ]
     [ "$lag" = 0 ]
     [ "$acked" = 0 ]
-    ! grep -E 'structure|damage' found
+    run -1 grep -E 'structure|damage' found
 }
 
 # --- readers that do not read
@@ -184,7 +183,7 @@ group_is() { # GROUP LAG IN_FLIGHT DEAD
     background sh -c 'exec replay >p'
     exec 8<p
     background sh -c 'exec replay -f >p2' p2
-    for i in 1 2 3 4 5; do
+    for _ in 1 2 3 4 5; do
         seq 10000 | publish -t n
     done
     [ "$(spool info | jq .wal_size)" -le $((8 << 20)) ]
