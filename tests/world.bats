@@ -94,7 +94,7 @@ group_is() { # GROUP LAG IN_FLIGHT DEAD
         # shellcheck disable=SC2086 # none or one
         consume -g g --from start $how --to 0 -- true
         mkfifo go
-        for i in 1 2; do
+        for _ in 1 2; do
             background consume -g g -j 2 -- sh -c 'echo "$EVENT_ID" >>seen; [ -e free ] || read x <go; :'
         done
         wait_for test -s seen
