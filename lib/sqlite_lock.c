@@ -8,8 +8,8 @@
  *
  * If the file is removed or replaced while consumers run, locks in the old one cannot be seen in
  * the new one and everyone would look dead. So the spool keeps the file's token and inode number,
- * too; while file and spool disagree, or we hold a file that the name no longer leads to, owners are judged by
- * pid, start time and boot id instead.
+ * too; while file and spool disagree, or we hold a file that the name no longer leads to, owners
+ * are judged by pid, start time and boot id instead.
  */
 #include "sqlite_priv.h"
 
