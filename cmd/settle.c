@@ -176,6 +176,7 @@ static void check_options(void)
                                : GROUP_DONE;
     how.reason = dead != NULL ? dead : "settle --retry";
     how.tail = STR("");
+    how.took_ms = -1;
 }
 
 int main(int argc, char **argv)

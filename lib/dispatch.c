@@ -61,7 +61,9 @@ static void clear_settles(struct dispatch *d)
 /* Back to the group, as if it had never been claimed. */
 static void give_back(struct dispatch *d, struct group_event *event, enum group_outcome how)
 {
-    add_settle(d, &(struct group_settle){.event = event, .outcome = how, .due_ms = clock_now_ms()},
+    add_settle(d,
+               &(struct group_settle){
+                   .event = event, .outcome = how, .due_ms = clock_now_ms(), .took_ms = -1},
                (struct span){0, 0});
     d->taken--;
 }
@@ -170,6 +172,7 @@ void decide_hopeless(struct dispatch *d, struct group_event *event, const struct
                               .status = why->status,
                               .why = why->text,
                               .started_ms = clock_now_ms(),
+                              .took_ms = -1,
                               .tail = {"", 0}};
 
     add_failure(d, &o, GROUP_DEAD, 0);
@@ -585,7 +588,8 @@ static int print_claimed(struct dispatch *d, struct group_event **events, int n,
         return 0;
     }
     for (int i = 0; i < n; i++)
-        add_settle(d, &(struct group_settle){.event = events[i], .outcome = GROUP_DONE},
+        add_settle(d,
+                   &(struct group_settle){.event = events[i], .outcome = GROUP_DONE, .took_ms = -1},
                    (struct span){0, 0});
     d->result->done += n;
     return settle(d, e);

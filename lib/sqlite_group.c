@@ -398,8 +398,8 @@ int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, stru
     if (db_run(g->s, e,
                "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
                "?1,?2,coalesce(max(n),0)+1,?3,?4,?5,?6,?7 FROM attempt WHERE grp=?1 AND seq=?2",
-               "iiiiisb", g->grp, seq, s->started_ms, s->took_ms, (int64_t)s->status, reason,
-               s->tail) < 0)
+               "iiiiisb", g->grp, seq, s->started_ms, s->took_ms < 0 ? 0 : s->took_ms,
+               (int64_t)s->status, reason, s->tail) < 0)
         return -1;
     return db_run(g->s, e,
                   "DELETE FROM attempt WHERE grp=?1 AND seq=?2 AND n<=(SELECT max(n) FROM "

@@ -76,6 +76,7 @@ static int run_out(struct group *g, int64_t seq, int64_t now, struct err *e)
     struct group_settle s = {.outcome = GROUP_RETRY,
                              .due_ms = now,
                              .started_ms = now,
+                             .took_ms = -1,
                              .reason = "its lease ran out",
                              .tail = {"", 0}};
     int64_t attempts = 0;

@@ -37,7 +37,7 @@ void tally_add(struct tallies *all, struct str type, const struct group_settle *
         return;
     t = of_type(all, type);
     t->outcome[s->outcome]++;
-    if (s->took_ms <= 0)
+    if (s->took_ms < 0)
         return;
     while (s->took_ms > upper[at])
         at++;

@@ -198,7 +198,7 @@ struct group_settle {
     const struct group_event *event;
     enum group_outcome outcome;
     int64_t due_ms;     /* wall time; of RETRY, DEFER and RELEASE */
-    int64_t took_ms;    /* 0: not measured */
+    int64_t took_ms;    /* -1: not measured */
     int64_t started_ms; /* of RETRY and DEAD, for the record, as is the rest */
     int status;
     const char *reason;
