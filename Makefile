@@ -141,11 +141,19 @@ own = $(DESTDIR)$(libexecdir)/eventutils
 links = OWN='$(libexecdir)/eventutils' BIN='$(bindir)' DESTDIR='$(DESTDIR)' \
     PROGRAM_PREFIX='$(PROGRAM_PREFIX)' BUILD='$(abspath $(BUILD))' share/links
 
+# Where shells look for completions; links into our own folder.
+shells = bash-completion/completions zsh/site-functions fish/vendor_completions.d
+
 install: all
 	mkdir -p '$(own)' '$(DESTDIR)$(bindir)' '$(DESTDIR)$(datadir)/eventutils'
 	install -m 755 $(filter-out %/ev,$(programs)) '$(own)'
 	install -m 755 $(BUILD)/bin/ev '$(DESTDIR)$(bindir)/ev'
 	$(if $(extras),cp -R $(extras) '$(DESTDIR)$(datadir)/eventutils')
+	@cd '$(DESTDIR)$(datadir)' && mkdir -p $(shells) && from=../../eventutils/completions && \
+	    for name in $(notdir $(programs)); do \
+	        ln -sf $$from/eventutils.bash bash-completion/completions/$(PROGRAM_PREFIX)$$name; done && \
+	    ln -sf $$from/_eventutils zsh/site-functions/ && \
+	    ln -sf $$from/eventutils.fish fish/vendor_completions.d/
 	@for page in $(pages); do to='$(DESTDIR)$(mandir)'/man$${page##*.}; \
 	    mkdir -p "$$to" && install -m 644 "$$page" "$$to" || exit; done
 	@$(links) add
@@ -154,5 +162,8 @@ uninstall:
 	@$(links) remove
 	rm -rf '$(own)' '$(DESTDIR)$(datadir)/eventutils'
 	rm -f '$(DESTDIR)$(bindir)/ev'
+	@cd '$(DESTDIR)$(datadir)' 2>/dev/null || exit 0; \
+	    for link in $(addsuffix /*,$(shells)); do case $$(readlink "$$link") in \
+	        ../../eventutils/completions/*) rm -f "$$link" ;; esac; done
 	@for page in $(notdir $(pages)); do \
 	    rm -f '$(DESTDIR)$(mandir)'/man$${page##*.}/"$$page"; done

@@ -1,0 +1,17 @@
+# Completion of the toolkit's commands for fish.
+set -g __eventutils_candidates (path dirname (path resolve (status filename)))/candidates
+
+function __eventutils
+    set -l words (commandline -opc) (commandline -ct)
+    for candidate in ($__eventutils_candidates (math (count $words) - 1) $words)
+        if test "$candidate" = :files
+            __fish_complete_path (commandline -ct)
+        else
+            printf '%s\n' $candidate
+        end
+    end
+end
+
+for command in consume dlq ev publish replay settle spool trace
+    complete -c $command -f -a '(__eventutils)'
+end

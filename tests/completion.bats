@@ -1,0 +1,89 @@
+# Completion: what a shell offers at each place of a command line.
+load helper
+
+offers() { # WORD...: candidates for the last word
+    "$TOP/share/completions/candidates" $(($# - 1)) "$@"
+}
+
+# In bash, for the last word; what it would put on the line.
+bash_offers() {
+    bash -c '. "$TOP/share/completions/eventutils.bash"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        _eventutils; printf "%s\n" "${COMPREPLY[@]}"' bash "$@"
+}
+
+spool_with_names() {
+    publish <<<'{"type":"order.placed","id":"A-1","data":1}'
+    publish <<<'{"type":"order.paid","id":"two words $(touch hacked)","data":1}'
+    publish <<<'{"type":"n","id":"quo\\\"te","data":1}'
+    consume -g email -t order.placed --from start -a 1 -- false 2>/dev/null || [ $? -eq 1 ]
+    consume -g charge --from start -- true
+}
+
+@test "completion: options are those of --help, for every command and verb" {
+    for command in publish replay consume settle trace 'dlq list' 'dlq retry' 'spool group' 'spool prune'; do
+        # shellcheck disable=SC2086 # words
+        offers $command - | sort >offered
+        # shellcheck disable=SC2086
+        $command --help | sed -n '/^options:/,$p' | grep -oE '^ +(-[a-zA-Z], )?--[a-z-]+' | grep -oE -- '-[-a-zA-Z]+' | sort >options
+        cmp options offered
+    done
+}
+
+@test "completion: verbs, groups, types, events, points and choices" {
+    spool_with_names
+    [ "$(offers dlq '' | paste -sd' ')" = 'drop list retry show stats try' ]
+    [ "$(offers spool '' | paste -sd' ')" = 'backup check group info prune sql wait' ]
+    [ "$(offers consume -g '' | sort | paste -sd' ')" = 'charge email' ]
+    [ "$(offers spool group pause '' | sort | paste -sd' ')" = 'charge email' ]
+    [ "$(offers replay -t '' | sort | paste -sd' ')" = 'n order.paid order.placed sys.dead-lettered' ]
+    [ "$(offers replay --from '' | paste -sd' ')" = 'start now today yesterday' ]
+    [ "$(offers replay -o '' | paste -sd' ')" = 'auto ndjson table positions' ]
+    [ "$(offers dlq show '')" = 1 ]
+    offers trace '' | grep -qx A-1
+    [ "$(offers ev replay -o '' | paste -sd' ')" = 'auto ndjson table positions' ]
+}
+
+@test "completion: another spool on the line, or none at all" {
+    spool_with_names
+    mv spool.db other.db
+    run -0 --separate-stderr offers consume -g ''
+    [ -z "$output$stderr" ]
+    [ "$(offers consume -s other.db -g '' | sort | paste -sd' ')" = 'charge email' ]
+    run -0 --separate-stderr offers replay -s none.db ''
+    [ -z "$output$stderr" ]
+    [ ! -e spool.db ]
+}
+
+@test "completion: behind -- and for files the shell knows better" {
+    [ "$(offers consume -g g -- ./h '')" = :files ]
+    [ "$(offers publish '')" = :files ]
+    [ "$(offers ls '')" = :files ]
+    [ "$(offers publish -s '')" = :files ]
+}
+
+@test "completion: in bash, what begins with the word; and no id is run or split" {
+    spool_with_names
+    [ "$(bash_offers consume -g e)" = email ]
+    [ "$(bash_offers replay two)" = 'two\ words\ \$\(touch\ hacked\)' ]
+    [ "$(bash_offers replay quo)" = '' ]
+    [ ! -e hacked ]
+}
+
+@test "completion: zsh and fish take their files" {
+    command -v zsh >/dev/null || command -v fish >/dev/null || skip 'neither zsh nor fish to ask'
+    ! command -v zsh >/dev/null || zsh -n "$TOP/share/completions/_eventutils"
+    ! command -v fish >/dev/null || fish --no-execute "$TOP/share/completions/eventutils.fish"
+}
+
+@test "completion: is installed where shells look, and removed again" {
+    make -s -C "$TOP" install DESTDIR="$PWD/root" PREFIX=/usr BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
+    share=root/usr/share
+    for link in bash-completion/completions/eu-consume zsh/site-functions/_eventutils fish/vendor_completions.d/eventutils.fish; do
+        [ -f "$share/$link" ]
+    done
+    spool_with_names
+    run -0 bash -c '. "$1"; COMP_WORDS=(eu-consume -g e); COMP_CWORD=2; _eventutils; echo "${COMPREPLY[@]}"; complete -p eu-consume' bash \
+        "$share/bash-completion/completions/eu-consume"
+    make -s -C "$TOP" uninstall DESTDIR="$PWD/root" PREFIX=/usr BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
+    [ -z "$(find root ! -type d)" ]
+}
