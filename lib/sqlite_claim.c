@@ -481,8 +481,10 @@ static int take_lease(struct group *g, int64_t first, struct str open, struct er
 
     lock_self(&self);
     return db_run(
-        g->s, e, "INSERT INTO claim(grp,owner,first,open,lease,term,boot) VALUES(?,?,?,?,?,?,?)",
-        "iiibiit", g->grp, g->owner, first, open, boot_ms() + g->lease_ms, g->lease_ms, self.boot);
+        g->s, e,
+        "INSERT INTO claim(grp,owner,first,open,lease,term,boot,made) VALUES(?,?,?,?,?,?,?,?)",
+        "iiibiiti", g->grp, g->owner, first, open, boot_ms() + g->lease_ms, g->lease_ms, self.boot,
+        clock_now_ms());
 }
 
 static int take_claim(struct group *g, struct claim *c, struct err *e)
@@ -496,8 +498,8 @@ static int take_claim(struct group *g, struct claim *c, struct err *e)
         return 1;
     open = claim_open(c, &b, &first);
     if (g->lease_ms == 0)
-        got = db_run(g->s, e, "INSERT INTO claim(grp,owner,first,open) VALUES(?,?,?,?)", "iiib",
-                     g->grp, g->owner, first, open);
+        got = db_run(g->s, e, "INSERT INTO claim(grp,owner,first,open,made) VALUES(?,?,?,?,?)",
+                     "iiibi", g->grp, g->owner, first, open, clock_now_ms());
     else
         got = take_lease(g, first, open, e);
     c->id = sqlite3_last_insert_rowid(g->s->db);

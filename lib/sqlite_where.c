@@ -109,8 +109,8 @@ static int read_attempt(struct look *l, struct err *e)
 static int read_claim(struct look *l, struct err *e)
 {
     sqlite3_stmt *q =
-        db_query(l->s, e, "SELECT open,owner,lease,boot FROM claim WHERE grp=? AND first<=?", "ii",
-                 l->grp, l->seq);
+        db_query(l->s, e, "SELECT open,owner,lease,boot,made FROM claim WHERE grp=? AND first<=?",
+                 "ii", l->grp, l->seq);
     struct lock_process self;
     int got = -1;
 
@@ -124,6 +124,7 @@ static int read_claim(struct look *l, struct err *e)
         lock_self(&self);
         l->owner = sqlite3_column_int64(q, 1);
         l->leased = sqlite3_column_type(q, 2) != SQLITE_NULL;
+        l->w.claimed_ms = sqlite3_column_int64(q, 4);
         l->lease = str_is(db_text(q, 3), self.boot) ? sqlite3_column_int64(q, 2) : 0;
         db_done(q);
         return 1;

@@ -138,6 +138,10 @@ static void why_claimed(struct buf *b, const struct where *w, int64_t now_ms)
     if (w->state == WHERE_CLAIMED) {
         buf_puts(b, "in the hands of ");
         add_pid(b, w);
+        if (w->claimed_ms != 0) {
+            buf_puts(b, " since ");
+            add_time(b, w->claimed_ms, now_ms);
+        }
         add_history(b, w);
         return;
     }
@@ -252,13 +256,14 @@ json_t *standing_row(const struct where *w, const struct log_entry *event, int64
     struct buf why = BUF_INIT;
 
     standing_text(&why, w, event, now_ms);
-    json_t *row = json_pack(
-        "{s:s,s:s,s:o,s:o,s:I,s:I,s:o,s:o,s:o,s:b,s:o,s:I}", "group", w->group, "state",
-        state_names[w->state], "why", table_text((struct str){why.p, why.n}),
-        w->state == WHERE_DEAD ? "since" : "until", table_time(w->due_ms), "attempts",
-        (json_int_t)w->attempts, "deaths", (json_int_t)w->deaths, "reason", table_text(w->reason),
-        "pid", number(w->pid), "behind", number(w->behind), "paused", w->paused, "hold_until",
-        table_time(w->hold_ms), "consumers", (json_int_t)w->consumers);
+    json_t *row =
+        json_pack("{s:s,s:s,s:o,s:o,s:I,s:I,s:o,s:o,s:o,s:o,s:b,s:o,s:I}", "group", w->group,
+                  "state", state_names[w->state], "why", table_text((struct str){why.p, why.n}),
+                  w->state == WHERE_DEAD ? "since" : "until", table_time(w->due_ms), "attempts",
+                  (json_int_t)w->attempts, "deaths", (json_int_t)w->deaths, "reason",
+                  table_text(w->reason), "pid", number(w->pid), "claimed",
+                  table_time(w->claimed_ms), "behind", number(w->behind), "paused", w->paused,
+                  "hold_until", table_time(w->hold_ms), "consumers", (json_int_t)w->consumers);
     buf_free(&why);
     return row;
 }

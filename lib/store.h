@@ -393,6 +393,7 @@ struct where {
     enum where_state state;
     int64_t due_ms;        /* wall time; 0: none known */
     int64_t pid;           /* CLAIMED and ORPHANED; 0: not known */
+    int64_t claimed_ms;    /* CLAIMED, ORPHANED and LEASED: since when; 0: not known */
     int64_t behind;        /* BEHIND: the first event of its subject that is not settled; 0: none */
     int64_t behind_due_ms; /* until when that one waits; 0: it does not */
     int64_t attempts, deaths;

@@ -46,8 +46,10 @@ CREATE TABLE consumer(owner INTEGER PRIMARY KEY, pid INTEGER NOT NULL, started I
 -- Events handed out together. open: those not yet settled, as LEB128 differences, the first one
 -- to 0; first is the smallest of them. An even owner is no consumer but a pipe: they are handed out
 -- until lease, on the clock that counts from boot, which each settle renews for term milliseconds.
+-- made: when they were handed out.
 CREATE TABLE claim(claim INTEGER PRIMARY KEY, grp INTEGER NOT NULL, owner INTEGER NOT NULL,
-  first INTEGER NOT NULL, open BLOB NOT NULL, lease INTEGER, term INTEGER, boot TEXT) STRICT;
+  first INTEGER NOT NULL, open BLOB NOT NULL, lease INTEGER, term INTEGER, boot TEXT,
+  made INTEGER) STRICT;
 
 -- Events that a group has to remember one by one. state: 0 waiting until due, 1 claimed, 2 behind
 -- an earlier event of its subject, 3 dead (due: since when). deaths: consumers that died while they

@@ -103,9 +103,9 @@ sql() {
     consume -g bill -t order.placed --from start -n 1 --auto-ack >out
     run -0 --separate-stderr trace o1
     [ -z "$stderr" ]
-    [ "$(jq -c 'del(.recorded)' <<<"$output")" = '{"seq":1,"id":"o1","source":"/s","type":"order.placed","subject":"order-1","depth":0,"cause":null,"cause_seq":null,"named":true,"loop":false,"damaged":false,"standing":[{"group":"bill","state":"done","why":"done","until":null,"attempts":0,"deaths":0,"reason":null,"pid":null,"behind":null,"paused":false,"hold_until":null,"consumers":0}]}
-{"seq":2,"id":"i1","source":"/s","type":"invoice.sent","subject":"order-1","depth":1,"cause":"o1","cause_seq":1,"named":false,"loop":false,"damaged":false,"standing":[{"group":"bill","state":"filtered","why":"filtered out (its patterns are '"'order.placed'"')","until":null,"attempts":0,"deaths":0,"reason":null,"pid":null,"behind":null,"paused":false,"hold_until":null,"consumers":0}]}
-{"seq":3,"id":"c1","source":"/s","type":"order.checked","subject":null,"depth":1,"cause":"o1","cause_seq":1,"named":false,"loop":false,"damaged":false,"standing":[{"group":"bill","state":"filtered","why":"filtered out (its patterns are '"'order.placed'"')","until":null,"attempts":0,"deaths":0,"reason":null,"pid":null,"behind":null,"paused":false,"hold_until":null,"consumers":0}]}' ]
+    [ "$(jq -c 'del(.recorded)' <<<"$output")" = '{"seq":1,"id":"o1","source":"/s","type":"order.placed","subject":"order-1","depth":0,"cause":null,"cause_seq":null,"named":true,"loop":false,"damaged":false,"standing":[{"group":"bill","state":"done","why":"done","until":null,"attempts":0,"deaths":0,"reason":null,"pid":null,"claimed":null,"behind":null,"paused":false,"hold_until":null,"consumers":0}]}
+{"seq":2,"id":"i1","source":"/s","type":"invoice.sent","subject":"order-1","depth":1,"cause":"o1","cause_seq":1,"named":false,"loop":false,"damaged":false,"standing":[{"group":"bill","state":"filtered","why":"filtered out (its patterns are '"'order.placed'"')","until":null,"attempts":0,"deaths":0,"reason":null,"pid":null,"claimed":null,"behind":null,"paused":false,"hold_until":null,"consumers":0}]}
+{"seq":3,"id":"c1","source":"/s","type":"order.checked","subject":null,"depth":1,"cause":"o1","cause_seq":1,"named":false,"loop":false,"damaged":false,"standing":[{"group":"bill","state":"filtered","why":"filtered out (its patterns are '"'order.placed'"')","until":null,"attempts":0,"deaths":0,"reason":null,"pid":null,"claimed":null,"behind":null,"paused":false,"hold_until":null,"consumers":0}]}' ]
 }
 
 @test "trace: on a terminal it is a tree" {
@@ -167,7 +167,7 @@ sql() {
     background consume -g g --from start -- sh -c 'touch held; exec sleep 60'
     wait_for test -e held
     why g 1
-    [ "$output" = "in the hands of pid $pid" ]
+    [ "$output" = "in the hands of pid $pid since TIME" ]
     has '.standing[] | [.state, .pid, .consumers]' "[\"claimed\",$pid,1]" 1
     kill -KILL "$pid"
     wait "$pid" || true
@@ -183,7 +183,7 @@ sql() {
     background consume -g g --from start --backoff 0 -- sh -c '[ -e once ] || { touch once; exit 3; }; touch held; exec sleep 60' 2>err
     wait_for test -e held
     why g 1
-    [ "$output" = "in the hands of pid $pid (attempt 1 failed: exit status 3)" ]
+    [ "$output" = "in the hands of pid $pid since TIME (attempt 1 failed: exit status 3)" ]
 }
 
 @test "trace: what is not reached tells position and end, pause and hold" {
