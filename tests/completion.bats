@@ -76,7 +76,7 @@ spool_with_names() {
 }
 
 @test "completion: is installed where shells look, and removed again" {
-    make -s -C "$TOP" install DESTDIR="$PWD/root" PREFIX=/usr BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
+    make -s -C "$TOP" -o all install DESTDIR="$PWD/root" PREFIX=/usr BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
     share=root/usr/share
     for link in bash-completion/completions/eu-consume zsh/site-functions/_eventutils fish/vendor_completions.d/eventutils.fish; do
         [ -f "$share/$link" ]
@@ -84,6 +84,6 @@ spool_with_names() {
     spool_with_names
     run -0 bash -c '. "$1"; COMP_WORDS=(eu-consume -g e); COMP_CWORD=2; _eventutils; echo "${COMPREPLY[@]}"; complete -p eu-consume' bash \
         "$share/bash-completion/completions/eu-consume"
-    make -s -C "$TOP" uninstall DESTDIR="$PWD/root" PREFIX=/usr BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
+    make -s -C "$TOP" -o all uninstall DESTDIR="$PWD/root" PREFIX=/usr BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
     [ -z "$(find root ! -type d)" ]
 }
