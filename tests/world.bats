@@ -21,7 +21,7 @@ group_is() { # GROUP LAG IN_FLIGHT DEAD
 
 @test "world: a clock that jumps while consumers work loses nothing and doubles nothing" {
     needs_world
-    publish -t n -d 0
+    publish -t n -k s -d 0
     for how in '' --ordered; do
         echo 0 >clock
         # shellcheck disable=SC2086 # none or one
