@@ -28,10 +28,10 @@ static const struct opt options[] = {
 /* ----------------------------------------------------------------------------------------- show */
 
 static const struct table_column group_columns[] = {
-    {"group", TABLE_LEFT},      {"types", TABLE_LEFT},      {"state", TABLE_LEFT},
-    {"position", TABLE_RIGHT},  {"lag", TABLE_RIGHT},       {"due", TABLE_RIGHT},
-    {"waiting", TABLE_RIGHT},   {"in_flight", TABLE_RIGHT}, {"dead", TABLE_RIGHT},
-    {"consumers", TABLE_RIGHT}, {NULL, TABLE_LEFT},
+    {"group", TABLE_LEFT},     {"types", TABLE_LEFT},      {"state", TABLE_LEFT},
+    {"position", TABLE_RIGHT}, {"lag", TABLE_RIGHT},       {"due", TABLE_RIGHT},
+    {"waiting", TABLE_RIGHT},  {"in_flight", TABLE_RIGHT}, {"dead", TABLE_RIGHT},
+    {"done", TABLE_RIGHT},     {"consumers", TABLE_RIGHT}, {NULL, TABLE_LEFT},
 };
 
 static int group_row_of(const struct group_info *info, void *table, struct err *e)
@@ -42,17 +42,19 @@ static int group_row_of(const struct group_info *info, void *table, struct err *
         json_array_append_new(types, json_string(info->types->item[i]));
     if (info->types->n == 0)
         json_array_append_new(types, json_string("#"));
-    json_t *row = json_pack(
-        "{s:s,s:o,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group", info->name, "types", types,
-        "state",
-        info->paused          ? "paused"
-        : info->hold_ms != 0  ? "on hold"
-        : info->consumers > 0 ? "active"
-                              : "idle",
-        "hold_until", table_time(info->hold_ms), "position", (json_int_t)info->position, "lag",
-        (json_int_t)info->lag, "due", (json_int_t)info->due, "waiting", (json_int_t)info->waiting,
-        "in_flight", (json_int_t)info->in_flight, "dead", (json_int_t)info->dead, "consumers",
-        (json_int_t)info->consumers, "created", table_time(info->created_ms));
+    json_t *row =
+        json_pack("{s:s,s:o,s:b,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group",
+                  info->name, "types", types, "ordered", info->ordered, "state",
+                  info->paused          ? "paused"
+                  : info->hold_ms != 0  ? "on hold"
+                  : info->consumers > 0 ? "active"
+                                        : "idle",
+                  "hold_until", table_time(info->hold_ms), "position", (json_int_t)info->position,
+                  "lag", (json_int_t)info->lag, "due", (json_int_t)info->due, "waiting",
+                  (json_int_t)info->waiting, "in_flight", (json_int_t)info->in_flight, "dead",
+                  (json_int_t)info->dead, "consumers", (json_int_t)info->consumers, "done",
+                  (json_int_t)info->done, "retried", (json_int_t)info->retried, "deferred",
+                  (json_int_t)info->deferred, "created", table_time(info->created_ms));
     return table_row(table, row, e) < 0 ? -1 : out_gone();
 }
 

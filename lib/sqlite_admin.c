@@ -105,7 +105,11 @@ static int one_group(struct store *s, const char *name,
                      struct err *e)
 {
     sqlite3_stmt *q = db_query(
-        s, e, "SELECT grp,patterns,paused,hold,created FROM groups WHERE name=?", "t", name);
+        s, e,
+        "SELECT g.grp,patterns,paused,hold,created,ordered,ifnull(sum(done),0),"
+        "ifnull(sum(retried),0),ifnull(sum(deferred),0) FROM groups g LEFT JOIN tally USING(grp) "
+        "WHERE name=? GROUP BY g.grp",
+        "t", name);
     struct pattern_list types = {NULL, 0};
     struct group_info info = {.name = name, .types = &types};
     int got = q == NULL ? -1 : db_row(s, q, e);
@@ -117,6 +121,10 @@ static int one_group(struct store *s, const char *name,
     info.paused = sqlite3_column_int64(q, 2) != 0;
     info.hold_ms = hold > clock_now_ms() ? hold : 0;
     info.created_ms = sqlite3_column_int64(q, 4);
+    info.ordered = sqlite3_column_int64(q, 5) != 0;
+    info.done = sqlite3_column_int64(q, 6);
+    info.retried = sqlite3_column_int64(q, 7);
+    info.deferred = sqlite3_column_int64(q, 8);
     db_done(q);
     if (got == 0 && (got = fill_info(s, grp, &info, e)) == 0)
         got = f(&info, arg, e);

@@ -271,10 +271,11 @@ int64_t group_buried(const struct group *g);
 struct group_info {
     const char *name;
     const struct pattern_list *types;
-    bool paused;
+    bool paused, ordered;
     int64_t hold_ms, position, lag, in_flight, due, waiting, dead,
-        created_ms;    /* lag: yet to settle */
-    int64_t consumers; /* alive */
+        created_ms;                  /* lag: yet to settle */
+    int64_t consumers;               /* alive */
+    int64_t done, retried, deferred; /* outcomes since it was created */
 };
 int group_each(struct store *s, const char *name,
                int (*f)(const struct group_info *info, void *arg, struct err *e), void *arg,

@@ -2,8 +2,9 @@
  * Workers: processes that stay, and answer each event with a line.
  *
  * An answer belongs to the oldest unanswered event of its worker with that id. Any other line ends
- * the worker: what it meant cannot be known. A worker that ends has its unanswered events retried,
- * and is started again when there is work, after a pause if it answered nothing.
+ * the worker: what it meant cannot be known. When a worker ends, its oldest unanswered event is
+ * retried, for it is most likely the one that ended it; those behind it go back as they came. It is
+ * started again when there is work, after a pause if it answered nothing.
  */
 #include "child.h"
 #include "dispatch_priv.h"
@@ -17,6 +18,7 @@
 
 #define CLAIM_AHEAD 1000 /* a claim is a commit, and these are handled in no time */
 #define LAST_MS 1000     /* between the end of its output and its own */
+#define SILENT_MS 10000  /* then its user is told what it may be that holds its answers back */
 
 /* An event that was handed to a worker and is not answered. */
 struct flight {
@@ -35,6 +37,7 @@ struct worker {
     int64_t quit_ms;  /* monotonic: it should have ended by then; 0: it need not */
     int64_t deaths;   /* in a row without an answer */
     bool running, quitting, forced;
+    bool heard;         /* it has answered, or its user was told that it does not */
     char nonsense[200]; /* what it said instead of an answer; empty: nothing */
 };
 
@@ -120,6 +123,7 @@ static int start(struct dispatch *d, struct worker *w, struct err *e)
                                 store_path(d->store));
     if (child_start(&w->child, &run, &why) == 0) {
         w->running = true;
+        w->heard = false;
         w->nonsense[0] = '\0';
         return 1;
     }
@@ -280,6 +284,7 @@ static int take_answer(struct dispatch *d, struct worker *w, struct str line, st
         if (i < w->flights) {
             struct flight f = take_flight(w, i);
             w->deaths = 0;
+            w->heard = true;
             got = decide(d, &f, &a, e) < 0 ? -1 : 1;
         }
     }
@@ -312,8 +317,9 @@ static int take_answers(struct dispatch *d, struct worker *w, int64_t now_ms, st
 
 /* ------------------------------------------------------------------------------------- its end */
 
-static void retry_flights(struct dispatch *d, struct worker *w)
+static void give_up_flights(struct dispatch *d, struct worker *w)
 {
+    bool charged = w->forced; /* it was we who ended it */
     struct buf why = BUF_INIT;
 
     if (w->nonsense[0] != '\0')
@@ -330,10 +336,11 @@ static void retry_flights(struct dispatch *d, struct worker *w)
                                   .delay_ms = -1,
                                   .tail = w->child.tail};
         d->running--;
-        if (w->forced)
+        if (charged)
             decide_release(d, f.event);
         else
             decide_retry(d, &o);
+        charged = true;
     }
     buf_free(&why);
 }
@@ -344,7 +351,7 @@ static void bury(struct dispatch *d, struct worker *w, int64_t now_ms)
 
     if (w->flights == 0 && !w->quitting && !w->forced && w->child.status != 0)
         err_warn("a worker ended: %s", w->child.why);
-    retry_flights(d, w);
+    give_up_flights(d, w);
     w->rest_ms = w->deaths++ == 0 ? 0 : now_ms + backoff_ms(&rest, w->deaths, clock_random());
     child_reset(&w->child);
     w->running = false;
@@ -357,8 +364,19 @@ static void end_by(struct worker *w, int64_t when_ms)
         w->quit_ms = when_ms;
 }
 
+static bool listening(const struct dispatch *d, const struct worker *w)
+{
+    return w->running && w->flights > 0 && !w->heard && d->terms->timeout_ms == 0;
+}
+
 static void watch_clock(struct dispatch *d, struct worker *w, int64_t now_ms)
 {
+    if (listening(d, w) && now_ms >= w->alone_ms + SILENT_MS) {
+        err_note("a worker has answered none of its events for %d s: does it write out each answer "
+                 "at once? (jq --unbuffered, stdbuf -oL, flush)",
+                 SILENT_MS / 1000);
+        w->heard = true;
+    }
     if (w->child.fd[1] < 0 && !w->child.ended) /* it can answer no more */
         end_by(w, now_ms + LAST_MS);
     if (w->quit_ms != 0 && now_ms >= w->quit_ms)
@@ -409,6 +427,8 @@ static int64_t workers_deadline(const struct dispatch *d)
             at = w->alone_ms + d->terms->timeout_ms;
         if (w->running && w->quit_ms != 0 && w->child.force == CHILD_RUNS && w->quit_ms < at)
             at = w->quit_ms;
+        if (listening(d, w) && w->alone_ms + SILENT_MS < at)
+            at = w->alone_ms + SILENT_MS;
         if (at < until)
             until = at;
     }

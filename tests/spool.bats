@@ -78,14 +78,14 @@ segments       0" ]
 @test "spool: group lists the groups by name, with all that they have yet to do" {
     events 4
     consume -g old --from start --auto-ack -n 4
-    consume -g charge -t 'n.#' -t other --from start --to 0 -- true
+    consume -g charge -t 'n.#' -t other --from start --to 0 --ordered -- true
     consume -g email --from start -n 3 -a 2 --backoff 100d -- sh -c 'case $EVENT_SEQ in 1) exit 65 ;; 2) exit 1 ;; esac' || [ $? -eq 1 ]
     run -0 --separate-stderr spool group
     [ -z "$stderr" ]
     [ "$(jq -c 'del(.created)' <<<"$output")" = \
-        '{"group":"charge","types":["n.#","other"],"state":"idle","hold_until":null,"position":0,"lag":4,"due":0,"waiting":0,"in_flight":0,"dead":0,"consumers":0}
-{"group":"email","types":["#"],"state":"idle","hold_until":null,"position":3,"lag":2,"due":0,"waiting":1,"in_flight":0,"dead":1,"consumers":0}
-{"group":"old","types":["#"],"state":"idle","hold_until":null,"position":4,"lag":0,"due":0,"waiting":0,"in_flight":0,"dead":0,"consumers":0}' ]
+        '{"group":"charge","types":["n.#","other"],"ordered":true,"state":"idle","hold_until":null,"position":0,"lag":4,"due":0,"waiting":0,"in_flight":0,"dead":0,"consumers":0,"done":0,"retried":0,"deferred":0}
+{"group":"email","types":["#"],"ordered":false,"state":"idle","hold_until":null,"position":3,"lag":2,"due":0,"waiting":1,"in_flight":0,"dead":1,"consumers":0,"done":1,"retried":1,"deferred":0}
+{"group":"old","types":["#"],"ordered":false,"state":"idle","hold_until":null,"position":4,"lag":0,"due":0,"waiting":0,"in_flight":0,"dead":0,"consumers":0,"done":4,"retried":0,"deferred":0}' ]
     [[ ${lines[0]} =~ ',"created":"'[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}'Z"}'$ ]]
     all=$output
     run -0 spool group list
@@ -105,9 +105,9 @@ segments       0" ]
     consume -g charge -t 'order.*' -t x --from start --to 0 -- true
     run -0 --separate-stderr spool group -o table
     [ -z "$stderr" ]
-    [ "$output" = 'GROUP   TYPES      STATE  POSITION  LAG  DUE  WAITING  IN_FLIGHT  DEAD  CONSUMERS
-charge  order.*,x  idle          0    0    0        0          0     0          0
-email   #          idle          1    1    0        0          0     0          0' ]
+    [ "$output" = 'GROUP   TYPES      STATE  POSITION  LAG  DUE  WAITING  IN_FLIGHT  DEAD  DONE  CONSUMERS
+charge  order.*,x  idle          0    0    0        0          0     0     0          0
+email   #          idle          1    1    0        0          0     0     1          0' ]
 }
 
 @test "spool: no groups are an empty list, and no error" {

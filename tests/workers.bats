@@ -127,6 +127,15 @@ group_is() { # LAG IN_FLIGHT DEAD
     group_is 0 0 0
 }
 
+@test "workers: the end of one costs its oldest event an attempt, and those behind it none" {
+    events 6
+    worker '[ "$data" = 3 ] && exit 7; answer "done"'
+    run -1 --separate-stderr consume -g g --from start --workers -a 3 --backoff 0 -- ./w
+    [ "$(dlq list -o ndjson | jq -c '[.id,.attempts,.reason]')" = '["e3",3,"its worker ended: exit status 7"]' ]
+    [ "$(grep -c . <<<"$stderr")" -eq 4 ]
+    group_is 0 0 1
+}
+
 @test "workers: an event that ends its workers is dead after -a attempts, with what they said" {
     events 3
     worker '[ "$data" = 2 ] && { echo "cannot digest $data" >&2; kill -SEGV $$; }; answer "done"'

@@ -41,6 +41,26 @@ group_is() { # GROUP LAG IN_FLIGHT DEAD
     replay -t n | jq -r .id | cmp - seeng--ordered
 }
 
+@test "world: a worker that holds its answers back is told of, once" {
+    needs_world
+    publish -t n -d 1
+    echo 0 >steady
+    background env LD_PRELOAD="$BUILD/fault/world.so" WORLD_STEADY=steady consume -g g --from start -f --workers -- \
+        sh -c 'read -r line; : >begun; while [ ! -e told ]; do sleep 0.02; done; jq -c --unbuffered "{id}" <<END
+$line
+END
+        jq -c --unbuffered "{id}"' 2>said
+    wait_for test -e begun
+    for seconds in 9 11 30; do
+        publish -t n -d "$seconds"
+        echo "$seconds" >steady
+    done
+    wait_for grep -q 'worker' said
+    : >told
+    wait_for group_is g 0 0 0
+    [ "$(cat said)" = 'consume: a worker has answered none of its events for 10 s: does it write out each answer at once? (jq --unbuffered, stdbuf -oL, flush)' ]
+}
+
 @test "world: after an hour in the year 2076, --from 1h finds the events of this hour" {
     needs_world
     publish -t n -d 1

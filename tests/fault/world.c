@@ -1,10 +1,10 @@
 /*
  * world: another time of day, and no inotify. To be preloaded:
  *
- *     LD_PRELOAD=world.so [WORLD_CLOCK=FILE] [WORLD_INOTIFY=none] command
+ *     LD_PRELOAD=world.so [WORLD_CLOCK=FILE] [WORLD_STEADY=FILE] [WORLD_INOTIFY=none] command
  *
  * FILE holds a number of seconds that is added to the time of day, and is read at each call, so a
- * test can set the clock of processes that run. The clocks that nobody can set stay as they are.
+ * test can set the clock of processes that run; WORLD_STEADY is the same for the monotonic clock.
  * It concerns the command and what it starts.
  */
 #undef _FORTIFY_SOURCE
@@ -19,9 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static long offset(void)
+static long offset(const char *variable)
 {
-    const char *file = getenv("WORLD_CLOCK");
+    const char *file = getenv(variable);
     char text[32] = "";
     int fd, was = errno;
 
@@ -40,7 +40,9 @@ int clock_gettime(clockid_t clock, struct timespec *t)
     int got = (int)syscall(SYS_clock_gettime, clock, t);
 
     if (got == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        t->tv_sec += offset();
+        t->tv_sec += offset("WORLD_CLOCK");
+    if (got == 0 && clock == CLOCK_MONOTONIC)
+        t->tv_sec += offset("WORLD_STEADY");
     return got;
 }
 
