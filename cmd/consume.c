@@ -157,8 +157,8 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
     if (isatty(STDERR_FILENO))
         err_note("group %s: %" PRId64 " done", g.text, result->done);
     if (result->dead > 0)
-        err_warn("group %s: %" PRId64 " new dead letters (dlq list -g %s)", g.text, result->dead,
-                 name);
+        err_warn("group %s: %" PRId64 " new dead letter%s (dlq list -g %s)", g.text, result->dead,
+                 result->dead == 1 ? "" : "s", name);
     if (result->stopped || terms.follow || (terms.most > 0 && result->done >= terms.most))
         return 0;
     if (stand.orphans)

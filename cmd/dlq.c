@@ -337,6 +337,8 @@ static int run_try(int first, int argc, char **argv)
         command++;
     if (first >= argc || *command == NULL)
         args_usage("try wants an EVENT and a command");
+    if (command == argv + first + 1 && **command == '-')
+        args_usage("%s: options stand before EVENT", err_quote_text(*command).text);
     if (open_spool(&spool, STORE_READ, 1, argv + first, &e) == 0 &&
         dead_each(spool, &filter, prepare, spool, &e) == 0)
         err_set(&e, EX_NO, "%s is no dead letter", argv[first]);
