@@ -33,9 +33,9 @@ link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static) $(LDFLAGS)
 
 # Sources. A module includes only its own layer and those before it; make lint sees to that.
 
-base = utf8 err mem buf args lines json% event environment fingerprint pattern clock backoff proc child table crc32c sha1
+base = utf8 err mem buf args lines json% event environment fingerprint pattern clock backoff gcra times proc child wrap table crc32c sha1
 store = store sqlite_%
-policy = pending batch letter spool_% emit dispatch% handlers workers standing flow breaker bucket relay saga fold machine trace metrics
+policy = pending batch letter spool_% emit dispatch% handlers workers standing flow breaker circuit bucket pacer key relay saga fold machine trace metrics
 
 programs = $(patsubst cmd/%.c,$(BUILD)/bin/%,$(wildcard cmd/*.c))
 library = $(BUILD)/libeventutils.a

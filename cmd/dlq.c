@@ -4,12 +4,13 @@
 #include "letter.h"
 #include "lines.h"
 #include "mem.h"
+#include "proc.h"
 #include "store.h"
 #include "table.h"
+#include "wrap.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -329,27 +330,20 @@ static int prepare(const struct dead_letter *letter, void *store, struct err *e)
 /* Become the command, once the spool is closed: nothing of ours is left when it runs. */
 static int run_try(int first, int argc, char **argv)
 {
-    char **command = argv + first + 1;
+    char **command = first < argc ? wrap_command(argv + first + 1) : NULL;
     struct err e = ERR_NONE;
     struct store *spool = NULL;
 
-    if (first < argc && *command != NULL && strcmp(*command, "--") == 0)
-        command++;
-    if (first >= argc || *command == NULL)
+    if (command == NULL)
         args_usage("try wants an EVENT and a command");
-    if (command == argv + first + 1 && **command == '-')
-        args_usage("%s: options stand before EVENT", err_quote_text(*command).text);
     if (open_spool(&spool, STORE_READ, 1, argv + first, &e) == 0 &&
         dead_each(spool, &filter, prepare, spool, &e) == 0)
         err_set(&e, EX_NO, "%s is no dead letter", argv[first]);
     if (e.status != 0)
         return finish(spool, &e);
     store_close(spool);
-    signal(SIGPIPE, SIG_DFL);
-    signal(SIGXFSZ, SIG_DFL);
-    execvpe(command[0], command, envp);
-    err_set(&e, errno == ENOENT ? EX_NOT_FOUND : EX_CANNOT_RUN, "cannot run %s: %s",
-            err_quote_text(command[0]).text, errno == ENOENT ? "not found" : strerror(errno));
+    environ = (char **)(uintptr_t)envp;
+    proc_exec(command, &e);
     return finish(NULL, &e);
 }
 

@@ -8,11 +8,11 @@
 #include "buf.h"
 #include "err.h"
 #include "lines.h"
+#include "proc.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -91,19 +91,12 @@ static int run(const char *folder, char **argv, struct err *e)
 {
     const char *path = getenv("PATH");
     struct buf first = BUF_INIT;
-    int result;
 
     /* Without a PATH execvp looks where the system's own utilities are; say so to others, too. */
     buf_printf(&first, "%s:%s", folder, path != NULL && *path != '\0' ? path : "/bin:/usr/bin");
     setenv("PATH", buf_text(&first), 1);
     buf_free(&first);
-    signal(SIGPIPE, SIG_DFL);
-    signal(SIGXFSZ, SIG_DFL);
-    execvp(argv[0], argv);
-    result = err_errno(e, errno == ENOENT ? EX_NOT_FOUND : EX_CANNOT_RUN, "cannot run %s",
-                       err_quote_text(argv[0]).text);
-    signal(SIGPIPE, SIG_IGN); /* the message may meet a closed pipe */
-    return result;
+    return proc_exec(argv, e);
 }
 
 int main(int argc, char **argv)

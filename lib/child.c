@@ -26,6 +26,15 @@ static void shut(int *fd)
     *fd = -1;
 }
 
+/* All that it started: what a wrapper runs is all that there is below us. */
+static void end(const struct child *c, pid_t leader, int signal_number)
+{
+    if (c->run.given == NULL)
+        proc_kill(leader, c->run.marker, signal_number);
+    else
+        proc_kill_all(signal_number);
+}
+
 static void shut_all(struct child *c)
 {
     for (int i = 0; i < CHILD_FDS; i++)
@@ -39,6 +48,10 @@ static int make_pipes(struct child *c, int *theirs, struct err *e)
         c->fd[i] = theirs[i] = -1;
     for (int i = 0; i < CHILD_FDS; i++) {
         int pair[2];
+        if (c->run.given != NULL && c->run.given[i] != CHILD_PIPE) {
+            theirs[i] = c->run.given[i];
+            continue;
+        }
         if (pipe2(pair, O_CLOEXEC) != 0)
             return err_errno(e, EX_OSERR, "cannot make a pipe");
         c->fd[i] = pair[i == IN];
@@ -61,11 +74,13 @@ int child_start(struct child *c, const struct child_run *run, struct err *e)
         c->kill_at_ms =
             run->timeout_ms == 0 || run->stay ? INT64_MAX : c->began_ms + run->timeout_ms;
         theirs[CHILD_FDS] = run->fd4;
-        c->pid = proc_start(run->argv, run->envp, theirs, CHILD_FDS + (run->fd4 > 0), e);
+        int n = theirs[WORD] < 0 ? WORD : CHILD_FDS + (run->fd4 > 0);
+        c->pid = proc_start(run->argv, run->envp, theirs, n, run->given != NULL, e);
         failed = c->pid < 0;
     }
     for (int i = 0; i < CHILD_FDS; i++)
-        shut(&theirs[i]);
+        if (run->given == NULL || run->given[i] == CHILD_PIPE)
+            shut(&theirs[i]);
     if (failed) {
         shut_all(c);
         c->pid = 0;
@@ -125,9 +140,9 @@ static int hold(struct child *c, const char *p, size_t n, struct err *e)
     c->out_size += (int64_t)n;
     if (c->run.stay)
         c->out_size = (int64_t)(c->out.n + n);
-    if (c->out_size > CHILD_OUTPUT_MAX) {
+    if (c->run.given == NULL && c->out_size > CHILD_OUTPUT_MAX) {
         if (!c->too_much)
-            proc_kill(c->pid, c->run.marker, SIGKILL);
+            end(c, c->pid, SIGKILL);
         c->too_much = true;
         return 0;
     }
@@ -239,11 +254,11 @@ static void act_on_clock(struct child *c, int64_t now_ms)
         c->timed_out = true;
         c->force = CHILD_TERMED;
         c->kill_at_ms = now_ms + c->run.grace_ms;
-        proc_kill(c->pid, c->run.marker, SIGTERM);
+        end(c, c->pid, SIGTERM);
     } else {
         c->force = CHILD_KILLED;
         c->kill_at_ms = now_ms + LINGER_MS; /* again, for what was being forked meanwhile */
-        proc_kill(c->pid, c->run.marker, SIGKILL);
+        end(c, c->pid, SIGKILL);
     }
 }
 
@@ -274,7 +289,7 @@ void child_stop(struct child *c, int64_t now_ms)
         return;
     c->force = CHILD_TERMED;
     c->kill_at_ms = now_ms + STOP_MS;
-    proc_kill(c->pid, c->run.marker, SIGTERM);
+    end(c, c->pid, SIGTERM);
 }
 
 int child_io(struct child *c, int64_t now_ms, struct err *e)
@@ -314,7 +329,7 @@ void child_ended(struct child *c, int wait_status, int64_t now_ms)
     explain(c, wait_status);
     shut(&c->fd[IN]);
     if (c->force != CHILD_RUNS) /* what survived it, in other sessions */
-        proc_kill(0, c->run.marker, SIGKILL);
+        end(c, 0, SIGKILL);
 }
 
 bool child_done(struct child *c)

@@ -13,6 +13,9 @@
  * Its descriptor 3 is for its word: lines like "delay 30s" and "reason card declined", which refine
  * a status that is not 0. They are read all the time, and the last of each kind counts.
  *
+ * A wrapper gives it descriptors of its own for 0 to 3, CHILD_PIPE for a pipe as above, or for 3
+ * CHILD_NONE. It is then a wrapped one (proc.h), and all our descendants go with it.
+ *
  * The outcome is the exit status alone: a command that ignores its input, closes its output early
  * or leaves a daemon behind that keeps the pipe open is as good as any other. When the time is up
  * it and its descendants get SIGTERM, and after the grace SIGKILL.
@@ -28,16 +31,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CHILD_OUTPUT_MAX (64 << 20)  /* more on stdout fails the run */
+#define CHILD_OUTPUT_MAX (64 << 20)  /* more on stdout fails the run, but for a wrapper's */
 #define CHILD_MEMORY_MAX (256 << 10) /* of it in memory; the rest in an unlinked file */
 #define CHILD_TAIL_MAX 4096
 #define CHILD_FDS 4
+#define CHILD_PIPE (-1)
+#define CHILD_NONE (-2)
 #define CHILD_REASON_MAX 500
 
 struct child_run {
     char *const *argv, *const *envp;
     struct str input;       /* a view: stays valid until child_reset */
     bool stay;              /* more input comes through child_feed, output is taken as it comes */
+    const int *given;       /* for wrappers, see below; NULL: pipes, as above */
     const char *marker;     /* kept, not copied: see proc_kill */
     int fd4;                /* becomes its descriptor 4; 0: it has none */
     int64_t timeout_ms;     /* 0: none */

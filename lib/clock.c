@@ -23,6 +23,14 @@ static int64_t read_ms(clockid_t id)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+int64_t clock_now_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 int64_t clock_now_ms(void)
 {
     return read_ms(CLOCK_REALTIME);
@@ -344,6 +352,26 @@ int clock_rate(const char *text, int64_t *each_us, struct err *e)
                        err_quote_text(text).text);
     *each_us = ms * 1000 / n;
     return 0;
+}
+
+const char *clock_rate_format(char out[CLOCK_TEXT_SIZE], int64_t each_us)
+{
+    static const struct {
+        int64_t us;
+        char unit;
+    } per[] = {{1000000, 's'}, {60000000, 'm'}, {INT64_C(3600000000), 'h'}};
+
+    for (int i = 0; i < 3; i++)
+        if (each_us <= per[i].us && per[i].us % each_us == 0) {
+            snprintf(out, CLOCK_TEXT_SIZE, "%lld/%c", (long long)(per[i].us / each_us),
+                     per[i].unit);
+            return out;
+        }
+    if (each_us < 1000000)
+        snprintf(out, CLOCK_TEXT_SIZE, "%.2f/s", 1e6 / (double)each_us);
+    else
+        snprintf(out, CLOCK_TEXT_SIZE, "1/%.3gs", (double)each_us / 1e6);
+    return out;
 }
 
 /* Where a local day begins. Some time zones skip midnight on one day of the year; then the C

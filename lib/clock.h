@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 int64_t clock_now_ms(void);
+int64_t clock_now_us(void);  /* the same in microseconds */
 int64_t clock_mono_ms(void); /* CLOCK_MONOTONIC: stands still while the machine sleeps */
 uint64_t clock_random(void); /* 64 bits from the kernel's generator, 256 a call to it */
 
@@ -44,6 +45,7 @@ int clock_range(const char *text, int64_t *low_ms, int64_t *high_ms, struct err 
 /* Rates: a number of times, a slash, and a unit or a duration: "100/s" "5/m" "1/500ms". *each_us is
    how long one of them takes, 1 us and up. Returns 0, or -1 with 64. */
 int clock_rate(const char *text, int64_t *each_us, struct err *e);
+const char *clock_rate_format(char out[CLOCK_TEXT_SIZE], int64_t each_us); /* "100/s" "1/1.5s" */
 
 /*
  * POINT (--from, --to): a place in the log.

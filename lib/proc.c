@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t stops;
+static volatile sig_atomic_t last;    /* the last of them */
+static volatile sig_atomic_t sent;    /* that one came from a process */
 static volatile sig_atomic_t noticed; /* a signal that nobody has acted on since */
 static sigset_t ours, before;         /* what is blocked, and what was when we were started */
 static sigset_t ignored;              /* what was ignored then */
@@ -24,12 +26,15 @@ static sigset_t ignored;              /* what was ignored then */
 
 /* A signal that comes between proc_open and a blocking write would leave the write blocked: the
    alarm interrupts it a second later. */
-static void on_signal(int number)
+static void on_signal(int number, siginfo_t *info, void *context)
 {
+    (void)context;
     noticed = 1;
     if (number == SIGALRM || number == SIGCHLD)
         return;
     stops++;
+    last = number;
+    sent = info->si_code <= 0; /* not the kernel */
     const struct itimerval again = {{1, 0}, {1, 0}};
     setitimer(ITIMER_REAL, &again, NULL);
 }
@@ -37,7 +42,9 @@ static void on_signal(int number)
 void proc_stage(void)
 {
     static const int caught[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGALRM};
-    struct sigaction action = {.sa_handler = on_signal}, was; /* no SA_RESTART */
+    struct sigaction action = {.sa_sigaction = on_signal,
+                               .sa_flags = SA_SIGINFO}; /* no SA_RESTART */
+    struct sigaction was;
 
     sigemptyset(&ours);
     sigemptyset(&ignored);
@@ -68,6 +75,16 @@ int proc_stops(void)
 bool proc_stopping(void)
 {
     return proc_stops() > 0;
+}
+
+int proc_signal(void)
+{
+    return last;
+}
+
+bool proc_sent(void)
+{
+    return sent;
 }
 
 void proc_open(void)
@@ -108,12 +125,13 @@ int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms)
  * and not posix_spawn, which cannot set the death signal.
  */
 _Noreturn static void become(char *const argv[], char *const envp[], const int *fd, int n,
-                             pid_t parent, volatile int *failed)
+                             bool wrapped, pid_t parent, volatile int *failed)
 {
     struct sigaction standard = {.sa_handler = SIG_DFL};
     int from[PROC_FDS];
 
-    setpgid(0, 0);
+    if (!wrapped)
+        setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, (unsigned long)SIGKILL, 0UL, 0UL, 0UL);
     if (getppid() != parent) /* it died before that took effect */
         _exit(EX_TEMPFAIL);
@@ -128,8 +146,8 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int *
             *failed = errno;
             _exit(EX_CANNOT_RUN);
         }
-    close_range((unsigned)n, ~0u,
-                0); /* ours go by themselves, those of whoever started us do not */
+    if (!wrapped) /* ours go by themselves, those of whoever started us do not */
+        close_range((unsigned)n, ~0u, 0);
     sigprocmask(SIG_SETMASK, &before, NULL);
     execvpe(argv[0], argv, envp);
     *failed = errno;
@@ -171,13 +189,14 @@ static int look_up(const char *name)
     return why;
 }
 
-pid_t proc_start(char *const argv[], char *const envp[], const int *fd, int n, struct err *e)
+pid_t proc_start(char *const argv[], char *const envp[], const int *fd, int n, bool wrapped,
+                 struct err *e)
 {
     volatile int failed = 0;
     pid_t parent = getpid(), pid = vfork();
 
     if (pid == 0)
-        become(argv, envp, fd, n, parent, &failed);
+        become(argv, envp, fd, n, wrapped, parent, &failed);
     if (pid < 0)
         return cannot_start(argv[0], errno, e);
     if (failed != 0) {
@@ -186,6 +205,20 @@ pid_t proc_start(char *const argv[], char *const envp[], const int *fd, int n, s
         return cannot_start(argv[0], why == 0 ? failed : why, e);
     }
     return pid;
+}
+
+int proc_exec(char *const argv[], struct err *e)
+{
+    int why;
+
+    signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
+    if (sigismember(&ours, SIGCHLD) > 0)
+        sigprocmask(SIG_SETMASK, &before, NULL);
+    execvp(argv[0], argv);
+    why = errno == EACCES ? look_up(argv[0]) : errno;
+    signal(SIGPIPE, SIG_IGN); /* the message may meet a closed pipe */
+    return (int)cannot_start(argv[0], why == 0 ? EACCES : why, e);
 }
 
 int proc_check(const char *name, struct err *e)

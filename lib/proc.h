@@ -24,6 +24,8 @@
 void proc_stage(void);
 int proc_stops(void);     /* how often a SIGTERM, SIGINT or SIGHUP has come, pending ones too */
 bool proc_stopping(void); /* at least once */
+int proc_signal(void);    /* the last of them, 0: none */
+bool proc_sent(void);     /* a process sent it to us, not the terminal to all in the foreground */
 void proc_open(void);     /* let signals through: a write that blocks ends with EINTR */
 void proc_shut(void);
 
@@ -35,11 +37,17 @@ int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms);
  * Start a command, looked up in PATH, with fd[0..n) as its descriptors 0 to n - 1 and nothing else
  * open; n is 3 to PROC_FDS. It leads a process group of its own, has the signal mask that we were
  * started with and default actions, and is killed by the kernel when we die.
+ *
+ * A wrapped one is what a user runs through us, as with nice(1): it keeps all descriptors that we
+ * were started with, stays in our process group, and so in the foreground of a terminal.
  * Returns its pid, or -1: 127 not found, 126 cannot be run, 71 no process or memory to be had just
  * now, 65 the environment is too large for the kernel.
  */
 #define PROC_FDS 5
-pid_t proc_start(char *const argv[], char *const envp[], const int *fd, int n, struct err *e);
+pid_t proc_start(char *const argv[], char *const envp[], const int *fd, int n, bool wrapped,
+                 struct err *e);
+/* Become the command, after proc_stage or without: returns only when that fails, 126 or 127. */
+int proc_exec(char *const argv[], struct err *e);
 
 /* Is the command there? Asked before anything is claimed for it. 0, or -1 with 126 or 127. */
 int proc_check(const char *name, struct err *e);

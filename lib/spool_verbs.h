@@ -8,6 +8,7 @@
 
 #include "args.h"
 
-extern const struct cmd spool_group, spool_check, spool_prune, spool_wait, spool_backup, spool_sql;
+extern const struct cmd spool_group, spool_check, spool_prune, spool_wait, spool_backup, spool_sql,
+    spool_breaker, spool_bucket, spool_key;
 
 #endif

@@ -293,6 +293,7 @@ int db_commit(struct store *s, bool ring, struct err *e)
         db_rollback(s);
         return -1;
     }
+    s->lasting |= s->sync == DB_FULL;
     checkpoint(s, pages_written(s));
     if (ring)
         lock_ring(s); /* after the commit, or a woken reader would find nothing */

@@ -5,6 +5,7 @@
 #define SQLITE_GROUP_H
 
 #include "sqlite_priv.h"
+#include "times.h"
 
 enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_BEHIND = 2, ITEM_DEAD = 3 }; /* item.state */
 
@@ -37,12 +38,10 @@ struct notes {
     size_t n, room;
 };
 
-#define TALLY_TIMES 18
-
 /* What one settle did with events of a type. */
 struct tally {
     char *type;
-    int64_t outcome[GROUP_RELEASE], took_ms, time[TALLY_TIMES];
+    int64_t outcome[GROUP_RELEASE], took_ms, time[TIMES];
 };
 
 struct tallies {

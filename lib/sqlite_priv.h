@@ -16,6 +16,7 @@
  *     sqlite_where.c   where an event stands with the groups, and why
  *     sqlite_seek.c    a group's place, patterns and order, changed by a person
  *     sqlite_left.c    what a group has yet to settle
+ *     sqlite_doc.c     documents, and who is alive that is named in one
  *     sqlite_check.c   what is wrong with a spool, or its groups
  *     sqlite_prune.c   removing events
  *     sqlite_backup.c  a copy
@@ -55,6 +56,7 @@ struct store {
     } statement[DB_STATEMENTS];
     int64_t busy_until_ms; /* 0: not waiting; monotonic */
     bool checkpointing, waiting;
+    bool lasting;   /* committed something that has to be on disk */
     bool wrote;     /* appended before: then others may be waiting for us */
     bool appending; /* between log_begin and its end */
     enum db_sync sync;

@@ -47,10 +47,12 @@ static const struct {
     {"outcomes", "SELECT " NAME " AS group_name,type,done,retried,dead,deferred,took AS took_ms "
                  "FROM main.tally t"},
     {"durations", "SELECT " NAME " AS group_name,type,le AS le_ms,n FROM main.duration t"},
+    {"documents", "SELECT kind,name,rev,rfc3339(expires) AS expires,CAST(value AS TEXT) AS value "
+                  "FROM main.document t"},
 };
 
 /* Columns with these names are JSON when what they hold is. */
-static const char *const json_columns[] = {"data", "event", "types", "open"};
+static const char *const json_columns[] = {"data", "event", "types", "open", "value"};
 
 /* ------------------------------------------------------------------------------------ functions */
 
@@ -122,9 +124,9 @@ static bool is_one_of(const char *name, const char *const *list, size_t n)
 
 static bool is_table(const char *name)
 {
-    static const char *const tables[] = {"event",    "segment",  "groups", "cursor",
-                                         "consumer", "claim",    "item",   "attempt",
-                                         "tally",    "duration", "meta"};
+    static const char *const tables[] = {"event",    "segment",  "groups",   "cursor",
+                                         "consumer", "claim",    "item",     "attempt",
+                                         "tally",    "duration", "document", "meta"};
     return is_one_of(name, tables, sizeof tables / sizeof tables[0]);
 }
 

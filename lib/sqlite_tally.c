@@ -9,12 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Upper ends in milliseconds; what took longer counts under the last. */
-static const int64_t upper[TALLY_TIMES] = {
-    1,    2,    5,    10,    20,    50,    100,    200,    500,
-    1000, 2000, 5000, 10000, 20000, 60000, 120000, 300000, INT64_MAX,
-};
-
 static struct tally *of_type(struct tallies *all, struct str type)
 {
     for (size_t i = 0; i < all->n; i++)
@@ -31,7 +25,6 @@ static struct tally *of_type(struct tallies *all, struct str type)
 void tally_add(struct tallies *all, struct str type, const struct group_settle *s)
 {
     struct tally *t;
-    int at = 0;
 
     if (s->outcome == GROUP_RELEASE)
         return;
@@ -39,20 +32,18 @@ void tally_add(struct tallies *all, struct str type, const struct group_settle *
     t->outcome[s->outcome]++;
     if (s->took_ms < 0)
         return;
-    while (s->took_ms > upper[at])
-        at++;
     t->took_ms += s->took_ms;
-    t->time[at]++;
+    t->time[times_class(s->took_ms)]++;
 }
 
 static int write_times(struct store *s, int64_t grp, const struct tally *t, struct err *e)
 {
-    for (int i = 0; i < TALLY_TIMES; i++)
+    for (int i = 0; i < TIMES; i++)
         if (t->time[i] > 0 &&
             db_run(s, e,
                    "INSERT INTO duration(grp,type,le,n) VALUES(?,?,?,?) ON CONFLICT(grp,type,le) "
                    "DO UPDATE SET n=n+excluded.n",
-                   "itii", grp, t->type, upper[i], t->time[i]) < 0)
+                   "itii", grp, t->type, times_upper[i], t->time[i]) < 0)
             return -1;
     return 0;
 }

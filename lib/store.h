@@ -1,6 +1,6 @@
 /*
- * store: the spool behind one header. It keeps a log of events, groups that work through it, and
- * nothing else; commands know no other way to it.
+ * store: the spool behind one header. It keeps a log of events, groups that work through it,
+ * documents, and nothing else; commands know no other way to it.
  *
  * A function returns 0 or a count, or -1 with e filled in:
  *     64 wrong name    65 not a spool, or of a newer version    66 no such spool, group, event
@@ -514,5 +514,54 @@ struct query_row {
 int store_query(struct store *s, struct str sql,
                 int (*f)(const struct query_row *row, void *arg, struct err *e), void *arg,
                 struct err *e);
+
+/* ------------------------------------------------------------------------------- documents */
+
+/*
+ * A document is a small named value: the state of a breaker, a bucket, a key. It is changed by
+ * compare-and-set; nothing is locked in between:
+ *
+ *     do {
+ *         doc_get(s, kind, name, &doc, &e);
+ *         … compute the new value …
+ *         put.rev = doc.rev;
+ *     } while ((got = doc_put(s, &put, &e)) == 0);       somebody else was faster
+ */
+struct doc {
+    const char *name;   /* in doc_each */
+    int64_t rev;        /* 0: there is none */
+    int64_t expires_ms; /* 0: never */
+    struct str value;   /* a view until the next call on the store */
+};
+/* 1; 0 there is none, and *out has revision 0; -1. */
+int doc_get(struct store *s, const char *kind, const char *name, struct doc *out, struct err *e);
+
+struct doc_put {
+    const char *kind, *name;
+    int64_t rev;        /* the one that it replaces; 0: there must be none */
+    struct str value;   /* absent: there is to be none */
+    int64_t expires_ms; /* wall time: from then on there is none; 0: never */
+    bool durable;       /* on disk when doc_put returns; else a power cut may undo it */
+    bool wake;          /* ring the bell: somebody may wait for it */
+    const char *event;  /* with it an event of this type, about the name, goes into the log; NULL */
+    struct str data;    /* the event's, JSON; then the change is durable, too */
+};
+/* 1; 0 the document is at another revision, and nothing has changed; -1. */
+int doc_put(struct store *s, const struct doc_put *put, struct err *e);
+/* Remove it, whatever its revision: 1; 0 there is none; -1. */
+int doc_forget(struct store *s, const char *kind, const char *name, struct err *e);
+/* Each of a kind, by name; f may change documents, and may return non-zero to end it. */
+int doc_each(struct store *s, const char *kind,
+             int (*f)(const struct doc *doc, void *arg, struct err *e), void *arg, struct err *e);
+
+/*
+ * A mark names a process in a document, for as long as it lives and has not dropped it: as with
+ * claims, by a lock that the kernel drops when the process ends. It is text, to be stored as is.
+ */
+#define MARK_SIZE 120
+int mark_take(struct store *s, char mark[MARK_SIZE], struct err *e);
+void mark_drop(struct store *s, const char *mark);
+bool mark_lives(struct store *s, const char *mark); /* our own does */
+int64_t mark_pid(const char *mark);
 
 #endif

@@ -76,6 +76,13 @@ CREATE TABLE tally(grp INTEGER NOT NULL, type TEXT NOT NULL, done INTEGER NOT NU
 CREATE TABLE duration(grp INTEGER NOT NULL, type TEXT NOT NULL, le INTEGER NOT NULL,
   n INTEGER NOT NULL, PRIMARY KEY(grp, type, le)) STRICT, WITHOUT ROWID;
 
+-- What wrappers keep between their runs, one value a name: the state of a breaker, of a bucket, of
+-- a key. rev is another one after each change, and no number comes back. expires: from then on it
+-- is as if it were not there.
+CREATE TABLE document(kind TEXT NOT NULL, name TEXT NOT NULL, rev INTEGER NOT NULL,
+  expires INTEGER, value BLOB NOT NULL, PRIMARY KEY(kind, name)) STRICT;
+CREATE INDEX document_expires ON document(expires) WHERE expires IS NOT NULL;
+
 -- lock: the token that SPOOL-lock holds, a space, and its inode number.
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 

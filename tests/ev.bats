@@ -74,7 +74,7 @@ copy_toolkit() {
 
 @test "ev: a command that is not there is 127, one that cannot be run 126" {
     run -127 --separate-stderr ev no-such-command
-    [ "$stderr" = 'ev: cannot run "no-such-command": No such file or directory' ]
+    [ "$stderr" = 'ev: cannot run "no-such-command": not found' ]
     echo 'not for running' >file
     run -126 --separate-stderr ev ./file
     [ "$stderr" = 'ev: cannot run "./file": Permission denied' ]

@@ -1,0 +1,317 @@
+/* breaker: run a command unless what it depends on is down. */
+#include "args.h"
+#include "circuit.h"
+#include "lines.h"
+#include "proc.h"
+#include "store.h"
+#include "wrap.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CACHE_MAX (1 << 20) /* a larger output is not kept */
+#define SOON_MS 500         /* while others probe, or all places are taken */
+
+static struct breaker_terms terms = {.failures = 5, .window_ms = 10000, .volume = 5, .probes = 1};
+static int64_t pause_ms[2] = {30000, 600000}, slow, timeout, cache;
+static bool ignore_on[256];
+static const char *fallback, *check;
+
+static const struct opt options[] = {
+    OPT_INT(0, "failures", &terms.failures, "N", 1, 1000000,
+            "so many in a row open it, by default 5"),
+    OPT_INT(0, "error-percent", &terms.error_percent, "P", 1, 99,
+            "more than this share of failures opens it"),
+    OPT_DURATION(0, "window", &terms.window_ms,
+                 "the time that is looked at for it, by default 10s"),
+    OPT_INT(0, "volume", &terms.volume, "N", 1, 1000000,
+            "not with fewer calls in it, by default 5"),
+    OPT_DURATION(0, "slow", &slow, "a call that takes so long is a failure"),
+    OPT_DURATION(0, "timeout", &timeout, "end the command, and all it started: a failure"),
+    OPT_RANGE(0, "open", pause_ms, "the pause, doubling while it stays down, by default 30s..10m"),
+    OPT_INT(0, "probes", &terms.probes, "N", 1, 1000, "successes that close it, by default 1"),
+    OPT_TEXT(0, "check", &check, "PROGRAM", "probe with this instead of the command"),
+    OPT_CODES(0, "ignore-on", ignore_on, "the caller's fault: neither good nor bad, by default 65"),
+    OPT_INT(0, "capacity", &terms.capacity, "N", 1, 100000, "no more calls than this at once"),
+    OPT_DURATION(0, "warm-up", &terms.warm_up_ms, "do not open so soon after the first call"),
+    OPT_TEXT(0, "fallback", &fallback, "PROGRAM", "while it is open, run this instead"),
+    OPT_DURATION(0, "cache", &cache, "while it is open, print the last good output, if so young"),
+    OPT_END,
+};
+
+static const struct cmd self = {
+    .name = "breaker",
+    .about = "run a command unless what it depends on is down",
+    .usage = {"[OPTION...] NAME [--] COMMAND [ARG...]"},
+    .examples =
+        {"breaker stripe -- ./charge",
+         "breaker --timeout 3s --fallback ./from-cache rates -- curl -fsS https://example.com",
+         "breaker --error-percent 50 --volume 20 --open 10s..5m api -- retry -a 3 -- ./call",
+         "spool breaker show stripe"},
+    .options = options,
+    .wrapper = true,
+};
+
+static void check_options(char **command)
+{
+    if (command == NULL)
+        args_usage("a command is missing");
+    if (args_given("error-percent") && !args_given("failures"))
+        terms.failures = 0;
+    if ((args_given("window") || args_given("volume")) && !args_given("error-percent"))
+        args_usage("--window and --volume go with --error-percent");
+    if (terms.window_ms < BREAKER_SLOTS)
+        args_usage("--window wants 10ms or more");
+    if (pause_ms[0] == 0)
+        args_usage("--open wants a pause above 0");
+    if (!args_given("ignore-on"))
+        ignore_on[EX_DATAERR] = true;
+    terms.open_ms = pause_ms[0];
+    terms.open_max_ms = pause_ms[1];
+}
+
+/* ---------------------------------------------------------------------------------------- calls */
+
+struct call {
+    struct circuit circuit;
+    struct store *spool; /* NULL: it cannot be used, and everything passes */
+    struct wrap_input input, *kept;
+    struct child child;
+};
+
+/* What stands in the way of the breaker must not stand in the way of the work. */
+static void go_without(struct call *c, const struct err *why)
+{
+    err_warn("%s: going on without a breaker", why->text);
+    store_close(c->spool);
+    c->spool = NULL;
+}
+
+static enum breaker_outcome outcome_of(const struct child *c)
+{
+    if (proc_stopping() || c->status == EX_CANNOT_RUN || c->status == EX_NOT_FOUND)
+        return BREAKER_IGNORED;
+    if (c->timed_out)
+        return BREAKER_TIMEOUT;
+    if (c->status != 0)
+        return ignore_on[c->status] ? BREAKER_IGNORED : BREAKER_FAILED;
+    return slow > 0 && c->took_ms >= slow ? BREAKER_FAILED : BREAKER_OK;
+}
+
+static void say_change(const struct call *c)
+{
+    const struct breaker *b = &c->circuit.breaker;
+    char age[CLOCK_TEXT_SIZE];
+
+    if (b->state == BREAKER_OPEN)
+        err_warn("%s is open for %s: %s", err_quote_text(c->circuit.name).text,
+                 clock_age(age, b->until_ms - b->since_ms), b->reason);
+    else if (b->state == BREAKER_CLOSED)
+        err_note("%s is closed: %s", err_quote_text(c->circuit.name).text, b->reason);
+}
+
+static void report(struct call *c, const struct breaker_ticket *ticket,
+                   enum breaker_outcome outcome)
+{
+    char why[BREAKER_REASON];
+    int64_t epoch = c->circuit.breaker.epoch;
+    struct err broken = ERR_NONE;
+
+    if (c->spool == NULL)
+        return;
+    snprintf(why, sizeof why, "%s", c->child.why);
+    if (outcome == BREAKER_FAILED && c->child.status == 0)
+        snprintf(why, sizeof why, "it took %" PRId64 " ms", c->child.took_ms);
+    if (circuit_report(&c->circuit, ticket, outcome, c->child.took_ms, why, &broken) < 0)
+        go_without(c, &broken);
+    else if (c->circuit.breaker.epoch != epoch)
+        say_change(c);
+}
+
+/* Run a program that has no arguments and shows nothing, for its status. */
+static int run_check(struct call *c, struct err *e)
+{
+    char *argv[] = {(char *)(uintptr_t)check, NULL};
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC), got;
+    struct wrap_input nothing = {null, 0};
+
+    if (null < 0)
+        return err_errno(e, EX_OSERR, "/dev/null");
+    got = wrap_run(
+        &c->child,
+        &(struct wrap){.argv = argv, .input = &nothing, .hold = true, .timeout_ms = timeout}, e);
+    close(null);
+    return got;
+}
+
+/* Probe with the check until it has closed the breaker, or opened it again. 1 closed, 0, -1. */
+static int probe(struct call *c, struct breaker_ticket *ticket, struct err *e)
+{
+    while (c->spool != NULL && ticket->word == BREAKER_PROBE) {
+        child_reset(&c->child);
+        if (run_check(c, e) < 0)
+            return -1;
+        report(c, ticket, outcome_of(&c->child));
+        if (c->spool == NULL)
+            break;
+        struct err broken = ERR_NONE;
+        *ticket = circuit_ask(&c->circuit, &broken);
+        if (broken.status != 0)
+            go_without(c, &broken);
+    }
+    child_reset(&c->child);
+    return c->spool == NULL || ticket->word == BREAKER_PASS;
+}
+
+/* ------------------------------------------------------------------------------------- rejected */
+
+/* Something in place of the command: 1 it is there, 0 not, -1. */
+static int last_output(struct call *c, struct err *e)
+{
+    struct err broken = ERR_NONE;
+    struct str output;
+    int got = cache == 0 ? 0 : circuit_output(&c->circuit, &output, &broken);
+
+    if (broken.status != 0)
+        err_warn("%s", broken.text);
+    if (got > 0 && out_write(output.p, output.n, e) < 0)
+        return -1;
+    return got > 0;
+}
+
+static int run_fallback(struct call *c, struct err *e)
+{
+    char *argv[] = {(char *)(uintptr_t)fallback, NULL};
+
+    if (wrap_run(&c->child, &(struct wrap){.argv = argv, .input = c->kept}, e) < 0)
+        return -1;
+    e->status = c->child.status;
+    return 0;
+}
+
+static int64_t time_left(const struct breaker *b)
+{
+    int64_t left = b->until_ms - clock_now_ms();
+
+    return left < 1 ? 1 : left;
+}
+
+/* Tell whoever started us how long it is of no use to try, and be deferred: an outage must cost no
+   event an attempt. */
+static int reject(struct call *c, const struct breaker_ticket *ticket, struct err *e)
+{
+    const struct breaker *b = &c->circuit.breaker;
+    char age[CLOCK_TEXT_SIZE];
+    struct err_quoted name = err_quote_text(c->circuit.name);
+    int got = last_output(c, e);
+
+    if (got != 0)
+        return got < 0 ? -1 : 0;
+    if (fallback != NULL)
+        return run_fallback(c, e);
+    if (ticket->word == BREAKER_IS_OPEN) {
+        wrap_say(time_left(b), STR(""));
+        return err_set(e, EX_UNAVAILABLE, "%s is open, the next probe in %s: %s", name.text,
+                       clock_age(age, time_left(b) + 999), b->reason);
+    }
+    wrap_say(SOON_MS, STR(""));
+    if (ticket->word == BREAKER_IS_FULL)
+        return err_set(e, EX_UNAVAILABLE, "%s has %zu calls at once, its capacity", name.text,
+                       b->holders);
+    return err_set(e, EX_UNAVAILABLE, "%s is half-open, and another call is the probe", name.text);
+}
+
+/* --------------------------------------------------------------------------------------- passed */
+
+static void keep_output(struct call *c)
+{
+    struct err broken = ERR_NONE;
+    struct buf output = BUF_INIT;
+
+    if (c->spool == NULL || c->child.out_size > CACHE_MAX)
+        return;
+    if (child_output(&c->child, &output, &broken) == 0 &&
+        circuit_keep_output(&c->circuit, (struct str){output.n == 0 ? "" : output.p, output.n},
+                            cache, &broken) < 0)
+        err_warn("%s: the output is not kept", broken.text);
+    buf_free(&output);
+}
+
+static int run(struct call *c, const struct breaker_ticket *ticket, char **command, struct err *e)
+{
+    const struct wrap w = {
+        .argv = command, .input = c->kept, .hold = cache > 0, .timeout_ms = timeout};
+    struct err cannot = ERR_NONE;
+
+    if (wrap_run(&c->child, &w, &cannot) < 0) { /* says nothing about the dependency */
+        c->child.why = cannot.text;
+        report(c, ticket, BREAKER_IGNORED);
+        *e = cannot;
+        return -1;
+    }
+    enum breaker_outcome outcome = outcome_of(&c->child);
+    report(c, ticket, outcome);
+    if (outcome == BREAKER_OK && cache > 0)
+        keep_output(c);
+    if (cache > 0 && child_output(&c->child, NULL, e) < 0)
+        return -1;
+    e->status = c->child.status;
+    /* In an outage: deferred like those that it rejects, if somebody is there to understand. */
+    if (c->spool != NULL && c->circuit.breaker.state == BREAKER_OPEN && c->child.status != 0 &&
+        outcome != BREAKER_IGNORED && wrap_heard()) {
+        wrap_say(time_left(&c->circuit.breaker), str_of(c->child.why));
+        e->status = EX_UNAVAILABLE;
+    }
+    return 0;
+}
+
+static int call(struct call *c, const char *name, char **command, struct err *e)
+{
+    struct breaker_ticket ticket = {.word = BREAKER_PASS, .epoch = -1};
+    struct err broken = ERR_NONE;
+    int got;
+
+    if (fallback != NULL) {
+        if (wrap_stdin(&c->input, e) < 0)
+            return -1;
+        c->kept = &c->input;
+    }
+    if ((got = store_open(&c->spool, args_spool(), STORE_CREATE, &broken)) > 0)
+        err_note("created the spool %s", store_path(c->spool));
+    if (got >= 0) {
+        circuit_open(&c->circuit, c->spool, name, &terms);
+        ticket = circuit_ask(&c->circuit, &broken);
+    }
+    if (broken.status != 0)
+        go_without(c, &broken);
+    else if (c->circuit.changed)
+        err_note("%s had other settings: these hold from now on", err_quote_text(name).text);
+    if (check != NULL && ticket.word == BREAKER_PROBE && probe(c, &ticket, e) < 0)
+        return -1;
+    if (ticket.word == BREAKER_PASS || ticket.word == BREAKER_PROBE)
+        return run(c, &ticket, command, e);
+    return reject(c, &ticket, e);
+}
+
+int main(int argc, char **argv)
+{
+    int first = args_parse(&self, argc, argv);
+    const char *name = wrap_name(first, argv);
+    char **command = wrap_command(argv + first + 1);
+    struct call c = {.input = {-1, -1}};
+    struct err e = ERR_NONE;
+
+    check_options(command);
+    wrap_stage();
+    child_init(&c.child);
+    if (call(&c, name, command, &e) < 0 && proc_stopping())
+        e.status = wrap_stopped();
+    circuit_close(&c.circuit);
+    store_close(c.spool);
+    wrap_forget(&c.input);
+    child_free(&c.child);
+    return out_finish(&e);
+}

@@ -1,0 +1,161 @@
+/* once: run a command to success at most once for a key. */
+#include "args.h"
+#include "json.h"
+#include "key.h"
+#include "lines.h"
+#include "proc.h"
+#include "store.h"
+#include "wrap.h"
+
+#include <stdlib.h>
+
+static const char *key, *by;
+static int64_t ttl = INT64_C(86400000), longest;
+
+static const struct opt options[] = {
+    OPT_TEXT('k', "key", &key, "KEY", "the key; by default a handler's group and event"),
+    OPT_TEXT(0, "by", &by, "POINTER", "the key is in the event on stdin, as /data/paymentId"),
+    OPT_DURATION(0, "ttl", &ttl, "forget the key after this, by default 1d"),
+    OPT_DURATION(0, "wait", &longest,
+                 "for another that runs with the key, then 75; by default as long as it takes"),
+    OPT_END,
+};
+
+static const struct cmd self = {
+    .name = "once",
+    .about = "run a command to success at most once for a key",
+    .usage = {"[-k KEY | --by POINTER] [--ttl D] [--wait D] [--] COMMAND [ARG...]"},
+    .examples = {"once -k invoice-2026-11 -- ./send-invoices",
+                 "consume -g pay --from start -- once -- ./charge",
+                 "consume -g pay --from start -- once --by /data/paymentId --ttl 7d -- ./charge",
+                 "spool key forget invoice-2026-11"},
+    .options = options,
+    .wrapper = true,
+};
+
+/* In a handler the event and its group: the same event again, and no other. */
+static void key_of_handler(struct buf *name)
+{
+    const char *group = getenv("EVENT_GROUP"), *id = getenv("EVENT_ID");
+    const char *source = getenv("EVENT_SOURCE");
+
+    if (group == NULL || id == NULL || source == NULL || *id == '\0')
+        args_usage("-k KEY or --by POINTER is missing (a handler of consume needs neither)");
+    buf_printf(name, "%s %s %s", group, source, id);
+}
+
+static int key_of_input(struct buf *name, const struct wrap_input *input, struct err *e)
+{
+    struct js_scan scan = JS_SCAN_INIT;
+    struct buf all = BUF_INIT;
+    struct str value = {NULL, 0};
+    int got = wrap_read(input, &all, e);
+
+    if (got == 0)
+        got = js_scan(&scan, all.p == NULL ? "" : all.p, all.n, e) < 0 ? err_at(e, "stdin: ") : 0;
+    if (got == 0 && (value = js_pointer(scan.value, by)).p == NULL)
+        got = err_set(e, EX_DATAERR, "stdin has nothing at %s", by);
+    if (got == 0 && js_kind(value) == JS_STRING)
+        buf_str(name, js_string(value, &scan.scratch));
+    else if (got == 0)
+        buf_str(name, value);
+    if (got == 0 && name->n == 0)
+        got = err_set(e, EX_DATAERR, "the key at %s is empty", by);
+    js_scan_free(&scan);
+    buf_free(&all);
+    return got;
+}
+
+/* The command has succeeded. Record, then print: who sees the output can rely on the record. */
+static int record(struct key *k, struct child *c, struct err *e)
+{
+    struct buf output = BUF_INIT;
+    struct str kept = {"", 0};
+    int got = 0;
+
+    if (c->out_size > KEY_OUTPUT_MAX)
+        err_warn("more than %d MiB of output: a repeat will print nothing", KEY_OUTPUT_MAX >> 20);
+    else if ((got = child_output(c, &output, e)) == 0 && output.n > 0)
+        kept = (struct str){output.p, output.n};
+    if (got == 0 && (got = key_done(k, kept, ttl, e)) < 0)
+        err_at(e, "the command succeeded, but that is not recorded, and it would run again: ");
+    buf_free(&output);
+    if (child_output(c, NULL, e) < 0)
+        got = -1;
+    return got;
+}
+
+static int run(struct key *k, const struct wrap *w, struct err *e)
+{
+    struct err failed = ERR_NONE;
+    struct child c;
+    int got;
+
+    child_init(&c);
+    got = wrap_run(&c, w, e);
+    if (got == 0 && c.status == 0) {
+        got = record(k, &c, e);
+    } else {
+        if (key_drop(k, &failed) < 0)
+            err_warn("%s", failed.text);
+        if (got == 0 && (got = child_output(&c, NULL, e)) == 0)
+            e->status = c.status;
+    }
+    child_free(&c);
+    return got;
+}
+
+static int once(const char *name, const struct wrap *w, struct err *e)
+{
+    struct key k = {.name = name};
+    int got;
+
+    if ((got = store_open(&k.store, args_spool(), STORE_CREATE, e)) > 0)
+        err_note("created the spool %s", store_path(k.store));
+    if (got >= 0)
+        got = key_take(&k, args_given("wait") ? longest : -1, e);
+    if (got == KEY_OURS)
+        got = run(&k, w, e);
+    else if (got == KEY_DONE)
+        got = out_write(k.output.p == NULL ? "" : k.output.p, k.output.n, e);
+    else if (got == KEY_BUSY)
+        got = err_set(e, EX_TEMPFAIL, "%s: another process is at it", err_quote_text(name).text);
+    store_close(k.store);
+    key_free(&k);
+    return got;
+}
+
+int main(int argc, char **argv)
+{
+    int first = args_parse(&self, argc, argv);
+    struct wrap_input input = {-1, -1};
+    struct wrap w = {.argv = argv + first, .hold = true};
+    struct err e = ERR_NONE;
+    struct buf name = BUF_INIT;
+    int got = 0;
+
+    if (first == argc)
+        args_usage("a command is missing");
+    if (key != NULL && by != NULL)
+        args_usage("-k and --by exclude each other");
+    if (by != NULL && js_pointer_check(by, &e) < 0)
+        args_usage("--by %s", e.text);
+    if (ttl == 0)
+        args_usage("--ttl wants a duration above 0");
+    wrap_stage();
+    if (key != NULL)
+        buf_puts(&name, key);
+    else if (by == NULL)
+        key_of_handler(&name);
+    else if ((got = wrap_stdin(&input, &e)) == 0)
+        got = key_of_input(&name, &input, &e);
+    if (by != NULL)
+        w.input = &input;
+    if (got == 0)
+        got = once(buf_text(&name), &w, &e);
+    if (got < 0 && proc_stopping())
+        e.status = wrap_stopped();
+    wrap_forget(&input);
+    buf_free(&name);
+    return out_finish(&e);
+}

@@ -1,0 +1,118 @@
+/* throttle: no faster than a rate: lines on their way through, or a command. */
+#include "args.h"
+#include "bucket.h"
+#include "clock.h"
+#include "json.h"
+#include "lines.h"
+#include "pacer.h"
+#include "proc.h"
+#include "store.h"
+#include "wrap.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static int64_t each_us, burst = 1, longest;
+static const char *by;
+
+static const struct opt options[] = {
+    OPT_RATE('r', "rate", &each_us, "how fast, as 10/s or 100/m"),
+    OPT_INT('b', "burst", &burst, "N", 1, 1000000, "so many may come at once, by default 1"),
+    OPT_TEXT(0, "by", &by, "POINTER", "a rate for each value there, as /subject or /data/customer"),
+    OPT_DURATION(0, "wait", &longest,
+                 "a command: wait no longer than this, then 75; 0: not at all"),
+    OPT_END,
+};
+
+static const struct cmd self = {
+    .name = "throttle",
+    .about = "no faster than a rate: lines on their way, or a command",
+    .usage = {"-r RATE [-b N] [--by POINTER] [NAME]",
+              "-r RATE [-b N] [--by POINTER] [--wait D] NAME [--] COMMAND [ARG...]"},
+    .examples = {"replay | throttle -r 100/s | ./import",
+                 "throttle -r 10/s api -- curl -fsS https://example.com/orders",
+                 "throttle -r 1/s --by /data/customer sms -- ./send-sms",
+                 "spool bucket close api 120s"},
+    .options = options,
+    .wrapper = true,
+};
+
+static void check(char **command)
+{
+    struct err e = ERR_NONE;
+
+    if (each_us == 0)
+        args_usage("-r RATE is missing");
+    if (by != NULL && js_pointer_check(by, &e) < 0)
+        args_usage("--by %s", e.text);
+    if (args_given("wait") && command == NULL)
+        args_usage("--wait is for a command: lines wait for their turn");
+}
+
+/* The name of the bucket of the event on stdin, which is there again for the command. */
+static int name_of_input(const char *name, struct buf *full, struct err *e)
+{
+    struct wrap_input input;
+    struct buf all = BUF_INIT;
+    int got = wrap_stdin(&input, e);
+
+    if (got == 0 && (got = wrap_read(&input, &all, e)) == 0)
+        pacer_name(full, name, by, (struct str){all.p == NULL ? "" : all.p, all.n});
+    if (got == 0 && input.fd >= 0 &&
+        (lseek(input.fd, 0, SEEK_SET) != 0 || dup2(input.fd, STDIN_FILENO) < 0))
+        got = err_errno(e, EX_OSERR, "stdin");
+    wrap_forget(&input);
+    buf_free(&all);
+    return got;
+}
+
+/* A spool that cannot be used must not stop the work: it goes on unthrottled. 0, or -1 with 75. */
+static int wait_turn(const char *name, struct err *e)
+{
+    struct pacer pacer = {.pace = {each_us, burst, 0}, .name = name};
+    int64_t wait_us = 0;
+    struct err broken = ERR_NONE;
+    int got = 0;
+
+    if (store_open(&pacer.store, args_spool(), STORE_CREATE, &broken) >= 0)
+        got = pacer_turn(&pacer, name, args_given("wait") ? longest : -1, &wait_us, &broken);
+    store_close(pacer.store);
+    if (proc_stopping()) {
+        e->status = wrap_stopped();
+        return -1;
+    }
+    if (broken.status != 0)
+        err_warn("%s: going on without a rate", broken.text);
+    if (got > 0 || broken.status != 0)
+        return 0;
+    wrap_say(wait_us / 1000, STR(""));
+    return err_set(e, EX_TEMPFAIL, "%s: no turn before %lld.%03lld s", err_quote_text(name).text,
+                   (long long)wait_us / 1000000, (long long)wait_us / 1000 % 1000);
+}
+
+static int run(const char *name, char **command, struct err *e)
+{
+    struct buf full = BUF_INIT;
+
+    wrap_stage();
+    if (by != NULL && name_of_input(name, &full, e) < 0)
+        return -1;
+    if (wait_turn(by != NULL ? buf_text(&full) : name, e) < 0)
+        return -1;
+    return proc_exec(command, e);
+}
+
+int main(int argc, char **argv)
+{
+    int first = args_parse(&self, argc, argv);
+    const char *name = first < argc ? wrap_name(first, argv) : NULL;
+    char **command = name == NULL ? NULL : wrap_command(argv + first + 1);
+    struct err e = ERR_NONE;
+
+    check(command);
+    if (command != NULL)
+        run(name, command, &e);
+    else
+        pacer_filter(&(struct pacer){.pace = {each_us, burst, 0}, .name = name}, by, &e);
+    return out_finish(&e);
+}
