@@ -262,7 +262,7 @@ struct breaker_ticket circuit_ask(struct circuit *c, struct err *e)
     const struct breaker_ticket pass = {.word = BREAKER_PASS, .epoch = -1};
     struct breaker_ticket ticket;
     struct doc doc;
-    int got = 1;
+    int got;
 
     do {
         if (load(c, &doc, true, e) < 0)
@@ -272,10 +272,9 @@ struct breaker_ticket circuit_ask(struct circuit *c, struct err *e)
         if (!silent && take_mark(c, e) < 0)
             return pass;
         ticket = breaker_ask(&c->breaker, &c->terms, c->mark, clock_now_ms());
-        if (!silent) {
+        if (!silent)
             c->rev = 0; /* it will be another one */
-            got = save(c, &doc, ticket.changed, e);
-        }
+        got = silent ? 1 : save(c, &doc, ticket.changed, e);
     } while (got == 0);
     return got < 0 ? pass : ticket;
 }

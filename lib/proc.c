@@ -140,7 +140,7 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int *
             sigaction(i, &standard, NULL);
     /* First out of the way of those that come before them. */
     for (int i = 0; i < n; i++)
-        from[i] = fd[i] < n ? fcntl(fd[i], F_DUPFD, n) : fd[i];
+        from[i] = fd[i] < n ? fcntl(fd[i], F_DUPFD_CLOEXEC, n) : fd[i];
     for (int i = 0; i < n; i++)
         if (dup2(from[i], i) < 0) {
             *failed = errno;

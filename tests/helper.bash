@@ -56,3 +56,14 @@ wait_for() {
         sleep 0.02
     done
 }
+
+# world COMMAND...: with another time of day, the seconds in the file clock away from the real one;
+# needs_world skips a test where that cannot be.
+world() {
+    LD_PRELOAD=$BUILD/fault/world.so WORLD_CLOCK=$BATS_TEST_TMPDIR/clock "$@"
+}
+
+needs_world() {
+    [ -e "$BUILD/fault/world.so" ] || skip 'preloading needs a build without sanitizers'
+    [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
+}

@@ -2,15 +2,6 @@
 # is full, a reader that never reads.
 load helper
 
-world() { # COMMAND...: with another clock, in the file clock, or without inotify
-    LD_PRELOAD=$BUILD/fault/world.so WORLD_CLOCK=$BATS_TEST_TMPDIR/clock "$@"
-}
-
-needs_world() {
-    [ -e "$BUILD/fault/world.so" ] || skip 'preloading needs a build without sanitizers'
-    [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
-}
-
 year=31557600
 
 group_is() { # GROUP LAG IN_FLIGHT DEAD

@@ -1,0 +1,35 @@
+#include "times.h"
+
+#include "unit.h"
+
+static void classes_include_their_upper_end(void)
+{
+    CHECK_INT(times_class(0), 0);
+    CHECK_INT(times_class(1), 0);
+    CHECK_INT(times_class(2), 1);
+    CHECK_INT(times_class(3), 2);
+    CHECK_INT(times_class(300000), TIMES - 2);
+    CHECK_INT(times_class(INT64_MAX), TIMES - 1);
+    for (int i = 1; i < TIMES; i++)
+        CHECK(times_upper[i] > times_upper[i - 1]);
+}
+
+static void percentiles_are_upper_ends(void)
+{
+    int64_t count[TIMES] = {0};
+
+    CHECK_INT(times_percentile(count, 0.5), -1);
+    count[times_class(4)] = 98;
+    count[times_class(900)] = 2;
+    CHECK_INT(times_percentile(count, 0.5), 5);
+    CHECK_INT(times_percentile(count, 0.98), 5);
+    CHECK_INT(times_percentile(count, 0.99), 1000);
+    CHECK_INT(times_percentile(count, 1), 1000);
+}
+
+int main(void)
+{
+    RUN(classes_include_their_upper_end);
+    RUN(percentiles_are_upper_ends);
+    return unit_done();
+}
