@@ -1,0 +1,67 @@
+# The scripts of share/examples, as they are.
+load helper
+
+example() { "$TOP/share/examples/$1" "${@:2}"; }
+
+served() { # STATUS: an HTTP server that answers so; its address is in $url
+    echo "$1" >status
+    background "$TOP/tests/http-server" port status log
+    wait_for test -s port
+    url=http://127.0.0.1:$(cat port)/
+}
+
+@test "http-status: what a server answers is a status that wrappers understand" {
+    served 200
+    while read -r answer status; do
+        echo "$answer" >status
+        run "-$status" example http-status "$url" <<<'{"order":1}'
+        [ "$answer" = 204 ] || [ "${lines[0]}" = "status $answer" ]
+    done <<'END'
+200 0
+204 0
+400 65
+404 65
+422 65
+408 69
+429 69
+500 69
+503 69
+END
+    [ "$(tail -n 1 log)" = '503 {"order":1}' ]
+    kill -KILL "$pid"
+    wait "$pid" || true
+    run -69 example http-status "$url" <<<x
+}
+
+@test "http-status: a server that says how long to wait puts the group on hold for so long" {
+    publish -t n -d 1
+    served '429;Retry-After: 3600'
+    run -75 --separate-stderr consume -g g --from start -- "$TOP/share/examples/http-status" "$url"
+    [[ ${stderr_lines[0]} == 'consume: seq 1 n '*': exit status 69: HTTP status 429: group "g" is on hold until '* ]]
+    run -0 --separate-stderr spool check
+}
+
+@test "breaker-http: orders reach a service that was down, and those that died of it come again" {
+    publish -t order.placed <<<$'{"n":1}\n{"n":2}'
+    served 500
+    run -75 --separate-stderr example breaker-http "$url"
+    echo 200 >status
+    spool group resume charge
+    run -0 --separate-stderr example breaker-http "$url"
+    [ "$output" = $'status 200\nstatus 200' ]
+    [ "$(grep -c ^200 log)" -eq 2 ]
+}
+
+@test "throttle-handlers: eight handlers share a rate" {
+    run -0 --separate-stderr example throttle-handlers 20
+    [ "$(grep -c '^your order [0-9]* is on its way$' <<<"$output")" -eq 20 ]
+    [ "${lines[-1]}" = '20 calls at 50/s' ]
+}
+
+@test "middleware: each payment is made once, and what fails is tried again" {
+    printf '#!/bin/sh\nread -r event\necho "$event" | jq -r .data.paymentId >>tried\n[ "$RETRY_ATTEMPT" -ge 2 ] && echo paid\n' >call
+    chmod +x call
+    run -0 --separate-stderr example middleware ./call
+    [ "$output" = $'paid\npaid\npaid' ] # the third is what the first had printed
+    [ "$(paste -sd' ' tried)" = 'p-1 p-1 p-2 p-2' ]
+}
