@@ -29,7 +29,7 @@ warnings = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror
 sanitize = $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 compile = $(CC) -std=c11 -D_GNU_SOURCE -DEVENTUTILS_VERSION='"$(VERSION)"' -Ilib $(defines) \
     $(CPPFLAGS) $(PKG_CFLAGS) $(warnings) $(CFLAGS)
-link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static) $(LDFLAGS)
+link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static) -Wl,--as-needed $(LDFLAGS)
 
 # Sources. A module includes only its own layer and those before it; make lint sees to that.
 
