@@ -62,14 +62,20 @@ void proc_stage(void)
     prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L);
 }
 
+/* A pending one is let through, not only counted: whoever counts it asks next which it was. */
 int proc_stops(void)
 {
     sigset_t pending;
 
     sigemptyset(&pending);
     sigpending(&pending);
-    return stops + (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT) ||
-                    sigismember(&pending, SIGHUP));
+    for (int i = 1; i < 32; i++)
+        if (i != SIGCHLD && sigismember(&pending, i) && sigismember(&ours, i) > 0) {
+            proc_open();
+            proc_shut();
+            break;
+        }
+    return stops;
 }
 
 bool proc_stopping(void)
@@ -136,11 +142,11 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int *
     if (getppid() != parent) /* it died before that took effect */
         _exit(EX_TEMPFAIL);
     for (int i = 1; i < NSIG; i++)
-        if (sigismember(&ignored, i))
-            sigaction(i, &standard, NULL);
+        if (sigismember(&ignored, i) && (!wrapped || i == SIGPIPE || i == SIGXFSZ))
+            sigaction(i, &standard, NULL); /* nohup's is meant for a wrapped one, args' is not */
     /* First out of the way of those that come before them. */
     for (int i = 0; i < n; i++)
-        from[i] = fd[i] < n ? fcntl(fd[i], F_DUPFD, n) : fd[i];
+        from[i] = fd[i] < n ? fcntl(fd[i], F_DUPFD_CLOEXEC, n) : fd[i];
     for (int i = 0; i < n; i++)
         if (dup2(from[i], i) < 0) {
             *failed = errno;

