@@ -21,6 +21,7 @@ static volatile sig_atomic_t sent;    /* that one came from a process */
 static volatile sig_atomic_t noticed; /* a signal that nobody has acted on since */
 static sigset_t ours, before;         /* what is blocked, and what was when we were started */
 static sigset_t ignored;              /* what was ignored then */
+static int reaper;                    /* were we a subreaper then? */
 
 /* -------------------------------------------------------------------------------------- signals */
 
@@ -59,6 +60,7 @@ void proc_stage(void)
         sigaction(caught[i], &action, NULL);
     }
     sigprocmask(SIG_BLOCK, &ours, &before);
+    prctl(PR_GET_CHILD_SUBREAPER, &reaper, 0L, 0L, 0L);
     prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L);
 }
 
@@ -219,8 +221,13 @@ int proc_exec(char *const argv[], struct err *e)
 
     signal(SIGPIPE, SIG_DFL);
     signal(SIGXFSZ, SIG_DFL);
-    if (sigismember(&ours, SIGCHLD) > 0)
+    if (sigismember(&ours, SIGCHLD) > 0) { /* staged; one that is pending must not be lost */
+        for (int i = 1; i < 32; i++)
+            if (sigismember(&ours, i) > 0)
+                signal(i, SIG_DFL);
+        prctl(PR_SET_CHILD_SUBREAPER, (unsigned long)reaper, 0L, 0L, 0L);
         sigprocmask(SIG_SETMASK, &before, NULL);
+    }
     execvp(argv[0], argv);
     why = errno == EACCES ? look_up(argv[0]) : errno;
     signal(SIGPIPE, SIG_IGN); /* the message may meet a closed pipe */
