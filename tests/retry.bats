@@ -95,7 +95,8 @@ retry: attempt 2: exit status 3: no retry can help' ]
     [ "$stderr" = 'retry: attempt 1: exit status 75: again at once
 retry: attempt 2: exit status 3: again at once
 retry: attempt 3: exit status 4: no retry can help' ]
-    # What is dead stays so.
+    # 65 is dead only while nothing else is said; what is said to be dead stays so.
+    run -0 retry --backoff 0s --retry-on 65 -- sh -c '[ "$RETRY_ATTEMPT" = 2 ] || exit 65'
     run -3 retry --backoff 0s --retry-on 3 --dead-on 3 -- sh -c 'echo x >>ran; exit 3'
     [ "$(wc -l <ran)" -eq 1 ]
 }
@@ -292,6 +293,33 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
         kill -s "$signal" "$pid"
         ends_with $((128 + signal)) "$pid"
     done
+}
+
+@test "retry: the same signal twice is one, as timeout(1) sends it to a command and to its group" {
+    for _ in 1 2 3 4 5; do
+        rm -f begun
+        background retry --backoff 0s -- sh -c 'trap "sleep 0.1; exit 7" TERM; : >begun; while :; do sleep 0.02; done' 2>said
+        wait_for test -e begun
+        kill "$pid"
+        kill "$pid"
+        ends_with 7 "$pid"
+    done
+}
+
+@test "retry: a second signal, later, kills the command and all that it has started" {
+    [ -e "$BUILD/fault/world.so" ] || skip 'preloading needs a build without sanitizers'
+    [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
+    echo 0 >steady
+    background env LD_PRELOAD="$BUILD/fault/world.so" WORLD_STEADY=steady retry --backoff 0s -- sh -c 'trap ": >got" TERM
+        setsid sh -c "trap : TERM; echo \$\$ >left.pid; while :; do sleep 0.02; done" &
+        until [ -s left.pid ]; do sleep 0.02; done; : >begun; while :; do sleep 0.02; done'
+    wait_for test -e begun
+    kill "$pid"
+    wait_for test -e got
+    echo 100 >steady
+    kill "$pid"
+    ends_with 137 "$pid"
+    wait_for gone "$(cat left.pid)"
 }
 
 @test "retry: a command that succeeds in spite of a signal has succeeded" {
