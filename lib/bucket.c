@@ -78,8 +78,8 @@ static void set_pace(struct bucket *b, const struct gcra *pace, int64_t now_us)
     int64_t ahead_us = b->pace.next_us - now_us;
 
     if (b->pace.each_us > 0 && ahead_us > 0)
-        b->pace.next_us = now_us + (int64_t)((double)ahead_us / (double)b->pace.each_us *
-                                             (double)pace->each_us);
+        b->pace.next_us =
+            now_us + (int64_t)((double)ahead_us / (double)b->pace.each_us * (double)pace->each_us);
     b->pace.each_us = pace->each_us;
     b->pace.burst = pace->burst;
 }
