@@ -168,7 +168,7 @@ $plain" ]
 
 @test "once: a handler of consume needs no key: its event is run once, for each group" {
     seq 2 | sed 's/.*/{"type":"n","id":"e&","source":"s","data":&}/' | publish
-    for round in 1 2; do
+    for _ in 1 2; do
         run -0 --separate-stderr consume -g g --from start -- once -- sh -c 'echo "$EVENT_ID" >>ran; echo "$EVENT_ID"'
         [ "$output" = $'e1\ne2' ]
         spool group seek g start >/dev/null
@@ -382,6 +382,7 @@ a|b c' ]
 @test "once: success is on disk before it is told" {
     needs_preload
     once -k a -- true
+    # shellcheck disable=SC2094 # they are two files
     FAULT_KIND=trace FAULT_LOG=calls LD_PRELOAD=$BUILD/fault/fail.so once -k b -- echo out >out
     # The last write to the spool's files is followed by a sync, and then by the output.
     sed -nE 's/^(write|pwrite|fdatasync|fsync) .*(spool\.db-wal|out)$/\1 \2/p' calls | tail -n 2 >last
@@ -389,7 +390,6 @@ a|b c' ]
 write out' ]
 }
 
-# once_sweep KINDS: each failing call in its turn; the command leaves a line for its round.
 @test "once: whatever call fails, it is recorded, or said not to be, and the next one needs no help" {
     needs_preload
     once -k before -- true
