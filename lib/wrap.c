@@ -119,7 +119,7 @@ int wrap_stdin(struct wrap_input *in, struct err *e)
     *in = (struct wrap_input){-1, -1};
     if (fstat(STDIN_FILENO, &st) != 0)
         return err_errno(e, EX_IOERR, "stdin");
-    if (S_ISCHR(st.st_mode)) /* a terminal; /dev/null is as empty the second time */
+    if (isatty(STDIN_FILENO))
         return 0;
     in->start = lseek(STDIN_FILENO, 0, SEEK_CUR);
     if (S_ISREG(st.st_mode) && in->start >= 0)
