@@ -171,7 +171,8 @@ static size_t choose(struct relay *r, int64_t now_ms)
             continue;
         }
         row->fate = RELAY_READY;
-        if (r->terms->most > 0 && r->result->relayed + (int64_t)++ready >= r->terms->most) {
+        ready++;
+        if (r->terms->most > 0 && r->result->relayed + (int64_t)ready >= r->terms->most) {
             r->page.n = i + 1; /* those behind are not looked at any more */
             r->page.last = true;
         }
@@ -342,7 +343,7 @@ static bool enough(const struct relay *r)
 
 static int prune(struct relay *r, struct err *e)
 {
-    int64_t after = INT64_MIN, n, before_ms = clock_now_ms() - r->terms->prune_ms;
+    int64_t after = INT64_MIN, n, before_ms = clock_now_ms() - r->terms->prune_ms + 1;
 
     while (after != INT64_MAX && !proc_stopping()) {
         if ((n = r->engine->prune(r, before_ms, &after, e)) < 0)

@@ -249,7 +249,7 @@ static void select_columns(struct buf *b, const struct relay *r)
     for (int i = 0; i < SELECTED; i++) {
         buf_puts(b, i == 0 ? "" : ", ");
         column(b, r, i);
-        if (i != RELAY_PAYLOAD && i != RELAY_HEADERS)
+        if (i != RELAY_ID && i != RELAY_PAYLOAD) /* ORDER BY would take "id" for the text */
             buf_puts(b, "::text");
     }
     from_unpublished(b, r);
@@ -268,7 +268,7 @@ static void make_statements(struct relay *r)
 
     buf_puts(&q->look, "SELECT ");
     column(&q->look, r, RELAY_ID);
-    buf_puts(&q->look, "::text, ");
+    buf_puts(&q->look, ", ");
     column(&q->look, r, RELAY_AGGREGATE);
     buf_puts(&q->look, "::text, ");
     column(&q->look, r, RELAY_ERROR);

@@ -180,7 +180,7 @@ static int converse(struct relay *r, bool *strange, struct err *e)
     struct pollfd fds[CHILD_FDS];
     bool over = false;
 
-    while (!child_done(&r->child)) {
+    for (;;) {
         int64_t now = clock_mono_ms();
         size_t before = unanswered(r);
 
@@ -202,6 +202,8 @@ static int converse(struct relay *r, bool *strange, struct err *e)
                 child_end_input(&r->child);
             }
         }
+        if (child_done(&r->child))
+            break;
         size_t n = child_fds(&r->child, fds);
         proc_wait(fds, n, wait_ms(r, clock_mono_ms(), quiet_at, stop_at));
     }
