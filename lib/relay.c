@@ -182,6 +182,18 @@ static size_t choose(struct relay *r, int64_t now_ms)
 
 /* -------------------------------------------------------------------------------- into the spool */
 
+/* A row that cannot be stored holds up those behind it, which was not known when they were
+   chosen. */
+static void hold_behind(struct relay *r, const struct relay_row *failed)
+{
+    struct str aggregate = failed->text[RELAY_AGGREGATE];
+
+    for (size_t i = (size_t)(failed - r->page.row) + 1; i < r->page.n && aggregate.p != NULL; i++)
+        if (r->page.row[i].fate == RELAY_READY &&
+            str_eq(r->page.row[i].text[RELAY_AGGREGATE], aggregate))
+            r->page.row[i].fate = RELAY_LEFT;
+}
+
 static void explain(struct relay *r, struct relay_row *row, const struct log_put *put)
 {
     struct err why = ERR_NONE;
@@ -194,20 +206,15 @@ static void explain(struct relay *r, struct relay_row *row, const struct log_put
                 "id %s is already in the spool with other content (seq %" PRId64 ")",
                 err_quote(r->event.id.p, r->event.id.n).text, put->seq);
     relay_fail(r, row, why.text);
+    hold_behind(r, row);
 }
 
-/* A row that cannot be stored holds up those behind it, which had not been known when they were
-   chosen. */
 static int put_row(struct relay *r, struct relay_row *row, struct err *e)
 {
     const struct event_fill nothing = {.priority = -1, .hops = -1};
     struct str line = {r->lines.p + row->line_at, row->line_n - 1};
     struct log_put put;
 
-    if (relay_is_held(r, row->text[RELAY_AGGREGATE])) {
-        row->fate = RELAY_LEFT;
-        return 0;
-    }
     if (event_make(&r->event, &r->scan, &nothing, line, e) < 0 ||
         log_put(r->spool, &r->event, &put, e) < 0)
         return -1;

@@ -341,17 +341,52 @@ static int open_database(struct relay *r, enum relay_mode mode, struct err *e)
     return 0;
 }
 
+static int no_count(struct relay *r, struct err *e)
+{
+    return err_set(e, EX_DATAERR,
+                   "%s: column %s of table %s does not count: rows need a number for their order "
+                   "(--map id=rowid,event_id=…)",
+                   r->place, err_quote_text(r->table.column[RELAY_ID]).text,
+                   err_quote_text(r->table.name).text);
+}
+
+/* Text is larger than any number, so this finds it, too. */
+static int sqlite_last(struct relay *r, int64_t *id, struct err *e)
+{
+    struct buf sql = BUF_INIT;
+    sqlite3_stmt *s = NULL;
+    int got, step;
+
+    buf_puts(&sql, "SELECT max(");
+    column(&sql, r, RELAY_ID);
+    buf_puts(&sql, ") FROM ");
+    quote(&sql, r->table.name);
+    if ((got = prepare(r, &sql, &s, e)) == 0) {
+        step = sqlite3_step(s);
+        if (step != SQLITE_ROW)
+            got = fail(r, e);
+        else if (sqlite3_column_type(s, 0) > SQLITE_INTEGER &&
+                 sqlite3_column_type(s, 0) != SQLITE_NULL)
+            got = no_count(r, e);
+        *id = step == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
+    }
+    sqlite3_finalize(s);
+    buf_free(&sql);
+    return got;
+}
+
 static int sqlite_open(struct relay *r, enum relay_mode mode, struct err *e)
 {
     struct sqlite *q = mem_zero(1, sizeof *q);
     struct buf lock = BUF_INIT;
     const char *slash;
+    int64_t last;
 
     r->db = q;
     r->place = mem_dup(r->terms->database, strlen(r->terms->database));
     q->wait_ms = r->terms->wait_ms;
     q->lock_fd = q->bell = -1;
-    if (open_database(r, mode, e) < 0 || prepare_read(r, e) < 0)
+    if (open_database(r, mode, e) < 0 || prepare_read(r, e) < 0 || sqlite_last(r, &last, e) < 0)
         return -1;
     if (mode == RELAY_LOOK)
         return 0;
@@ -511,11 +546,7 @@ static int note_row(struct relay *r, struct err *e)
     struct relay_row *row = &r->page.row[r->page.n];
 
     if (sqlite3_column_type(q->read, RELAY_ID) != SQLITE_INTEGER)
-        return err_set(e, EX_DATAERR,
-                       "%s: column %s of table %s does not count: rows need a number for their "
-                       "order (--map id=rowid,event_id=…)",
-                       r->place, err_quote_text(r->table.column[RELAY_ID]).text,
-                       err_quote_text(r->table.name).text);
+        return no_count(r, e);
     *row = (struct relay_row){.id = sqlite3_column_int64(q->read, RELAY_ID),
                               .failed = sqlite3_column_type(q->read, RELAY_ERROR) != SQLITE_NULL,
                               .attempts = sqlite3_column_int64(q->read, RELAY_ATTEMPTS)};
@@ -749,19 +780,6 @@ static int64_t sqlite_prune(struct relay *r, int64_t before_ms, int64_t *after, 
 }
 
 /* --------------------------------------------------------------------------------------- looking */
-
-static int sqlite_last(struct relay *r, int64_t *id, struct err *e)
-{
-    struct buf sql = BUF_INIT;
-
-    buf_puts(&sql, "SELECT max(");
-    column(&sql, r, RELAY_ID);
-    buf_puts(&sql, ") FROM ");
-    quote(&sql, r->table.name);
-    int got = number(r, buf_text(&sql), id, e);
-    buf_free(&sql);
-    return got;
-}
 
 static int sqlite_state(struct relay *r, struct relay_state *out, struct buf *oldest, struct err *e)
 {
