@@ -180,7 +180,7 @@ static size_t choose(struct relay *r, int64_t now_ms)
     return ready;
 }
 
-/* -------------------------------------------------------------------------------- into the spool */
+/* ------------------------------------------------------------------------------- into the spool */
 
 /* A row that cannot be stored holds up those behind it, which was not known when they were
    chosen. */
@@ -241,7 +241,8 @@ static int into_spool(struct relay *r, struct err *e)
 
 /* --------------------------------------------------------------------------------------- rounds */
 
-/* 1, 0 when a signal ends the waiting, -1 with 75 when it took too long. Whoever follows has time. */
+/* 1, 0 when a signal ends the waiting, -1 with 75 when it took too long, which it never does for
+   whoever follows. */
 static int take_turn(struct relay *r, struct err *e)
 {
     int64_t until = clock_mono_ms() + r->terms->wait_ms;
@@ -360,7 +361,7 @@ static int prune(struct relay *r, struct err *e)
     return 0;
 }
 
-/* ------------------------------------------------------------------------------- once, or for ever */
+/* ---------------------------------------------------------------------------- once, or for ever */
 
 /* What is there when it begins. Rows that another relay has are waited for: it may leave what is
    behind them to us. */
@@ -477,7 +478,7 @@ int relay_run(struct relay *r, struct store *spool, struct relay_result *result,
     return got;
 }
 
-/* --------------------------------------------------------------------------------------- looking */
+/* -------------------------------------------------------------------------------------- looking */
 
 static int print_page(struct relay *r, struct err *e)
 {

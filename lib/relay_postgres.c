@@ -134,7 +134,7 @@ struct postgres {
     bool is_boolean; /* published */
 };
 
-/* -------------------------------------------------------------------------------------- errors */
+/* --------------------------------------------------------------------------------------- errors */
 
 static int status_of(const char *state)
 {
@@ -211,7 +211,7 @@ static int64_t integer(const PGresult *result, int row, int column)
     return strtoll(PQgetvalue(result, row, column), NULL, 10);
 }
 
-/* --------------------------------------------------------------------------------- the statements */
+/* ------------------------------------------------------------------------------- the statements */
 
 static void column(struct buf *b, const struct relay *r, enum relay_column c)
 {
@@ -294,7 +294,7 @@ static void make_statements(struct relay *r)
                        "pg_try_advisory_xact_lock(hashtextextended(a, hashtext($2)))");
 }
 
-/* ---------------------------------------------------------------------------------------- open */
+/* ----------------------------------------------------------------------------------------- open */
 
 static void note_nothing(void *arg, const PGresult *result)
 {
@@ -447,7 +447,7 @@ static void postgres_close(struct relay *r)
     free(q);
 }
 
-/* ----------------------------------------------------------------------------------------- a page */
+/* --------------------------------------------------------------------------------------- a page */
 
 static int postgres_begin(struct relay *r, struct err *e)
 {
@@ -642,7 +642,7 @@ static int postgres_read(struct relay *r, enum relay_mode mode, int64_t after, i
     return got;
 }
 
-/* --------------------------------------------------------------------------------------- marking */
+/* -------------------------------------------------------------------------------------- marking */
 
 static void set(struct buf *b, const struct relay *r, enum relay_column c, const char *value)
 {
@@ -795,7 +795,7 @@ static int64_t postgres_prune(struct relay *r, int64_t before_ms, int64_t *after
     return n;
 }
 
-/* --------------------------------------------------------------------------------------- looking */
+/* -------------------------------------------------------------------------------------- looking */
 
 static int postgres_last(struct relay *r, int64_t *id, struct err *e)
 {

@@ -35,7 +35,7 @@ static const struct {
     [RELAY_PUBLISHED_AT] = {"published_at", "published_at", false},
 };
 
-/* ------------------------------------------------------------------------------------- columns */
+/* -------------------------------------------------------------------------------------- columns */
 
 static int find_column(struct str word)
 {
@@ -146,7 +146,7 @@ void relay_table_free(struct relay_table *t)
         free(t->column[i]);
 }
 
-/* ---------------------------------------------------------------------------------------- time */
+/* ----------------------------------------------------------------------------------------- time */
 
 static bool number_time(const char *text, int64_t *ms)
 {
@@ -186,7 +186,7 @@ bool relay_time(struct str text, int64_t *ms)
     return clock_parse(str_of(copy), ms);
 }
 
-/* --------------------------------------------------------------------------------------- event */
+/* ---------------------------------------------------------------------------------------- event */
 
 /*
  * The id of a row that has none: the same whenever it is asked for, and another one when the row's
@@ -305,7 +305,7 @@ int relay_make(struct relay *r, struct relay_row *row, struct err *why)
     return 0;
 }
 
-/* -------------------------------------------------------------------------------------- memory */
+/* --------------------------------------------------------------------------------------- memory */
 
 struct relay_memory { /* in the order of their ids */
     int64_t id, attempts, retry_ms;

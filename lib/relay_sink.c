@@ -79,7 +79,7 @@ static size_t behind(const struct relay *r)
     return n;
 }
 
-/* ------------------------------------------------------------------------------------ its answers */
+/* ---------------------------------------------------------------------------------- its answers */
 
 static bool confirm(struct relay *r, struct str id, size_t *from)
 {
@@ -131,7 +131,7 @@ static void take_answers(struct relay *r, bool end, bool *strange)
         buf_splice(out, 0, at, "", 0);
 }
 
-/* --------------------------------------------------------------------------------------- one run */
+/* -------------------------------------------------------------------------------------- one run */
 
 static int start(struct relay *r, struct err *e)
 {
@@ -211,7 +211,7 @@ static int converse(struct relay *r, bool *strange, struct err *e)
     return 0;
 }
 
-/* -------------------------------------------------------------------------------------- outcomes */
+/* ------------------------------------------------------------------------------------- outcomes */
 
 /* The last line that it wrote to stderr says more than its status. */
 static void describe(const struct relay *r, struct buf *why)

@@ -41,7 +41,7 @@ struct sqlite {
     int64_t busy_until_ms, wait_ms, version;
 };
 
-/* -------------------------------------------------------------------------------------- errors */
+/* --------------------------------------------------------------------------------------- errors */
 
 static int fail(struct relay *r, struct err *e)
 {
@@ -130,7 +130,7 @@ static int number(struct relay *r, const char *sql, int64_t *out, struct err *e)
     return got;
 }
 
-/* --------------------------------------------------------------------------------- the statements */
+/* ------------------------------------------------------------------------------- the statements */
 
 static void quote(struct buf *b, const char *name)
 {
@@ -245,7 +245,7 @@ static int prepare_marks(struct relay *r, struct err *e)
                : 0;
 }
 
-/* ---------------------------------------------------------------------------------------- open */
+/* ----------------------------------------------------------------------------------------- open */
 
 static int check_columns(struct relay *r, struct err *e)
 {
@@ -522,7 +522,7 @@ static void sqlite_end(struct relay *r)
     q->locked = false;
 }
 
-/* ----------------------------------------------------------------------------------------- a page */
+/* --------------------------------------------------------------------------------------- a page */
 
 /* Where a text stands, until the buffer has come to rest. */
 static void note_text(struct sqlite *q, struct relay_row *row, int i)
@@ -600,7 +600,7 @@ static int sqlite_read(struct relay *r, enum relay_mode mode, int64_t after, int
     return got;
 }
 
-/* --------------------------------------------------------------------------------------- marking */
+/* -------------------------------------------------------------------------------------- marking */
 
 static int mark_row(struct relay *r, size_t i, const char *now, struct err *e)
 {
@@ -689,7 +689,7 @@ static int64_t sqlite_retry_failed(struct relay *r, struct err *e)
     return transaction(r, give_back, &n, e) < 0 ? -1 : n;
 }
 
-/* --------------------------------------------------------------------------------------- pruning */
+/* -------------------------------------------------------------------------------------- pruning */
 
 struct old {
     int64_t id[RELAY_PAGE];
@@ -779,7 +779,7 @@ static int64_t sqlite_prune(struct relay *r, int64_t before_ms, int64_t *after, 
     return (int64_t)old.n;
 }
 
-/* --------------------------------------------------------------------------------------- looking */
+/* -------------------------------------------------------------------------------------- looking */
 
 static int sqlite_state(struct relay *r, struct relay_state *out, struct buf *oldest, struct err *e)
 {

@@ -223,6 +223,7 @@ END
     declare -A statuses=(
         [publish]="$spool" [replay]="$spool" [settle]="$spool" [spool]="0 1 ${spool#0 }" [trace]="$spool"
         [dlq]="0 1 ${spool#0 } 126 127"
+        [outbox-relay]='0 1 64 65 66 69 70 71 73 74 75 77 126 127'
         [consume]="0 1 ${spool#0 } 126 127" [ev]='0 64 69 74 77 126 127'
     )
     for name in $(commands); do

@@ -5,7 +5,9 @@ load helper
 
 setup_file() {
     local bin as=()
-    bin=$(dirname "$(command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null | tail -n 1)")
+    for bin in "$(dirname "$(command -v initdb || echo /nowhere/initdb)")" /usr/lib/postgresql/*/bin; do
+        [ ! -x "$bin/pg_ctl" ] || break
+    done
     case $(outbox-relay postgresql://%2Fnowhere/x 2>&1) in
     *'built without'*) export NO_POSTGRES='outbox-relay is built without libpq' && return ;;
     esac
@@ -82,9 +84,9 @@ application() {
 }
 
 app() { # SQL: returns when it is done
-    rm -f "$BATS_TEST_TMPDIR/done"
-    printf '%s\n' "$1" '\! touch done' >&9
-    wait_for test -e done
+    rm -f "$BATS_TEST_TMPDIR/finished"
+    printf '%s\n' "$1" '\! touch finished' >&9
+    wait_for test -e finished
 }
 
 @test "outbox-relay: the printed schema makes a PostgreSQL table, also in a schema" {
@@ -277,4 +279,14 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
     db 'CREATE ROLE guest LOGIN; GRANT SELECT ON outbox_events TO guest'
     run -77 outbox-relay "postgresql:///$PGDATABASE?host=$POSTGRES_DIR&user=guest"
     [ "${lines[-1]}" = "outbox-relay: $place: permission denied for table outbox_events" ]
+}
+
+@test "outbox-relay: the example of a shop with PostgreSQL runs as it says" {
+    run -0 --separate-stderr timeout 60 "$TOP/share/examples/outbox-postgres" "$url"
+    [ "$output" = "carol's order was refused
+mail to alice about 99.5
+mail to bob about 12
+to be relayed: 0, failed: 0" ]
+    [ -z "$stderr" ]
+    [ -z "$(db '\dt')" ]
 }

@@ -45,10 +45,10 @@ application() {
 }
 
 app() { # SQL: returns when it is done
-    rm -f "$BATS_TEST_TMPDIR/done"
+    rm -f "$BATS_TEST_TMPDIR/finished"
     echo "$1" >&9
-    echo ".shell touch done" >&9
-    wait_for test -e done
+    echo ".shell touch finished" >&9
+    wait_for test -e finished
 }
 
 # ------------------------------------------------------------------------------------ rows to events
@@ -91,7 +91,7 @@ app() { # SQL: returns when it is done
     for mode in wal delete; do
         rm -f app.db* spool.db*
         table
-        db "PRAGMA journal_mode = $mode" >mode
+        db "PRAGMA journal_mode = $mode" >journal
         db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a' || (value % 7), 't.u', value FROM generate_series(1, 1700)"
         run -0 outbox-relay app.db
         run -0 replay
@@ -193,7 +193,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     db 'CREATE TABLE "Outbox ""1"""("the id" INTEGER PRIMARY KEY, kind, "order", body, sent NOT NULL DEFAULT 0)'
     db "INSERT INTO \"Outbox \"\"1\"\"\"(kind, \"order\", body) VALUES('t.u', 'a', '1'), ('t.u', 'a', 'bad'), ('t.u', 'a', '3'), ('t.u', 'b', '4')"
     map='id=the id,type=kind,aggregate=order,payload=body,published=sent'
-    for again in 1 2; do
+    for _ in 1 2; do
         run -1 outbox-relay --table 'Outbox "1"' --map "$map" app.db
         [ "${lines[-1]}" = 'outbox-relay: row 2: payload is not JSON: unexpected "b" at byte 1: failed, and the table cannot say so' ]
         [ "$(replay | jq -c '[.subject, .data]' | paste -sd' ')" = '["a",1] ["b",4]' ]
@@ -388,7 +388,7 @@ END
     for mode in wal delete; do
         rm -f app.db* spool.db* seen
         table
-        db "PRAGMA journal_mode = $mode" >mode
+        db "PRAGMA journal_mode = $mode" >journal
         background outbox-relay -f --backoff 10ms app.db -- sh -c 'tee -a seen >input; [ $(wc -l <seen) -gt 1 ] && cat input' 2>err
         rows a t.u 1
         wait_for has_lines seen 2 # the first answer is none
@@ -403,7 +403,7 @@ END
 
 @test "outbox-relay: several relays take turns: nothing twice, and the order is kept" {
     table
-    db 'PRAGMA journal_mode = wal' >mode
+    db 'PRAGMA journal_mode = wal' >journal
     for i in 1 2 3; do
         background outbox-relay -f app.db -- sh -c 'tee -a seen' 2>>err
     done
@@ -421,7 +421,7 @@ END
 
 @test "outbox-relay: killed between publishing and marking, with two relays and rows that come back, each row is published once" {
     db 'CREATE TABLE outbox_events(id INTEGER PRIMARY KEY, aggregate_id, event_type, payload, created_at, published NOT NULL DEFAULT 0, published_at)'
-    db 'PRAGMA journal_mode = wal' >mode
+    db 'PRAGMA journal_mode = wal' >journal
     publish -t before -d 0 2>/dev/null # the spool is there
     application
     for ((round = 1; round <= 50; round++)); do
@@ -557,4 +557,14 @@ END
     kill "$first"
     wait "$first"
     [ -e app.db-relay ]
+}
+
+@test "outbox-relay: the example of a shop runs as it says" {
+    run -0 --separate-stderr "$TOP/share/examples/outbox"
+    [ "$output" = "carol's order was refused
+mail to alice about 99.5
+mail to bob about 12
+orders: 2, events: 2
+to be relayed: 0, failed: 0" ]
+    [ -z "$stderr" ]
 }

@@ -14,8 +14,8 @@ _eventutils() {
     done < <("$_eventutils_candidates" "$COMP_CWORD" "${COMP_WORDS[@]}")
 }
 
-complete -F _eventutils consume dlq ev publish replay settle spool trace
+complete -F _eventutils consume dlq ev outbox-relay publish replay settle spool trace
 # Also under the name that it was loaded for, where the commands have a prefix.
 case ${1:-} in
-*consume | *dlq | *ev | *publish | *replay | *settle | *spool | *trace) complete -F _eventutils "${1##*/}" ;;
+*consume | *dlq | *ev | *outbox-relay | *publish | *replay | *settle | *spool | *trace) complete -F _eventutils "${1##*/}" ;;
 esac

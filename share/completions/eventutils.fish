@@ -12,6 +12,6 @@ function __eventutils
     end
 end
 
-for command in consume dlq ev publish replay settle spool trace
+for command in consume dlq ev outbox-relay publish replay settle spool trace
     complete -c $command -f -a '(__eventutils)'
 end
