@@ -197,13 +197,14 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
 @test "outbox-relay: a second relay goes past what the first one has, but not within an aggregate" {
     table
     rows a t.u 1
+    db "INSERT INTO outbox_events(event_type, payload) VALUES('t.u', '1.5')" # of no aggregate
     mkfifo latch
     background outbox-relay "$url" -- sh -c 'tee seen >input; touch thinking; read x <latch; cat input'
     first=$pid
     wait_for test -e thinking
     rows a t.u 2 b t.u 3 '' t.u 4 # at once: the application waits for nobody
     run -75 outbox-relay --wait 100ms "$url" -- tee second
-    [ "${lines[-1]}" = "outbox-relay: $place: another relay keeps 2 rows" ]
+    [ "${lines[-1]}" = "outbox-relay: $place: another relay keeps 3 rows" ]
     [ "$(jq .data second | paste -sd' ')" = '3 4' ]
     background outbox-relay "$url" -- tee third
     third=$pid
@@ -220,9 +221,11 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
     for ((round = 1; round <= 10; round++)); do
         app "INSERT INTO outbox_events(aggregate_id, event_type, payload) VALUES('a', 't.u', '$round'), ('b', 't.u', '$round.5');"
         app 'BEGIN; LOCK TABLE outbox_events IN SHARE MODE;' # rows may be locked, and not marked
-        outbox-relay "$url" 2>>err 3>&- 9>&- & first=$!
+        background outbox-relay "$url" 2>>err 9>&-
+        first=$pid
         wait_for eval '[ "$(replay --last 1 | jq .data)" = '$round.5' ]'
-        outbox-relay "$url" 2>>err 3>&- 9>&- & second=$!
+        background outbox-relay "$url" 2>>err 9>&-
+        second=$pid
         kill -KILL $first
         wait $first || [ $? -eq 137 ]
         [ $((round % 2)) -eq 0 ] || kill -KILL $second

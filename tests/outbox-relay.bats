@@ -379,6 +379,7 @@ END
     [ "$(db 'SELECT id, payload, published FROM outbox_events')" = '1|2|0' ]
     run -0 outbox-relay app.db
     [ "$(data)" = 2 ]
+    [ "$(db 'SELECT id, payload, published FROM outbox_events')" = '1|2|1' ]
 }
 
 # ---------------------------------------------------------------------------------------- following
@@ -428,9 +429,11 @@ END
         # The same rows, and mostly the same second: only the payload tells them apart.
         app "INSERT INTO outbox_events(aggregate_id, event_type, payload, created_at) VALUES('a', 't.u', '$round', 1), ('b', 't.u', '$round.5', 1);"
         app 'BEGIN IMMEDIATE;' # nobody can mark
-        outbox-relay app.db 2>>err 3>&- 9>&- & first=$!
+        background outbox-relay app.db 2>>err 9>&-
+        first=$pid
         wait_for eval '[ "$(replay --last 1 | jq .data)" = '$round.5' ]'
-        outbox-relay app.db 2>>err 3>&- 9>&- & second=$!
+        background outbox-relay app.db 2>>err 9>&-
+        second=$pid
         kill -KILL $first
         wait $first || [ $? -eq 137 ]
         if [ $((round % 2)) -eq 0 ]; then
