@@ -106,15 +106,16 @@ $(BUILD)/libraries.mk: Makefile FORCE
 	@pkg-config --exists $(libraries) 2>/dev/null || { echo 'eventutils needs a C compiler, pkg-config and' \
 	    'the libraries jansson and sqlite3 (3.37 or newer): "make setup" installs them' >&2; exit 1; }
 	@mkdir -p $(@D)
-	@flags=$$(pkg-config --cflags $(libraries)) && \
-	    libs=$$(pkg-config $(if $(STATIC),--static) --libs $(libraries)) && \
-	    printf 'PKG_CFLAGS = %s\nPKG_LIBS = %s\n' "$$flags" "$$libs" >$@.new
-	@if [ '$(LIBPQ)' != no ] && pkg-config --exists 'libpq >= 11' 2>/dev/null; then \
-	        printf 'PQ_CFLAGS = -DHAVE_LIBPQ %s\nPQ_LIBS = %s\n' "$$(pkg-config --cflags libpq)" \
-	            "$$(pkg-config $(if $(STATIC),--static) --libs libpq)" >>$@.new; \
-	    elif [ '$(LIBPQ)' = yes ]; then echo 'LIBPQ=yes, and pkg-config finds no libpq' >&2; exit 1; fi
-	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; \
-	    grep -q '^PQ_LIBS' $@ || echo 'without libpq: outbox-relay will not read PostgreSQL' >&2; fi
+	@postgres=; \
+	if [ '$(LIBPQ)' != no ] && pkg-config --exists 'libpq >= 11' 2>/dev/null; then postgres=libpq; \
+	elif [ '$(LIBPQ)' = yes ]; then echo 'LIBPQ=yes, but pkg-config finds no libpq' >&2; exit 1; fi; \
+	text=$$(set -e; static='$(if $(STATIC),--static)'; \
+	    echo "PKG_CFLAGS = $$(pkg-config --cflags $(libraries))"; \
+	    echo "PKG_LIBS = $$(pkg-config $$static --libs $(libraries))"; \
+	    [ -z "$$postgres" ] || echo "PQ_CFLAGS = -DHAVE_LIBPQ $$(pkg-config --cflags libpq)"; \
+	    [ -z "$$postgres" ] || echo "PQ_LIBS = $$(pkg-config $$static --libs libpq)") || exit; \
+	echo "$$text" | cmp -s - $@ || { echo "$$text" >$@; \
+	    [ -n "$$postgres" ] || echo 'without libpq: outbox-relay will not read PostgreSQL' >&2; }
 
 -include $(wildcard $(BUILD)/lib/*.d $(BUILD)/cmd/*.d $(BUILD)/tests/*/*.d)
 

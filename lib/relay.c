@@ -456,8 +456,9 @@ static int follow(struct relay *r, struct err *e)
             return 0;
         if (r->terms->prune_ms >= 0 &&
             (pruned_ms == 0 || clock_mono_ms() - pruned_ms > PRUNE_EACH_MS)) {
-            if (prune(r, e) < 0)
+            if (prune(r, e) < 0 && e->status != EX_TEMPFAIL)
                 return -1;
+            err_clear(e); /* locked: there is time */
             pruned_ms = clock_mono_ms();
         }
     } while ((got = wait_for_news(r, e)) > 0);

@@ -74,6 +74,9 @@ app() { # SQL: returns when it is done
     run -0 replay
     [ "$output" = '{"specversion":"1.0","source":"/shop","id":"e-7","type":"order.placed","subject":"order-1","time":"2026-11-20T09:08:07.500Z","correlationid":"c-1","causationid":"e-6","priority":2,"data":{"total": 1.50, "n":12345678901234567890}}' ]
     [ "$(db "SELECT published, published_at GLOB '20*Z', attempts, error IS NULL FROM outbox_events")" = '1|1|0|1' ]
+    rows a t.u $'{\n  "pretty": 1.0\n}' # a line break ends a line, and is a space to JSON
+    run -0 outbox-relay app.db
+    [ "$(replay --last 1 | grep -o '"data".*')" = '"data":{   "pretty": 1.0 }}' ]
 }
 
 @test "outbox-relay: nothing to move is 0 and not a word, however often" {
@@ -570,4 +573,12 @@ mail to bob about 12
 orders: 2, events: 2
 to be relayed: 0, failed: 0" ]
     [ -z "$stderr" ]
+}
+
+@test "outbox-relay: built without libpq, it says what to install for PostgreSQL" {
+    env -u MAKEFLAGS -u MFLAGS make -s -j2 -C "$TOP" BUILD="$PWD/b" LIBPQ=no CFLAGS=-O0 "$PWD/b/bin/outbox-relay" 2>/dev/null
+    run -69 b/bin/outbox-relay postgresql://localhost/x
+    [ "$output" = 'outbox-relay: built without PostgreSQL: install libpq-dev and make again' ]
+    run -0 b/bin/outbox-relay --schema postgres:
+    [[ $output = *'CREATE TRIGGER "outbox_events_notify"'* ]]
 }
