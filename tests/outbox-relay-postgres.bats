@@ -226,11 +226,11 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
         wait_for eval '[ "$(replay --last 1 | jq .data)" = '$round.5' ]'
         background outbox-relay "$url" 2>>err 9>&-
         second=$pid
-        kill -KILL $first
-        wait $first || [ $? -eq 137 ]
-        [ $((round % 2)) -eq 0 ] || kill -KILL $second
+        kill -KILL "$first"
+        wait "$first" || [ $? -eq 137 ]
+        [ $((round % 2)) -eq 0 ] || kill -KILL "$second"
         app 'COMMIT;'
-        wait $second || [ $? -eq 137 ]
+        wait "$second" || [ $? -eq 137 ]
         run -0 outbox-relay --prune 0 "$url"
         [ "$(state)" = '0 0 0' ]
     done

@@ -437,15 +437,15 @@ END
         wait_for eval '[ "$(replay --last 1 | jq .data)" = '$round.5' ]'
         background outbox-relay app.db 2>>err 9>&-
         second=$pid
-        kill -KILL $first
-        wait $first || [ $? -eq 137 ]
+        kill -KILL "$first"
+        wait "$first" || [ $? -eq 137 ]
         if [ $((round % 2)) -eq 0 ]; then
-            kill -KILL $second
+            kill -KILL "$second"
             app 'COMMIT;'
         else
             app 'COMMIT;'
         fi
-        wait $second || [ $? -eq 137 ]
+        wait "$second" || [ $? -eq 137 ]
         run -0 outbox-relay --prune 0 app.db
         [ "$(db 'SELECT count(*) FROM outbox_events')" = 0 ]
     done
