@@ -24,7 +24,8 @@
 
 #define PATIENCE_MS                                                                                \
     1000 /* in case inotify has nothing to give: the file may be mounted over a net */
-#define PRUNE_LOOK 2000 /* rows looked at for one transaction of pruning */
+#define AGAIN_MAX_MS 250 /* for a commit that has been heard of and not been seen */
+#define PRUNE_LOOK 2000  /* rows looked at for one transaction of pruning */
 
 /* What read selects, in this order; the rest of the columns is only compared or set. */
 enum { SELECTED = RELAY_ERROR + 1 };
@@ -38,10 +39,21 @@ struct sqlite {
     int lock_fd, bell;
     bool locked;
     struct stat file;
-    int64_t busy_until_ms, wait_ms, version;
+    int64_t busy_until_ms, wait_ms, version, again_ms;
 };
 
 /* --------------------------------------------------------------------------------------- errors */
+
+/* SQLite tries again in other ways when an open fails; the errno is the last one's, and "not found"
+   means nothing: the database is there. */
+static int fail_open(struct relay *r, int number, struct err *e)
+{
+    bool forbidden = number == EACCES || number == EPERM || number == EROFS;
+
+    return err_set(e, forbidden ? EX_NOPERM : EX_IOERR,
+                   "%s: cannot open it, or the files beside it%s%s", r->place,
+                   number == ENOENT ? "" : ": ", number == ENOENT ? "" : strerror(number));
+}
 
 static int fail(struct relay *r, struct err *e)
 {
@@ -71,8 +83,7 @@ static int fail(struct relay *r, struct err *e)
                        "%s: cannot be written, and relayed rows have to be marked: %s", r->place,
                        words);
     case SQLITE_CANTOPEN:
-        return err_set(e, EX_NOPERM, "%s: cannot open it, or the files beside it: %s", r->place,
-                       strerror(sqlite3_system_errno(q->db)));
+        return fail_open(r, sqlite3_system_errno(q->db), e);
     case SQLITE_IOERR:
         return err_set(e, EX_IOERR, "%s: %s: %s", r->place, words,
                        strerror(sqlite3_system_errno(q->db)));
@@ -821,19 +832,36 @@ static int sqlite_fd(struct relay *r)
 
 static int64_t sqlite_patience_ms(struct relay *r)
 {
-    (void)r;
-    return PATIENCE_MS;
+    const struct sqlite *q = r->db;
+    return q->again_ms > 0 ? q->again_ms : PATIENCE_MS;
 }
 
-/* The version changes with commits of others only, so that our own marks do not wake us. */
+/* Has the database, or the -wal or -journal beside it, been written? */
+static bool rung(struct sqlite *q)
+{
+    _Alignas(struct inotify_event) char block[4096];
+    size_t name = strlen(q->name);
+    bool ours = false;
+    ssize_t n;
+
+    while (q->bell >= 0 && (n = read(q->bell, block, sizeof block)) > 0)
+        for (ssize_t at = 0; at < n;) {
+            const struct inotify_event *event = (const struct inotify_event *)(block + at);
+            ours |= event->len == 0 || strncmp(event->name, q->name, name) == 0;
+            at += (ssize_t)(sizeof *event + event->len);
+        }
+    return ours;
+}
+
+/* The version changes with commits of others only, so that our own marks do not wake us. It does so
+   after the file was written, when the flush is over, and that makes no sound: so it is looked at
+   again in 1, 2, 4 … ms. */
 static int sqlite_news(struct relay *r, struct err *e)
 {
     struct sqlite *q = r->db;
     int64_t before = q->version;
-    char block[4096];
 
-    while (q->bell >= 0 && read(q->bell, block, sizeof block) > 0)
-        continue;
+    q->again_ms = rung(q) ? 1 : q->again_ms < AGAIN_MAX_MS ? 2 * q->again_ms : 0;
     if (check_place(r, e) < 0)
         return -1;
     if (number(r, "PRAGMA data_version", &q->version, e) < 0) {
@@ -842,6 +870,8 @@ static int sqlite_news(struct relay *r, struct err *e)
         err_clear(e); /* locked: a pass will say so */
         return 1;
     }
+    if (q->version != before)
+        q->again_ms = 0;
     return q->version != before;
 }
 

@@ -582,3 +582,36 @@ to be relayed: 0, failed: 0" ]
     run -0 b/bin/outbox-relay --schema postgres:
     [[ $output = *'CREATE TRIGGER "outbox_events_notify"'* ]]
 }
+
+@test "outbox-relay: any call may fail, or be the last: each row is published once, and the database stays whole" {
+    [ -e "$BUILD/fault/fail.so" ] || skip 'preloading needs a build without sanitizers'
+    [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
+    table
+    row=0
+    for kind in kill torn eio enospc; do
+        for journal in wal delete; do
+            db "PRAGMA journal_mode = $journal" >set
+            for ((n = 1; ; n++)); do
+                row=$((row + 1))
+                rows a t.u $row
+                rm -f met
+                status=0
+                { LD_PRELOAD=$BUILD/fault/fail.so FAULT_KIND=$kind FAULT_AT=$n FAULT_LOG=$PWD/met \
+                    outbox-relay app.db 2>err; } 2>/dev/null || status=$?
+                [ -s met ] || break
+                case $kind:$status in
+                kill:137 | torn:137 | *:0 | eio:7[34] | enospc:7[34]) ;;
+                *)
+                    echo "$kind $n ($(cat met)): status $status: $(cat err)" >&2
+                    false
+                    ;;
+                esac
+            done
+            [ "$n" -gt 5 ]
+            run -0 outbox-relay app.db
+        done
+    done
+    [ "$(replay | jq .data)" = "$(seq $row)" ]
+    [ "$(state)" = '0 0 0' ]
+    [ "$(db 'PRAGMA integrity_check')" = ok ]
+}
