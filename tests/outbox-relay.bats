@@ -476,7 +476,7 @@ END
     kill "$always"
     wait "$always"
     [ "$(sed -n 1p told)" = 'outbox-relay: app.db: kept locked by another process for 0.0 s; try again later: waiting' ]
-    [ "$(grep -c waiting told)" -eq 1 ]
+    grep -qx 'outbox-relay: app.db: no longer locked' told
 }
 
 @test "outbox-relay: a database that is renamed or replaced ends the relay before it marks anything there" {
@@ -590,7 +590,7 @@ to be relayed: 0, failed: 0" ]
     row=0
     for kind in kill torn eio enospc; do
         for journal in wal delete; do
-            db "PRAGMA journal_mode = $journal" >set
+            db "PRAGMA journal_mode = $journal" >answer
             for ((n = 1; ; n++)); do
                 row=$((row + 1))
                 rows a t.u $row
