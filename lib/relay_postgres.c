@@ -14,17 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void quote(struct buf *b, const char *name)
-{
-    buf_char(b, '"');
-    for (; *name != '\0'; name++) {
-        if (*name == '"')
-            buf_char(b, '"');
-        buf_char(b, *name);
-    }
-    buf_char(b, '"');
-}
-
 /* "app.outbox" is a table in a schema. */
 static void quote_table(struct buf *b, const char *name)
 {
@@ -32,12 +21,12 @@ static void quote_table(struct buf *b, const char *name)
 
     if (dot != NULL) {
         char *schema = mem_dup(name, (size_t)(dot - name));
-        quote(b, schema);
+        relay_sql_quote(b, schema);
         buf_char(b, '.');
         free(schema);
         name = dot + 1;
     }
-    quote(b, name);
+    relay_sql_quote(b, name);
 }
 
 static void literal(struct buf *b, const char *text)
@@ -213,25 +202,17 @@ static int64_t integer(const PGresult *result, int row, int column)
 
 /* ------------------------------------------------------------------------------- the statements */
 
-static void column(struct buf *b, const struct relay *r, enum relay_column c)
-{
-    if (relay_has(r, c))
-        quote(b, r->table.column[c]);
-    else
-        buf_puts(b, "NULL");
-}
-
 static void published_is(struct buf *b, const struct relay *r, bool is)
 {
     const struct postgres *q = r->db;
 
     if (!relay_has(r, RELAY_PUBLISHED)) {
-        column(b, r, RELAY_PUBLISHED_AT);
+        relay_sql_column(b, r, RELAY_PUBLISHED_AT);
         buf_puts(b, is ? " IS NOT NULL" : " IS NULL");
         return;
     }
     buf_puts(b, !is && q->is_boolean ? "NOT " : "");
-    column(b, r, RELAY_PUBLISHED);
+    relay_sql_column(b, r, RELAY_PUBLISHED);
     buf_puts(b, q->is_boolean ? "" : is ? " = 1" : " = 0");
 }
 
@@ -248,7 +229,7 @@ static void select_columns(struct buf *b, const struct relay *r)
     buf_puts(b, "SELECT ");
     for (int i = 0; i < SELECTED; i++) {
         buf_puts(b, i == 0 ? "" : ", ");
-        column(b, r, i);
+        relay_sql_column(b, r, i);
         if (i != RELAY_ID && i != RELAY_PAYLOAD) /* ORDER BY would take "id" for the text */
             buf_puts(b, "::text");
     }
@@ -258,7 +239,7 @@ static void select_columns(struct buf *b, const struct relay *r)
 static void order_by_id(struct buf *b, const struct relay *r)
 {
     buf_puts(b, " ORDER BY ");
-    column(b, r, RELAY_ID);
+    relay_sql_column(b, r, RELAY_ID);
 }
 
 /* look: who is there, and how large; take: the rows themselves. */
@@ -267,26 +248,26 @@ static void make_statements(struct relay *r)
     struct postgres *q = r->db;
 
     buf_puts(&q->look, "SELECT ");
-    column(&q->look, r, RELAY_ID);
+    relay_sql_column(&q->look, r, RELAY_ID);
     buf_puts(&q->look, ", ");
-    column(&q->look, r, RELAY_AGGREGATE);
+    relay_sql_column(&q->look, r, RELAY_AGGREGATE);
     buf_puts(&q->look, "::text, ");
-    column(&q->look, r, RELAY_ERROR);
+    relay_sql_column(&q->look, r, RELAY_ERROR);
     buf_puts(&q->look, " IS NOT NULL, octet_length(");
-    column(&q->look, r, RELAY_PAYLOAD);
+    relay_sql_column(&q->look, r, RELAY_PAYLOAD);
     buf_puts(&q->look, "::text)");
     from_unpublished(&q->look, r);
     buf_puts(&q->look, " AND ");
-    column(&q->look, r, RELAY_ID);
+    relay_sql_column(&q->look, r, RELAY_ID);
     buf_puts(&q->look, " > $1::bigint AND ");
-    column(&q->look, r, RELAY_ID);
+    relay_sql_column(&q->look, r, RELAY_ID);
     buf_puts(&q->look, " <= $2::bigint");
     order_by_id(&q->look, r);
     buf_printf(&q->look, " LIMIT %d", RELAY_PAGE);
 
     select_columns(&q->take, r);
     buf_puts(&q->take, " AND ");
-    column(&q->take, r, RELAY_ID);
+    relay_sql_column(&q->take, r, RELAY_ID);
     buf_puts(&q->take, " = ANY($1::bigint[])");
     order_by_id(&q->take, r);
 
@@ -338,7 +319,7 @@ static int check_id(struct relay *r, struct err *e)
     int got = -1;
 
     buf_puts(&sql, "SELECT ");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     from_unpublished(&sql, r);
     buf_puts(&sql, " LIMIT 0");
     result = ask(r, buf_text(&sql), NULL, 0, e);
@@ -415,7 +396,7 @@ static int listen_to(struct relay *r, struct err *e)
     int got;
 
     buf_puts(&sql, "LISTEN ");
-    quote(&sql, r->terms->channel == NULL ? RELAY_TABLE : r->terms->channel);
+    relay_sql_quote(&sql, r->terms->channel == NULL ? RELAY_TABLE : r->terms->channel);
     got = run(r, buf_text(&sql), NULL, 0, e) < 0 ? -1 : 0;
     buf_free(&sql);
     return got;
@@ -644,15 +625,6 @@ static int postgres_read(struct relay *r, enum relay_mode mode, int64_t after, i
 
 /* -------------------------------------------------------------------------------------- marking */
 
-static void set(struct buf *b, const struct relay *r, enum relay_column c, const char *value)
-{
-    if (!relay_has(r, c))
-        return;
-    buf_puts(b, b->p[b->n - 1] == ' ' ? "" : ", ");
-    column(b, r, c);
-    buf_printf(b, " = %s", value);
-}
-
 static void update(struct buf *b, const struct relay *r)
 {
     buf_reset(b);
@@ -676,11 +648,11 @@ static int mark_done(struct relay *r, struct err *e)
     if (ids.n > 0) {
         const char *value = array_end(&ids);
         update(&sql, r);
-        set(&sql, r, RELAY_PUBLISHED, q->is_boolean ? "true" : "1");
-        set(&sql, r, RELAY_PUBLISHED_AT, "clock_timestamp()");
-        set(&sql, r, RELAY_RETRY_AT, "NULL");
+        relay_sql_set(&sql, r, RELAY_PUBLISHED, q->is_boolean ? "true" : "1");
+        relay_sql_set(&sql, r, RELAY_PUBLISHED_AT, "clock_timestamp()");
+        relay_sql_set(&sql, r, RELAY_RETRY_AT, "NULL");
         buf_puts(&sql, " WHERE ");
-        column(&sql, r, RELAY_ID);
+        relay_sql_column(&sql, r, RELAY_ID);
         buf_puts(&sql, " = ANY($1::bigint[])");
         got = run(r, buf_text(&sql), &value, 1, e) < 0 ? -1 : 0;
     }
@@ -704,13 +676,13 @@ static int mark_other(struct relay *r, const struct relay_row *row, struct err *
              (int)(row->retry_ms % 1000));
     update(&sql, r);
     before = sql.n;
-    set(&sql, r, RELAY_ATTEMPTS, "$2::integer");
-    set(&sql, r, RELAY_RETRY_AT, "to_timestamp($3::double precision)");
+    relay_sql_set(&sql, r, RELAY_ATTEMPTS, "$2::integer");
+    relay_sql_set(&sql, r, RELAY_RETRY_AT, "to_timestamp($3::double precision)");
     if (failed)
-        set(&sql, r, RELAY_ERROR, "$4");
+        relay_sql_set(&sql, r, RELAY_ERROR, "$4");
     if (sql.n > before) {
         buf_puts(&sql, " WHERE ");
-        column(&sql, r, RELAY_ID);
+        relay_sql_column(&sql, r, RELAY_ID);
         buf_puts(&sql, " = $1::bigint");
         got = run(r, buf_text(&sql), values, 4, e) < 0 ? -1 : 0;
     }
@@ -736,13 +708,13 @@ static int64_t postgres_retry_failed(struct relay *r, struct err *e)
     int64_t n;
 
     update(&sql, r);
-    set(&sql, r, RELAY_ERROR, "NULL");
-    set(&sql, r, RELAY_ATTEMPTS, "0");
-    set(&sql, r, RELAY_RETRY_AT, "NULL");
+    relay_sql_set(&sql, r, RELAY_ERROR, "NULL");
+    relay_sql_set(&sql, r, RELAY_ATTEMPTS, "0");
+    relay_sql_set(&sql, r, RELAY_RETRY_AT, "NULL");
     buf_puts(&sql, " WHERE ");
     published_is(&sql, r, false);
     buf_puts(&sql, " AND ");
-    column(&sql, r, RELAY_ERROR);
+    relay_sql_column(&sql, r, RELAY_ERROR);
     buf_puts(&sql, " IS NOT NULL");
     n = run(r, buf_text(&sql), NULL, 0, e);
     buf_free(&sql);
@@ -764,23 +736,23 @@ static int64_t postgres_prune(struct relay *r, int64_t before_ms, int64_t *after
     buf_puts(&sql, "DELETE FROM ");
     quote_table(&sql, r->table.name);
     buf_puts(&sql, " WHERE ");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     buf_puts(&sql, " IN (SELECT ");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     buf_puts(&sql, " FROM ");
     quote_table(&sql, r->table.name);
     buf_puts(&sql, " WHERE ");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     buf_puts(&sql, " > $1::bigint AND ");
     published_is(&sql, r, true);
     buf_puts(&sql, " AND coalesce(");
-    column(&sql, r, RELAY_PUBLISHED_AT);
+    relay_sql_column(&sql, r, RELAY_PUBLISHED_AT);
     buf_puts(&sql, ", ");
-    column(&sql, r, RELAY_CREATED);
+    relay_sql_column(&sql, r, RELAY_CREATED);
     buf_puts(&sql, ") < to_timestamp($2::double precision)");
     order_by_id(&sql, r);
     buf_printf(&sql, " LIMIT %d FOR UPDATE SKIP LOCKED) RETURNING ", RELAY_PAGE);
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     result = ask(r, buf_text(&sql), values, 2, e);
     if (result != NULL) {
         n = PQntuples(result);
@@ -803,7 +775,7 @@ static int postgres_last(struct relay *r, int64_t *id, struct err *e)
     PGresult *result;
 
     buf_puts(&sql, "SELECT coalesce(max(");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     buf_puts(&sql, "), 0) FROM ");
     quote_table(&sql, r->table.name);
     result = ask(r, buf_text(&sql), NULL, 0, e);
@@ -821,19 +793,19 @@ static int postgres_state(struct relay *r, struct relay_state *out, struct buf *
     PGresult *counts, *first = NULL;
 
     buf_puts(&sql, "SELECT count(*), count(");
-    column(&sql, r, RELAY_ERROR);
+    relay_sql_column(&sql, r, RELAY_ERROR);
     buf_puts(&sql, "), count(");
-    column(&sql, r, RELAY_RETRY_AT);
+    relay_sql_column(&sql, r, RELAY_RETRY_AT);
     buf_puts(&sql, ")");
     from_unpublished(&sql, r);
     counts = ask(r, buf_text(&sql), NULL, 0, e);
     buf_reset(&sql);
     buf_puts(&sql, "SELECT ");
-    column(&sql, r, RELAY_CREATED);
+    relay_sql_column(&sql, r, RELAY_CREATED);
     buf_puts(&sql, "::text");
     from_unpublished(&sql, r);
     buf_puts(&sql, " AND ");
-    column(&sql, r, RELAY_ERROR);
+    relay_sql_column(&sql, r, RELAY_ERROR);
     buf_puts(&sql, " IS NULL");
     order_by_id(&sql, r);
     buf_puts(&sql, " LIMIT 1");

@@ -117,6 +117,12 @@ struct relay {
     int64_t downs, pause_ms;
 };
 
+/* relay_sql.c: parts of statements. A name in double quotes; a column, or NULL where the table has
+   none; "column = value" for an UPDATE, with a comma unless a space stands in front, or nothing. */
+void relay_sql_quote(struct buf *b, const char *name);
+void relay_sql_column(struct buf *b, const struct relay *r, enum relay_column c);
+void relay_sql_set(struct buf *b, const struct relay *r, enum relay_column c, const char *value);
+
 /* relay_row.c: rows, columns and memory */
 int relay_map(struct relay_table *t, const char *map, struct err *e);
 /* names: the table's columns, each with a NUL behind it. */
@@ -130,6 +136,7 @@ void relay_remember(struct relay *r, const struct relay_row *row);
 void relay_hold(struct relay *r, struct str aggregate);
 bool relay_is_held(const struct relay *r, struct str aggregate);
 bool relay_same_name(const char *a, const char *b); /* as databases compare names */
+uint64_t relay_hash(struct str text);               /* never 0 */
 
 /* relay.c */
 void relay_fail(struct relay *r, struct relay_row *row, const char *reason);

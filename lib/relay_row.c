@@ -366,7 +366,7 @@ void relay_remember(struct relay *r, const struct relay_row *row)
 }
 
 /* FNV-1a. Two aggregates with the same 64 bits would hold each other up: no harm but delay. */
-static uint64_t hash(struct str text)
+uint64_t relay_hash(struct str text)
 {
     uint64_t h = UINT64_C(14695981039346656037);
 
@@ -404,12 +404,13 @@ void relay_hold(struct relay *r, struct str aggregate)
         return;
     if (2 * (r->holds + 1) > r->hold_room)
         grow_holds(r);
-    size_t at = hold_place(r, hash(aggregate));
+    size_t at = hold_place(r, relay_hash(aggregate));
     r->holds += r->held[at] == 0;
-    r->held[at] = hash(aggregate);
+    r->held[at] = relay_hash(aggregate);
 }
 
 bool relay_is_held(const struct relay *r, struct str aggregate)
 {
-    return aggregate.p != NULL && r->holds > 0 && r->held[hold_place(r, hash(aggregate))] != 0;
+    return aggregate.p != NULL && r->holds > 0 &&
+           r->held[hold_place(r, relay_hash(aggregate))] != 0;
 }

@@ -143,36 +143,17 @@ static int number(struct relay *r, const char *sql, int64_t *out, struct err *e)
 
 /* ------------------------------------------------------------------------------- the statements */
 
-static void quote(struct buf *b, const char *name)
-{
-    buf_char(b, '"');
-    for (; *name != '\0'; name++) {
-        if (*name == '"')
-            buf_char(b, '"');
-        buf_char(b, *name);
-    }
-    buf_char(b, '"');
-}
-
-static void column(struct buf *b, const struct relay *r, enum relay_column c)
-{
-    if (relay_has(r, c))
-        quote(b, r->table.column[c]);
-    else
-        buf_puts(b, "NULL");
-}
-
 static void where_unpublished(struct buf *b, const struct relay *r)
 {
     buf_puts(b, " WHERE ");
-    column(b, r, relay_has(r, RELAY_PUBLISHED) ? RELAY_PUBLISHED : RELAY_PUBLISHED_AT);
+    relay_sql_column(b, r, relay_has(r, RELAY_PUBLISHED) ? RELAY_PUBLISHED : RELAY_PUBLISHED_AT);
     buf_puts(b, relay_has(r, RELAY_PUBLISHED) ? " = 0" : " IS NULL");
 }
 
 static void from_unpublished(struct buf *b, const struct relay *r)
 {
     buf_puts(b, " FROM ");
-    quote(b, r->table.name);
+    relay_sql_quote(b, r->table.name);
     where_unpublished(b, r);
 }
 
@@ -184,28 +165,19 @@ static int prepare_read(struct relay *r, struct err *e)
     buf_puts(&sql, "SELECT ");
     for (int i = 0; i < SELECTED; i++) {
         buf_puts(&sql, i == 0 ? "" : ", ");
-        column(&sql, r, i);
+        relay_sql_column(&sql, r, i);
     }
     from_unpublished(&sql, r);
     buf_puts(&sql, " AND ");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     buf_puts(&sql, " > ?1 AND ");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     buf_puts(&sql, " <= ?2 ORDER BY ");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     buf_printf(&sql, " LIMIT %d", RELAY_PAGE);
     int got = prepare(r, &sql, &q->read, e);
     buf_free(&sql);
     return got;
-}
-
-static void set(struct buf *b, const struct relay *r, enum relay_column c, const char *value)
-{
-    if (!relay_has(r, c))
-        return;
-    buf_puts(b, b->p[b->n - 1] == ' ' ? "" : ", ");
-    column(b, r, c);
-    buf_printf(b, " = %s", value);
 }
 
 /* ?1 is the id, ?2 and ?3 the payload and the time as they were read: a row that was removed
@@ -219,18 +191,18 @@ static int prepare_mark(struct relay *r, const enum relay_column *columns,
     int got = 0;
 
     buf_puts(&sql, "UPDATE ");
-    quote(&sql, r->table.name);
+    relay_sql_quote(&sql, r->table.name);
     buf_puts(&sql, " SET ");
     before = sql.n;
     for (size_t i = 0; i < n; i++)
-        set(&sql, r, columns[i], values[i]);
+        relay_sql_set(&sql, r, columns[i], values[i]);
     if (sql.n > before) {
         buf_puts(&sql, " WHERE ");
-        column(&sql, r, RELAY_ID);
+        relay_sql_column(&sql, r, RELAY_ID);
         buf_puts(&sql, " = ?1 AND ");
-        column(&sql, r, RELAY_PAYLOAD);
+        relay_sql_column(&sql, r, RELAY_PAYLOAD);
         buf_puts(&sql, " IS ?2 AND ");
-        column(&sql, r, RELAY_CREATED);
+        relay_sql_column(&sql, r, RELAY_CREATED);
         buf_puts(&sql, " IS ?3");
         got = prepare(r, &sql, out, e);
     }
@@ -369,9 +341,9 @@ static int sqlite_last(struct relay *r, int64_t *id, struct err *e)
     int got, step;
 
     buf_puts(&sql, "SELECT max(");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     buf_puts(&sql, ") FROM ");
-    quote(&sql, r->table.name);
+    relay_sql_quote(&sql, r->table.name);
     if ((got = prepare(r, &sql, &s, e)) == 0) {
         step = sqlite3_step(s);
         if (step != SQLITE_ROW)
@@ -445,21 +417,13 @@ static void sqlite_close(struct relay *r)
 
 /* ---------------------------------------------------------------------------------------- turns */
 
-static uint64_t table_byte(const char *name)
-{
-    uint64_t h = UINT64_C(14695981039346656037);
-
-    for (; *name != '\0'; name++)
-        h = (h ^ (unsigned char)*name) * UINT64_C(1099511628211);
-    return h >> 2; /* a place in a file is below 2^63 */
-}
-
 static int set_lock(struct relay *r, short type)
 {
     struct sqlite *q = r->db;
     struct flock lock = {.l_type = type,
                          .l_whence = SEEK_SET,
-                         .l_start = (off_t)table_byte(r->table.name),
+                         .l_start =
+                             (off_t)(relay_hash(str_of(r->table.name)) >> 2), /* below 2^62 */
                          .l_len = 1};
 
     return fcntl(q->lock_fd, F_OFD_SETLK, &lock);
@@ -679,14 +643,14 @@ static int give_back(struct relay *r, void *arg, struct err *e)
     struct buf sql = BUF_INIT;
 
     buf_puts(&sql, "UPDATE ");
-    quote(&sql, r->table.name);
+    relay_sql_quote(&sql, r->table.name);
     buf_puts(&sql, " SET ");
-    set(&sql, r, RELAY_ERROR, "NULL");
-    set(&sql, r, RELAY_ATTEMPTS, "0");
-    set(&sql, r, RELAY_RETRY_AT, "NULL");
+    relay_sql_set(&sql, r, RELAY_ERROR, "NULL");
+    relay_sql_set(&sql, r, RELAY_ATTEMPTS, "0");
+    relay_sql_set(&sql, r, RELAY_RETRY_AT, "NULL");
     where_unpublished(&sql, r);
     buf_puts(&sql, " AND ");
-    column(&sql, r, RELAY_ERROR);
+    relay_sql_column(&sql, r, RELAY_ERROR);
     buf_puts(&sql, " IS NOT NULL");
     int got = run(r, buf_text(&sql), e);
     *n = sqlite3_changes(q->db);
@@ -717,20 +681,20 @@ static int find_old(struct relay *r, int64_t before_ms, int64_t *after, struct o
     int step = SQLITE_DONE, got;
 
     buf_puts(&sql, "SELECT ");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     buf_puts(&sql, ", coalesce(");
-    column(&sql, r, RELAY_PUBLISHED_AT);
+    relay_sql_column(&sql, r, RELAY_PUBLISHED_AT);
     buf_puts(&sql, ", ");
-    column(&sql, r, RELAY_CREATED);
+    relay_sql_column(&sql, r, RELAY_CREATED);
     buf_puts(&sql, "), ");
-    column(&sql, r, relay_has(r, RELAY_PUBLISHED) ? RELAY_PUBLISHED : RELAY_PUBLISHED_AT);
+    relay_sql_column(&sql, r, relay_has(r, RELAY_PUBLISHED) ? RELAY_PUBLISHED : RELAY_PUBLISHED_AT);
     buf_puts(&sql, relay_has(r, RELAY_PUBLISHED) ? " = 1" : " IS NOT NULL");
     buf_puts(&sql, " FROM ");
-    quote(&sql, r->table.name);
+    relay_sql_quote(&sql, r->table.name);
     buf_puts(&sql, " WHERE ");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     buf_puts(&sql, " > ?1 ORDER BY ");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     buf_printf(&sql, " LIMIT %d", PRUNE_LOOK);
     if ((got = prepare(r, &sql, &s, e)) == 0) {
         sqlite3_bind_int64(s, 1, *after);
@@ -761,11 +725,11 @@ static int remove_old(struct relay *r, void *arg, struct err *e)
     int got;
 
     buf_puts(&sql, "DELETE FROM ");
-    quote(&sql, r->table.name);
+    relay_sql_quote(&sql, r->table.name);
     buf_puts(&sql, " WHERE ");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     buf_puts(&sql, " = ?1 AND ");
-    column(&sql, r, relay_has(r, RELAY_PUBLISHED) ? RELAY_PUBLISHED : RELAY_PUBLISHED_AT);
+    relay_sql_column(&sql, r, relay_has(r, RELAY_PUBLISHED) ? RELAY_PUBLISHED : RELAY_PUBLISHED_AT);
     buf_puts(&sql, relay_has(r, RELAY_PUBLISHED) ? " = 1" : " IS NOT NULL");
     got = prepare(r, &sql, &s, e);
     for (size_t i = 0; i < old->n && got == 0; i++) {
@@ -799,14 +763,14 @@ static int sqlite_state(struct relay *r, struct relay_state *out, struct buf *ol
     int got, step = SQLITE_DONE;
 
     buf_puts(&sql, "SELECT ");
-    column(&sql, r, RELAY_ERROR);
+    relay_sql_column(&sql, r, RELAY_ERROR);
     buf_puts(&sql, " IS NULL, ");
-    column(&sql, r, RELAY_RETRY_AT);
+    relay_sql_column(&sql, r, RELAY_RETRY_AT);
     buf_puts(&sql, ", ");
-    column(&sql, r, RELAY_CREATED);
+    relay_sql_column(&sql, r, RELAY_CREATED);
     from_unpublished(&sql, r);
     buf_puts(&sql, " ORDER BY ");
-    column(&sql, r, RELAY_ID);
+    relay_sql_column(&sql, r, RELAY_ID);
     if ((got = prepare(r, &sql, &s, e)) == 0) {
         while ((step = sqlite3_step(s)) == SQLITE_ROW) {
             bool alive = sqlite3_column_int(s, 0) == 1;
@@ -879,9 +843,9 @@ static void sqlite_schema(const struct relay_terms *terms, struct buf *out)
 {
     struct buf name = BUF_INIT, index = BUF_INIT, plain = BUF_INIT;
 
-    quote(&name, terms->table);
+    relay_sql_quote(&name, terms->table);
     buf_printf(&plain, "%s_unpublished", terms->table);
-    quote(&index, buf_text(&plain));
+    relay_sql_quote(&index, buf_text(&plain));
     buf_printf(out,
                "-- The outbox that outbox-relay(1) reads. Write a row of it in the transaction\n"
                "-- that writes what it is about: event_type and payload (JSON), and as you like\n"
