@@ -168,8 +168,8 @@ static int probe(struct call *c, struct breaker_ticket *ticket, struct err *e)
             return -1;
         }
         report(c, ticket, outcome_of_check(&c->child));
-        if (proc_stopping())
-            return err_set(e, EX_TEMPFAIL, "stopped");
+        if (proc_stopping()) /* main says how */
+            return -1;
         if (c->spool == NULL)
             break;
         *ticket = circuit_ask(&c->circuit, &broken);

@@ -98,7 +98,7 @@ static int copy(struct wrap_input *in, struct err *e)
         if (proc_stopping())
             return err_set(e, EX_TEMPFAIL, "stopped while reading stdin");
         n = read(STDIN_FILENO, block, sizeof block);
-        if (n == 0)
+        if (n == 0 || (n < 0 && errno == EBADF)) /* closed: open for writing only */
             return 0;
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
