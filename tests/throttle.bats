@@ -153,6 +153,7 @@ END
 }
 
 @test "throttle: the first to use a bucket is told of no other rate" {
+    publish -t n -d 1
     run -0 --separate-stderr throttle -r 5/m -b 2 api -- true
     [ -z "$stderr" ]
     spool bucket close web 1ms
@@ -370,4 +371,11 @@ needs_world() {
     run -64 throttle -r 1/s $'\xff' -- touch ran
     [ ! -e ran ]
     [ ! -e spool.db ]
+}
+
+@test "throttle: a reader that has gone ends it, however long the next turn is away" {
+    run -0 --separate-stderr bash -c 'seq 9 | throttle -r 1/h -b 3 | head -n 3; exit "${PIPESTATUS[1]}"'
+    [ "$output" = $'1\n2\n3' ]
+    run -0 --separate-stderr bash -c 'for i in 1 2 3 4; do echo "{\"k\":1}"; done | throttle -r 1/h -b 3 --by /k | head -n 3; exit "${PIPESTATUS[1]}"'
+    [ "${#lines[@]}" -eq 3 ]
 }
