@@ -13,10 +13,12 @@
 #define HELD_MAX (1 << 20) /* bytes to be told: then a commit comes early */
 
 static const char *rejects;
+static bool worker;
 
 static const struct opt options[] = {
     OPT_TEXT(0, "rejects", &rejects, "FILE",
              "append the events that are not accepted, and lines that are none, to this file"),
+    OPT_FLAG(0, "worker", &worker, "answer each event, for consume --workers --emit"),
     OPT_END,
 };
 
@@ -24,7 +26,8 @@ static struct machine machine;
 static struct fsm fsm = {.machine = &machine};
 static struct js_scan scan;
 static struct event event;
-static struct buf transitions, complaints, rejected; /* to be told after the commit */
+static struct buf out, complaints, rejected; /* to be told after the commit */
+static struct buf transition;
 static int64_t refused;
 static int rejects_fd = -1, input_status;
 
@@ -42,13 +45,13 @@ void fsm_say(const char *path, const struct machine_findings *findings)
 
 static int tell(struct err *e)
 {
-    int got = out_write(transitions.p, transitions.n, e);
+    int got = out_write(out.p, out.n, e);
 
     for (size_t at = 0; at < complaints.n; at += strlen(complaints.p + at) + 1)
         err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
     if (got == 0 && rejected.n > 0 && write_all(rejects_fd, rejected.p, rejected.n) < 0)
         got = err_errno(e, EX_IOERR, "%s", rejects);
-    buf_reset(&transitions);
+    buf_reset(&out);
     buf_reset(&complaints);
     buf_reset(&rejected);
     return got < 0 ? -1 : out_flush(e);
@@ -73,6 +76,22 @@ static void refuse(const char *file, int64_t number, struct str text, const stru
     buf_char(&rejected, '\n');
 }
 
+/* As consume(1) has it: what is accepted is published, what is refused is a dead letter. */
+static void answer(const struct err *why)
+{
+    buf_puts(&out, "{\"id\":");
+    js_quote(&out, event.id);
+    if (transition.n > 0) {
+        buf_puts(&out, ",\"out\":");
+        buf_add(&out, transition.p, transition.n - 1);
+    } else if (why->status != 0) {
+        buf_puts(&out, ",\"status\":\"dead\",\"error\":");
+        js_quote(&out, str_of(why->text));
+    }
+    buf_puts(&out, "}\n");
+}
+
+/* 1, 0 when it is not for this machine, -1. */
 static int check_event(struct err *why)
 {
     if (event.type.p == NULL)
@@ -101,26 +120,33 @@ static bool blank(struct str text)
 /* 0 also when it is refused. */
 static int take(const struct line *line, bool too_long, const char *file, struct err *e)
 {
+    bool readable = false;
     struct err why;
-    int got;
 
     err_clear(&why);
+    buf_reset(&transition);
     if (too_long)
-        got = err_set(&why, EX_DATAERR, "longer than %d MiB", LINE_MAX_BYTES >> 20);
+        err_set(&why, EX_DATAERR, "longer than %d MiB", LINE_MAX_BYTES >> 20);
     else if (blank(line->text))
         return 0;
-    else if ((got = event_read(&event, &scan, line->text, &why)) == 0)
-        got = check_event(&why);
-    if (got > 0 && (got = fsm_take(&fsm, &event, &transitions, &why, e)) < 0)
+    else
+        readable = event_read(&event, &scan, line->text, &why) == 0;
+    if (readable && check_event(&why) > 0 && fsm_take(&fsm, &event, &transition, &why, e) < 0)
         return -1;
-    if (why.status != 0)
+    if (worker && readable && event.id.p != NULL)
+        answer(&why);
+    else if (worker)
+        return err_set(e, EX_DATAERR, "line %" PRId64 ": %s", line->number, why.text);
+    else if (why.status != 0)
         refuse(file, line->number, line->text, &why);
+    else if (transition.n > 0)
+        buf_str(&out, (struct str){transition.p, transition.n});
     return 0;
 }
 
 static bool full(void)
 {
-    return fsm_full(&fsm) || transitions.n + complaints.n + rejected.n > HELD_MAX;
+    return fsm_full(&fsm) || out.n + complaints.n + rejected.n > HELD_MAX;
 }
 
 /* A commit when the batch is full, or when the next line would have to be waited for: nobody waits
@@ -167,6 +193,8 @@ static int run(int first, int argc, char **argv)
 
     if (first == argc)
         args_usage("run wants a MACHINE, a file");
+    if (worker && (rejects != NULL || first + 1 < argc))
+        args_usage("--worker reads what consume writes, and answers: no FILE, no --rejects");
     int got = open_all(argv[first], &e);
     if (got == 0 && first + 1 == argc)
         got = read_input(NULL, &e);
@@ -179,7 +207,8 @@ static int run(int first, int argc, char **argv)
     machine_free(&machine);
     event_free(&event);
     js_scan_free(&scan);
-    buf_free(&transitions);
+    buf_free(&out);
+    buf_free(&transition);
     buf_free(&complaints);
     buf_free(&rejected);
     return out_finish(&e);
@@ -188,9 +217,11 @@ static int run(int first, int argc, char **argv)
 const struct cmd fsm_verb_run = {
     .name = "run",
     .about = "read events, keep each subject's state, print a transition for each accepted",
-    .usage = {"[--rejects FILE] MACHINE [FILE...]"},
-    .examples = {"consume -g orders --ordered --from start --emit -- fsm run order.machine.json",
-                 "replay | fsm run order.machine.json | publish"},
+    .usage = {"[--rejects FILE] MACHINE [FILE...]", "--worker MACHINE"},
+    .examples =
+        {"consume -g orders --ordered --from start --emit -- fsm run order.machine.json",
+         "consume -g orders --ordered --workers --emit -- fsm run --worker order.machine.json",
+         "replay | fsm run order.machine.json | publish"},
     .options = options,
     .run = run,
 };

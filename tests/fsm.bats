@@ -417,6 +417,30 @@ through_machine() {
     [ "$(replay -t 'order.*' | wc -l)" -eq "$before" ]
 }
 
+@test "fsm: as a worker it answers each event, with the same outcome" {
+    order_machine
+    orders 30 >in
+    publish -s one.db <in
+    EVENT_SPOOL=one.db through_machine --from start 2>/dev/null || [ $? -eq 1 ]
+    publish <in
+    publish -t payment.made -d 1
+    run -1 --separate-stderr consume -g g --from start --ordered --workers --emit -- fsm run --worker order.machine.json
+    for spool in one.db spool.db; do
+        replay -s $spool -t 'order.*' | jq -c 'select(.hops) | [.type,.id,.subject,.causationid,.hops,.data]' | sort >$spool.transitions
+        states -s $spool >$spool.states
+        dlq list -s $spool -o ndjson | jq -r 'select(.subject) | .id' | sort >$spool.dead
+    done
+    cmp one.db.transitions spool.db.transitions
+    cmp one.db.states spool.db.states
+    cmp one.db.dead spool.db.dead
+    [ "$(dlq show id:4.x -o ndjson | jq -r .reason)" = '"A-4" is in state "open", which does not accept parcel.sent "4.x"' ]
+    [ "$(dlq list -o ndjson | jq -r 'select(.subject == null) | .reason')" = "payment.made \"$(replay --last 1000 -t payment.made | tail -n 1 | jq -r .id)\" has no \"subject\": whose state is it about?" ]
+    run -65 --separate-stderr fsm run --worker order.machine.json <<<'{"type":"order.placed"}'
+    [ "$stderr" = 'fsm: line 1: has no "id": events from the log have one' ]
+    run -64 fsm run --worker order.machine.json in
+    run -64 fsm run --worker --rejects rejects order.machine.json
+}
+
 @test "fsm: killed a hundred times behind consume --emit, it ends as if it had never been" {
     order_machine
     orders 60 >in
