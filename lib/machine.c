@@ -93,12 +93,12 @@ static const struct {
     {"reenter", ""},
 };
 
-static void check_members(struct reading *r, const json_t *object, const char *const *known)
+static void check_members(struct reading *r, json_t *object, const char *const *known)
 {
     const char *key;
     json_t *value;
 
-    json_object_foreach ((json_t *)(uintptr_t)object, key, value) {
+    json_object_foreach (object, key, value) {
         const char *const *k = known;
         size_t i = 0;
         while (*k != NULL && strcmp(*k, key) != 0)
@@ -170,7 +170,7 @@ static void check_state_name(struct reading *r)
                     "character");
 }
 
-static void read_name(struct reading *r, const json_t *id, struct str name)
+static void read_name(struct reading *r, json_t *id, struct str name)
 {
     if (id != NULL && !json_is_string(id))
         complain(r, "\"id\" is not a string");
@@ -189,7 +189,7 @@ static void read_name(struct reading *r, const json_t *id, struct str name)
 /* --------------------------------------------------------------------------------------- rules */
 
 /* 15 digits are how people write a number, 17 tell all there are apart. */
-static char *value_text(const json_t *value)
+static char *value_text(json_t *value)
 {
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 
@@ -199,12 +199,12 @@ static char *value_text(const json_t *value)
     return json_dumps(value, JSON_ENCODE_ANY);
 }
 
-static bool read_condition(struct reading *r, const json_t *cond, struct machine_rule *rule)
+static bool read_condition(struct reading *r, json_t *cond, struct machine_rule *rule)
 {
     static const char *const known[] = {"pointer", "op", "value", "type", NULL};
     const char *pointer = json_string_value(json_object_get(cond, "pointer"));
     const char *op = json_string_value(json_object_get(cond, "op"));
-    const json_t *value = json_object_get(cond, "value");
+    json_t *value = json_object_get(cond, "value");
     struct err bad = ERR_NONE;
     size_t i = 0;
 
@@ -231,11 +231,11 @@ static bool read_condition(struct reading *r, const json_t *cond, struct machine
 }
 
 /* A target: a name, or an object with one. XState says cond, and guard since its version 5. */
-static bool read_rule(struct reading *r, const json_t *item, struct machine_rule *rule)
+static bool read_rule(struct reading *r, json_t *item, struct machine_rule *rule)
 {
     static const char *const known[] = {"target", "cond", "guard", NULL};
-    const json_t *target = json_is_object(item) ? json_object_get(item, "target") : item;
-    const json_t *cond = json_object_get(item, "cond"), *guard = json_object_get(item, "guard");
+    json_t *target = json_is_object(item) ? json_object_get(item, "target") : item;
+    json_t *cond = json_object_get(item, "cond"), *guard = json_object_get(item, "guard");
 
     if (json_is_object(item))
         check_members(r, item, known);
@@ -250,7 +250,7 @@ static bool read_rule(struct reading *r, const json_t *item, struct machine_rule
     return (cond == NULL && guard == NULL) || read_condition(r, cond != NULL ? cond : guard, rule);
 }
 
-static void add_rule(struct reading *r, struct machine_state *state, const json_t *item)
+static void add_rule(struct reading *r, struct machine_state *state, json_t *item)
 {
     struct machine_rule rule = {.type = mem_dup(r->type, strlen(r->type))};
 
@@ -263,7 +263,7 @@ static void add_rule(struct reading *r, struct machine_state *state, const json_
     free(rule.pointer);
 }
 
-static void read_type(struct reading *r, struct machine_state *state, const json_t *to)
+static void read_type(struct reading *r, struct machine_state *state, json_t *to)
 {
     size_t i;
     json_t *item;
@@ -278,16 +278,17 @@ static void read_type(struct reading *r, struct machine_state *state, const json
     }
     if (json_array_size(to) == 0)
         complain(r, "the list of targets is empty");
-    json_array_foreach (to, i, item)
+    json_array_foreach (to, i, item) {
         add_rule(r, state, item);
+    }
 }
 
 /* -------------------------------------------------------------------------------------- states */
 
-static void read_state(struct reading *r, struct machine_state *state, const json_t *object)
+static void read_state(struct reading *r, struct machine_state *state, json_t *object)
 {
     static const char *const known[] = {"on", "type", NULL};
-    const json_t *on = json_object_get(object, "on"), *type = json_object_get(object, "type");
+    json_t *on = json_object_get(object, "on"), *type = json_object_get(object, "type");
     const char *word = type == NULL ? "atomic" : json_string_value(type);
     json_t *to;
 
@@ -304,12 +305,13 @@ static void read_state(struct reading *r, struct machine_state *state, const jso
         complain(r, "\"on\" is an object: a target for each type of event");
     if (state->final && json_object_size(on) > 0)
         complain(r, "it is final, and accepts nothing");
-    json_object_foreach ((json_t *)(uintptr_t)on, r->type, to)
+    json_object_foreach (on, r->type, to) {
         read_type(r, state, to);
+    }
     r->type = NULL;
 }
 
-static void read_states(struct reading *r, const json_t *states)
+static void read_states(struct reading *r, json_t *states)
 {
     json_t *object;
     size_t i = 0;
@@ -319,10 +321,12 @@ static void read_states(struct reading *r, const json_t *states)
         return;
     }
     r->m->state = mem_zero(json_object_size(states), sizeof *r->m->state);
-    json_object_foreach ((json_t *)(uintptr_t)states, r->state, object)
+    json_object_foreach (states, r->state, object) {
         r->m->state[r->m->states++].name = mem_dup(r->state, strlen(r->state));
-    json_object_foreach ((json_t *)(uintptr_t)states, r->state, object)
+    }
+    json_object_foreach (states, r->state, object) {
         read_state(r, &r->m->state[i++], object);
+    }
     r->state = NULL;
 }
 
@@ -345,7 +349,7 @@ static void collect_types(struct machine *m)
     qsort(m->type, m->types, sizeof *m->type, by_name);
 }
 
-static void read_machine(struct reading *r, const json_t *root, struct str name)
+static void read_machine(struct reading *r, json_t *root, struct str name)
 {
     static const char *const known[] = {"id", "initial", "states", NULL};
     const char *initial = json_string_value(json_object_get(root, "initial"));
