@@ -20,6 +20,8 @@ SAN =
 STATIC =
 WERROR =
 T =
+# outbox-relay reads PostgreSQL, too: auto (when pkg-config finds libpq), yes or no.
+LIBPQ = $(if $(STATIC),no,auto)
 
 # A build folder for each kind of build, so that objects never mix.
 BUILD = build$(if $(SAN),/san-$(SAN))$(if $(STATIC),/static)
@@ -35,7 +37,7 @@ link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static) -Wl,--as-needed $(LDF
 
 base = utf8 err mem buf args lines json% event environment fingerprint pattern clock backoff gcra times proc child wrap table crc32c sha1
 store = store sqlite_%
-policy = pending batch letter spool_% emit dispatch% handlers workers standing flow breaker circuit bucket pacer key relay saga fold machine fsm% trace metrics
+policy = pending batch letter spool_% emit dispatch% handlers workers standing flow breaker circuit bucket pacer key relay% saga fold machine fsm% trace metrics
 
 programs = $(patsubst cmd/%.c,$(BUILD)/bin/%,$(wildcard cmd/*.c))
 library = $(BUILD)/libeventutils.a
@@ -59,7 +61,7 @@ all: $(library) $(programs)
 
 $(BUILD)/bin/%: $(BUILD)/cmd/%.o $(library)
 	@mkdir -p $(@D)
-	$(link) -o $@ $^ $(PKG_LIBS)
+	$(link) -o $@ $^ $(PKG_LIBS) $(libs)
 
 $(library): $(objects)
 	rm -f $@
@@ -82,25 +84,38 @@ $(BUILD)/lib/sqlite_open.o: share/schema.sql
 $(BUILD)/cmd/ev.o: $(BUILD)/libexecdir
 $(BUILD)/cmd/ev.o: defines = -DEVENTUTILS_LIBEXECDIR='"$(libexecdir)/eventutils"'
 
+
+# libpq is for one command alone: what it brings along takes the others longer to load than to work.
+$(BUILD)/bin/outbox-relay: libs = $(PQ_LIBS)
+$(BUILD)/lib/relay_postgres.o: defines = $(PQ_CFLAGS)
+$(BUILD)/lib/relay_postgres.o: $(BUILD)/libraries.mk
+
 # Rewritten only when libexecdir is another one than last time.
 $(BUILD)/libexecdir: FORCE
 	@mkdir -p $(@D)
 	@echo '$(libexecdir)' | cmp -s - $@ || echo '$(libexecdir)' >$@
 
-# The libraries, asked for once and before anything is built: make writes this file, then reads
-# it. Goals that promise to do all the set-up install them first.
+# The libraries, asked for before anything is built: make writes this file, then reads it; what is
+# the same stays as it is. Goals that promise to do all the set-up install them first.
 libraries = jansson 'sqlite3 >= 3.37'
 ifneq ($(filter-out uninstall lint setup clean format,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/libraries.mk
 endif
-$(BUILD)/libraries.mk: Makefile
+$(BUILD)/libraries.mk: Makefile FORCE
 	@$(if $(filter test demo bench,$(MAKECMDGOALS)),share/setup build,:)
 	@pkg-config --exists $(libraries) 2>/dev/null || { echo 'eventutils needs a C compiler, pkg-config and' \
 	    'the libraries jansson and sqlite3 (3.37 or newer): "make setup" installs them' >&2; exit 1; }
 	@mkdir -p $(@D)
-	@flags=$$(pkg-config --cflags $(libraries)) && \
-	    libs=$$(pkg-config $(if $(STATIC),--static) --libs $(libraries)) && \
-	    printf 'PKG_CFLAGS = %s\nPKG_LIBS = %s\n' "$$flags" "$$libs" >$@
+	@postgres=; \
+	if [ '$(LIBPQ)' != no ] && pkg-config --exists 'libpq >= 11' 2>/dev/null; then postgres=libpq; \
+	elif [ '$(LIBPQ)' = yes ]; then echo 'LIBPQ=yes, but pkg-config finds no libpq' >&2; exit 1; fi; \
+	text=$$(set -e; static='$(if $(STATIC),--static)'; \
+	    echo "PKG_CFLAGS = $$(pkg-config --cflags $(libraries))"; \
+	    echo "PKG_LIBS = $$(pkg-config $$static --libs $(libraries))"; \
+	    [ -z "$$postgres" ] || echo "PQ_CFLAGS = -DHAVE_LIBPQ $$(pkg-config --cflags libpq)"; \
+	    [ -z "$$postgres" ] || echo "PQ_LIBS = $$(pkg-config $$static --libs libpq)") || exit; \
+	echo "$$text" | cmp -s - $@ || { echo "$$text" >$@; \
+	    [ -n "$$postgres" ] || echo 'without libpq: outbox-relay will not read PostgreSQL' >&2; }
 
 -include $(wildcard $(BUILD)/lib/*.d $(BUILD)/cmd/*.d $(BUILD)/tests/*/*.d)
 

@@ -153,8 +153,8 @@ int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *
 void file_remove_draft(const char *path);
 int file_sync_directory(const char *path, struct err *e);
 
-/* sqlite_admin.c. The first, inside a transaction: 0 when nobody has events of the group in hand, or
-   -1 with 75. The other adds to *out the group's consumers that live. */
+/* sqlite_admin.c. Inside a transaction: 0 when nobody has events of the group in hand, else -1, 75.
+   The other adds to *out the group's consumers that live. */
 int group_idle(struct store *s, int64_t grp, struct err *e);
 int group_alive(struct store *s, int64_t grp, int64_t *out, struct err *e);
 

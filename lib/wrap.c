@@ -137,7 +137,7 @@ int wrap_read(const struct wrap_input *in, struct buf *out, struct err *e)
     ssize_t n = 0;
 
     if (in->fd < 0 && in->start < 0)
-        return err_set(e, EX_DATAERR, "stdin is a terminal");
+        return isatty(STDIN_FILENO) ? err_set(e, EX_DATAERR, "stdin is a terminal") : 0;
     for (off_t at = in->fd >= 0 ? 0 : in->start; (n = pread(fd, block, sizeof block, at)) > 0;
          at += n) {
         buf_add(out, block, (size_t)n);

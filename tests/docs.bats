@@ -227,6 +227,7 @@ END
         # What they run says the rest; a spool that cannot be used does not stop breaker and throttle.
         [breaker]='0 64 65 69 71 73 74 77 124 126 127' [retry]='0 64 65 71 73 74 77 124 126 127'
         [throttle]='0 64 65 71 73 74 75 77 126 127'
+        [outbox-relay]='0 1 64 65 66 69 70 71 73 74 75 77 126 127'
         [consume]="0 1 ${spool#0 } 126 127" [ev]='0 64 69 74 77 126 127'
     )
     for name in $(commands); do

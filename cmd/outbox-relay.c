@@ -1,0 +1,194 @@
+/* outbox-relay: move rows of an outbox table from the user's database into the spool. */
+#include "args.h"
+#include "environment.h"
+#include "lines.h"
+#include "proc.h"
+#include "relay.h"
+#include "table.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct relay_terms terms = {.attempts = 12, .wait_ms = 30000, .prune_ms = -1};
+static int64_t backoff[2] = {1000, 15 * 60 * 1000};
+static bool schema, dry_run, status, retry_failed;
+static int form;
+
+static const struct opt options[] = {
+    OPT_FLAG(0, "schema", &schema, "print the table's definition, of SQLite unless DB says other"),
+    OPT_TEXT(0, "table", &terms.table, "TABLE", "the table, by default outbox_events"),
+    OPT_TEXT(0, "map", &terms.map, "OURS=THEIRS,...", "names of its columns, as id=seq,type=kind"),
+    OPT_TEXT(0, "source", &terms.source, "URI", "the events' source, by default /HOSTNAME"),
+    OPT_FLAG('f', "follow", &terms.follow, "wait for more at the end"),
+    OPT_INT('n', "count", &terms.most, "N", 1, INT64_MAX, "at most N rows"),
+    OPT_INT('a', "attempts", &terms.attempts, "N", 1, 1000000,
+            "of SINK for a row, which then is marked as failed; by default 12"),
+    OPT_RANGE(0, "backoff", backoff, "wait between attempts, by default 1s..15m"),
+    OPT_DURATION(0, "wait", &terms.wait_ms, "for a lock on the database, by default 30s"),
+    OPT_TEXT(0, "channel", &terms.channel, "NAME",
+             "PostgreSQL: what the table's trigger notifies, by default outbox_events"),
+    OPT_DURATION(0, "prune", &terms.prune_ms, "then remove rows that were relayed so long ago"),
+    OPT_FLAG(0, "retry-failed", &retry_failed, "first give failed rows another chance"),
+    OPT_FLAG(0, "dry-run", &dry_run, "print the events; change nothing"),
+    OPT_FLAG(0, "status", &status, "print how many rows wait, and since when; change nothing"),
+    OPT_CHOICE('o', "output", &form, "auto|table|ndjson",
+               "of --status: by default a table on a terminal"),
+    OPT_END,
+};
+
+static const struct cmd self = {
+    .name = "outbox-relay",
+    .about = "move rows of an outbox table into the spool",
+    .usage = {"[-f] [--table TABLE] [--map OURS=THEIRS,...] DB [-- SINK...]",
+              "--status|--dry-run DB", "--schema [--table TABLE] [postgresql:]"},
+    .examples = {"outbox-relay --schema | sqlite3 app.db", "outbox-relay app.db",
+                 "outbox-relay -f --prune 7d postgresql://app@localhost/shop",
+                 "outbox-relay --table outbox --map type=kind,aggregate=order_id app.db",
+                 "outbox-relay app.db -- publish -s other.db --echo"},
+    .options = options,
+};
+
+static const struct table_column columns[] = {
+    {"table", TABLE_LEFT},    {"backlog", TABLE_RIGHT}, {"oldest", TABLE_AGE},
+    {"waiting", TABLE_RIGHT}, {"failed", TABLE_RIGHT},  {NULL, TABLE_LEFT},
+};
+
+static int print_schema(struct err *e)
+{
+    struct buf text = BUF_INIT;
+    int got = relay_schema(&terms, &text, e);
+
+    if (got == 0)
+        got = out_write(text.p, text.n, e);
+    buf_free(&text);
+    return got;
+}
+
+static int print_state(struct relay *r, struct err *e)
+{
+    struct table *t = table_begin(columns, form);
+    struct relay_state s;
+    int got = relay_state(r, &s, e);
+
+    if (got == 0)
+        got = table_row(
+            t,
+            json_pack("{s:o,s:I,s:o,s:o,s:I,s:I}", "table", table_text(str_of(s.table)), "backlog",
+                      (json_int_t)s.backlog, "oldest", table_time(s.oldest_ms), "age_s",
+                      s.oldest_ms == 0 ? json_null()
+                                       : json_integer((clock_now_ms() - s.oldest_ms) / 1000),
+                      "waiting", (json_int_t)s.waiting, "failed", (json_int_t)s.failed),
+            e);
+    return table_end(t, e) < 0 ? -1 : got;
+}
+
+static int give_back(struct relay *r, struct err *e)
+{
+    char text[60];
+    int64_t n = relay_retry_failed(r, e);
+
+    if (n < 0)
+        return -1;
+    snprintf(text, sizeof text, "%" PRId64 " failed row%s given back", n, n == 1 ? "" : "s");
+    return out_line(str_of(text), e) < 0 ? -1 : out_flush(e);
+}
+
+static void tell(const struct relay_result *result)
+{
+    if (isatty(STDERR_FILENO) && !dry_run)
+        err_note("%" PRId64 " row%s relayed, %" PRId64 " pruned", result->relayed,
+                 result->relayed == 1 ? "" : "s", result->pruned);
+}
+
+static int move(struct relay *r, struct relay_result *result, struct err *e)
+{
+    struct store *spool = NULL;
+    int got = 0;
+
+    if (terms.sink == NULL && (got = store_open(&spool, args_spool(), STORE_CREATE, e)) > 0)
+        err_note("created the spool %s", store_path(spool));
+    if (spool != NULL)
+        store_stop(spool, proc_stopping);
+    if (got >= 0 && retry_failed)
+        got = give_back(r, e);
+    if (got >= 0)
+        got = relay_run(r, spool, result, e);
+    store_close(spool);
+    tell(result);
+    return got;
+}
+
+static int relay(struct relay_result *result, struct err *e)
+{
+    struct relay *r = NULL;
+    int got = relay_open(&r, &terms, status || dry_run ? RELAY_LOOK : RELAY_MOVE, e);
+
+    if (got == 0)
+        got = status ? print_state(r, e) : dry_run ? relay_print(r, result, e) : move(r, result, e);
+    relay_close(r);
+    return got;
+}
+
+/* Without "--" a second word is rather another database than a command. */
+static void check_operands(int argc, char **argv, int first)
+{
+    bool dashes = false;
+
+    for (int i = 1; i < argc; i++)
+        dashes |= strcmp(argv[i], "--") == 0;
+    if (first < argc)
+        terms.database = argv[first];
+    if (terms.database != NULL && *terms.database == '\0')
+        args_usage("DB is empty: is a variable unset?");
+    if (first + 1 < argc && !dashes)
+        args_usage("one database at a time: %s; a command goes behind --",
+                   err_quote_text(argv[first + 1]).text);
+    if (first + 1 < argc)
+        terms.sink = argv + first + 1;
+}
+
+static void check_options(void)
+{
+    if (status + dry_run + schema > 1)
+        args_usage("--schema, --status and --dry-run exclude each other");
+    if (terms.database == NULL && !schema)
+        args_usage("which database? DB is missing");
+    if ((status || dry_run || schema) &&
+        (terms.follow || retry_failed || terms.prune_ms >= 0 || terms.sink != NULL))
+        args_usage("--schema, --status and --dry-run change nothing: -f, --retry-failed, --prune "
+                   "and a sink do not go with them");
+    if (schema && terms.map != NULL)
+        args_usage("--map is for a table that is there already: it does not go with --schema");
+    if (args_given("output") && !status)
+        args_usage("-o goes with --status");
+    terms.backoff = (struct backoff){backoff[0], backoff[1], BACKOFF_FULL};
+}
+
+int main(int argc, char **argv)
+{
+    static struct buf source;
+    struct relay_result result = {0};
+    struct err e = ERR_NONE;
+    int first = args_parse(&self, argc, argv);
+
+    check_operands(argc, argv, first);
+    check_options();
+    if (terms.source == NULL)
+        terms.source = getenv("EVENT_DEFAULT_SOURCE");
+    if (terms.source == NULL || *terms.source == '\0') {
+        environment_source(&source, NULL);
+        terms.source = buf_text(&source);
+    }
+    if (schema) {
+        print_schema(&e);
+        return out_finish(&e);
+    }
+    proc_stage();
+    relay(&result, &e);
+    if (e.status == 0 && result.failed > 0)
+        e.status = EX_NO;
+    return out_finish(&e);
+}

@@ -1,0 +1,548 @@
+/*
+ * The relay's rounds: read a page, publish, mark; what fails, what waits, what is held up behind
+ * it; and when to look again.
+ */
+#include "lines.h"
+#include "mem.h"
+#include "proc.h"
+#include "relay_priv.h"
+#include "table.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TURN_MS 20           /* between tries for a turn that another relay has */
+#define PRUNE_EACH_MS 60000  /* while following */
+#define BUSY_AGAIN_MS 100    /* rows that another relay has, while following */
+#define LOCKED_AGAIN_MS 1000 /* a database that stays locked, while following */
+
+/* ---------------------------------------------------------------------------------- open, close */
+
+static const struct relay_engine *engine_of(const char *database)
+{
+    return strncmp(database, "postgresql:", 11) == 0 || strncmp(database, "postgres:", 9) == 0
+               ? &relay_postgres
+               : &relay_sqlite;
+}
+
+int relay_schema(const struct relay_terms *terms, struct buf *out, struct err *e)
+{
+    struct relay_terms ours = *terms;
+
+    if (ours.table == NULL)
+        ours.table = RELAY_TABLE;
+    if (ours.channel == NULL)
+        ours.channel = RELAY_TABLE;
+    if (js_utf8(str_of(ours.table)) < strlen(ours.table))
+        return err_set(e, EX_USAGE, "--table is not UTF-8: %s", err_quote_text(ours.table).text);
+    engine_of(terms->database == NULL ? "" : terms->database)->schema(&ours, out);
+    return 0;
+}
+
+int relay_open(struct relay **out, const struct relay_terms *terms, enum relay_mode mode,
+               struct err *e)
+{
+    struct relay *r = mem_zero(1, sizeof *r);
+
+    r->terms = terms;
+    r->engine = engine_of(terms->database);
+    r->table.name = terms->table == NULL ? RELAY_TABLE : terms->table;
+    r->fill = (struct event_fill){.source = terms->source, .priority = -1, .hops = -1};
+    child_init(&r->child);
+    if (relay_map(&r->table, terms->map, e) < 0 ||
+        (terms->sink != NULL && mode == RELAY_MOVE && proc_check(terms->sink[0], e) < 0) ||
+        r->engine->open(r, mode, e) < 0) {
+        relay_close(r);
+        return -1;
+    }
+    *out = r;
+    return 0;
+}
+
+void relay_close(struct relay *r)
+{
+    if (r == NULL)
+        return;
+    r->engine->close(r);
+    for (size_t i = 0; i < r->page.n; i++)
+        free(r->page.row[i].reason);
+    relay_table_free(&r->table);
+    child_free(&r->child);
+    event_free(&r->event);
+    js_scan_free(&r->scan);
+    buf_free(&r->partial);
+    buf_free(&r->lines);
+    buf_free(&r->ids);
+    free(r->memory);
+    free(r->held);
+    free(r->place);
+    free(r);
+}
+
+/* --------------------------------------------------------------------------------------- a page */
+
+static void say_row(const struct relay_row *row, const char *what)
+{
+    const struct str id = row->text[RELAY_EVENT_ID];
+    const struct err_about about = {.id = id, .type = row->text[RELAY_TYPE]};
+
+    err_say(ERR_WARN, EX_DATAERR, &about, "row %" PRId64 ": %s", row->id, what);
+}
+
+void relay_fail(struct relay *r, struct relay_row *row, const char *reason)
+{
+    const char *then = r->looking                  ? ""
+                       : relay_has(r, RELAY_ERROR) ? ": marked as failed"
+                                                   : ": failed, and the table cannot say so";
+    struct buf text = BUF_INIT;
+
+    free(row->reason);
+    row->reason = mem_dup(reason, strlen(reason));
+    row->fate = RELAY_FAILED;
+    r->result->failed++;
+    relay_hold(r, row->text[RELAY_AGGREGATE]);
+    buf_printf(&text, "%s%s", reason, then);
+    say_row(row, buf_text(&text));
+    buf_free(&text);
+}
+
+void relay_retry(struct relay *r, struct relay_row *row, const char *reason)
+{
+    row->attempts++;
+    if (row->attempts >= r->terms->attempts) {
+        relay_fail(r, row, reason);
+        return;
+    }
+    row->fate = RELAY_RETRY;
+    row->retry_ms = clock_now_ms() + backoff_ms(&r->terms->backoff, row->attempts, clock_random());
+    if (row->retry_ms < r->due_ms)
+        r->due_ms = row->retry_ms;
+    relay_hold(r, row->text[RELAY_AGGREGATE]);
+}
+
+/* An empty text says as little as none. */
+static void without_empty(struct relay_row *row)
+{
+    static const enum relay_column optional[] = {RELAY_EVENT_ID, RELAY_AGGREGATE, RELAY_HEADERS};
+
+    for (size_t i = 0; i < sizeof optional / sizeof optional[0]; i++)
+        if (row->text[optional[i]].n == 0)
+            row->text[optional[i]].p = NULL;
+}
+
+/* Is this row's turn now? What is not holds up what comes behind it in its aggregate. */
+static bool is_due(struct relay *r, struct relay_row *row, int64_t now_ms)
+{
+    struct str aggregate = row->text[RELAY_AGGREGATE];
+
+    without_empty(row);
+    if (!relay_time(row->text[RELAY_RETRY_AT], &row->retry_ms))
+        row->retry_ms = 0;
+    relay_recall(r, row);
+    if (!row->failed && !row->held && row->retry_ms <= now_ms)
+        return !relay_is_held(r, aggregate);
+    relay_hold(r, aggregate);
+    r->busy += row->held;
+    if (!row->failed && !row->held && row->retry_ms < r->due_ms)
+        r->due_ms = row->retry_ms;
+    return false;
+}
+
+/* What is to be published of this page. All that can be found wrong without the spool's lock is
+   found before it is taken. */
+static size_t choose(struct relay *r, int64_t now_ms)
+{
+    struct err why = ERR_NONE;
+    size_t ready = 0;
+
+    buf_shrink(&r->lines, 1 << 20);
+    buf_shrink(&r->ids, 1 << 20);
+    r->fill.now_ms = now_ms;
+    for (size_t i = 0; i < r->page.n; i++) {
+        struct relay_row *row = &r->page.row[i];
+        if (!is_due(r, row, now_ms))
+            continue;
+        err_clear(&why);
+        if (relay_make(r, row, &why) < 0) {
+            relay_fail(r, row, why.text);
+            continue;
+        }
+        row->fate = RELAY_READY;
+        ready++;
+        if (r->terms->most > 0 && r->result->relayed + (int64_t)ready >= r->terms->most) {
+            r->page.n = i + 1; /* those behind are not looked at any more */
+            r->page.last = true;
+        }
+    }
+    return ready;
+}
+
+/* ------------------------------------------------------------------------------- into the spool */
+
+/* A row that cannot be stored holds up those behind it, which was not known when they were
+   chosen. */
+static void hold_behind(struct relay *r, const struct relay_row *failed)
+{
+    struct str aggregate = failed->text[RELAY_AGGREGATE];
+
+    for (size_t i = (size_t)(failed - r->page.row) + 1; i < r->page.n && aggregate.p != NULL; i++)
+        if (r->page.row[i].fate == RELAY_READY &&
+            str_eq(r->page.row[i].text[RELAY_AGGREGATE], aggregate))
+            r->page.row[i].fate = RELAY_LEFT;
+}
+
+static void explain(struct relay *r, struct relay_row *row, const struct log_put *put)
+{
+    struct err why = ERR_NONE;
+
+    if (put->fate == LOG_CYCLE)
+        err_set(&why, EX_DATAERR, "causal chain longer than %d events, is it a cycle?",
+                EVENT_HOPS_MAX);
+    else
+        err_set(&why, EX_DATAERR,
+                "id %s is already in the spool with other content (seq %" PRId64 ")",
+                err_quote(r->event.id.p, r->event.id.n).text, put->seq);
+    relay_fail(r, row, why.text);
+    hold_behind(r, row);
+}
+
+static int put_row(struct relay *r, struct relay_row *row, struct err *e)
+{
+    const struct event_fill nothing = {.priority = -1, .hops = -1};
+    struct str line = {r->lines.p + row->line_at, row->line_n - 1};
+    struct log_put put;
+
+    if (event_make(&r->event, &r->scan, &nothing, line, e) < 0 ||
+        log_put(r->spool, &r->event, &put, e) < 0)
+        return -1;
+    if (put.fate == LOG_STORED || put.fate == LOG_DUPLICATE)
+        row->fate = RELAY_DONE;
+    else
+        explain(r, row, &put);
+    return 0;
+}
+
+static int into_spool(struct relay *r, struct err *e)
+{
+    const struct log_terms terms = {.now_ms = clock_now_ms()};
+
+    if (log_begin(r->spool, &terms, e) < 0)
+        return -1;
+    for (size_t i = 0; i < r->page.n; i++)
+        if (r->page.row[i].fate == RELAY_READY && put_row(r, &r->page.row[i], e) < 0) {
+            log_rollback(r->spool);
+            return -1;
+        }
+    return log_commit(r->spool, e);
+}
+
+/* --------------------------------------------------------------------------------------- rounds */
+
+/* 1, 0 when a signal ends the waiting, -1 with 75 when it took too long, which it never does for
+   whoever follows. */
+static int take_turn(struct relay *r, struct err *e)
+{
+    int64_t until = clock_mono_ms() + r->terms->wait_ms;
+    int got;
+
+    while ((got = r->engine->begin(r, e)) == 0) {
+        if (proc_stopping())
+            return 0;
+        if (!r->terms->follow && clock_mono_ms() >= until)
+            return err_set(e, EX_TEMPFAIL, "%s: another relay is at work, and has been for %.1f s",
+                           r->place, (double)r->terms->wait_ms / 1000);
+        proc_wait(NULL, 0, TURN_MS);
+    }
+    return got;
+}
+
+static void count(struct relay *r)
+{
+    for (size_t i = 0; i < r->page.n; i++) {
+        struct relay_row *row = &r->page.row[i];
+        if (row->fate != RELAY_LEFT)
+            relay_remember(r, row);
+        r->result->relayed += row->fate == RELAY_DONE;
+        r->result->waiting += row->fate == RELAY_RETRY;
+    }
+}
+
+static void forget_page(struct relay *r)
+{
+    for (size_t i = 0; i < r->page.n; i++)
+        free(r->page.row[i].reason);
+    r->page.n = 0;
+}
+
+static bool any_settled(const struct relay *r)
+{
+    for (size_t i = 0; i < r->page.n; i++)
+        if (r->page.row[i].fate != RELAY_LEFT)
+            return true;
+    return false;
+}
+
+/*
+ * The order is the guarantee. The events are on disk, or confirmed by the sink, when their rows
+ * are marked: a kill before that publishes them again, under the same ids, and the spool passes
+ * over them. Marked first, they would be lost.
+ */
+static int publish_and_mark(struct relay *r, struct err *e)
+{
+    int64_t now_ms = clock_now_ms();
+    size_t ready = choose(r, now_ms);
+    int got = 0, told;
+    struct err unsettled = ERR_NONE;
+
+    if (ready > 0)
+        got = r->terms->sink != NULL ? relay_sink(r, e) : into_spool(r, e);
+    if (got < 0 && r->terms->sink == NULL)
+        return -1;
+    /* A sink may have confirmed some before it failed. */
+    told = any_settled(r) ? r->engine->settle(r, clock_now_ms(), got < 0 ? &unsettled : e) : 0;
+    if (told == 0)
+        count(r);
+    return got < 0 ? -1 : told;
+}
+
+/* One page behind *after. 1, 0 at the end of the table or of our time, -1. */
+static int go_round(struct relay *r, int64_t *after, int64_t last, struct err *e)
+{
+    int got = take_turn(r, e);
+
+    if (got <= 0)
+        return got;
+    forget_page(r);
+    got = r->engine->read(r, RELAY_MOVE, *after, last, e);
+    if (got == 0 && r->page.n > 0) {
+        *after = r->page.row[r->page.n - 1].id;
+        got = publish_and_mark(r, e);
+    }
+    r->engine->end(r);
+    if (got < 0)
+        return -1;
+    return !r->page.last && !proc_stopping() && r->pause_ms == 0;
+}
+
+/* Once over the table, up to the row last. Only so can be said who is held up: those behind rows
+   that were seen in front of them. */
+static int pass(struct relay *r, int64_t last, struct err *e)
+{
+    int64_t after = INT64_MIN;
+    int got;
+
+    if (r->holds > 0)
+        memset(r->held, 0, r->hold_room * sizeof *r->held);
+    r->holds = 0;
+    r->due_ms = INT64_MAX;
+    r->busy = 0;
+    while ((got = go_round(r, &after, last, e)) > 0)
+        continue;
+    return got;
+}
+
+static bool enough(const struct relay *r)
+{
+    return proc_stopping() || (r->terms->most > 0 && r->result->relayed >= r->terms->most);
+}
+
+static int prune(struct relay *r, struct err *e)
+{
+    int64_t after = INT64_MIN, n, before_ms = clock_now_ms() - r->terms->prune_ms + 1;
+
+    while (after != INT64_MAX && !proc_stopping()) {
+        if ((n = r->engine->prune(r, before_ms, &after, e)) < 0)
+            return -1;
+        r->result->pruned += n;
+    }
+    return 0;
+}
+
+/* ---------------------------------------------------------------------------- once, or for ever */
+
+/* What is there when it begins. Rows that another relay has are waited for: it may leave what is
+   behind them to us. */
+static int run_once(struct relay *r, struct err *e)
+{
+    int64_t last, until = clock_mono_ms() + r->terms->wait_ms;
+
+    if (r->engine->last(r, &last, e) < 0)
+        return -1;
+    for (;;) {
+        int64_t before = r->result->relayed;
+        if (pass(r, last, e) < 0)
+            return -1;
+        if (r->pause_ms > 0)
+            return err_set(e, EX_TEMPFAIL, "%s: not available (exit status %d): try again later",
+                           err_quote_text(r->terms->sink[0]).text, EX_UNAVAILABLE);
+        if (enough(r) || (r->busy == 0 && r->due_ms > clock_now_ms()))
+            return 0;
+        if (r->result->relayed > before)
+            until = clock_mono_ms() + r->terms->wait_ms;
+        if (r->busy > 0 && clock_mono_ms() >= until)
+            return err_set(e, EX_TEMPFAIL, "%s: another relay keeps %" PRId64 " rows", r->place,
+                           r->busy);
+        if (r->busy > 0)
+            proc_wait(NULL, 0, TURN_MS);
+    }
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Sleep until there may be something to do. 1, 0 when a signal came, -1. */
+static int wait_for_news(struct relay *r, struct err *e)
+{
+    for (;;) {
+        int64_t now = clock_now_ms(), wait = r->engine->patience_ms(r);
+        struct pollfd fd = {.fd = r->engine->fd(r), .events = POLLIN};
+
+        if (r->pause_ms > 0)
+            wait = earlier(wait, r->pause_ms - clock_mono_ms());
+        else if (r->due_ms != INT64_MAX)
+            wait = earlier(wait, r->due_ms - now);
+        if (r->busy > 0)
+            wait = earlier(wait, BUSY_AGAIN_MS);
+        proc_wait(&fd, fd.fd >= 0, wait < 0 ? 0 : wait);
+        if (proc_stopping())
+            return 0;
+        int news = r->engine->news(r, e);
+        if (news < 0)
+            return -1;
+        if (r->pause_ms > 0 && clock_mono_ms() < r->pause_ms)
+            continue;
+        if (news > 0 || r->busy > 0 || r->pause_ms > 0 || r->due_ms <= clock_now_ms())
+            return 1;
+    }
+}
+
+/* A database that stays locked is told of once, and looked at again; nothing is lost by it. */
+static int try_pass(struct relay *r, bool *locked, struct err *e)
+{
+    int got = pass(r, INT64_MAX, e);
+
+    if (got == 0 || e->status != EX_TEMPFAIL || r->pause_ms > 0) {
+        if (got == 0 && *locked)
+            err_note("%s: no longer locked", r->place);
+        *locked = *locked && got < 0;
+        return got;
+    }
+    if (!*locked && !proc_stopping())
+        err_warn("%s: waiting", e->text);
+    *locked = true;
+    err_clear(e);
+    r->due_ms = clock_now_ms() + LOCKED_AGAIN_MS;
+    return 0;
+}
+
+static int follow(struct relay *r, struct err *e)
+{
+    int64_t pruned_ms = 0;
+    bool locked = false;
+    int got;
+
+    if (r->engine->news(r, e) < 0)
+        return -1;
+    do {
+        r->pause_ms = 0;
+        if (try_pass(r, &locked, e) < 0)
+            return -1;
+        if (enough(r))
+            return 0;
+        if (r->terms->prune_ms >= 0 &&
+            (pruned_ms == 0 || clock_mono_ms() - pruned_ms > PRUNE_EACH_MS)) {
+            if (prune(r, e) < 0 && e->status != EX_TEMPFAIL)
+                return -1;
+            err_clear(e); /* locked: there is time */
+            pruned_ms = clock_mono_ms();
+        }
+    } while ((got = wait_for_news(r, e)) > 0);
+    return got;
+}
+
+int relay_run(struct relay *r, struct store *spool, struct relay_result *result, struct err *e)
+{
+    int got;
+
+    r->spool = spool;
+    r->result = result;
+    if (r->terms->follow)
+        return follow(r, e);
+    got = run_once(r, e);
+    if (got == 0 && r->terms->prune_ms >= 0)
+        got = prune(r, e);
+    return got;
+}
+
+/* -------------------------------------------------------------------------------------- looking */
+
+static int print_page(struct relay *r, struct err *e)
+{
+    bool terminal = isatty(STDOUT_FILENO) == 1;
+    struct buf shown = BUF_INIT;
+    int got = 0;
+
+    choose(r, clock_now_ms());
+    for (size_t i = 0; i < r->page.n && got == 0 && !out_gone(); i++) {
+        struct relay_row *row = &r->page.row[i];
+        struct str line = {r->lines.p + row->line_at, row->line_n - 1};
+        if (row->fate != RELAY_READY)
+            continue;
+        r->result->relayed++;
+        buf_reset(&shown);
+        if (terminal)
+            js_show(&shown, line);
+        else
+            buf_str(&shown, line);
+        got = out_line((struct str){shown.p, shown.n}, e);
+    }
+    buf_free(&shown);
+    return got;
+}
+
+int relay_print(struct relay *r, struct relay_result *result, struct err *e)
+{
+    int64_t after = INT64_MIN;
+
+    r->result = result;
+    r->looking = true;
+    do {
+        forget_page(r);
+        if (r->engine->read(r, RELAY_LOOK, after, INT64_MAX, e) < 0)
+            return -1;
+        if (r->page.n == 0)
+            break;
+        after = r->page.row[r->page.n - 1].id;
+        if (print_page(r, e) < 0)
+            return -1;
+    } while (!r->page.last && !out_gone());
+    return 0;
+}
+
+int64_t relay_retry_failed(struct relay *r, struct err *e)
+{
+    if (!relay_has(r, RELAY_ERROR))
+        return err_set(e, EX_USAGE,
+                       "%s: table %s has no column for errors (--map error=…), so no row is marked "
+                       "as failed",
+                       r->place, err_quote_text(r->table.name).text);
+    return r->engine->retry_failed(r, e);
+}
+
+int relay_state(struct relay *r, struct relay_state *out, struct err *e)
+{
+    struct buf oldest = BUF_INIT;
+    int got;
+
+    *out = (struct relay_state){.table = r->table.name};
+    got = r->engine->state(r, out, &oldest, e);
+    if (oldest.n == 0 || !relay_time((struct str){oldest.p, oldest.n}, &out->oldest_ms))
+        out->oldest_ms = 0;
+    buf_free(&oldest);
+    return got;
+}

@@ -1,0 +1,148 @@
+/*
+ * What the relay's policy and the databases know of each other. The policy (relay.c, relay_row.c,
+ * relay_sink.c) knows no SQL; an engine knows nothing of events.
+ */
+#ifndef RELAY_PRIV_H
+#define RELAY_PRIV_H
+
+#include "child.h"
+#include "relay.h"
+
+#define RELAY_PAGE 500             /* rows that are read, published and marked together */
+#define RELAY_PAGE_BYTES (8 << 20) /* no more rows to a page that is so large already */
+#define RELAY_TABLE "outbox_events"
+
+enum relay_column {
+    RELAY_ID,
+    RELAY_EVENT_ID,
+    RELAY_AGGREGATE,
+    RELAY_TYPE,
+    RELAY_PAYLOAD,
+    RELAY_HEADERS,
+    RELAY_CREATED,
+    RELAY_RETRY_AT,
+    RELAY_ATTEMPTS,
+    RELAY_ERROR,
+    RELAY_PUBLISHED,
+    RELAY_PUBLISHED_AT,
+    RELAY_COLUMNS
+};
+
+/* A table: its columns' names, NULL for what it has not. */
+struct relay_table {
+    const char *name;
+    char *column[RELAY_COLUMNS];
+    bool mapped[RELAY_COLUMNS]; /* the user says so, so it must be there */
+};
+
+enum relay_fate {
+    RELAY_LEFT,  /* not this time */
+    RELAY_READY, /* to be published */
+    RELAY_DONE,  /* safe: to be marked */
+    RELAY_RETRY, /* not confirmed: again at retry_ms */
+    RELAY_FAILED /* given up, as reason says */
+};
+
+struct relay_row {
+    int64_t id;
+    struct str text[RELAY_ATTEMPTS]; /* EVENT_ID to RETRY_AT; views until the next page */
+    bool blob[RELAY_ATTEMPTS];
+    bool failed, held; /* given up earlier; another relay has it */
+    int64_t attempts, retry_ms;
+
+    enum relay_fate fate;
+    char *reason;                        /* RELAY_FAILED; freed by the policy */
+    size_t line_at, line_n, id_at, id_n; /* its event, in relay.lines and relay.ids */
+    int64_t before; /* the row of its aggregate in front of it, for a sink; -1: none */
+    bool given;     /* the sink has it */
+};
+
+struct relay_page {
+    struct relay_row row[RELAY_PAGE];
+    size_t n;
+    bool last; /* there is nothing behind it */
+};
+
+struct relay_engine {
+    void (*schema)(const struct relay_terms *terms, struct buf *out);
+    int (*open)(struct relay *r, enum relay_mode mode, struct err *e);
+    void (*close)(struct relay *r);
+    /* A round: begin, read, settle, end. begin returns 0 when another relay has its turn. read
+       takes rows with after < id <= last; nothing is locked that the application needs until
+       settle, which marks all rows with a fate of their own in one short transaction. */
+    int (*begin)(struct relay *r, struct err *e);
+    int (*read)(struct relay *r, enum relay_mode mode, int64_t after, int64_t last, struct err *e);
+    int (*settle)(struct relay *r, int64_t now_ms, struct err *e);
+    void (*end)(struct relay *r);
+    int (*last)(struct relay *r, int64_t *id, struct err *e);
+    int64_t (*retry_failed)(struct relay *r, struct err *e);
+    /* One transaction of it; *after is its place. The number removed; *after is INT64_MAX at the
+       end. */
+    int64_t (*prune)(struct relay *r, int64_t before_ms, int64_t *after, struct err *e);
+    int (*state)(struct relay *r, struct relay_state *out, struct buf *oldest, struct err *e);
+    /* Following: a descriptor to wait for, -1 for none, how long at most, and whether it is worth
+       a look (1) or not (0). */
+    int (*fd)(struct relay *r);
+    int64_t (*patience_ms)(struct relay *r);
+    int (*news)(struct relay *r, struct err *e);
+};
+
+extern const struct relay_engine relay_sqlite, relay_postgres;
+
+struct relay {
+    const struct relay_engine *engine;
+    const struct relay_terms *terms;
+    char *place; /* the database in messages */
+    struct relay_table table;
+    struct relay_page page;
+    void *db; /* the engine's own */
+
+    /* the policy's own */
+    struct store *spool;
+    struct relay_result *result;
+    bool looking;                /* nothing is marked */
+    struct relay_memory *memory; /* of rows, where the table has no column for it */
+    size_t memories, memory_room;
+    uint64_t *held; /* hashes of the aggregates that are held up in this pass */
+    size_t holds, hold_room;
+    int64_t due_ms; /* when the next row is to be tried again; INT64_MAX: none */
+    int64_t busy;   /* rows that other relays have */
+    struct event_fill fill;
+    struct event event;
+    struct js_scan scan;
+    struct buf partial, lines, ids;
+
+    struct child child;  /* the sink */
+    bool sink_reads_all; /* it answers when its input ends, not before */
+    int64_t downs, pause_ms;
+};
+
+/* relay_sql.c: parts of statements. A name in double quotes; a column, or NULL where the table has
+   none; "column = value" for an UPDATE, with a comma unless a space stands in front, or nothing. */
+void relay_sql_quote(struct buf *b, const char *name);
+void relay_sql_column(struct buf *b, const struct relay *r, enum relay_column c);
+void relay_sql_set(struct buf *b, const struct relay *r, enum relay_column c, const char *value);
+
+/* relay_row.c: rows, columns and memory */
+int relay_map(struct relay_table *t, const char *map, struct err *e);
+/* names: the table's columns, each with a NUL behind it. */
+int relay_check(struct relay *r, const struct buf *names, struct err *e);
+bool relay_has(const struct relay *r, enum relay_column c);
+void relay_table_free(struct relay_table *t);
+/* The event of a row, appended to lines and ids. -1 with what is wrong with it in why. */
+int relay_make(struct relay *r, struct relay_row *row, struct err *why);
+void relay_recall(struct relay *r, struct relay_row *row);
+void relay_remember(struct relay *r, const struct relay_row *row);
+void relay_hold(struct relay *r, struct str aggregate);
+bool relay_is_held(const struct relay *r, struct str aggregate);
+bool relay_same_name(const char *a, const char *b); /* as databases compare names */
+uint64_t relay_hash(struct str text);               /* never 0 */
+
+/* relay.c */
+void relay_fail(struct relay *r, struct relay_row *row, const char *reason);
+void relay_retry(struct relay *r, struct relay_row *row, const char *reason);
+
+/* relay_sink.c: rows that are READY become DONE, RETRY or FAILED; those behind them LEFT. */
+int relay_sink(struct relay *r, struct err *e);
+
+#endif

@@ -1,0 +1,295 @@
+/*
+ * Events to a command: one a line on its stdin; each id, or line, that it prints is safe.
+ *
+ * The order of an aggregate is kept whatever the sink does: an event is given only when the one in
+ * front of it is confirmed. A sink that answers as it reads is fed all the while. Of one that
+ * answers at the end of its input nothing can be told from outside but that it is quiet; its input
+ * is ended then, and it is started again for what is behind what it confirmed.
+ */
+#include "mem.h"
+#include "proc.h"
+#include "relay_priv.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define QUIET_MS 50    /* then it waits for the end of its input */
+#define GRACE_MS 10000 /* for its last answers, after a signal to us */
+#define DOWN_MS 1000   /* not available: ask again after this, then later */
+#define DOWN_MAX_MS 60000
+
+/* Who stands in front of whom. */
+static void line_up(struct relay *r)
+{
+    struct relay_page *p = &r->page;
+
+    for (size_t i = 0; i < p->n; i++) {
+        struct relay_row *row = &p->row[i];
+        row->before = -1;
+        row->given = false;
+        if (row->fate != RELAY_READY || row->text[RELAY_AGGREGATE].p == NULL)
+            continue;
+        for (size_t k = i; k-- > 0 && row->before < 0;)
+            if (p->row[k].fate == RELAY_READY &&
+                str_eq(p->row[k].text[RELAY_AGGREGATE], row->text[RELAY_AGGREGATE]))
+                row->before = (int64_t)k;
+    }
+}
+
+static bool may_go(const struct relay *r, const struct relay_row *row)
+{
+    return row->fate == RELAY_READY && !row->given &&
+           (row->before < 0 || r->page.row[row->before].fate == RELAY_DONE);
+}
+
+static size_t feed(struct relay *r)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->page.n; i++) {
+        struct relay_row *row = &r->page.row[i];
+        if (!may_go(r, row))
+            continue;
+        child_feed(&r->child, (struct str){r->lines.p + row->line_at, row->line_n});
+        row->given = true;
+        n++;
+    }
+    return n;
+}
+
+static size_t unanswered(const struct relay *r)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->page.n; i++)
+        n += r->page.row[i].fate == RELAY_READY && r->page.row[i].given;
+    return n;
+}
+
+static size_t behind(const struct relay *r)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->page.n; i++)
+        n += r->page.row[i].fate == RELAY_READY && !r->page.row[i].given;
+    return n;
+}
+
+/* ---------------------------------------------------------------------------------- its answers */
+
+static bool confirm(struct relay *r, struct str id, size_t *from)
+{
+    for (size_t i = 0; i < r->page.n; i++) { /* mostly in order */
+        struct relay_row *row = &r->page.row[(*from + i) % r->page.n];
+        if (!row->given || !str_eq((struct str){r->ids.p + row->id_at, row->id_n}, id))
+            continue;
+        if (row->fate == RELAY_READY)
+            row->fate = RELAY_DONE;
+        *from = (*from + i + 1) % r->page.n;
+        return true;
+    }
+    return false;
+}
+
+static bool take_line(struct relay *r, struct str line, size_t *from)
+{
+    struct err why = ERR_NONE;
+
+    while (line.n > 0 && strchr(" \t\r", line.p[line.n - 1]) != NULL)
+        line.n--;
+    if (line.n == 0)
+        return true;
+    if (*line.p == '{' && event_read(&r->event, &r->scan, line, &why) == 0 && r->event.id.p != NULL)
+        return confirm(r, r->event.id, from);
+    return confirm(r, line, from);
+}
+
+/* Whole lines only, but for the very last. */
+static void take_answers(struct relay *r, bool end, bool *strange)
+{
+    struct buf *out = &r->child.out;
+    size_t at = 0, from = 0;
+
+    while (at < out->n) {
+        const char *newline = memchr(out->p + at, '\n', out->n - at);
+        if (newline == NULL && !end)
+            break;
+        size_t n = newline == NULL ? out->n - at : (size_t)(newline - out->p) - at;
+        struct str line = {out->p + at, n};
+        if (!take_line(r, line, &from) && !*strange) {
+            *strange = true;
+            err_warn("the sink printed something else than an id or a line that it was given: %s",
+                     err_quote(line.p, line.n).text);
+        }
+        at += n + (newline != NULL);
+    }
+    if (at > 0)
+        buf_splice(out, 0, at, "", 0);
+}
+
+/* -------------------------------------------------------------------------------------- one run */
+
+static int start(struct relay *r, struct err *e)
+{
+    const struct child_run run = {
+        .argv = r->terms->sink, .envp = environ, .stay = true, .grace_ms = 1000};
+
+    child_reset(&r->child);
+    return child_start(&r->child, &run, e);
+}
+
+static void reap(struct relay *r)
+{
+    int wait_status;
+
+    for (pid_t pid; (pid = proc_reap(&wait_status)) > 0;)
+        if (pid == r->child.pid && !r->child.ended)
+            child_ended(&r->child, wait_status, clock_mono_ms());
+}
+
+static int64_t wait_ms(const struct relay *r, int64_t now, int64_t quiet_at, int64_t stop_at)
+{
+    int64_t until = child_deadline(&r->child);
+
+    if (quiet_at < until)
+        until = quiet_at;
+    if (stop_at < until)
+        until = stop_at;
+    return until == INT64_MAX ? -1 : until < now ? 0 : until - now;
+}
+
+/* May its input end? It may when there is nothing more to give, or when it has been quiet since it
+   read everything: then it waits for that end itself. */
+static bool input_is_over(struct relay *r, int64_t now, int64_t quiet_at)
+{
+    if (behind(r) == 0 || r->sink_reads_all || proc_stopping())
+        return true;
+    r->sink_reads_all = now >= quiet_at;
+    return r->sink_reads_all;
+}
+
+/* Feed it and hear it until it has ended. A signal to us ends its input; if that is not enough,
+   its time. */
+static int converse(struct relay *r, bool *strange, struct err *e)
+{
+    int64_t quiet_at = 0, stop_at = INT64_MAX;
+    struct pollfd fds[CHILD_FDS];
+    bool over = false;
+
+    for (;;) {
+        int64_t now = clock_mono_ms();
+        size_t before = unanswered(r);
+
+        if (child_io(&r->child, now, e) < 0)
+            return -1;
+        reap(r);
+        take_answers(r, false, strange);
+        if (proc_stopping() && stop_at == INT64_MAX)
+            stop_at = now + GRACE_MS;
+        if (now >= stop_at || proc_stops() > 1)
+            child_stop(&r->child, now);
+        if (!over) {
+            bool moved = unanswered(r) < before || r->child.in.n > r->child.fed;
+            if (feed(r) > 0 || moved)
+                quiet_at = now + QUIET_MS;
+            if (input_is_over(r, now, quiet_at)) {
+                over = true;
+                quiet_at = INT64_MAX;
+                child_end_input(&r->child);
+            }
+        }
+        if (child_done(&r->child))
+            break;
+        size_t n = child_fds(&r->child, fds);
+        proc_wait(fds, n, wait_ms(r, clock_mono_ms(), quiet_at, stop_at));
+    }
+    take_answers(r, true, strange);
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------------- outcomes */
+
+/* The last line that it wrote to stderr says more than its status. */
+static void describe(const struct relay *r, struct buf *why)
+{
+    struct str tail = r->child.tail;
+    size_t from;
+
+    while (tail.n > 0 && tail.p[tail.n - 1] == '\n')
+        tail.n--;
+    for (from = tail.n; from > 0 && tail.p[from - 1] != '\n';)
+        from--;
+    buf_printf(why, "not confirmed by the sink (%s)", r->child.why);
+    if (tail.n > from) {
+        buf_puts(why, ": ");
+        err_escape(why, tail.p + from, tail.n - from < 300 ? tail.n - from : 300);
+    }
+}
+
+/* Not counted as an attempt: no row is to blame. */
+static void pause_sink(struct relay *r)
+{
+    const struct backoff b = {DOWN_MS, DOWN_MAX_MS, BACKOFF_EQUAL};
+
+    if (r->downs++ == 0)
+        err_warn("the sink is not available (exit status %d)", EX_UNAVAILABLE);
+    r->pause_ms = clock_mono_ms() + backoff_ms(&b, r->downs, clock_random());
+}
+
+/* What it was given and has not confirmed. When we ended it ourselves that says nothing. */
+static void judge(struct relay *r)
+{
+    struct buf why = BUF_INIT;
+    int64_t n = 0;
+    bool down = r->child.status == EX_UNAVAILABLE, ours = proc_stopping();
+
+    describe(r, &why);
+    for (size_t i = 0; i < r->page.n; i++) {
+        struct relay_row *row = &r->page.row[i];
+        if (row->fate != RELAY_READY || !row->given)
+            continue;
+        row->fate = RELAY_LEFT;
+        relay_hold(r, row->text[RELAY_AGGREGATE]);
+        if (!down && !ours)
+            relay_retry(r, row, buf_text(&why));
+        n += row->fate == RELAY_RETRY;
+    }
+    if (n > 0)
+        err_warn("%" PRId64 " row%s %s: to be tried again", n, n == 1 ? "" : "s", buf_text(&why));
+    if (down && !ours)
+        pause_sink(r);
+    else
+        r->downs = 0;
+    buf_free(&why);
+}
+
+static bool any_may_go(const struct relay *r)
+{
+    for (size_t i = 0; i < r->page.n; i++)
+        if (may_go(r, &r->page.row[i]))
+            return true;
+    return false;
+}
+
+/* Each run takes at least one row further, so there is an end. */
+int relay_sink(struct relay *r, struct err *e)
+{
+    bool strange = false;
+    int got = 0;
+
+    line_up(r);
+    while (got == 0 && any_may_go(r) && r->pause_ms == 0 && !proc_stopping()) {
+        if ((got = start(r, e)) == 0 && (got = converse(r, &strange, e)) == 0)
+            judge(r);
+    }
+    for (size_t i = 0; i < r->page.n; i++)
+        if (r->page.row[i].fate == RELAY_READY) {
+            r->page.row[i].fate = RELAY_LEFT;
+            relay_hold(r, r->page.row[i].text[RELAY_AGGREGATE]);
+        }
+    return got;
+}

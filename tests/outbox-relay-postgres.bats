@@ -1,0 +1,295 @@
+load helper
+
+# A real server, for this file alone: in a folder of its own, on a socket in there, without fsync.
+# It does not run as root, so that its folder is not among ours, which others cannot enter.
+
+setup_file() {
+    local bin as=()
+    for bin in "$(dirname "$(command -v initdb || echo /nowhere/initdb)")" /usr/lib/postgresql/*/bin; do
+        [ ! -x "$bin/pg_ctl" ] || break
+    done
+    case $(outbox-relay postgresql://%2Fnowhere/x 2>&1) in
+    *'built without'*) export NO_POSTGRES='outbox-relay is built without libpq' && return ;;
+    esac
+    if [ ! -x "$bin/initdb" ] || [ ! -x "$bin/pg_ctl" ] || ! command -v psql >/dev/null; then
+        export NO_POSTGRES='PostgreSQL is not installed' && return
+    fi
+    export POSTGRES_DIR POSTGRES_CTL
+    POSTGRES_DIR=$(mktemp -d /tmp/outbox-postgres.XXXXXX)
+    if [ "$(id -u)" -eq 0 ]; then
+        id postgres >/dev/null 2>&1 || { export NO_POSTGRES='there is no user to run PostgreSQL as' && return; }
+        chown postgres "$POSTGRES_DIR"
+        as=(setpriv --reuid=postgres --regid=postgres --clear-groups)
+    fi
+    POSTGRES_CTL="${as[*]} $bin/pg_ctl -D $POSTGRES_DIR/data"
+    (
+        cd /
+        "${as[@]}" "$bin/initdb" -A trust -U tester -N -D "$POSTGRES_DIR/data"
+        printf '%s\n' "listen_addresses = ''" "unix_socket_directories = '$POSTGRES_DIR'" \
+            'fsync = off' >>"$POSTGRES_DIR/data/postgresql.conf"
+        $POSTGRES_CTL -l "$POSTGRES_DIR/log" -w start 3>&-
+    ) >"$POSTGRES_DIR/told" 2>&1 || { cat "$POSTGRES_DIR"/{told,log} >&2 && return 1; }
+}
+
+teardown_file() {
+    [ -z "${POSTGRES_DIR:-}" ] || [ ! -d "$POSTGRES_DIR/data" ] || (cd / && $POSTGRES_CTL -m immediate -w stop >/dev/null)
+    rm -rf "${POSTGRES_DIR:-/nonexistent}"
+}
+
+setup() {
+    helper_setup
+    [ -z "${NO_POSTGRES:-}" ] || skip "$NO_POSTGRES"
+    export EVENT_DEFAULT_SOURCE=/shop PGHOST=$POSTGRES_DIR PGUSER=tester PGDATABASE=test$BATS_TEST_NUMBER
+    psql -qd postgres -c "CREATE DATABASE $PGDATABASE"
+    url="postgresql:///$PGDATABASE?host=$POSTGRES_DIR&user=tester"
+    place=$POSTGRES_DIR/$PGDATABASE
+}
+
+db() { # SQL
+    psql -qAt -v ON_ERROR_STOP=1 -c "$1"
+}
+
+table() {
+    outbox-relay --schema postgresql: | psql -q -v ON_ERROR_STOP=1
+}
+
+rows() { # AGGREGATE TYPE PAYLOAD...
+    while [ $# -gt 0 ]; do
+        db "INSERT INTO outbox_events(aggregate_id, event_type, payload) VALUES('$1', '$2', '$3')"
+        shift 3
+    done
+}
+
+data() {
+    replay "$@" | jq -c .data | paste -sd' '
+}
+
+state() {
+    outbox-relay --status "$url" | jq -r '"\(.backlog) \(.waiting) \(.failed)"'
+}
+
+gone() { # PID: it has ended, reaped or not
+    [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null || [ ! -e "/proc/$1" ]
+}
+
+has_lines() { # FILE N: at least
+    [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]
+}
+
+# A session of the application's: what is written to descriptor 9 is done there.
+application() {
+    mkfifo statements
+    background sh -c 'exec psql -qAt <statements >answers'
+    exec 9>statements
+}
+
+app() { # SQL: returns when it is done
+    rm -f "$BATS_TEST_TMPDIR/finished"
+    printf '%s\n' "$1" '\! touch finished' >&9
+    wait_for test -e finished
+}
+
+@test "outbox-relay: the printed schema makes a PostgreSQL table, also in a schema" {
+    table
+    db 'CREATE SCHEMA app'
+    outbox-relay --schema --table 'app.My "box"' --channel "it's" postgresql: | psql -q -v ON_ERROR_STOP=1
+    db "INSERT INTO app.\"My \"\"box\"\"\"(event_type, payload) VALUES('t.u', '1')"
+    run -0 outbox-relay --table 'app.My "box"' "$url"
+    [ "$(data)" = 1 ]
+}
+
+@test "outbox-relay: a row of PostgreSQL becomes an event, its payload and headers as they are" {
+    table
+    db "INSERT INTO outbox_events(event_id, aggregate_id, event_type, payload, headers, created_at) VALUES
+        ('e-7', 'order-1', 'order.placed', '{\"total\": 1.50, \"n\":12345678901234567890}', '{\"correlationId\":\"c-1\",\"priority\":2}',
+        '2026-11-20 10:08:07.5+01')"
+    run -0 --separate-stderr outbox-relay "$url"
+    [ -z "$output" ] && [ "$stderr" = "outbox-relay: created the spool $EVENT_SPOOL" ]
+    run -0 replay
+    [ "$output" = '{"specversion":"1.0","source":"/shop","id":"e-7","type":"order.placed","subject":"order-1","time":"2026-11-20T09:08:07.500Z","correlationid":"c-1","priority":2,"data":{"total": 1.50, "n":12345678901234567890}}' ]
+    [ "$(db 'SELECT published, published_at > created_at, attempts, error IS NULL FROM outbox_events')" = 't|t|0|t' ]
+    run -0 outbox-relay "$url"
+    [ -z "$output" ]
+}
+
+@test "outbox-relay: a derived id does not depend on who asks" {
+    table
+    rows a t.u 1
+    run -0 outbox-relay --dry-run "$url"
+    one=$output
+    run -0 env PGTZ=Asia/Tokyo PGDATESTYLE=German outbox-relay --dry-run "$url"
+    [ "$output" = "$one" ]
+    [ "$(state)" = '1 0 0' ]
+}
+
+@test "outbox-relay: bad rows of PostgreSQL are marked, and hold up their aggregate alone" {
+    table
+    rows a t.u 1 b t.u nope c t.u 3 b t.u 4
+    db "INSERT INTO outbox_events(payload) VALUES('5')"
+    run -1 --separate-stderr outbox-relay "$url"
+    [ "$(sed 1d <<<"$stderr")" = 'outbox-relay: row 2: payload is not JSON: unexpected "o" at byte 2: marked as failed
+outbox-relay: row 5: event_type is NULL: marked as failed' ]
+    [ "$(data)" = '1 3' ]
+    [ "$(db 'SELECT error FROM outbox_events WHERE id = 5')" = 'event_type is NULL' ]
+    [ "$(state)" = '1 0 2' ]
+    run -0 outbox-relay "$url"
+    db "UPDATE outbox_events SET payload = '2' WHERE id = 2"
+    run -1 outbox-relay --retry-failed "$url"
+    [ "${lines[0]}" = '2 failed rows given back' ]
+    [ "$(data)" = '1 3 2 4' ]
+}
+
+@test "outbox-relay: rows of PostgreSQL go in their order, page after page" {
+    table
+    db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a' || (value % 7), 't.u', value FROM generate_series(1, 1700) value"
+    run -0 outbox-relay "$url"
+    [ "$(replay | jq .data)" = "$(seq 1700)" ]
+    run -0 outbox-relay --prune 0 "$url"
+    [ "$(db 'SELECT count(*) FROM outbox_events')" = 0 ]
+}
+
+@test "outbox-relay: a PostgreSQL table of other names and types is mapped" {
+    db "CREATE TABLE box(seq integer PRIMARY KEY, uid uuid, kind varchar(9), body jsonb, raw bytea, sent smallint NOT NULL DEFAULT 0)"
+    db "INSERT INTO box VALUES(1, '0192f0c1-2345-7000-8000-000000000001', 't.u', '{\"a\":1}', 'x'), (2, NULL, 't.u', NULL, 'x')"
+    map=id=seq,event_id=uid,type=kind,published=sent
+    run -0 outbox-relay --table box --map "$map,payload=body" "$url"
+    [ "$(replay | jq -c '[.id[:8], .data]' | head -n 1)" = '["0192f0c1",{"a": 1}]' ] ||
+        [ "$(replay | jq -c '[.id[:8], .data]' | head -n 1)" = '["0192f0c1",{"a":1}]' ]
+    [ "$(db 'SELECT sum(sent) FROM box')" = 2 ]
+    db 'UPDATE box SET sent = 0'
+    run -1 outbox-relay --table box --map "$map,payload=raw" "$url"
+    [ "${lines[0]}" = 'outbox-relay: row 1: payload is a blob, not text: failed, and the table cannot say so' ]
+    run -64 outbox-relay --table box --map "$map,payload=x" "$url"
+    [ "$output" = "outbox-relay: $place: table \"box\" has no column \"x\"; it has seq, uid, kind, body, raw, sent" ]
+    run -65 outbox-relay --table box --map "$map,payload=body,id=uid" "$url"
+    [ "$output" = "outbox-relay: $place: column \"uid\" of table \"box\" does not count: rows need a number for their order (--map id=…)" ]
+    run -65 outbox-relay --table missing "$url"
+}
+
+@test "outbox-relay: what a sink does not confirm of PostgreSQL comes again, then fails" {
+    table
+    rows a t.u 1 b t.u 2 a t.u 3 b t.u 4
+    run -0 outbox-relay --backoff 1h "$url" -- jq -r --unbuffered 'select(.subject == "a").id'
+    [ "$(state)" = '2 1 0' ]
+    [ "$(db 'SELECT id, attempts, retry_at > now() FROM outbox_events WHERE attempts > 0')" = '2|1|t' ]
+    db 'UPDATE outbox_events SET retry_at = NULL'
+    run -1 outbox-relay -a 2 --backoff 0 "$url" -- sh -c 'exit 7'
+    [ "$(db 'SELECT attempts, error FROM outbox_events WHERE id = 2')" = '2|not confirmed by the sink (exit status 7)' ]
+    run -0 outbox-relay --retry-failed "$url" -- publish -s other.db --echo
+    [ "$(data -s other.db)" = '2 4' ]
+}
+
+@test "outbox-relay: several relays share a PostgreSQL table: nothing twice, and the order is kept" {
+    table
+    for i in 1 2 3; do
+        background outbox-relay -f "$url" -- sh -c 'tee -a seen' 2>>err
+    done
+    for i in $(seq 0 9); do
+        db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a' || (value % 5), 't.u', value FROM generate_series($i * 30 + 1, $i * 30 + 30) value"
+    done
+    wait_for eval '[ "$(state)" = "0 0 0" ]'
+    [ "$(jq .data seen | sort -n)" = "$(seq 300)" ]
+    for a in 0 1 2 3 4; do
+        jq "select(.subject == \"a$a\").data" seen | sort -nc
+    done
+}
+
+@test "outbox-relay: a second relay goes past what the first one has, but not within an aggregate" {
+    table
+    rows a t.u 1
+    db "INSERT INTO outbox_events(event_type, payload) VALUES('t.u', '1.5')" # of no aggregate
+    mkfifo latch
+    background outbox-relay "$url" -- sh -c 'tee seen >input; touch thinking; read x <latch; cat input'
+    first=$pid
+    wait_for test -e thinking
+    rows a t.u 2 b t.u 3 '' t.u 4 # at once: the application waits for nobody
+    run -75 outbox-relay --wait 100ms "$url" -- tee second
+    [ "${lines[-1]}" = "outbox-relay: $place: another relay keeps 3 rows" ]
+    [ "$(jq .data second | paste -sd' ')" = '3 4' ]
+    background outbox-relay "$url" -- tee third
+    third=$pid
+    echo go >latch
+    wait "$first"
+    wait "$third"
+    [ "$(jq .data third)" = 2 ]
+}
+
+@test "outbox-relay: killed between publishing and marking in PostgreSQL, each row is published once" {
+    table
+    publish -t before -d 0 2>/dev/null
+    application
+    for ((round = 1; round <= 10; round++)); do
+        app "INSERT INTO outbox_events(aggregate_id, event_type, payload) VALUES('a', 't.u', '$round'), ('b', 't.u', '$round.5');"
+        app 'BEGIN; LOCK TABLE outbox_events IN SHARE MODE;' # rows may be locked, and not marked
+        background outbox-relay "$url" 2>>err 9>&-
+        first=$pid
+        wait_for eval '[ "$(replay --last 1 | jq .data)" = '$round.5' ]'
+        background outbox-relay "$url" 2>>err 9>&-
+        second=$pid
+        kill -KILL "$first"
+        wait "$first" || [ $? -eq 137 ]
+        [ $((round % 2)) -eq 0 ] || kill -KILL "$second"
+        app 'COMMIT;'
+        wait "$second" || [ $? -eq 137 ]
+        run -0 outbox-relay --prune 0 "$url"
+        [ "$(state)" = '0 0 0' ]
+    done
+    [ ! -s err ]
+    [ "$(data -t t.u)" = "$(for i in $(seq 10); do echo "$i $i.5"; done | paste -sd' ')" ]
+}
+
+@test "outbox-relay: -f hears of what PostgreSQL commits, waits out a lock, and ends with SIGTERM" {
+    table
+    background outbox-relay -f --wait 10ms "$url" -- tee -a seen 2>err
+    follower=$pid
+    wait_for eval '[ "$(db "SELECT count(*) FROM pg_stat_activity WHERE application_name = '"''"' AND datname = current_database() AND state = '"'idle'"'")" -ge 1 ]'
+    rows a t.u 1
+    wait_for has_lines seen 1
+    application
+    app 'BEGIN; LOCK TABLE outbox_events; INSERT INTO outbox_events(event_type, payload) VALUES('"'t.u', '2'"');'
+    run -75 outbox-relay --wait 10ms "$url"
+    app 'NOTIFY outbox_events; COMMIT;'
+    wait_for has_lines seen 2
+    kill "$follower"
+    wait "$follower"
+    [ "$(jq .data seen | paste -sd' ')" = '1 2' ]
+}
+
+@test "outbox-relay: a server that is not there, or goes away, is 69, and no message has the password" {
+    table
+    run -69 outbox-relay "postgresql://tester:secret@%2Fnowhere/x"
+    [[ $output = 'outbox-relay: connection to server on socket "/nowhere/'* ]]
+    [[ $output != *secret* ]]
+    background outbox-relay -f "$url" -- tee seen 2>err
+    rows a t.u 1
+    wait_for has_lines seen 1
+    wait_for eval '[ "$(state)" = "0 0 0" ]'
+    db "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()" >/dev/null
+    wait_for gone "$pid"
+    status=0
+    wait "$pid" || status=$?
+    [ "$status" -eq 69 ]
+    [[ $(tail -n 1 err) = "outbox-relay: $place: the connection is lost"* ]]
+}
+
+@test "outbox-relay: a PostgreSQL database that may only be read is looked at, and not relayed" {
+    table
+    rows a t.u 1
+    run -77 env PGOPTIONS='-c default_transaction_read_only=on' outbox-relay "$url"
+    [ "$output" = "outbox-relay: $place: is read-only, and relayed rows have to be marked; --dry-run and --status only read" ]
+    run -0 env PGOPTIONS='-c default_transaction_read_only=on' outbox-relay --dry-run "$url"
+    [ "$(jq .data <<<"$output")" = 1 ]
+    db 'CREATE ROLE guest LOGIN; GRANT SELECT ON outbox_events TO guest'
+    run -77 outbox-relay "postgresql:///$PGDATABASE?host=$POSTGRES_DIR&user=guest"
+    [ "${lines[-1]}" = "outbox-relay: $place: permission denied for table outbox_events" ]
+}
+
+@test "outbox-relay: the example of a shop with PostgreSQL runs as it says" {
+    run -0 --separate-stderr timeout 60 "$TOP/share/examples/outbox-postgres" "$url"
+    [ "$output" = "carol's order was refused
+mail to alice about 99.5
+mail to bob about 12
+to be relayed: 0, failed: 0" ]
+    [ -z "$stderr" ]
+    [ -z "$(db '\dt')" ]
+}
