@@ -3,11 +3,9 @@
 #include "fsm_verbs.h"
 #include "lines.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
 
 #define LINE_MAX_BYTES (64 << 20)
 #define HELD_MAX (1 << 20) /* bytes to be told: then a commit comes early */
