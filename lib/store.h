@@ -13,7 +13,8 @@
  * what a person asked for (dead_*, group_pause …). Claims and settles survive a kill of any
  * process at once, but a power cut may undo the last of them: then events are delivered again.
  *
- * Nothing here waits for input or holds a lock between calls, but for log_begin to log_commit.
+ * Nothing here waits for input or holds a lock between calls, but for log_begin to log_commit, and
+ * doc_begin to doc_commit.
  * Waiting for others' transactions ends after half a minute with 75, or at once when the function
  * given to store_stop says so. One process, one store, one thread; a store does not cross a fork.
  */
@@ -550,6 +551,17 @@ struct doc_put {
 int doc_put(struct store *s, const struct doc_put *put, struct err *e);
 /* Remove it, whatever its revision: 1; 0 there is none; -1. */
 int doc_forget(struct store *s, const char *kind, const char *name, struct err *e);
+
+/*
+ * Many changes as one transaction: doc_begin, doc_get and doc_put, doc_commit or doc_rollback. In
+ * between, doc_put's durable and wake do not count, and an event is not for it; what doc_get says
+ * stays so, because others wait: no reading of input and no writing of output that may block (the
+ * reader of a pipe may be waiting for us), and no more than about a thousand changes.
+ */
+int doc_begin(struct store *s, bool durable, struct err *e);
+int doc_commit(struct store *s, bool wake, struct err *e);
+void doc_rollback(struct store *s);
+
 /* Each of a kind, by name; f may change documents, and may return non-zero to end it. */
 int doc_each(struct store *s, const char *kind,
              int (*f)(const struct doc *doc, void *arg, struct err *e), void *arg, struct err *e);

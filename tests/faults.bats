@@ -278,6 +278,84 @@ check_group() {
     check_group
 }
 
+# --- fsm
+
+# A lamp that three events switch on, off and on again, one of its own in each round.
+lamp() {
+    echo '{"id":"lamp","initial":"off","states":{"off":{"on":{"flip":"on"}},"on":{"on":{"flip":"off"}}}}' >lamp.json
+}
+
+three_flips() {
+    printf '{"type":"flip","id":"%s","source":"s","subject":"%s"}\n' "$tag.1" "$tag" "$tag.2" "$tag" "$tag.3" "$tag"
+}
+
+check_lamp() {
+    local now
+    now=$(fsm show -m lamp -o ndjson "$tag" 2>>errors) || complain 'its state cannot be shown'
+    [[ $now == *'"state":"on",'*'"version":3,'* ]] || complain "its state is $now"
+}
+
+@test "faults: what fsm accepted is printed in the end, and is the same each time, whatever call fails" {
+    lamp
+    publish -t before -d 1
+    before() { three_flips >in; }
+    after() {
+        fsm run lamp.json <in >next 2>errors || complain 'the next run failed'
+        [ "$(wc -l <next)" -eq 3 ] || complain "it printed $(cat next)"
+        # What the run under fault could print is the beginning of it.
+        [[ $(<next) == "$(<out)"* ]] || complain 'it said something else before'
+        [ "$status" -ne 0 ] || cmp out next || complain 'it had not said all'
+        check_lamp
+    }
+    sweep 'kill torn eio eio+ enospc enospc+ eintr short+ enolck' fsm run lamp.json
+    intact
+}
+
+@test "faults: behind --emit each transition is in the log exactly once after a fault in any call of consume" {
+    lamp
+    publish -t before -d 1
+    consume -g g -t flip -t before --ordered --from start --auto-ack >out
+    before() { three_flips | publish; }
+    after() {
+        consume -g g --ordered --emit -- fsm run lamp.json >next 2>errors || complain 'the next consume failed'
+        replay -k "$tag" -t 'lamp.*' >emitted
+        [[ $(<emitted) == *'"lamp.on"'*"\"causationid\":\"$tag.1\""*'"lamp.off"'*"\"causationid\":\"$tag.2\""*'"lamp.on"'*"\"causationid\":\"$tag.3\""* ]] ||
+            complain "it led to $(cat emitted)"
+        [ "$(wc -l <emitted)" -eq 3 ] || complain "it led to $(cat emitted)"
+        check_lamp
+    }
+    sweep 'kill/2 torn/3 enospc+/5' consume -g g --ordered --emit -- fsm run lamp.json
+    run -0 replay -t sys.dead-lettered
+    [ -z "$output" ]
+    intact
+}
+
+@test "faults: behind --emit each transition is in the log exactly once after a fault in any call of fsm" {
+    lamp
+    publish -t before -d 1
+    consume -g g -t flip -t before --from start --auto-ack >out
+    set +T
+    for kind in kill torn enospc; do
+        for ((n = 1; ; n++)); do
+            tag=$kind-$n
+            three_flips | head -n 1 | publish
+            : >met
+            FAULT_KIND=$kind FAULT_AT=$n FAULT_LOG=$PWD/met consume -g g -a 3 --backoff 0 --emit -- sh -c \
+                '[ "$EVENT_ATTEMPT" -gt 1 ] || export LD_PRELOAD="$BUILD/fault/fail.so"; exec fsm run lamp.json' \
+                2>errors || complain 'consume failed'
+            replay -k "$tag" -t 'lamp.*' >emitted
+            [[ $(wc -l <emitted) -eq 1 && $(<emitted) == *'"lamp.on"'*"\"causationid\":\"$tag.1\""* ]] ||
+                complain "it led to $(cat emitted)"
+            [ -s met ] || break
+        done
+        [ "$n" -gt 5 ] || complain "only $n faults"
+    done
+    set -T
+    run -0 replay -t sys.dead-lettered
+    [ -z "$output" ]
+    intact
+}
+
 # --- what a person asks for
 
 # A dead letter for each event of the input: the next one is that of event $letter.
