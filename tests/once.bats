@@ -403,3 +403,10 @@ a|b c' ]
         [ "$n" -gt 5 ]
     done
 }
+
+@test "once: a file that is no spool is no fault of the event behind consume" {
+    echo text >text
+    run -74 --separate-stderr once -s text -k a -- sh -c ': >ran'
+    [ "$stderr" = "once: $PWD/text: not an eventutils spool" ]
+    [ ! -e ran ]
+}
