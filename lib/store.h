@@ -306,6 +306,11 @@ struct group_seek {
 int group_seek(struct store *s, const char *name, const struct clock_point *point, bool dry_run,
                struct group_seek *out, struct err *e);
 
+/* For a reader that keeps its place itself, elsewhere, and has a group for others to see it: all up
+   to seq is seen. It never moves a group back, and a power cut may undo it. 66 when there is no
+   such group. */
+int group_pass(struct store *s, const char *name, int64_t seq, struct err *e);
+
 /*
  * What a group has yet to settle, up to position last (0: all). All counts 0 means that it is
  * through: events that were ahead were looked at first, so none can slip by on its way from one
