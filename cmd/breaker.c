@@ -147,23 +147,39 @@ static int run_check(struct call *c, struct err *e)
     return got;
 }
 
-/* Probe with the check until it has closed the breaker, or opened it again. 1 closed, 0, -1. */
+/* A check says that all is well, or it does not. */
+static enum breaker_outcome outcome_of_check(const struct child *c)
+{
+    return proc_stopping()  ? BREAKER_IGNORED
+           : c->timed_out   ? BREAKER_TIMEOUT
+           : c->status != 0 ? BREAKER_FAILED
+                            : BREAKER_OK;
+}
+
+/* Probe with the check until it has closed the breaker, or opened it again. 0, or -1. */
 static int probe(struct call *c, struct breaker_ticket *ticket, struct err *e)
 {
     while (c->spool != NULL && ticket->word == BREAKER_PROBE) {
+        struct err broken = ERR_NONE;
         child_reset(&c->child);
-        if (run_check(c, e) < 0)
+        if (run_check(c, e) < 0) {
+            c->child.why = e->text;
+            report(c, ticket, BREAKER_IGNORED); /* our place is free for another */
             return -1;
-        report(c, ticket, outcome_of(&c->child));
+        }
+        report(c, ticket, outcome_of_check(&c->child));
+        if (proc_stopping())
+            return err_set(e, EX_TEMPFAIL, "stopped");
         if (c->spool == NULL)
             break;
-        struct err broken = ERR_NONE;
         *ticket = circuit_ask(&c->circuit, &broken);
         if (broken.status != 0)
             go_without(c, &broken);
     }
+    if (c->spool == NULL)
+        ticket->word = BREAKER_PASS;
     child_reset(&c->child);
-    return c->spool == NULL || ticket->word == BREAKER_PASS;
+    return 0;
 }
 
 /* ------------------------------------------------------------------------------------- rejected */
@@ -219,8 +235,8 @@ static int reject(struct call *c, const struct breaker_ticket *ticket, struct er
     }
     wrap_say(SOON_MS, STR(""));
     if (ticket->word == BREAKER_IS_FULL)
-        return err_set(e, EX_UNAVAILABLE, "%s has %zu calls at once, its capacity", name.text,
-                       b->holders);
+        return err_set(e, EX_UNAVAILABLE, "%s has as many calls at once as it may (%zu)",
+                       name.text, b->holders);
     return err_set(e, EX_UNAVAILABLE, "%s is half-open, and another call is the probe", name.text);
 }
 

@@ -8,6 +8,7 @@
 #include "wrap.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static const char *key, *by;
 static int64_t ttl = INT64_C(86400000), longest;
@@ -33,6 +34,17 @@ static const struct cmd self = {
     .wrapper = true,
 };
 
+/* A word of a key of several: with its spaces escaped, or "a b" and "c" would be "a" and "b c". */
+static void add_word(struct buf *name, const char *word)
+{
+    for (; *word != '\0'; word++)
+        if (*word == ' ' || *word == '%')
+            buf_printf(name, "%%%02X", (unsigned)*word);
+        else
+            buf_char(name, *word);
+    buf_char(name, ' ');
+}
+
 /* In a handler the event and its group: the same event again, and no other. */
 static void key_of_handler(struct buf *name)
 {
@@ -41,7 +53,9 @@ static void key_of_handler(struct buf *name)
 
     if (group == NULL || id == NULL || source == NULL || *id == '\0')
         args_usage("-k KEY or --by POINTER is missing (a handler of consume needs neither)");
-    buf_printf(name, "%s %s %s", group, source, id);
+    add_word(name, group);
+    add_word(name, source);
+    buf_puts(name, id);
 }
 
 static int key_of_input(struct buf *name, const struct wrap_input *input, struct err *e)
@@ -53,7 +67,9 @@ static int key_of_input(struct buf *name, const struct wrap_input *input, struct
 
     if (got == 0)
         got = js_scan(&scan, all.p == NULL ? "" : all.p, all.n, e) < 0 ? err_at(e, "stdin: ") : 0;
-    if (got == 0 && (value = js_pointer(scan.value, by)).p == NULL)
+    if (got == 0)
+        value = js_pointer(scan.value, by);
+    if (got == 0 && (value.p == NULL || js_kind(value) == JS_NULL))
         got = err_set(e, EX_DATAERR, "stdin has nothing at %s", by);
     if (got == 0 && js_kind(value) == JS_STRING)
         buf_str(name, js_string(value, &scan.scratch));
@@ -136,6 +152,8 @@ int main(int argc, char **argv)
 
     if (first == argc)
         args_usage("a command is missing");
+    if (key != NULL && js_utf8(str_of(key)) < strlen(key))
+        args_usage("-k is no UTF-8: %s", err_quote_text(key).text);
     if (key != NULL && by != NULL)
         args_usage("-k and --by exclude each other");
     if (by != NULL && js_pointer_check(by, &e) < 0)

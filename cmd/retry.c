@@ -131,7 +131,7 @@ int main(int argc, char **argv)
     if (first == argc)
         args_usage("a command is missing");
     if (!args_given("dead-on"))
-        dead_on[EX_DATAERR] = true;
+        dead_on[EX_DATAERR] = !retry_on[EX_DATAERR];
     wrap_stage();
     child_init(&c);
     if (run(&c, argv + first, &e) == 0) {

@@ -149,7 +149,8 @@ static int settle(int n, char **file, struct err *e)
         lease_left(group, &left, e) < 0)
         return -1;
     if (idle > 0)
-        err_note("%" PRId64 " not handed out, or settled already", idle);
+        err_note("%" PRId64 " not handed out any more: settled already, or their lease ran out",
+                 idle);
     if (bad > 0 || input_status != 0)
         e->status = bad > 0 ? EX_DATAERR : input_status; /* said already */
     else if (left > 0)

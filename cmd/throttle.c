@@ -93,13 +93,15 @@ static int wait_turn(const char *name, struct err *e)
 static int run(const char *name, char **command, struct err *e)
 {
     struct buf full = BUF_INIT;
+    int got = 0;
 
     wrap_stage();
-    if (by != NULL && name_of_input(name, &full, e) < 0)
-        return -1;
-    if (wait_turn(by != NULL ? buf_text(&full) : name, e) < 0)
-        return -1;
-    return proc_exec(command, e);
+    if (by != NULL)
+        got = name_of_input(name, &full, e);
+    if (got == 0)
+        got = wait_turn(by != NULL ? buf_text(&full) : name, e);
+    buf_free(&full);
+    return got < 0 ? -1 : proc_exec(command, e);
 }
 
 int main(int argc, char **argv)

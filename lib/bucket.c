@@ -15,7 +15,7 @@ bool bucket_read(struct str value, struct bucket *out)
     bool good = json_unpack(root, "{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "each_us", &each, "burst",
                             &burst, "next_us", &next, "said_us", &said, "closed_us", &closed,
                             "taken", &taken, "since_ms", &since) == 0 &&
-                each > 0 && burst > 0;
+                each >= 0 && burst > 0;
 
     json_decref(root);
     if (good)
@@ -40,7 +40,7 @@ static char *write_bucket(const struct bucket *b)
 static int get(struct store *s, const char *name, int64_t now_us, struct doc *doc, struct bucket *b,
                struct err *e)
 {
-    *b = (struct bucket){.pace = {1, 1, 0}, .since = now_us / 1000};
+    *b = (struct bucket){.pace = {0, 1, 0}, .since = now_us / 1000};
     if (doc_get(s, BUCKET_KIND, name, doc, e) < 0)
         return -1;
     if (doc->rev != 0 && !bucket_read(doc->value, b))
@@ -72,11 +72,24 @@ static int put(struct store *s, const char *name, const struct doc *doc, const s
     return got;
 }
 
+/* Another rate: those who have taken more than their due are behind by as many, not for as long. */
+static void set_pace(struct bucket *b, const struct gcra *pace, int64_t now_us)
+{
+    int64_t ahead_us = b->pace.next_us - now_us;
+
+    if (b->pace.each_us > 0 && ahead_us > 0)
+        b->pace.next_us =
+            now_us + (int64_t)((double)ahead_us / (double)b->pace.each_us * (double)pace->each_us);
+    b->pace.each_us = pace->each_us;
+    b->pace.burst = pace->burst;
+}
+
 int bucket_take(struct store *s, const char *name, const struct gcra *pace, int64_t max_ms,
                 int64_t *wait_us, bool *changed, struct err *e)
 {
     struct bucket b;
     struct doc doc;
+    bool taken;
     int got;
 
     do {
@@ -85,17 +98,20 @@ int bucket_take(struct store *s, const char *name, const struct gcra *pace, int6
             return -1;
         *changed =
             b.pace.each_us != 0 && (b.pace.each_us != pace->each_us || b.pace.burst != pace->burst);
-        b.pace.each_us = pace->each_us;
-        b.pace.burst = pace->burst;
+        if (*changed || b.pace.each_us == 0)
+            set_pace(&b, pace, now);
         if (b.pace.next_us < b.closed_us) /* not all at once when it opens */
             b.pace.next_us = b.closed_us + (b.pace.burst - 1) * b.pace.each_us;
         *wait_us = gcra_wait(&b.pace, now);
-        if (max_ms >= 0 && *wait_us > max_ms * 1000)
+        taken = max_ms < 0 || *wait_us <= max_ms * 1000;
+        if (!taken && !*changed)
             return 0;
-        gcra_take(&b.pace, 1, now);
-        b.taken++;
+        if (taken) {
+            gcra_take(&b.pace, 1, now);
+            b.taken++;
+        }
     } while ((got = put(s, name, &doc, &b, e)) == 0);
-    return got;
+    return got < 0 ? -1 : taken;
 }
 
 int bucket_closed(struct store *s, const char *name, int64_t *until_us, struct err *e)

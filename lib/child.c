@@ -15,6 +15,7 @@
 
 #define LINGER_MS 1000 /* output may come that long after the end */
 #define STOP_MS 500
+#define FED_MAX (256 << 10) /* bytes moved at a time, so that moving costs little */
 #define LINE_MAX_BYTES 4096
 
 enum { IN = 0, OUT = 1, ERRORS = 2, WORD = 3 };
@@ -264,8 +265,9 @@ static void act_on_clock(struct child *c, int64_t now_ms)
 
 void child_feed(struct child *c, struct str input)
 {
-    if (c->fed > 0 && c->fed == c->in.n) {
-        buf_reset(&c->in);
+    /* What it has read goes, at the latest when it is most of the block. */
+    if (c->fed > 0 && (c->fed == c->in.n || c->fed >= FED_MAX)) {
+        buf_splice(&c->in, 0, c->fed, "", 0);
         c->fed = 0;
     }
     buf_str(&c->in, input);

@@ -243,7 +243,9 @@ static int save(struct circuit *c, const struct doc *doc, bool changed, struct e
                                 .name = c->name,
                                 .rev = doc->rev,
                                 .value = str_of(value),
-                                .event = changed ? types[c->breaker.state] : NULL,
+                                .event = !changed              ? NULL
+                                         : c->breaker.disabled ? "sys.breaker.disabled"
+                                                               : types[c->breaker.state],
                                 .data = changed ? str_of(data) : (struct str){NULL, 0}};
     int got = doc_put(c->store, &put, e);
 

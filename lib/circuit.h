@@ -8,7 +8,7 @@
  *     circuit_close(&c)
  *
  * Each step is one compare-and-set on a document. A change of state is an event in the log, too,
- * sys.breaker.opened, half-opened or closed, in the same transaction. A probe whose process dies is
+ * sys.breaker.opened, half-opened, closed or disabled, in the same transaction. A probe whose process dies is
  * known by its lock (store.h: marks), and its place is free.
  */
 #ifndef CIRCUIT_H

@@ -14,6 +14,7 @@
 #define LOOK_MS 1000      /* a bell may be missed, a consumer may die without ringing it */
 #define HOLD_MIN_MS 100   /* even with --backoff 0 nobody hammers at what is down */
 #define PIPE_BATCH 1000   /* events a claim without handlers: a commit for each half */
+#define BLOCKED_MAX 1000  /* events claimed ahead for the sake of other subjects */
 #define SETTLE_MS 50      /* a decision waits no longer for others */
 #define SETTLE_BATCH 1000 /* nor for more of them */
 
@@ -424,12 +425,20 @@ static int passed_last(struct dispatch *d, struct err *e)
     return 0;
 }
 
+/* All that we have waits for events of its own subjects, and there are hands left: other subjects
+   must not wait with them. */
+static bool blocked(const struct dispatch *d)
+{
+    return group_ordered(d->group) && d->queued > 0 && d->crew->room(d) > 0;
+}
+
 /* Claim about twice as many as can run, so that nobody waits for a commit; not more, so that
    others get their share and a crash costs few a death. */
 static int claim(struct dispatch *d, struct err *e)
 {
     struct group_event **got;
-    size_t held = d->queued + d->running, max = d->queue_max > held ? d->queue_max - held : 0;
+    size_t held = d->queued + d->running, most = blocked(d) ? BLOCKED_MAX : d->queue_max;
+    size_t max = most > held ? most - held : 0;
     int n;
 
     if (d->terms->most != 0 && (int64_t)max > d->terms->most - d->taken)
@@ -456,9 +465,10 @@ static int64_t next_wait(struct dispatch *d)
 {
     int64_t now = clock_mono_ms(), until = d->crew->deadline(d);
 
-    if (d->grace_ms != 0 && d->grace_ms < until)
+    /* What has passed has been acted upon, or the next thing that ends will see to it. */
+    if (d->grace_ms > now && d->grace_ms < until)
         until = d->grace_ms;
-    if (d->pause_ms != 0 && d->pause_ms < until)
+    if (d->pause_ms > now && d->pause_ms < until)
         until = d->pause_ms;
     if (d->pace_ms != 0 && d->crew->room(d) > d->queued && d->pace_ms < until)
         until = d->pace_ms;
@@ -476,6 +486,8 @@ static void wait_for_something(struct dispatch *d)
     if (d->terms->follow && d->crew->room(d) > 0 && d->grace_ms == 0 && store_bell(d->store) >= 0)
         d->fds[n++] = (struct pollfd){.fd = store_bell(d->store), .events = POLLIN};
     proc_wait(d->fds, n, next_wait(d));
+    /* Whoever may claim looks now; who may not just now looks as soon as it may. */
+    store_bell_clear(d->store);
 }
 
 static void reap(struct dispatch *d)
@@ -535,6 +547,8 @@ static int go_round(struct dispatch *d, struct err *e)
         return -1;
     if (!stopping && begin_queued(d, e) < 0)
         return -1;
+    if (!stopping && blocked(d) && (claim(d, e) < 0 || begin_queued(d, e) < 0))
+        return -1;
     if (all_done(d))
         d->crew->quit(d, clock_mono_ms());
     if (finished(d))
@@ -557,7 +571,8 @@ static int run_crew(struct dispatch *d, struct err *e)
     d->emit.group = d->terms->group;
     if (d->crew->open(d, e) < 0)
         return -1;
-    d->queue = mem_zero(d->queue_max + 1, sizeof *d->queue);
+    d->queue =
+        mem_zero((d->queue_max > BLOCKED_MAX ? d->queue_max : BLOCKED_MAX) + 1, sizeof *d->queue);
     d->fds = mem_zero(d->fds_max + 1, sizeof *d->fds);
     while (got == 0 && !finished(d))
         got = go_round(d, e);

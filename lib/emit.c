@@ -60,8 +60,12 @@ static int make_line(struct emit *m, struct str line, const char *derived, struc
     if (line.n > EMIT_LINE_MAX)
         return err_set(why, EX_DATAERR, "longer than 1 MiB");
     m->fill.id = derived;
-    if (event_make(&m->event, &m->scan, &m->fill, line, why) < 0)
+    if (event_make(&m->event, &m->scan, &m->fill, line, why) < 0) {
+        char *remedy = strstr(why->text, "; -t TYPE"); /* publish's: here there is no such option */
+        if (remedy != NULL)
+            *remedy = '\0';
         return -1;
+    }
     if (m->event.hops > EVENT_HOPS_MAX)
         return err_set(why, EX_DATAERR, "causal chain longer than %d events, is it a cycle?",
                        EVENT_HOPS_MAX);

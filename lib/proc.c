@@ -21,6 +21,7 @@ static volatile sig_atomic_t sent;    /* that one came from a process */
 static volatile sig_atomic_t noticed; /* a signal that nobody has acted on since */
 static sigset_t ours, before;         /* what is blocked, and what was when we were started */
 static sigset_t ignored;              /* what was ignored then */
+static int reaper;                    /* were we a subreaper then? */
 
 /* -------------------------------------------------------------------------------------- signals */
 
@@ -59,17 +60,24 @@ void proc_stage(void)
         sigaction(caught[i], &action, NULL);
     }
     sigprocmask(SIG_BLOCK, &ours, &before);
+    prctl(PR_GET_CHILD_SUBREAPER, &reaper, 0L, 0L, 0L);
     prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L);
 }
 
+/* A pending one is let through, not only counted: whoever counts it asks next which it was. */
 int proc_stops(void)
 {
     sigset_t pending;
 
     sigemptyset(&pending);
     sigpending(&pending);
-    return stops + (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT) ||
-                    sigismember(&pending, SIGHUP));
+    for (int i = 1; i < 32; i++)
+        if (i != SIGCHLD && sigismember(&pending, i) && sigismember(&ours, i) > 0) {
+            proc_open();
+            proc_shut();
+            break;
+        }
+    return stops;
 }
 
 bool proc_stopping(void)
@@ -136,8 +144,8 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int *
     if (getppid() != parent) /* it died before that took effect */
         _exit(EX_TEMPFAIL);
     for (int i = 1; i < NSIG; i++)
-        if (sigismember(&ignored, i))
-            sigaction(i, &standard, NULL);
+        if (sigismember(&ignored, i) && (!wrapped || i == SIGPIPE || i == SIGXFSZ))
+            sigaction(i, &standard, NULL); /* nohup's is meant for a wrapped one, args' is not */
     /* First out of the way of those that come before them. */
     for (int i = 0; i < n; i++)
         from[i] = fd[i] < n ? fcntl(fd[i], F_DUPFD_CLOEXEC, n) : fd[i];
@@ -213,8 +221,13 @@ int proc_exec(char *const argv[], struct err *e)
 
     signal(SIGPIPE, SIG_DFL);
     signal(SIGXFSZ, SIG_DFL);
-    if (sigismember(&ours, SIGCHLD) > 0)
+    if (sigismember(&ours, SIGCHLD) > 0) { /* staged; one that is pending must not be lost */
+        for (int i = 1; i < 32; i++)
+            if (sigismember(&ours, i) > 0)
+                signal(i, SIG_DFL);
+        prctl(PR_SET_CHILD_SUBREAPER, (unsigned long)reaper, 0L, 0L, 0L);
         sigprocmask(SIG_SETMASK, &before, NULL);
+    }
     execvp(argv[0], argv);
     why = errno == EACCES ? look_up(argv[0]) : errno;
     signal(SIGPIPE, SIG_IGN); /* the message may meet a closed pipe */

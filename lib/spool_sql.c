@@ -172,7 +172,7 @@ static int run_sql(int first, int argc, char **argv)
 const struct cmd spool_sql = {
     .name = "sql",
     .about = "answer a SELECT over the views events, group_list, waiting, dead_letters, attempts, "
-             "claims, outcomes and durations",
+             "claims, outcomes, durations and documents",
     .usage = {"SELECT|- [-o table|ndjson]"},
     .examples = {"spool sql 'SELECT type, count(*) AS n FROM events GROUP BY type'",
                  "spool sql - <report.sql"},

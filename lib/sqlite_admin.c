@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* --------------------------------------------------------------------------------------- groups */
 
@@ -226,15 +227,33 @@ int group_pause(struct store *s, const char *name, bool paused, struct err *e)
     return append_commit(s, true, e);
 }
 
+/* A lease counts while its own clock, the boot's, says so. */
+int group_idle(struct store *s, int64_t grp, struct err *e)
+{
+    int64_t alive = 0, leased = 0;
+    struct lock_process self;
+    struct timespec now;
+
+    if (group_alive(s, grp, &alive, e) < 0)
+        return -1;
+    if (alive > 0)
+        return err_set(e, EX_TEMPFAIL, "it has %lld running consumer%s: end them first",
+                       (long long)alive, alive == 1 ? "" : "s");
+    lock_self(&self);
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    if (db_int(s, e, &leased, "SELECT count(*) FROM claim WHERE grp=? AND lease>? AND boot=?",
+               "iit", grp, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, self.boot) < 0)
+        return -1;
+    if (leased > 0)
+        return err_set(e, EX_TEMPFAIL,
+                       "it has events out on a lease: settle them, or wait until it has run out");
+    return 0;
+}
+
 static int drop_rows(struct store *s, int64_t grp, struct err *e)
 {
-    int64_t claims = 0;
-
-    if (group_alive(s, grp, &claims, e) < 0)
+    if (group_idle(s, grp, e) < 0)
         return -1;
-    if (claims > 0)
-        return err_set(e, EX_TEMPFAIL, "it has %lld running consumer%s: end them first",
-                       (long long)claims, claims == 1 ? "" : "s");
     return db_run(s, e, "DELETE FROM attempt WHERE grp=?", "i", grp) < 0 ||
                    db_run(s, e, "DELETE FROM item WHERE grp=?", "i", grp) < 0 ||
                    db_run(s, e, "DELETE FROM claim WHERE grp=?", "i", grp) < 0 ||

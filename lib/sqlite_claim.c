@@ -171,7 +171,9 @@ static int join(struct group *g, struct err *e)
 
     if (lock_open(g->s, e) < 0 || (owner = lock_take(g->s, e)) < 0)
         return -1;
-    g->owner = owner;
+    g->owner = g->hand = owner;
+    if (g->lease_ms > 0) /* even: no consumer's, but a pipe's */
+        g->hand = ((int64_t)(clock_random() >> 2) | 2) & ~INT64_C(1);
     if (db_begin(g->s, DB_NORMAL, e) < 0)
         return -1;
     if (add_consumer(g, e) < 0) {
@@ -483,7 +485,7 @@ static int take_lease(struct group *g, int64_t first, struct str open, struct er
     return db_run(
         g->s, e,
         "INSERT INTO claim(grp,owner,first,open,lease,term,boot,made) VALUES(?,?,?,?,?,?,?,?)",
-        "iiibiiti", g->grp, g->owner, first, open, boot_ms() + g->lease_ms, g->lease_ms, self.boot,
+        "iiibiiti", g->grp, g->hand, first, open, boot_ms() + g->lease_ms, g->lease_ms, self.boot,
         clock_now_ms());
 }
 
@@ -499,7 +501,7 @@ static int take_claim(struct group *g, struct claim *c, struct err *e)
     open = claim_open(c, &b, &first);
     if (g->lease_ms == 0)
         got = db_run(g->s, e, "INSERT INTO claim(grp,owner,first,open,made) VALUES(?,?,?,?,?)",
-                     "iiibi", g->grp, g->owner, first, open, clock_now_ms());
+                     "iiibi", g->grp, g->hand, first, open, clock_now_ms());
     else
         got = take_lease(g, first, open, e);
     c->id = sqlite3_last_insert_rowid(g->s->db);
@@ -575,9 +577,7 @@ int group_claim(struct group *g, size_t max, int64_t last, struct group_event **
 
     if (max == 0 || g->alone)
         return 0;
-    if (g->lease_ms > 0 && g->owner == 0)
-        g->owner = ((int64_t)(clock_random() >> 2) | 2) & ~INT64_C(1);
-    else if (g->lease_ms == 0 && !g->joined && join(g, e) < 0)
+    if (!g->joined && join(g, e) < 0)
         return -1;
     if (last == 0)
         last = INT64_MAX;

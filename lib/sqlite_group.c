@@ -469,11 +469,11 @@ static int settle_claim(struct group *g, const struct claim *c, struct err *e)
     int got;
 
     if (c->open == 0) {
-        got = db_run(g->s, e, "DELETE FROM claim WHERE claim=? AND owner=?", "ii", c->id, g->owner);
+        got = db_run(g->s, e, "DELETE FROM claim WHERE claim=? AND owner=?", "ii", c->id, g->hand);
     } else {
         struct str open = claim_open(c, &b, &first);
         got = db_run(g->s, e, "UPDATE claim SET first=?,open=? WHERE claim=? AND owner=?", "ibii",
-                     first, open, c->id, g->owner);
+                     first, open, c->id, g->hand);
         buf_free(&b);
     }
     if (got == 0)
@@ -616,7 +616,7 @@ int group_holds(struct group *g, const struct group_event *event, struct err *e)
 {
     int64_t one;
     return db_int(g->s, e, &one, "SELECT 1 FROM claim WHERE claim=? AND owner=?", "ii",
-                  held_of(event)->claim->id, g->owner);
+                  held_of(event)->claim->id, g->hand);
 }
 
 int group_hold(struct group *g, int64_t until_ms, struct err *e)
@@ -635,8 +635,8 @@ int group_hold(struct group *g, int64_t until_ms, struct err *e)
 
 static int count_elsewhere(struct group *g, int64_t last, int64_t *out, struct err *e)
 {
-    sqlite3_stmt *q = db_query(g->s, e, "SELECT open FROM claim WHERE grp=? AND owner<>?", "ii",
-                               g->grp, g->owner);
+    sqlite3_stmt *q =
+        db_query(g->s, e, "SELECT open FROM claim WHERE grp=? AND owner<>?", "ii", g->grp, g->hand);
     int got = -1;
 
     while (q != NULL && (got = db_row(g->s, q, e)) > 0) {

@@ -58,6 +58,7 @@ struct group {
     struct store *s;
     char *name;
     int64_t grp, rev, attempts, owner, lease_ms, damaged, buried;
+    int64_t hand; /* the owner of its claims: itself, or with a lease its pipe */
     int64_t each_us, paced_us, pace_ms; /* --rate; what paced was when a claim was prepared */
     struct pattern_list types;
     bool created, joined;

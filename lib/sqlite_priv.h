@@ -152,7 +152,9 @@ int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *
 void file_remove_draft(const char *path);
 int file_sync_directory(const char *path, struct err *e);
 
-/* sqlite_admin.c: adds to *out the group's consumers that live. */
+/* sqlite_admin.c. Inside a transaction: 0 when nobody has events of the group in hand, else -1, 75.
+   The other adds to *out the group's consumers that live. */
+int group_idle(struct store *s, int64_t grp, struct err *e);
 int group_alive(struct store *s, int64_t grp, int64_t *out, struct err *e);
 
 /* The open list of a claim: LEB128 differences. */

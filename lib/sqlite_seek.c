@@ -7,31 +7,6 @@
 #include "json.h"
 
 #include <string.h>
-#include <time.h>
-
-/* Inside a transaction: nobody has an event of the group in hand. A lease counts while its own
-   clock, the boot's, says so. */
-static int nobody_works(struct store *s, int64_t grp, struct err *e)
-{
-    int64_t alive = 0, leased = 0;
-    struct lock_process self;
-    struct timespec now;
-
-    if (group_alive(s, grp, &alive, e) < 0)
-        return -1;
-    if (alive > 0)
-        return err_set(e, EX_TEMPFAIL, "it has %lld running consumer%s: end them first",
-                       (long long)alive, alive == 1 ? "" : "s");
-    lock_self(&self);
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    if (db_int(s, e, &leased, "SELECT count(*) FROM claim WHERE grp=? AND lease>? AND boot=?",
-               "iit", grp, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, self.boot) < 0)
-        return -1;
-    if (leased > 0)
-        return err_set(e, EX_TEMPFAIL,
-                       "it has events out on a lease: settle them, or wait until it has run out");
-    return 0;
-}
 
 static int in_group(const char *name, struct err *e)
 {
@@ -81,7 +56,7 @@ int group_seek(struct store *s, const char *name, const struct clock_point *poin
         out->to = 1;
     if (db_begin(s, DB_FULL, e) < 0)
         return -1;
-    if (nobody_works(s, grp, e) < 0 || count_dropped(s, grp, out, e) < 0 ||
+    if (group_idle(s, grp, e) < 0 || count_dropped(s, grp, out, e) < 0 ||
         (!dry_run && move(s, grp, out->to, e) < 0)) {
         db_rollback(s);
         return in_group(name, e);
@@ -155,7 +130,7 @@ static int change_order(struct store *s, int64_t grp, bool ordered, struct err *
         return -1;
     if ((now != 0) == ordered)
         return 0;
-    if (nobody_works(s, grp, e) < 0 || (ordered && order(s, grp, e) < 0))
+    if (group_idle(s, grp, e) < 0 || (ordered && order(s, grp, e) < 0))
         return -1;
     if (!ordered && db_run(s, e,
                            "UPDATE item SET subject=NULL, state=CASE state WHEN 2 THEN 0 ELSE "

@@ -230,7 +230,7 @@ bool group_ordered(const struct group *g);
  * The other end of a pipe. Events that were claimed with a lease are named by id and source, or by
  * a bare id, and settled; each settle renews the lease of what the same pipe has handed out. A
  * lease that runs out before somebody settles counts as an attempt, and the event comes again;
- * until somebody has claimed it again it can still be settled. The first settle wins.
+ * until somebody claims from the group it can still be settled. The first settle wins.
  *
  *     lease_settle(g, id, source, &how, &e)     1 settled, 0 it is not handed out, -1
  *     … as often as there is input waiting, up to a thousand times …

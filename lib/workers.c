@@ -38,7 +38,7 @@ struct worker {
     int64_t deaths;   /* in a row without an answer */
     bool running, quitting, forced;
     bool heard;         /* it has answered, or its user was told that it does not */
-    char nonsense[200]; /* what it said instead of an answer; empty: nothing */
+    char nonsense[400]; /* what it said instead of an answer; empty: nothing */
 };
 
 static struct worker *workers(const struct dispatch *d)
@@ -179,39 +179,51 @@ static bool read_status(struct str word, struct answer *a)
     return false;
 }
 
-/* Into: room for decoded strings. False when it is no answer. */
-static bool read_answer(struct js_scan *scan, struct str line, struct buf *into, struct answer *a)
+static int read_member(const struct js_member *m, struct buf *into, struct answer *a,
+                       struct err *why)
 {
-    struct err wrong = ERR_NONE;
+    struct err_quoted key = err_quote(m->key.p, m->key.n);
+    struct str text = m->kind == JS_STRING ? js_string(m->value, into) : (struct str){NULL, 0};
     struct buf delay = BUF_INIT;
-    bool good = true;
+    int got = 0;
 
+    if (str_is(m->key, "out")) {
+        a->out = m->kind == JS_NULL ? (struct str){NULL, 0} : m->value;
+    } else if (m->kind != JS_STRING) {
+        got = err_set(why, EX_DATAERR, "%s is no string", key.text);
+    } else if (str_is(m->key, "id")) {
+        a->id = text;
+    } else if (str_is(m->key, "error")) {
+        a->error = text;
+    } else if (str_is(m->key, "delay")) {
+        buf_str(&delay, text);
+        if ((got = clock_duration(buf_text(&delay), &a->delay_ms, why)) < 0)
+            err_at(why, "\"delay\" ");
+        buf_free(&delay);
+    } else if (!str_is(m->key, "status")) {
+        got = err_set(why, EX_DATAERR, "unknown member %s", key.text);
+    } else if (!read_status(text, a)) {
+        got = err_set(why, EX_DATAERR, "\"status\" is none of done, retry, dead, defer");
+    }
+    return got;
+}
+
+/* Into: room for decoded strings. 0, or -1 and why it is no answer. */
+static int read_answer(struct js_scan *scan, struct str line, struct buf *into, struct answer *a,
+                       struct err *why)
+{
     *a = (struct answer){.delay_ms = -1};
     scan->envelope = true;
-    if (js_scan(scan, line.p, line.n, &wrong) < 0 || scan->kind != JS_OBJECT)
-        return false;
+    if (js_scan(scan, line.p, line.n, why) < 0)
+        return -1;
+    if (scan->kind != JS_OBJECT)
+        return err_set(why, EX_DATAERR, "is no object");
     buf_reset(into);
     buf_need(into, line.n);
-    for (size_t i = 0; i < scan->members && good; i++) {
-        const struct js_member *m = &scan->member[i];
-        struct str text = m->kind == JS_STRING ? js_string(m->value, into) : (struct str){NULL, 0};
-        if (str_is(m->key, "out")) {
-            a->out = m->kind == JS_NULL ? (struct str){NULL, 0} : m->value;
-        } else if (m->kind != JS_STRING) {
-            good = false;
-        } else if (str_is(m->key, "id")) {
-            a->id = text;
-        } else if (str_is(m->key, "error")) {
-            a->error = text;
-        } else if (str_is(m->key, "delay")) {
-            buf_str(&delay, text);
-            good = clock_duration(buf_text(&delay), &a->delay_ms, &wrong) == 0;
-        } else {
-            good = str_is(m->key, "status") && read_status(text, a);
-        }
-    }
-    buf_free(&delay);
-    return good && a->id.p != NULL;
+    for (size_t i = 0; i < scan->members; i++)
+        if (read_member(&scan->member[i], into, a, why) < 0)
+            return -1;
+    return a->id.p != NULL ? 0 : err_set(why, EX_DATAERR, "has no \"id\"");
 }
 
 static struct flight take_flight(struct worker *w, size_t i)
@@ -270,15 +282,16 @@ static int decide(struct dispatch *d, const struct flight *f, const struct answe
     return got;
 }
 
-/* 1, 0 when the line is no answer, -1. */
-static int take_answer(struct dispatch *d, struct worker *w, struct str line, struct err *e)
+/* 1; 0 and why the line is no answer; -1. */
+static int take_answer(struct dispatch *d, struct worker *w, struct str line, struct err *why,
+                       struct err *e)
 {
     struct buf decoded = BUF_INIT;
     struct answer a;
     size_t i = 0;
     int got = 0;
 
-    if (read_answer(&d->scan, line, &decoded, &a)) {
+    if (read_answer(&d->scan, line, &decoded, &a, why) == 0) {
         while (i < w->flights && !str_eq(w->flight[i].event->entry.id, a.id))
             i++;
         if (i < w->flights) {
@@ -286,6 +299,8 @@ static int take_answer(struct dispatch *d, struct worker *w, struct str line, st
             w->deaths = 0;
             w->heard = true;
             got = decide(d, &f, &a, e) < 0 ? -1 : 1;
+        } else {
+            err_set(why, EX_DATAERR, "no event with that id waits for an answer");
         }
     }
     buf_free(&decoded);
@@ -301,12 +316,14 @@ static int take_answers(struct dispatch *d, struct worker *w, int64_t now_ms, st
     while (w->nonsense[0] == '\0' && at < out->n &&
            (newline = memchr(out->p + at, '\n', out->n - at)) != NULL) {
         struct str line = {out->p + at, (size_t)(newline - out->p) - at};
-        int got = take_answer(d, w, line, e);
+        struct err why;
+        err_clear(&why);
+        int got = take_answer(d, w, line, &why, e);
         if (got < 0)
             return -1;
         if (got == 0) {
-            snprintf(w->nonsense, sizeof w->nonsense, "its worker answered %.150s",
-                     err_quote(line.p, line.n).text);
+            snprintf(w->nonsense, sizeof w->nonsense, "its worker answered %.150s: %.200s",
+                     err_quote(line.p, line.n).text, why.text);
             child_stop(&w->child, now_ms);
         }
         at = (size_t)(newline - out->p) + 1;
@@ -379,8 +396,11 @@ static void watch_clock(struct dispatch *d, struct worker *w, int64_t now_ms)
     }
     if (w->child.fd[1] < 0 && !w->child.ended) /* it can answer no more */
         end_by(w, now_ms + LAST_MS);
-    if (w->quit_ms != 0 && now_ms >= w->quit_ms)
+    if (w->quit_ms != 0 && now_ms >= w->quit_ms) {
+        if (!w->quitting && w->nonsense[0] == '\0')
+            snprintf(w->nonsense, sizeof w->nonsense, "its worker closed its output");
         child_stop(&w->child, now_ms);
+    }
     if (d->terms->timeout_ms > 0 && w->flights > 0 && !w->child.ended && !w->child.timed_out &&
         now_ms >= w->alone_ms + d->terms->timeout_ms)
         child_time_up(&w->child, now_ms);
@@ -422,8 +442,8 @@ static int64_t workers_deadline(const struct dispatch *d)
         int64_t at = w->running ? child_deadline(&w->child) : INT64_MAX;
         if (!w->running && w->rest_ms > now)
             at = w->rest_ms;
-        if (w->running && w->flights > 0 && d->terms->timeout_ms > 0 && !w->child.timed_out &&
-            w->alone_ms + d->terms->timeout_ms < at)
+        if (w->running && w->flights > 0 && d->terms->timeout_ms > 0 && !w->child.ended &&
+            !w->child.timed_out && w->alone_ms + d->terms->timeout_ms < at)
             at = w->alone_ms + d->terms->timeout_ms;
         if (w->running && w->quit_ms != 0 && w->child.force == CHILD_RUNS && w->quit_ms < at)
             at = w->quit_ms;

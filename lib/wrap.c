@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define GRACE_MS 5000 /* between the SIGTERM of a timeout and SIGKILL */
+#define SAME_MS 1000  /* a further signal so soon is the same one: see pass_signal */
 #define WORD_FD 3
 #define READ_MAX (32 << 20)
 #define NAME_MAX_BYTES 255
@@ -118,7 +119,7 @@ int wrap_stdin(struct wrap_input *in, struct err *e)
     *in = (struct wrap_input){-1, -1};
     if (fstat(STDIN_FILENO, &st) != 0)
         return err_errno(e, EX_IOERR, "stdin");
-    if (S_ISCHR(st.st_mode)) /* a terminal; /dev/null is as empty the second time */
+    if (isatty(STDIN_FILENO))
         return 0;
     in->start = lseek(STDIN_FILENO, 0, SEEK_CUR);
     if (S_ISREG(st.st_mode) && in->start >= 0)
@@ -171,14 +172,27 @@ static int begin_of(const struct wrap_input *in, struct err *e)
 
 /* ----------------------------------------------------------------------------------------- run */
 
-static void pass_signal(const struct child *c, int *passed)
+struct passed {
+    int stops;
+    int64_t first_ms;
+};
+
+/* The first is passed on, a second one kills. timeout(1) sends its own twice, to its child and to
+   the group that this is in: that must not cost the command the time to clean up. */
+static void pass_signal(const struct child *c, struct passed *p)
 {
-    if (proc_stops() == *passed)
+    int64_t now = clock_mono_ms();
+    int stops = proc_stops();
+
+    if (stops == p->stops)
         return;
-    *passed = proc_stops();
-    if (c->ended)
+    bool first = p->stops == 0;
+    p->stops = stops;
+    if (c->ended || (!first && now < p->first_ms + SAME_MS))
         return;
-    if (*passed > 1)
+    if (first)
+        p->first_ms = now;
+    if (!first)
         proc_kill_all(SIGKILL);
     else if (proc_sent())
         kill(c->pid, proc_signal());
@@ -196,7 +210,7 @@ static void reap(struct child *c)
 static int to_end(struct child *c, struct err *e)
 {
     struct pollfd fds[CHILD_FDS];
-    int passed = 0;
+    struct passed passed = {0, 0};
 
     for (;;) {
         reap(c); /* first: it may have ended before anyone looked */

@@ -170,7 +170,7 @@ eight() { # [OPTION...]
     at 0
     eight --capacity 2
     [ "$(wc -l <ran)" -eq 2 ]
-    [ "$(sort said | uniq -c | sed 's/^ *//' | grep capacity)" = '6 breaker: "x" has 2 calls at once, its capacity' ]
+    [ "$(sort said | uniq -c | sed 's/^ *//' | grep 'at once')" = '6 breaker: "x" has as many calls at once as it may (2)' ]
     [ "$(state)" = closed ]
     breaker --capacity 2 x -- true
 }
@@ -263,6 +263,29 @@ eight() { # [OPTION...]
     [ "$(wc -l <checked)" -eq 2 ]
 }
 
+@test "breaker: --check that does not say that all is well has failed, whatever its status" {
+    needs_world
+    printf '#!/bin/sh\nexit 65\n' >check
+    chmod +x check
+    at 0
+    fail 5
+    at 31
+    run -69 --separate-stderr world breaker --check ./check x -- true
+    [ "${stderr_lines[0]}" = 'breaker: "x" is open for 1m: a probe failed: exit status 65' ]
+    at 100
+    run -127 --separate-stderr world breaker --check ./none x -- true
+    [ "$stderr" = 'breaker: cannot run "./none": not found' ]
+    printf '#!/bin/sh\n: >begun\nexec sleep 600\n' >check
+    background env LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK=clock breaker --check ./check x -- sh -c ': >ran'
+    wait_for test -e begun
+    kill -TERM "$pid"
+    status=0
+    wait "$pid" || status=$?
+    [ "$status" -eq 143 ]
+    [ ! -e ran ]
+    [ "$(state)" = half-open ]
+}
+
 @test "breaker: within --warm-up of its first call it does not open" {
     needs_world
     at 0
@@ -308,7 +331,7 @@ eight() { # [OPTION...]
     spool breaker enable x
     fail 4
     [ "$(state)" = closed ]
-    [ "$(told)" = 'opened closed closed closed' ]
+    [ "$(told)" = 'opened closed disabled closed' ]
 }
 
 @test "breaker: a signal reaches the command, counts as nothing, and its status is ours" {

@@ -20,7 +20,8 @@ spool_with_names() {
 }
 
 @test "completion: options are those of --help, for every command and verb" {
-    for command in publish replay consume settle trace 'dlq list' 'dlq retry' 'spool group' 'spool prune'; do
+    for command in publish replay consume settle trace breaker once retry throttle \
+        'dlq list' 'dlq retry' 'spool group' 'spool prune' 'spool breaker' 'spool bucket' 'spool key'; do
         # shellcheck disable=SC2086 # words
         offers $command - | sort >offered
         # shellcheck disable=SC2086
@@ -32,7 +33,7 @@ spool_with_names() {
 @test "completion: verbs, groups, types, events, points and choices" {
     spool_with_names
     [ "$(offers dlq '' | paste -sd' ')" = 'drop list retry show stats try' ]
-    [ "$(offers spool '' | paste -sd' ')" = 'backup check group info prune sql wait' ]
+    [ "$(offers spool '' | paste -sd' ')" = 'backup breaker bucket check group info key prune sql wait' ]
     [ "$(offers consume -g '' | sort | paste -sd' ')" = 'charge email' ]
     [ "$(offers spool group pause '' | sort | paste -sd' ')" = 'charge email' ]
     [ "$(offers replay -t '' | sort | paste -sd' ')" = 'n order.paid order.placed sys.dead-lettered' ]
@@ -52,6 +53,44 @@ spool_with_names() {
     run -0 --separate-stderr offers replay -s none.db ''
     [ -z "$output$stderr" ]
     [ ! -e spool.db ]
+}
+
+@test "completion: names of breakers, buckets and keys, and what is done with them" {
+    breaker bank -- true
+    throttle -r 10/s api -- true
+    once -k 'invoices 2026-11' -- true
+    once -k 'quo"te' -- true
+    [ "$(offers breaker '')" = bank ]
+    [ "$(offers breaker --failures 3 --timeout 1s '')" = bank ]
+    [ "$(offers throttle -r 10/s '')" = api ]
+    [ "$(offers once -k '')" = 'invoices 2026-11' ]
+    [ "$(offers spool breaker '' | paste -sd' ')" = 'list show trip reset disable enable forget' ]
+    [ "$(offers spool bucket '' | paste -sd' ')" = 'list show close open forget' ]
+    [ "$(offers spool key '' | paste -sd' ')" = 'list show forget' ]
+    [ "$(offers spool breaker trip '')" = bank ]
+    [ "$(offers spool bucket close '')" = api ]
+    [ -z "$(offers spool bucket close api '')" ]
+    [ "$(offers spool key forget '')" = 'invoices 2026-11' ]
+    [ "$(offers retry --jitter '' | paste -sd' ')" = 'full equal none' ]
+    [ "$(offers breaker --fallback '')" = :commands ]
+    run -0 --separate-stderr offers breaker -s none.db ''
+    [ -z "$output$stderr" ]
+    [ ! -e none.db ]
+}
+
+@test "completion: behind a wrapper stands a command, which is completed as one" {
+    breaker bank -- true
+    for line in 'breaker bank' 'breaker bank --' 'throttle -r 1/s api --' 'retry -a 3 --' 'retry -a 3' 'once -k k' 'consume -g g --'; do
+        # shellcheck disable=SC2086 # words
+        [ "$(offers $line '')" = :commands ]
+    done
+    [ "$(offers breaker bank -- ./call '')" = :files ]
+    [ "$(offers breaker bank ./call -)" = :files ]
+    [ "$(offers retry -a 3 -- breaker '')" = bank ]
+    [ "$(offers consume -g g -- once -k k -- breaker bank -- retry --jitter '' | paste -sd' ')" = 'full equal none' ]
+    [ "$(offers retry ./call -a '')" = :files ]
+    [ "$(bash_offers retry -- prin | grep -cx -e printf -e printenv)" -ge 2 ]
+    [ "$(bash_offers breaker b)" = bank ]
 }
 
 @test "completion: behind -- and for files the shell knows better" {

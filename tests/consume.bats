@@ -1298,3 +1298,35 @@ damage() { # SEQ
     usage '--defer-on wants exit statuses from 1 to 255, like 65,70: "0"' -g g --defer-on 0 -- true
     usage 'unknown option "--frm", did you mean --from?' -g g --frm start -- true
 }
+
+# --- work that cannot begin now
+
+# The processor time of a process and of all that this shell has waited for, in ticks.
+ticks_of() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
+ticks_waited() { awk '{ print $16 + $17 }' "/proc/$me/stat"; }
+
+# stays_idle OPTION... -- COMMAND...: a consumer that has an event and may not claim the next.
+stays_idle() {
+    local before ours group=g$((groups += 1))
+    background consume -f -g "$group" --from now "$@"
+    consumes() { [ "$(spool group show "$group" -o ndjson 2>/dev/null | jq .consumers)" = 1 ]; }
+    wait_for consumes
+    before=$(spool group show "$group" -o ndjson | jq .position)
+    publish -t n -d 1
+    passed() { [ "$(spool group show "$group" -o ndjson | jq .position)" -gt "$before" ]; }
+    wait_for passed
+    publish -t n -d 2
+    before=$(ticks_of "$pid") ours=$(ticks_waited)
+    # So much work of others; who spins meanwhile has as much time as they, or half of it.
+    while [ $(($(ticks_waited) - ours)) -lt 60 ]; do spool group list >/dev/null; done
+    [ $(($(ticks_of "$pid") - before)) -lt 15 ]
+    kill -KILL -- "-$pid"
+}
+
+@test "consume: a bell that cannot be answered now does not keep it busy" {
+    me=$BASHPID groups=0
+    publish -t n -d 0
+    stays_idle -r 1/1h -- true
+    stays_idle -r 1/1h --workers -- jq -c --unbuffered '{id}'
+    stays_idle -j 2 -n 1 -- sleep 600
+}

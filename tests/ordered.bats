@@ -205,3 +205,13 @@ END
     [ "$stderr" = 'consume: group "g" is ordered: a pipe cannot keep the order when events come back, use a command' ]
     run -0 consume -g g --auto-ack
 }
+
+@test "ordered: a busy subject does not keep the others from free handlers" {
+    seq 30 | publish -t n -k busy
+    publish -t n -k other -d 31
+    # The first of the busy ones ends only when the other has been handled.
+    run -0 --separate-stderr consume -g g --from start --ordered -j 4 -- \
+        sh -c '[ "$EVENT_SUBJECT" = other ] && : >go; while [ ! -e go ]; do sleep 0.02; done; echo "$EVENT_SUBJECT $EVENT_SEQ"'
+    [ "$(grep -c . <<<"$output")" -eq 31 ]
+    [ "$(grep busy <<<"$output")" = "$(seq -f 'busy %g' 30)" ]
+}

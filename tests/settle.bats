@@ -83,11 +83,11 @@ handed() { # N [LEASE]
     handed 2
     run -75 settle -g g <<<e1
     run -75 --separate-stderr settle -g g --dead late <<<$'e1\ne1'
-    [ "${stderr_lines[0]}" = 'settle: 2 not handed out, or settled already' ]
+    [ "${stderr_lines[0]}" = 'settle: 2 not handed out any more: settled already, or their lease ran out' ]
     run -0 --separate-stderr settle -g g <<<e2
     group_is 0 0 0
     run -0 --separate-stderr settle -g g <<<e2
-    [ "$stderr" = 'settle: 1 not handed out, or settled already' ]
+    [ "$stderr" = 'settle: 1 not handed out any more: settled already, or their lease ran out' ]
 }
 
 @test "settle: a wrong line is named, and the others are settled" {
@@ -128,7 +128,7 @@ handed() { # N [LEASE]
     grep -Ec '^[2-9]|^1[0-9]' again >attempts || true
     [ "$(grep e again | paste -sd' ') $(cat attempts)" = 'e1 e2 2' ]
     run -0 --separate-stderr settle -g g <<<$'e1\ne2'
-    [ "$stderr" = 'settle: 2 not handed out, or settled already' ]
+    [ "$stderr" = 'settle: 2 not handed out any more: settled already, or their lease ran out' ]
 }
 
 @test "settle: a lease that runs out after the last attempt leaves a dead letter" {
@@ -211,4 +211,22 @@ handed() { # N [LEASE]
     events 1
     run -66 --separate-stderr settle -g g </dev/null
     [ "$stderr" = "settle: there is no group \"g\" in $EVENT_SPOOL" ]
+}
+
+@test "settle: a pipe that hands out is a consumer: seek and drop wait for its end, and for its leases" {
+    publish -t n -d 1
+    background consume -g g --from start -f --lease 1h >out
+    wait_for test -s out
+    [ "$(spool group show g -o ndjson | jq -c '[.state,.consumers]')" = '["active",1]' ]
+    run -75 --separate-stderr spool group drop g
+    [ "$stderr" = 'spool: group "g": it has 1 running consumer: end them first' ]
+    kill -TERM "$pid"
+    wait "$pid"
+    for verb in 'drop g' 'seek g start'; do
+        # shellcheck disable=SC2086
+        run -75 --separate-stderr spool group $verb
+        [ "$stderr" = 'spool: group "g": it has events out on a lease: settle them, or wait until it has run out' ]
+    done
+    settle -g g out
+    run -0 spool group drop g
 }

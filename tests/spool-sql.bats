@@ -35,7 +35,7 @@ manual_views() {
 
 @test "sql: the views and their columns are those of the manual" {
     publish -t n -d 1
-    [ "$(manual_views | wc -l)" -eq 8 ]
+    [ "$(manual_views | wc -l)" -eq 9 ]
     for view in $(manual_views); do
         spool sql "SELECT v.* FROM (SELECT 1) LEFT JOIN $view v ON 1" | jq -r keys_unsorted[] |
             diff <(manual_views "$view") - || {

@@ -161,9 +161,33 @@ group_is() { # LAG IN_FLIGHT DEAD
     run -0 --separate-stderr consume -g h --from start --workers -- ./w
 }
 
+@test "workers: what is wrong with an answer is said" {
+    rows=0
+    while IFS='|' read -r answer why; do
+        rm -f spool.db*
+        events 1
+        printf '%s\n' "$answer" >line
+        worker 'cat line'
+        run -1 --separate-stderr consume -g g --from start --workers -a 1 -- ./w
+        [[ $(dlq list -o ndjson | jq -r .reason) == 'its worker answered "'*"\": $why" ]]
+        rows=$((rows + 1))
+    done <<'END'
+hello|unexpected "h" at byte 1
+[]|is no object
+{}|has no "id"
+{"id":"e9"}|no event with that id waits for an answer
+{"id":"e1","status":"DONE"}|"status" is none of done, retry, dead, defer
+{"id":"e1","status":null}|"status" is no string
+{"id":"e1","extra":"x"}|unknown member "extra"
+{"id":"e1","delay":"x"}|"delay" wants a duration like 500ms, 30s, 1.5h, 7d: "x"
+END
+    [ "$rows" -eq 8 ]
+}
+
 @test "workers: one that closes its output, or leaves at once, does not hang" {
     events 1
-    run -1 --separate-stderr consume -g g --from start --workers -a 2 --backoff 0 -- sh -c 'exec >&-; exec cat >got'
+    run -1 --separate-stderr consume -g g --from start --workers -a 1 -- sh -c 'exec >&-; exec sleep 600'
+    [ "$(dlq list -g g -o ndjson | jq -r .reason)" = 'its worker closed its output' ]
     run -1 --separate-stderr consume -g h --from start --workers -a 2 --backoff 0 -- true
     [ "$(dlq list -g h -o ndjson | jq -r .reason)" = 'its worker ended: exit status 0' ]
 }

@@ -8,14 +8,19 @@ _eventutils() {
     while IFS= read -r candidate; do
         if [ "$candidate" = :files ]; then
             compopt -o default 2>/dev/null
+        elif [ "$candidate" = :commands ]; then
+            compopt -o default 2>/dev/null
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -c -- "${COMP_WORDS[COMP_CWORD]}")
         elif [[ $candidate == "${COMP_WORDS[COMP_CWORD]}"* ]]; then
             COMPREPLY+=("$(printf %q "$candidate")") # what comes from events is a word and no more
         fi
     done < <("$_eventutils_candidates" "$COMP_CWORD" "${COMP_WORDS[@]}")
 }
 
-complete -F _eventutils consume dlq ev publish replay settle spool trace
+complete -F _eventutils breaker consume dlq ev once publish replay retry settle spool throttle trace
 # Also under the name that it was loaded for, where the commands have a prefix.
 case ${1:-} in
-*consume | *dlq | *ev | *publish | *replay | *settle | *spool | *trace) complete -F _eventutils "${1##*/}" ;;
+*breaker | *consume | *dlq | *ev | *once | *publish | *replay | *retry | *settle | *spool | *throttle | *trace)
+    complete -F _eventutils "${1##*/}"
+    ;;
 esac

@@ -6,12 +6,14 @@ function __eventutils
     for candidate in ($__eventutils_candidates (math (count $words) - 1) $words)
         if test "$candidate" = :files
             __fish_complete_path (commandline -ct)
+        else if test "$candidate" = :commands
+            complete -C (commandline -ct)
         else
             printf '%s\n' $candidate
         end
     end
 end
 
-for command in consume dlq ev publish replay settle spool trace
+for command in breaker consume dlq ev once publish replay retry settle spool throttle trace
     complete -c $command -f -a '(__eventutils)'
 end
