@@ -102,8 +102,9 @@ int doc_put(struct store *s, const struct doc_put *put, struct err *e)
     if ((got = change(s, put, e)) > 0 && sweep(s, e) < 0)
         got = -1;
     if (got > 0 && put->event != NULL) {
-        struct str text = put->data;
-        got = sys_put(s, put->event, put->name, NULL, json_loadb(text.p, text.n, 0, NULL), e) < 0
+        const struct log_entry cause = {.line = put->cause};
+        got = sys_put(s, put->event, put->name, put->cause.p == NULL ? NULL : &cause,
+                      json_loadb(put->data.p, put->data.n, 0, NULL), e) < 0
                   ? -1
                   : 1;
     }

@@ -551,6 +551,7 @@ struct doc_put {
     bool wake;          /* ring the bell: somebody may wait for it */
     const char *event;  /* with it an event of this type, about the name, goes into the log; NULL */
     struct str data;    /* the event's, JSON; then the change is durable, too */
+    struct str cause;   /* the event behind it, a line; absent: it begins a causal chain */
 };
 /* 1; 0 the document is at another revision, and nothing has changed; -1. */
 int doc_put(struct store *s, const struct doc_put *put, struct err *e);
