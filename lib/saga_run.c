@@ -156,6 +156,8 @@ int saga_start(struct saga_run *r, struct str line, struct err *e)
     int got = event_read(&ev, &scan, line, e);
 
     r->saga = (struct saga){0};
+    if (got == 0 && (ev.id.p == NULL || ev.source.p == NULL))
+        got = err_set(e, EX_DATAERR, "the event has no id or no source: publish it first");
     if (got == 0)
         got = find(r, &scan, &ev, &id, defined.name, e);
     if (got == 0) {

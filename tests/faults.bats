@@ -436,6 +436,33 @@ project_counter() { project read.db counter.sql; }
     intact
 }
 
+# --- saga
+
+@test "faults: a saga ends as it should after a fault in any call, and no step that ended runs again" {
+    cat >d.json <<'END'
+{"name":"s","steps":[{"name":"a","do":["./act"],"undo":["./act"]},{"name":"b","do":["./act"]},{"name":"c","do":["false"],"retry":{"attempts":1}}]}
+END
+    printf '#!/bin/sh\nunset LD_PRELOAD\ncat >/dev/null\necho "${SAGA_STEP_ID#*/*/}" >>effects\n' >act
+    chmod +x act
+    publish -t before -d 1
+    before() {
+        printf '{"specversion":"1.0","id":"%s","source":"t","type":"n"}\n' "$tag" >in
+        : >effects
+    }
+    after() {
+        local effects
+        saga run d.json <in >next 2>errors || complain 'the next run failed'
+        [[ $(saga show "s/$tag" -o ndjson) == *'"state":"compensated"'* ]] ||
+            complain 'it is not compensated'
+        effects=$(uniq effects | paste -sd' ')
+        [ "$effects" = 'a b a/undo' ] || complain "it did $effects"
+        # At most the step that the fault met ran twice.
+        [ "$(wc -l <effects)" -le 4 ] || complain "it did $(paste -sd' ' effects)"
+    }
+    sweep 'kill torn/2 eio/3 enospc+/3 eintr/3' saga run d.json
+    intact
+}
+
 # --- what a person asks for
 
 # A dead letter for each event of the input: the next one is that of event $letter.
