@@ -80,8 +80,8 @@ struct saga {
     size_t steps;
 };
 
-/* A definition: 0; -1 with 65 and where and what is wrong: an unknown key, a name that is missing or
-   there twice, a cycle. text is not kept. */
+/* A definition: 0; -1 with 65 and where and what is wrong: an unknown key, a name that is missing
+   or there twice, a cycle. text is not kept. */
 int saga_define(struct saga *s, struct str text, struct err *e);
 void saga_free(struct saga *s);
 

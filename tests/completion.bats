@@ -65,6 +65,15 @@ spool_with_names() {
     [ "$(offers fsm list -m '')" = :files ]
 }
 
+@test "completion: verbs of saga, and the sagas there are" {
+    echo '{"name":"s","steps":[{"name":"a","do":["true"]}]}' >s.json
+    publish -t n --id e1 -d 1
+    replay e1 | saga run s.json
+    [ "$(offers saga '' | paste -sd' ')" = 'check dot list resume retry run settle show' ]
+    [ "$(offers saga show '')" = s/e1 ]
+    [ "$(offers saga run '')" = :files ]
+}
+
 @test "completion: names of breakers, buckets and keys, and what is done with them" {
     breaker bank -- true
     throttle -r 10/s api -- true

@@ -75,3 +75,13 @@ END
     run -0 --separate-stderr fsm check "$TOP/share/examples/order.machine.json"
     [ -z "$stderr" ]
 }
+
+@test "order-saga: an order is completed, and one that cannot be paid is undone" {
+    run -0 --separate-stderr example order-saga
+    [ "$(sort <<<"$output")" = 'A-1: shipped from shelf 7
+A-2: invoice I-1 is void
+A-2: shelf 7 is free again
+order/A-1 completed
+order/A-2 compensated' ]
+    run -0 saga check "$TOP/share/examples/order.saga.json"
+}
