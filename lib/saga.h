@@ -13,8 +13,8 @@
  *
  * How a command ended matters. Success is a fact. A declared failure (65) is one, too: nothing was
  * done, and nothing of that step is undone. Everything else (another status, a signal, a timeout, a
- * runner that died) leaves open whether it was done: the step is tried again under the same key, and
- * when it fails for good its own undo runs like those of the steps that were done.
+ * runner that died) leaves open whether it was done: the step is tried again under the same key,
+ * and when it fails for good its own undo runs like those of the steps that were done.
  */
 #ifndef SAGA_H
 #define SAGA_H
