@@ -5,6 +5,7 @@
 #include "lines.h"
 #include "mem.h"
 #include "proc.h"
+#include "wrap.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -163,7 +164,7 @@ static int reduce(struct err *e)
             break;
         if (reducer.argv != NULL && proc_stopping()) {
             proc_kill_all(SIGTERM);
-            e->status = EX_SIGNAL + proc_signal();
+            e->status = wrap_stopped();
             got = -1;
         } else if (running_n > 0 && (running_n == (size_t)parallel || begun == subjects_n)) {
             wait_for_any();

@@ -68,7 +68,7 @@ void fold_close(struct fold *f)
     free(f);
 }
 
-/* ----------------------------------------------------------------------------------- the snapshot */
+/* --------------------------------------------------------------------------------- the snapshot */
 
 /* A member that is an integer; -1: it is none. */
 static int64_t number(const struct js_scan *scan, const char *key)
@@ -155,7 +155,7 @@ int fold_keep(struct fold *f, struct err *e)
     return got < 0 ? fail(f, e) : 0;
 }
 
-/* ------------------------------------------------------------------------------------- the events */
+/* ----------------------------------------------------------------------------------- the events */
 
 /* Where it ends, and which events are its own. */
 static int find_end(struct fold *f, struct err *e)
@@ -229,7 +229,7 @@ static int next(struct fold *f, struct log_entry *entry, struct err *e)
     return 1;
 }
 
-/* -------------------------------------------------------------------------------------- the merge */
+/* ------------------------------------------------------------------------------------ the merge */
 
 /* An event without data, or with binary data, says nothing about the state. */
 static int merge_event(json_t **state, struct event *ev, struct js_scan *scan,
@@ -259,7 +259,7 @@ static int merge_all(struct fold *f, struct log_entry *entry, struct err *e)
     return got < 0 ? -1 : 1;
 }
 
-/* ------------------------------------------------------------------------------------ the reducer */
+/* ---------------------------------------------------------------------------------- the reducer */
 
 static int start(struct fold *f, struct err *e)
 {
@@ -360,7 +360,7 @@ static int conclude(struct fold *f, struct err *e)
     return got < 0 ? -1 : 1;
 }
 
-/* ---------------------------------------------------------------------------------------- the steps */
+/* ------------------------------------------------------------------------------------ the steps */
 
 static int begin(struct fold *f, struct err *e)
 {

@@ -80,8 +80,8 @@ struct fold;
 void fold_open(struct fold **out, const struct fold_terms *terms, const char *subject,
                const struct fold_subject *found);
 /*
- * Go on as far as it goes without waiting. 1: the state is there. 0: call again when a descriptor is
- * ready, the child has ended, or the deadline has come. -1, and nothing has changed:
+ * Go on as far as it goes without waiting. 1: the state is there. 0: call again when a descriptor
+ * is ready, the child has ended, or the deadline has come. -1, and nothing has changed:
  * 65 what the reducer printed is no state      66 versions are missing: pruned, or not yet there
  * 74 an event is damaged   75 the reducer is edited again and again   126, 127 it cannot be run
  * else the status of the reducer.
