@@ -333,6 +333,8 @@ SH
     [ "$(reduce -k a --to 0)" = '{"subject":"a","version":0,"seq":0,"state":null}' ]
     [ "$(sum a --to now)" = "$(sum a)" ]
     spool sql 'SELECT * FROM documents' | cmp before -
+    seq 3 | publish -t number -k plain
+    [ "$(sum plain --to 6 | jq -c '[.seq, .state.sum]')" = '[6,3]' ]
     # One from before that is used.
     stream a 2 5
     [ "$(reduce -k a --at-version 5 -- jq -c -n -f sum.jq | jq -c .state)" = '{"n":5,"sum":15}' ]
