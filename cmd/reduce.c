@@ -84,8 +84,7 @@ static void keep(struct fold *f)
     keeping = false;
 }
 
-/* 1 when it is done, 0 when it goes on; -1 ends all. A subject that fails does not, unless the
-   reducer cannot be run at all. */
+/* 1 when it is done, 0 when it goes on; -1 ends all. A subject that fails does not. */
 static int step(struct fold *f, struct err *e)
 {
     struct err failed = ERR_NONE;
@@ -97,8 +96,7 @@ static int step(struct fold *f, struct err *e)
         keep(f);
     if (got >= 0)
         return got;
-    if (!all || failed.status == EX_NOT_FOUND || failed.status == EX_CANNOT_RUN ||
-        failed.status == EX_OSERR) {
+    if (!all) {
         *e = failed;
         return -1;
     }
@@ -225,7 +223,8 @@ int main(int argc, char **argv)
     fold_reducer_open(&reducer, first < argc ? argv + first : NULL, version);
     if (store_open(&terms.store, args_spool(),
                    terms.past || terms.every == 0 ? STORE_READ : STORE_WRITE, &e) >= 0 &&
-        find(&e) == 0 && reduce(&e) == 0)
+        (reducer.argv == NULL || proc_check(reducer.argv[0], &e) == 0) && find(&e) == 0 &&
+        reduce(&e) == 0)
         e.status = worst;
     store_close(terms.store);
     fold_subjects_free(all ? subjects : NULL, all ? subjects_n : 0);

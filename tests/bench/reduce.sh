@@ -17,6 +17,7 @@ for name in "${!EVENT_@}"; do unset "$name"; done
 export LC_ALL=C.UTF-8 PATH="$BUILD/bin:$BUILD/bench:$PATH" EVENT_SPOOL=$work/spool.db
 cd "$work"
 
+{ echo null && echo '{"data":{"cents":1}}'; } >input
 # shellcheck disable=SC2016 # jq's
 echo 'input as $state | reduce inputs.data as $d ($state // {n: 0, cents: 0}; .n += 1 | .cents += $d.cents)' >sum.jq
 seq "$events" | sed 's/.*/{"cents":&,"note":"what a deposit says besides"}/' |
@@ -32,7 +33,8 @@ merged() { measure -p reduce -k account-7 --snapshot-every 0; }
 piped() { measure -p sh -c '{ echo null; replay -k account-7; } | "$@"' sh "${reducer[@]}"; }
 again() { measure -n 20 reduce -k account-7 -- "${reducer[@]}"; }
 nothing() { measure -n 20 reduce -k account-7 --snapshot-every 1000 -- "${reducer[@]}"; }
-bare() { measure -n 20 jq -c -n 1; }
+# shellcheck disable=SC2016
+bare() { measure -n 20 sh -c 'exec "$@" <input' sh "${reducer[@]}"; }
 
 # best WORK: the shortest of the rounds, in seconds, and the memory
 best() {
@@ -53,7 +55,7 @@ row 'the same with wc -l, beside with jq' "$(best counted)" "$(best fresh)" ''
 row 'the merge, beside replay | jq' "$(best merged)" "$(best piped)" '<= 1'
 reduce -k account-7 -- "${reducer[@]}" >first
 publish -t account.deposited -k account-7 --expect-version any -d '{"cents":1}'
-row 'a snapshot and an event, beside jq alone' "$(best again)" "$(best bare)" '< 20 ms'
+row 'a snapshot and an event, beside jq alone' "$(best again)" "$(best bare)" '< + 20 ms'
 reduce -k account-7 --snapshot-every 1 -- "${reducer[@]}" >second
 row 'a snapshot and nothing new, beside jq alone' "$(best nothing)" "$(best bare)" '< 20 ms'
 cat first second
