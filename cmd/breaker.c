@@ -235,8 +235,8 @@ static int reject(struct call *c, const struct breaker_ticket *ticket, struct er
     }
     wrap_say(SOON_MS, STR(""));
     if (ticket->word == BREAKER_IS_FULL)
-        return err_set(e, EX_UNAVAILABLE, "%s has as many calls at once as it may (%zu)",
-                       name.text, b->holders);
+        return err_set(e, EX_UNAVAILABLE, "%s has as many calls at once as it may (%zu)", name.text,
+                       b->holders);
     return err_set(e, EX_UNAVAILABLE, "%s is half-open, and another call is the probe", name.text);
 }
 

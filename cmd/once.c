@@ -128,6 +128,8 @@ static int once(const char *name, const struct wrap *w, struct err *e)
 
     if ((got = store_open(&k.store, args_spool(), STORE_CREATE, e)) > 0)
         err_note("created the spool %s", store_path(k.store));
+    if (got < 0 && e->status == EX_DATAERR) /* behind consume that would be the event's fault */
+        e->status = EX_IOERR;
     if (got >= 0)
         got = key_take(&k, args_given("wait") ? longest : -1, e);
     if (got == KEY_OURS)

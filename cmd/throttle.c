@@ -74,7 +74,9 @@ static int wait_turn(const char *name, struct err *e)
     struct err broken = ERR_NONE;
     int got = 0;
 
-    if (store_open(&pacer.store, args_spool(), STORE_CREATE, &broken) >= 0)
+    if ((got = store_open(&pacer.store, args_spool(), STORE_CREATE, &broken)) > 0)
+        err_note("created the spool %s", store_path(pacer.store));
+    if (got >= 0)
         got = pacer_turn(&pacer, name, args_given("wait") ? longest : -1, &wait_us, &broken);
     store_close(pacer.store);
     if (proc_stopping()) {

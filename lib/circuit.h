@@ -7,9 +7,9 @@
  *     circuit_report(&c, &ticket, BREAKER_FAILED, took_ms, "exit status 7", &e)
  *     circuit_close(&c)
  *
- * Each step is one compare-and-set on a document. A change of state is an event in the log, too,
- * sys.breaker.opened, half-opened, closed or disabled, in the same transaction. A probe whose process dies is
- * known by its lock (store.h: marks), and its place is free.
+ * Each step is one compare-and-set on a document. A change of state is an event in the log, too, in
+ * the same transaction: sys.breaker.opened, half-opened, closed or disabled. A probe whose process
+ * dies is known by its lock (store.h: marks), and its place is free.
  */
 #ifndef CIRCUIT_H
 #define CIRCUIT_H

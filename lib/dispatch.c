@@ -15,6 +15,7 @@
 #define HOLD_MIN_MS 100   /* even with --backoff 0 nobody hammers at what is down */
 #define PIPE_BATCH 1000   /* events a claim without handlers: a commit for each half */
 #define BLOCKED_MAX 1000  /* events claimed ahead for the sake of other subjects */
+#define SAME_MS 100       /* a further signal so soon is the same one */
 #define SETTLE_MS 50      /* a decision waits no longer for others */
 #define SETTLE_BATCH 1000 /* nor for more of them */
 
@@ -507,13 +508,16 @@ static int stop(struct dispatch *d, struct err *e)
     if (d->grace_ms == 0) {
         d->result->stopped = true;
         d->grace_ms = now + d->terms->grace_ms;
+        d->same_ms = now + SAME_MS;
         if (release_queued(d, e) < 0)
             return -1;
         if (d->running > 0 && isatty(STDERR_FILENO))
             err_note("stopping: %zu running; once more ends them now", d->running);
         d->crew->quit(d, now);
     }
-    if (proc_stops() > 1)
+    if (now < d->same_ms) /* timeout(1) signals its child, and then the group with its child */
+        d->stops = proc_stops();
+    else if (proc_stops() > d->stops && proc_stops() > 1)
         d->grace_ms = now;
     if (now >= d->grace_ms)
         d->crew->force(d, now);

@@ -10,6 +10,7 @@
 
 #define OUTPUT_KIND "key-output"
 #define LOOK_MS 1000
+#define OUTLIVES_MS 60000 /* an output its key: who finds that it is done finds the output, too */
 
 bool key_read(struct str value, struct key_info *out)
 {
@@ -122,7 +123,8 @@ int key_done(struct key *k, struct str output, int64_t ttl_ms, struct err *e)
     int got;
 
     /* The output, then that it is done: a key that is done has its output. */
-    if (keep_output(k, output, expires_ms, e) < 0 || (got = put(k, true, expires_ms, e)) < 0)
+    if (keep_output(k, output, expires_ms + OUTLIVES_MS, e) < 0 ||
+        (got = put(k, true, expires_ms, e)) < 0)
         return -1;
     if (got == 0)
         return err_set(e, EX_TEMPFAIL, "key %s was forgotten meanwhile",
@@ -151,9 +153,15 @@ int key_forget(struct store *s, const char *name, struct err *e)
     if (got > 0 && key_read(doc.value, &info) && !info.done && mark_lives(s, info.mark))
         return err_set(e, EX_TEMPFAIL, "key %s: process %lld is at it", err_quote_text(name).text,
                        (long long)mark_pid(info.mark));
-    if (got > 0)
-        got = doc_forget(s, KEY_KIND, name, e);
     if (got == 0)
         return err_set(e, EX_NOINPUT, "there is no key %s", err_quote_text(name).text);
+    /* As it was looked at: somebody may take it meanwhile. */
+    if (got > 0)
+        got = doc_put(
+            s, &(struct doc_put){.kind = KEY_KIND, .name = name, .rev = doc.rev, .durable = true},
+            e);
+    if (got == 0)
+        return err_set(e, EX_TEMPFAIL, "key %s: another process is at it",
+                       err_quote_text(name).text);
     return got < 0 || doc_forget(s, OUTPUT_KIND, name, e) < 0 ? -1 : 0;
 }

@@ -157,12 +157,23 @@ static int64_t steady_us(void)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static void sleep_until(int64_t us)
+/* Until input or the clock says so, or the reader has gone: then there is nothing more to do. */
+static bool wait_until(int64_t us, bool input)
 {
-    const struct timespec t = {us / 1000000, us % 1000000 * 1000};
+    struct pollfd fds[] = {{.fd = STDOUT_FILENO},
+                           {.fd = input ? STDIN_FILENO : -1, .events = POLLIN}};
+    struct timespec t = {us / 1000000, us % 1000000 * 1000};
 
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) != 0)
-        continue;
+    ppoll(fds, 2, us < 0 ? NULL : &t, NULL);
+    return (fds[0].revents & POLLERR) == 0;
+}
+
+static bool sleep_until(int64_t us)
+{
+    for (int64_t left; (left = us - steady_us()) > 0;)
+        if (!wait_until(left, false))
+            return false;
+    return true;
 }
 
 /* All lines wait for one another. */
@@ -181,7 +192,8 @@ static int one_rate(struct rates *f, struct lines *in, struct err *e)
         if (turn > now) {
             if (out_flush(e) < 0)
                 return -1;
-            sleep_until(turn);
+            if (!sleep_until(turn))
+                return 0;
         }
         if (out_line(line.text, e) < 0 || (!lines_waiting(in) && out_flush(e) < 0))
             return -1;
@@ -255,15 +267,12 @@ static int print_due(struct heap *h, struct err *e)
     return got < 0 ? -1 : out_flush(e);
 }
 
-/* Until there is input, room for it provided, or the next turn. */
-static void wait_for_either(const struct heap *h, bool room)
+/* Until there is input, room for it provided, or the next turn. False: the reader has gone. */
+static bool wait_for_either(const struct heap *h, bool room)
 {
-    struct pollfd input = {.fd = room ? STDIN_FILENO : -1, .events = POLLIN};
     int64_t us = h->n == 0 ? -1 : h->held[0].turn - steady_us();
-    struct timespec t = {us / 1000000, us % 1000000 * 1000};
 
-    if (h->n == 0 || us > 0)
-        ppoll(&input, 1, h->n == 0 ? NULL : &t, NULL);
+    return (h->n > 0 && us <= 0) || wait_until(us, room);
 }
 
 /* Lines of one value wait for one another; others pass by. */
@@ -281,8 +290,8 @@ static int rate_each(struct rates *f, struct lines *in, const char *by, struct e
             ended = got == LINES_END;
             if (got == LINES_LINE)
                 hold(f, &h, by, &line);
-        } else {
-            wait_for_either(&h, room);
+        } else if (!wait_for_either(&h, room)) {
+            break;
         }
         if (got >= 0 && h.n > 0)
             got = print_due(&h, e);
@@ -300,7 +309,10 @@ int pacer_filter(struct pacer *p, const char *by, struct err *e)
     struct lines *in = NULL;
     int got;
 
-    if (p->name != NULL && store_open(&p->store, args_spool(), STORE_CREATE, &broken) < 0)
+    got = p->name == NULL ? 0 : store_open(&p->store, args_spool(), STORE_CREATE, &broken);
+    if (got > 0)
+        err_note("created the spool %s", store_path(p->store));
+    else if (got < 0)
         alone(&broken);
     got = lines_open(&in, NULL, LINE_MAX_BYTES, e);
     if (got == 0)

@@ -65,19 +65,46 @@ static int sweep(struct store *s, struct err *e)
                   "ii", clock_now_ms(), (int64_t)SWEEP);
 }
 
+int doc_begin(struct store *s, bool durable, struct err *e)
+{
+    if (db_begin(s, durable ? DB_FULL : DB_NORMAL, e) < 0)
+        return -1;
+    s->gathering = true;
+    return 0;
+}
+
+int doc_commit(struct store *s, bool wake, struct err *e)
+{
+    s->gathering = false;
+    if (sweep(s, e) < 0) {
+        db_rollback(s);
+        return -1;
+    }
+    return db_commit(s, wake, e);
+}
+
+void doc_rollback(struct store *s)
+{
+    s->gathering = false;
+    db_rollback(s);
+}
+
 int doc_put(struct store *s, const struct doc_put *put, struct err *e)
 {
     const struct log_terms terms = {.now_ms = clock_now_ms()};
     int got;
 
+    if (s->gathering)
+        return change(s, put, e);
     if (put->event != NULL ? append_begin(s, &terms, e) < 0
                            : db_begin(s, put->durable ? DB_FULL : DB_NORMAL, e) < 0)
         return -1;
     if ((got = change(s, put, e)) > 0 && sweep(s, e) < 0)
         got = -1;
     if (got > 0 && put->event != NULL) {
-        struct str text = put->data;
-        got = sys_put(s, put->event, put->name, NULL, json_loadb(text.p, text.n, 0, NULL), e) < 0
+        const struct log_entry cause = {.line = put->cause};
+        got = sys_put(s, put->event, put->name, put->cause.p == NULL ? NULL : &cause,
+                      json_loadb(put->data.p, put->data.n, 0, NULL), e) < 0
                   ? -1
                   : 1;
     }

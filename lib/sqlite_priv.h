@@ -59,6 +59,7 @@ struct store {
     bool lasting;   /* committed something that has to be on disk */
     bool wrote;     /* appended before: then others may be waiting for us */
     bool appending; /* between log_begin and its end */
+    bool gathering; /* between doc_begin and its end */
     enum db_sync sync;
     int frames; /* in the WAL after our last commit; -1: it did not write */
 

@@ -67,6 +67,22 @@ int group_seek(struct store *s, const char *name, const struct clock_point *poin
     return 0;
 }
 
+int group_pass(struct store *s, const char *name, int64_t seq, struct err *e)
+{
+    int64_t grp;
+    int moved;
+
+    if (group_row(s, name, &grp, e) < 0 || db_begin(s, DB_NORMAL, e) < 0)
+        return -1;
+    moved = db_run(s, e, "UPDATE cursor SET seq=?1 WHERE grp=?2 AND seq<?1", "ii", seq, grp);
+    if (moved < 0 || db_run(s, e, "UPDATE groups SET rev=rev+1,seen=? WHERE grp=?", "ii",
+                            clock_now_ms(), grp) < 0) {
+        db_rollback(s);
+        return -1;
+    }
+    return db_commit(s, moved > 0, e);
+}
+
 /* ------------------------------------------------------------------------------------ the order */
 
 /* Remember what matches, up to the furthest cursor, and its own priority's has not yet passed. */

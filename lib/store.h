@@ -13,7 +13,8 @@
  * what a person asked for (dead_*, group_pause …). Claims and settles survive a kill of any
  * process at once, but a power cut may undo the last of them: then events are delivered again.
  *
- * Nothing here waits for input or holds a lock between calls, but for log_begin to log_commit.
+ * Nothing here waits for input or holds a lock between calls, but for log_begin to log_commit, and
+ * doc_begin to doc_commit.
  * Waiting for others' transactions ends after half a minute with 75, or at once when the function
  * given to store_stop says so. One process, one store, one thread; a store does not cross a fork.
  */
@@ -316,6 +317,11 @@ struct group_seek {
 int group_seek(struct store *s, const char *name, const struct clock_point *point, bool dry_run,
                struct group_seek *out, struct err *e);
 
+/* For a reader that keeps its place itself, elsewhere, and has a group for others to see it: all up
+   to seq is seen. It never moves a group back, and a power cut may undo it. 66 when there is no
+   such group. */
+int group_pass(struct store *s, const char *name, int64_t seq, struct err *e);
+
 /*
  * What a group has yet to settle, up to position last (0: all). All counts 0 means that it is
  * through: events that were ahead were looked at first, so none can slip by on its way from one
@@ -556,11 +562,23 @@ struct doc_put {
     bool wake;          /* ring the bell: somebody may wait for it */
     const char *event;  /* with it an event of this type, about the name, goes into the log; NULL */
     struct str data;    /* the event's, JSON; then the change is durable, too */
+    struct str cause;   /* the event behind it, a line; absent: it begins a causal chain */
 };
 /* 1; 0 the document is at another revision, and nothing has changed; -1. */
 int doc_put(struct store *s, const struct doc_put *put, struct err *e);
 /* Remove it, whatever its revision: 1; 0 there is none; -1. */
 int doc_forget(struct store *s, const char *kind, const char *name, struct err *e);
+
+/*
+ * Many changes as one transaction: doc_begin, doc_get and doc_put, doc_commit or doc_rollback. In
+ * between, doc_put's durable and wake do not count, and an event is not for it; what doc_get says
+ * stays so, because others wait: no reading of input and no writing of output that may block (the
+ * reader of a pipe may be waiting for us), and no more than about a thousand changes.
+ */
+int doc_begin(struct store *s, bool durable, struct err *e);
+int doc_commit(struct store *s, bool wake, struct err *e);
+void doc_rollback(struct store *s);
+
 /* Each of a kind, by name; f may change documents, and may return non-zero to end it. */
 int doc_each(struct store *s, const char *kind,
              int (*f)(const struct doc *doc, void *arg, struct err *e), void *arg, struct err *e);

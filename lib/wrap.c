@@ -98,7 +98,7 @@ static int copy(struct wrap_input *in, struct err *e)
         if (proc_stopping())
             return err_set(e, EX_TEMPFAIL, "stopped while reading stdin");
         n = read(STDIN_FILENO, block, sizeof block);
-        if (n == 0 || (n < 0 && errno == EBADF)) /* closed: open for writing only */
+        if (n == 0)
             return 0;
         if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
@@ -119,7 +119,7 @@ int wrap_stdin(struct wrap_input *in, struct err *e)
     *in = (struct wrap_input){-1, -1};
     if (fstat(STDIN_FILENO, &st) != 0)
         return err_errno(e, EX_IOERR, "stdin");
-    if (isatty(STDIN_FILENO))
+    if (S_ISCHR(st.st_mode)) /* a terminal; /dev/null is as empty the second time */
         return 0;
     in->start = lseek(STDIN_FILENO, 0, SEEK_CUR);
     if (S_ISREG(st.st_mode) && in->start >= 0)
@@ -137,7 +137,7 @@ int wrap_read(const struct wrap_input *in, struct buf *out, struct err *e)
     ssize_t n = 0;
 
     if (in->fd < 0 && in->start < 0)
-        return err_set(e, EX_DATAERR, "stdin is a terminal");
+        return isatty(STDIN_FILENO) ? err_set(e, EX_DATAERR, "stdin is a terminal") : 0;
     for (off_t at = in->fd >= 0 ? 0 : in->start; (n = pread(fd, block, sizeof block, at)) > 0;
          at += n) {
         buf_add(out, block, (size_t)n);

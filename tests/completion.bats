@@ -21,7 +21,7 @@ spool_with_names() {
 
 @test "completion: options are those of --help, for every command and verb" {
     for command in publish replay consume settle trace breaker once retry throttle \
-        'dlq list' 'dlq retry' 'spool group' 'spool prune' 'spool breaker' 'spool bucket' 'spool key'; do
+        'dlq list' 'dlq retry' 'spool group' 'spool prune' 'spool breaker' 'spool bucket' 'spool key' 'fsm run' 'fsm show'; do
         # shellcheck disable=SC2086 # words
         offers $command - | sort >offered
         # shellcheck disable=SC2086
@@ -55,6 +55,25 @@ spool_with_names() {
     run -0 --separate-stderr offers replay -s none.db ''
     [ -z "$output$stderr" ]
     [ ! -e spool.db ]
+}
+
+@test "completion: verbs of fsm, and the subjects that have a state" {
+    echo '{"id":"lamp","initial":"off","states":{"off":{"on":{"flip":"on"}},"on":{}}}' >lamp.json
+    printf '{"type":"flip","id":"1","subject":"%s"}\n' hall a/b | fsm run lamp.json
+    [ "$(offers fsm '' | paste -sd' ')" = 'check dot forget list run show' ]
+    [ "$(offers fsm show '' | sort | paste -sd' ')" = 'a/b hall' ]
+    [ "$(offers fsm show -o '' | paste -sd' ')" = 'auto table ndjson' ]
+    [ "$(offers fsm run '')" = :files ]
+    [ "$(offers fsm list -m '')" = :files ]
+}
+
+@test "completion: verbs of saga, and the sagas there are" {
+    echo '{"name":"s","steps":[{"name":"a","do":["true"]}]}' >s.json
+    publish -t n --id e1 -d 1
+    replay e1 | saga run s.json
+    [ "$(offers saga '' | paste -sd' ')" = 'check dot list resume retry run settle show' ]
+    [ "$(offers saga show '')" = s/e1 ]
+    [ "$(offers saga run '')" = :files ]
 }
 
 @test "completion: names of breakers, buckets and keys, and what is done with them" {

@@ -28,24 +28,9 @@ has_lines() { # FILE N
     [ -e "$1" ] && [ "$(wc -l <"$1")" -eq "$2" ]
 }
 
-gone() { # PID: it has ended, reaped or not
-    [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null || [ ! -e "/proc/$1" ]
-}
-
 # Open a latch that somebody waits at with: read x <LATCH
 let_go() {
     timeout 20 sh -c 'echo >"$1"' sh "$1"
-}
-
-# ends_with STATUS PID: a process started with background.
-ends_with() {
-    local status=0
-    wait_for gone "$2"
-    wait "$2" || status=$?
-    [ "$status" -eq "$1" ] || {
-        echo "ended with $status instead of $1" >&2
-        return 1
-    }
 }
 
 # A line for each delivery: position and attempt.
@@ -1161,7 +1146,8 @@ PATH=$PATH" ]
     wait_for test -s h.pid
     kill -TERM "$pid"
     wait_for group_is g 3 1 1 0
-    kill -TERM "$pid"
+    insist() { { kill -TERM "$pid" || true; group_is g 3 2 0 0; } 2>/dev/null; }
+    wait_for insist
     ends_with 0 "$pid"
     [ ! -s err ]
     gone "$(cat h.pid)"

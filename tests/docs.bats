@@ -125,7 +125,7 @@ page_statuses() { # PAGE
 @test "eventutils(7): twelve pipelines run as printed" {
     ran=0
     run_scripts "$TOP/man/eventutils.7"
-    [ "$ran" -eq 20 ] # with the first example, and those on resilience and event sourcing
+    [ "$ran" -eq 22 ] # with the first example, and those of the sections on resilience, states, sagas and event sourcing
     [ "$(grep -c '^\.Ss [0-9]*\. ' "$TOP/man/eventutils.7")" -eq 12 ]
 }
 
@@ -208,7 +208,7 @@ END
 }
 
 @test "manual: a page names each verb" {
-    for name in dlq spool; do
+    for name in dlq fsm saga spool; do
         [ -n "$(verbs "$name")" ]
         for verb in $(verbs "$name"); do
             grep -q "^\.It Cm $verb" "$TOP/man/$name.1"
@@ -222,6 +222,7 @@ END
     spool='0 64 65 66 70 71 73 74 75 77'
     declare -A statuses=(
         [publish]="$spool" [replay]="$spool" [settle]="$spool" [spool]="0 1 ${spool#0 }" [trace]="$spool"
+        [saga]='0 1 64 65 66 69 70 71 73 74 75 77 126 127' [fsm]="0 1 ${spool#0 }" [project]="0 1 ${spool#0 }"
         [dlq]="0 1 ${spool#0 } 126 127" [once]="0 64 65 70 71 73 74 75 77 126 127"
         # What they run says the rest; a spool that cannot be used does not stop breaker and throttle.
         [breaker]='0 64 65 69 71 73 74 77 124 126 127' [reduce]="$spool 126 127"

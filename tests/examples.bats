@@ -65,3 +65,23 @@ END
     [ "$output" = $'paid\npaid\npaid' ] # the third is what the first had printed
     [ "$(paste -sd' ' tried)" = 'p-1 p-1 p-2 p-2' ]
 }
+
+@test "order-states: orders pass through their states, and handlers of transitions act" {
+    run -1 --separate-stderr example order-states
+    [ "$output" = $'pack A-1\na letter to the customer of A-1\nSUBJECT STATE\nA-1 shipped\nA-2 open' ]
+    [[ ${stderr_lines[1]} == 'fsm: line 1: "A-2" is in state "open", which does not accept parcel.sent "'* ]]
+    [ "$(replay -t 'order.*' -k A-1 | jq -r .type | paste -sd' ')" = 'order.placed order.open order.underpaid order.paid order.shipped' ]
+    [ "$(replay -t reminder.due | jq -c '[.subject,(.notbefore > .time)]')" = '["A-1",true]' ]
+    run -0 --separate-stderr fsm check "$TOP/share/examples/order.machine.json"
+    [ -z "$stderr" ]
+}
+
+@test "order-saga: an order is completed, and one that cannot be paid is undone" {
+    run -0 --separate-stderr example order-saga
+    [ "$(sort <<<"$output")" = 'A-1: shipped from shelf 7
+A-2: invoice I-1 is void
+A-2: shelf 7 is free again
+order/A-1 completed
+order/A-2 compensated' ]
+    run -0 saga check "$TOP/share/examples/order.saga.json"
+}

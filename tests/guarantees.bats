@@ -24,23 +24,8 @@ has_lines() { # FILE N: at least
     [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]
 }
 
-gone() { # PID: it has ended, reaped or not
-    [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null || [ ! -e "/proc/$1" ]
-}
-
 stopped() { # PID
     grep -q '^State:.T' "/proc/$1/status"
-}
-
-# ends_with STATUS PID: a process started with background
-ends_with() {
-    local status=0
-    wait_for gone "$2"
-    wait "$2" || status=$?
-    [ "$status" -eq "$1" ] || {
-        echo "ended with $status instead of $1" >&2
-        return 1
-    }
 }
 
 # Open a latch that somebody waits at with: read x <LATCH

@@ -10,25 +10,6 @@ teardown() {
     helper_teardown
 }
 
-gone() { # PID: it has ended, reaped or not
-    [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null || [ ! -e "/proc/$1" ]
-}
-
-# ends_with STATUS PID: a process started with background.
-ends_with() {
-    local status=0
-    wait_for gone "$2"
-    wait "$2" || status=$?
-    [ "$status" -eq "$1" ] || {
-        echo "ended with $status instead of $1" >&2
-        return 1
-    }
-}
-
-world() {
-    LD_PRELOAD=$BUILD/fault/world.so WORLD_CLOCK=$BATS_TEST_TMPDIR/clock "$@"
-}
-
 needs_preload() {
     [ -e "$BUILD/fault/world.so" ] || skip 'preloading needs a build without sanitizers'
     [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
@@ -421,4 +402,11 @@ a|b c' ]
         [ "$status" -eq 0 ]
         [ "$n" -gt 5 ]
     done
+}
+
+@test "once: a file that is no spool is no fault of the event behind consume" {
+    echo text >text
+    run -74 --separate-stderr once -s text -k a -- sh -c ': >ran'
+    [ "$stderr" = "once: $PWD/text: not an eventutils spool" ]
+    [ ! -e ran ]
 }

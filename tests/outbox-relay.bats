@@ -29,10 +29,6 @@ state() { # backlog waiting failed
     outbox-relay --status app.db | jq -r '"\(.backlog) \(.waiting) \(.failed)"'
 }
 
-gone() { # PID: it has ended, reaped or not
-    [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null || [ ! -e "/proc/$1" ]
-}
-
 has_lines() { # FILE N: at least
     [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]
 }

@@ -10,21 +10,6 @@ teardown() {
     helper_teardown
 }
 
-gone() { # PID: it has ended, reaped or not
-    [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null || [ ! -e "/proc/$1" ]
-}
-
-# ends_with STATUS PID: a process started with background.
-ends_with() {
-    local status=0
-    wait_for gone "$2"
-    wait "$2" || status=$?
-    [ "$status" -eq "$1" ] || {
-        echo "ended with $status instead of $1" >&2
-        return 1
-    }
-}
-
 events() { # N
     seq "$1" | sed 's/.*/{"type":"n","id":"e&","source":"s","data":&}/' | publish
 }

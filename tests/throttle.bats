@@ -11,21 +11,6 @@ teardown() {
     helper_teardown
 }
 
-gone() { # PID: it has ended, reaped or not
-    [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null || [ ! -e "/proc/$1" ]
-}
-
-# ends_with STATUS PID: a process started with background.
-ends_with() {
-    local status=0
-    wait_for gone "$2"
-    wait "$2" || status=$?
-    [ "$status" -eq "$1" ] || {
-        echo "ended with $status instead of $1" >&2
-        return 1
-    }
-}
-
 has_lines() { # FILE N
     [ -e "$1" ] && [ "$(wc -l <"$1")" -eq "$2" ]
 }
@@ -153,6 +138,7 @@ END
 }
 
 @test "throttle: the first to use a bucket is told of no other rate" {
+    publish -t n -d 1
     run -0 --separate-stderr throttle -r 5/m -b 2 api -- true
     [ -z "$stderr" ]
     spool bucket close web 1ms
@@ -285,15 +271,6 @@ END
     [ ! -e ran ]
 }
 
-world() { # COMMAND...: with another clock, in the file clock
-    LD_PRELOAD=$BUILD/fault/world.so WORLD_CLOCK=$BATS_TEST_TMPDIR/clock "$@"
-}
-
-needs_world() {
-    [ -e "$BUILD/fault/world.so" ] || skip 'preloading needs a build without sanitizers'
-    [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
-}
-
 @test "throttle: a used-up bucket fills again, one by one, up to its burst" {
     needs_world
     for at in 0 0 3700 999999 999999; do
@@ -370,4 +347,11 @@ needs_world() {
     run -64 throttle -r 1/s $'\xff' -- touch ran
     [ ! -e ran ]
     [ ! -e spool.db ]
+}
+
+@test "throttle: a reader that has gone ends it, however long the next turn is away" {
+    run -0 --separate-stderr bash -c 'seq 9 | throttle -r 1/h -b 3 | head -n 3; exit "${PIPESTATUS[1]}"'
+    [ "$output" = $'1\n2\n3' ]
+    run -0 --separate-stderr bash -c 'for i in 1 2 3 4; do echo "{\"k\":1}"; done | throttle -r 1/h -b 3 --by /k | head -n 3; exit "${PIPESTATUS[1]}"'
+    [ "${#lines[@]}" -eq 3 ]
 }

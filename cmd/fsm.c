@@ -1,0 +1,84 @@
+/* fsm: state machines over events. Verbs that use the spool are in lib/fsm_*.c. */
+#include "fsm.h"
+#include "fsm_verbs.h"
+#include "lines.h"
+
+#include <inttypes.h>
+
+static const struct opt no_options[] = {OPT_END};
+
+static int run_check(int first, int argc, char **argv)
+{
+    struct machine_findings findings = {.wrong = BUF_INIT};
+    struct err e = ERR_NONE;
+    int status = 0;
+
+    if (first == argc)
+        args_usage("check wants a MACHINE, a file");
+    for (int i = first; i < argc; i++) {
+        struct err mine = ERR_NONE;
+        struct machine m;
+        if (fsm_load(&m, argv[i], &findings, &mine) == 0) {
+            machine_check(&m, &findings);
+            mine.status = findings.doubtful.n > 0 ? EX_NO : 0;
+        }
+        fsm_say(argv[i], &findings);
+        if (mine.text[0] != '\0')
+            err_report(&mine);
+        status = mine.status > status ? mine.status : status;
+        machine_free(&m);
+    }
+    machine_findings_free(&findings);
+    e.status = status;
+    return out_finish(&e);
+}
+
+static int run_dot(int first, int argc, char **argv)
+{
+    struct machine_findings findings = {.wrong = BUF_INIT};
+    struct buf graph = BUF_INIT;
+    struct err e = ERR_NONE;
+    struct machine m;
+
+    if (argc - first != 1)
+        args_usage("dot wants a MACHINE, a file");
+    if (fsm_load(&m, argv[first], &findings, &e) == 0) {
+        machine_dot(&m, &graph);
+        out_write(graph.p, graph.n, &e);
+    }
+    fsm_say(argv[first], &findings);
+    machine_free(&m);
+    machine_findings_free(&findings);
+    buf_free(&graph);
+    return out_finish(&e);
+}
+
+static const struct cmd check = {
+    .name = "check",
+    .about = "look for what is wrong with machines, or doubtful",
+    .usage = {"MACHINE..."},
+    .examples = {"fsm check order.machine.json"},
+    .options = no_options,
+    .no_spool = true,
+    .run = run_check,
+};
+
+static const struct cmd dot = {
+    .name = "dot",
+    .about = "print a machine as a graph",
+    .usage = {"MACHINE"},
+    .examples = {"fsm dot order.machine.json | dot -Tsvg >order.svg"},
+    .options = no_options,
+    .no_spool = true,
+    .run = run_dot,
+};
+
+int main(int argc, char **argv)
+{
+    const struct cmd verbs[] = {
+        fsm_verb_run, fsm_verb_show, fsm_verb_list, fsm_verb_forget, check, dot, {0}};
+    const struct cmd self = {
+        .name = "fsm", .about = "run state machines over events", .verbs = verbs};
+
+    return args_verb(&self, argc, argv);
+}

@@ -1,0 +1,244 @@
+/* project: keep tables of a SQLite database up to date with events, each applied once. */
+#include "args.h"
+#include "lines.h"
+#include "mem.h"
+#include "proc.h"
+#include "projection.h"
+#include "table.h"
+#include "wrap.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOOK_MS 1000
+#define PROGRESS_MS 500
+
+static const char *name;
+static bool follow, rebuild, verify, status, force;
+static int on_error, form;
+
+static const struct opt options[] = {
+    OPT_TEXT('g', "group", &name, "NAME", "its name, by default the file's without .sql"),
+    OPT_FLAG('f', "follow", &follow, "wait for more at the end of the log"),
+    OPT_CHOICE(0, "on-error", &on_error, "stop|dead",
+               "an event that fails: stop, or put it aside and go on"),
+    OPT_FLAG(0, "rebuild", &rebuild, "build it anew beside the old one, then swap"),
+    OPT_FLAG(0, "force", &force, "rebuild also when the log's beginning is pruned"),
+    OPT_FLAG(0, "verify", &verify, "build it beside the old one, and print what differs"),
+    OPT_FLAG(0, "status", &status, "print position, lag and last error"),
+    OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "of --status and --verify"),
+    OPT_END,
+};
+
+static const struct cmd self = {
+    .name = "project",
+    .about = "keep tables of a SQLite database up to date with events, each applied once",
+    .usage = {"[-g NAME] [-f] [--on-error stop|dead] DATABASE FILE.sql",
+              "--rebuild [--force] [-g NAME] DATABASE FILE.sql",
+              "--verify [-g NAME] DATABASE FILE.sql", "--status [-g NAME] DATABASE [FILE.sql]"},
+    .examples = {"project read.db accounts.sql", "project -f read.db accounts.sql",
+                 "project --status read.db", "project --rebuild read.db accounts.sql",
+                 "project --verify read.db accounts.sql"},
+    .options = options,
+};
+
+static const struct table_column status_columns[] = {
+    {"name", TABLE_LEFT},   {"state", TABLE_LEFT}, {"position", TABLE_RIGHT},
+    {"lag", TABLE_RIGHT},   {"oldest", TABLE_AGE}, {"dead", TABLE_RIGHT},
+    {"updated", TABLE_AGE}, {"error", TABLE_LEFT}, {NULL, TABLE_LEFT},
+};
+static const struct table_column verify_columns[] = {
+    {"table", TABLE_LEFT}, {"only", TABLE_LEFT}, {"times", TABLE_RIGHT},
+    {"row", TABLE_LEFT},   {NULL, TABLE_LEFT},
+};
+
+static struct rules rules;
+static int64_t aside, progress_ms;
+static bool terminal, shown;
+
+/* ----------------------------------------------------------------------------- while it works */
+
+static void clear_progress(void)
+{
+    if (shown)
+        write_all(STDERR_FILENO, "\r\033[K", 4);
+    shown = false;
+}
+
+static void show_progress(int64_t seq, int64_t last)
+{
+    char text[100];
+    int64_t now = clock_mono_ms();
+
+    if (!terminal || now < progress_ms || seq >= last)
+        return;
+    progress_ms = now + PROGRESS_MS;
+    int n = snprintf(text, sizeof text, "\r\033[Kproject: seq %" PRId64 " of %" PRId64 ", %d %%",
+                     seq, last, (int)(100.0 * (double)seq / (double)last));
+    write_all(STDERR_FILENO, text, (size_t)n);
+    shown = true;
+}
+
+static void say_aside(const struct log_entry *entry, const struct err *why)
+{
+    clear_progress();
+    aside++;
+    err_say(ERR_WARN, why->status,
+            &(struct err_about){.id = entry->id, .type = entry->type, .group = str_of(name)},
+            "%s: put aside", why->text);
+}
+
+/* To the end, and with -f on and on. */
+static int run(const struct projection_terms *terms, struct err *e)
+{
+    struct projection *p;
+    int created = projection_open(&p, terms, e), got = created;
+
+    if (created > 0)
+        err_note("created the database %s", terms->database);
+    while (got >= 0) {
+        if (follow)
+            store_bell_clear(terms->spool);
+        got = projection_advance(p, e);
+        clear_progress();
+        if (got < 0 || !follow || proc_stopping())
+            break;
+        struct pollfd bell = {.fd = store_bell(terms->spool), .events = POLLIN};
+        proc_wait(&bell, bell.fd >= 0, LOOK_MS);
+    }
+    projection_close(p);
+    return got < 0 ? -1 : 0;
+}
+
+static int run_rebuild(const struct projection_terms *terms, struct err *e)
+{
+    int64_t applied = 0;
+    int got = projection_rebuild(terms, force, &applied, e);
+
+    clear_progress();
+    if (got < 0)
+        return -1;
+    struct buf line = BUF_INIT;
+    err_escape(&line, name, strlen(name));
+    buf_printf(&line, " rebuilt from %" PRId64 " event%s", applied, applied == 1 ? "" : "s");
+    got = out_line((struct str){line.p, line.n}, e);
+    buf_free(&line);
+    return got;
+}
+
+static int add_row(json_t *row, void *table, struct err *e)
+{
+    return table_row(table, row, e);
+}
+
+static int run_verify(const struct projection_terms *terms, struct err *e)
+{
+    struct table *t = table_begin(verify_columns, form);
+    int64_t found = projection_verify(terms, add_row, t, e);
+
+    clear_progress();
+    if (table_end(t, e) < 0 || found < 0)
+        return -1;
+    if (found > 0)
+        e->status = EX_NO; /* what differs is printed */
+    return 0;
+}
+
+static int run_status(const char *database, struct err *e)
+{
+    struct store *spool;
+    struct table *t = table_begin(status_columns, form);
+    int got = store_open(&spool, args_spool(), STORE_READ, e);
+
+    if (got >= 0)
+        got = projection_status(spool, database, name, add_row, t, e);
+    if (table_end(t, e) < 0)
+        got = -1;
+    store_close(spool);
+    return got;
+}
+
+/* ----------------------------------------------------------------------------- the command line */
+
+static void check(int operands)
+{
+    if (operands < 1 || (operands < 2 && !status) || operands > 2)
+        args_usage(operands < 1   ? "DATABASE and FILE.sql are missing"
+                   : operands < 2 ? "FILE.sql is missing"
+                                  : "there is one DATABASE and one FILE.sql");
+    if (rebuild + verify + status > 1)
+        args_usage("--rebuild, --verify and --status exclude each other");
+    if (follow && (rebuild || verify || status))
+        args_usage("-f does not go with --rebuild, --verify or --status");
+    if (force && !rebuild)
+        args_usage("--force goes with --rebuild");
+    if (args_given("on-error") && status)
+        args_usage("--on-error does not go with --status");
+    if (args_given("output") && !verify && !status)
+        args_usage("-o goes with --status or --verify");
+}
+
+/* "accounts" for sql/accounts.sql. */
+static char *name_of(const char *file)
+{
+    const char *base = strrchr(file, '/') == NULL ? file : strrchr(file, '/') + 1;
+    size_t n = strlen(base);
+
+    if (n > 4 && strcmp(base + n - 4, ".sql") == 0)
+        n -= 4;
+    return mem_dup(base, n);
+}
+
+static int work(const char *database, const char *file, struct err *e)
+{
+    struct projection_terms terms = {.rules = &rules,
+                                     .database = database,
+                                     .name = name,
+                                     .set_aside = on_error == 1,
+                                     .stopping = proc_stopping,
+                                     .aside = say_aside,
+                                     .progress = show_progress};
+    int got;
+
+    if (rules_read(&rules, file, e) < 0)
+        return -1;
+    proc_stage();
+    progress_ms = clock_mono_ms() + 2 * PROGRESS_MS;
+    if ((got = store_open(&terms.spool, args_spool(), STORE_CREATE, e)) > 0)
+        err_note("created the spool %s", store_path(terms.spool));
+    if (got >= 0) {
+        store_stop(terms.spool, proc_stopping);
+        got = rebuild ? run_rebuild(&terms, e) : verify ? run_verify(&terms, e) : run(&terms, e);
+    }
+    store_close(terms.spool);
+    if (got >= 0 && !follow && proc_stopping())
+        e->status = wrap_stopped(); /* before the end, but what is done is done */
+    else if (got >= 0 && aside > 0)
+        e->status = EX_NO; /* each was told */
+    return got;
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = ERR_NONE;
+    int first = args_parse(&self, argc, argv);
+    char *derived = NULL;
+
+    check(argc - first);
+    terminal = isatty(STDERR_FILENO) == 1;
+    if (name == NULL && argc - first == 2)
+        name = derived = name_of(argv[first + 1]);
+    if (name != NULL && (*name == '\0' || strchr(name, '/') != NULL))
+        args_usage("the name is part of a file's name, and %s cannot be: give another with -g",
+                   err_quote_text(name).text);
+    if (status)
+        run_status(argv[first], &e);
+    else
+        work(argv[first], argv[first + 1], &e);
+    rules_free(&rules);
+    free(derived);
+    return out_finish(&e);
+}

@@ -1,0 +1,13 @@
+/* fsm_verbs: the verbs of fsm(1) that take more than a screen, each in a file of its own. */
+#ifndef FSM_VERBS_H
+#define FSM_VERBS_H
+
+#include "args.h"
+#include "machine.h"
+
+extern const struct cmd fsm_verb_run, fsm_verb_show, fsm_verb_list, fsm_verb_forget;
+
+/* Say what findings has: of what is wrong as errors, of what is doubtful as warnings. */
+void fsm_say(const char *path, const struct machine_findings *findings);
+
+#endif
