@@ -280,8 +280,8 @@ struct log {
     int64_t cursor[10], *remembered;
     size_t remembered_n;
     struct page page;
-    size_t at;
-    bool bare; /* only lines are asked for, and all of them */
+    size_t at, listed; /* in the page; in the positions that were asked for */
+    bool bare;         /* only lines are asked for, and all of them */
 };
 
 void log_entry_read(sqlite3_stmt *q, struct log_entry *out)
@@ -293,6 +293,7 @@ void log_entry_read(sqlite3_stmt *q, struct log_entry *out)
     out->type = db_text(q, 4);
     out->subject = db_text(q, 5);
     out->line = db_text(q, 7);
+    out->version = 0;
     out->damaged = false;
 }
 
@@ -346,8 +347,8 @@ static bool correlated(struct store *s, const struct log_entry *entry, const cha
            str_is(s->seen.correlationid, id);
 }
 
-/* The columns behind LOG_COLUMNS that a group asks for. */
-#define PASS_COLUMNS ",priority,due,expires"
+/* The columns behind LOG_COLUMNS: what a group asks for, and the version. */
+#define PASS_COLUMNS ",priority,due,expires,version"
 
 static bool due_now(sqlite3_stmt *q)
 {
@@ -377,14 +378,21 @@ static bool passes(struct log *l, const struct log_entry *entry, sqlite3_stmt *q
 }
 
 /* A line alone costs half as much to read as all there is about its event. */
+#define BARE_COLUMNS "seq,recorded,sum,line,version"
+
 static sqlite3_stmt *page_query(struct log *l, struct err *e)
 {
     int64_t last = l->query.last == 0 ? INT64_MAX : l->query.last;
 
+    if (l->query.stream != NULL)
+        return db_query(l->s, e,
+                        "SELECT " BARE_COLUMNS " FROM event WHERE subject=? AND version>=? ORDER "
+                        "BY version LIMIT 1000",
+                        "ti", l->query.stream, l->next);
     if (l->bare)
         return db_query(l->s, e,
-                        "SELECT seq,recorded,sum,line FROM event WHERE seq>=? AND seq<=? ORDER BY "
-                        "seq LIMIT 1000",
+                        "SELECT " BARE_COLUMNS " FROM event WHERE seq>=? AND seq<=? ORDER BY seq "
+                        "LIMIT 1000",
                         "ii", l->next, last);
     return db_query(l->s, e,
                     "SELECT " LOG_COLUMNS PASS_COLUMNS " FROM event WHERE seq>=? AND seq<=? ORDER "
@@ -398,6 +406,7 @@ static void read_bare(sqlite3_stmt *q, struct log_entry *row)
         (struct log_entry){.seq = sqlite3_column_int64(q, 0),
                            .recorded_ms = sqlite3_column_int64(q, 1),
                            .line = {sqlite3_column_blob(q, 3), (size_t)sqlite3_column_bytes(q, 3)}};
+    row->version = sqlite3_column_int64(q, 4);
     row->damaged = crc32c(row->line.p, row->line.n) != (uint32_t)sqlite3_column_int64(q, 2);
 }
 
@@ -411,13 +420,39 @@ static bool read_row(struct log *l, sqlite3_stmt *q, struct log_entry *row)
     log_entry_read(q, row);
     if (!passes(l, row, q))
         return false;
+    row->version = sqlite3_column_int64(q, 11);
     row->damaged = log_entry_damaged(q, row);
     return true;
+}
+
+/* The next of the positions that were asked for. Those that were pruned since are passed over. */
+static int read_listed(struct log *l, struct err *e)
+{
+    struct log_entry row;
+
+    for (l->page.n = l->at = 0; l->listed < l->query.seqs; l->listed++) {
+        sqlite3_stmt *q = db_query(l->s, e, "SELECT " BARE_COLUMNS " FROM event WHERE seq=?", "i",
+                                   l->query.seq[l->listed]);
+        int got = q == NULL ? -1 : db_row(l->s, q, e);
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            continue;
+        read_bare(q, &row);
+        bool full = !page_add(&l->page, &row);
+        db_done(q);
+        if (full)
+            break;
+    }
+    return l->page.n > 0;
 }
 
 /* Copy what passes of the next rows, so that no transaction is open while the caller writes. */
 static int read_page(struct log *l, struct err *e)
 {
+    if (l->query.seq != NULL)
+        return read_listed(l, e);
+
     sqlite3_stmt *q = page_query(l, e);
     struct log_entry row;
     int got = -1, rows = 0;
@@ -428,7 +463,7 @@ static int read_page(struct log *l, struct err *e)
             db_done(q);
             return 1;
         }
-        l->next = row.seq + 1;
+        l->next = (l->query.stream != NULL ? row.version : row.seq) + 1;
         rows++;
     }
     return got < 0 ? -1 : rows > 0;
@@ -491,9 +526,10 @@ int log_open(struct log **out, struct store *s, const struct log_query *query, s
     *out = l;
     l->s = s;
     l->query = *query;
-    l->next = query->first;
-    l->bare = query->lines && query->types.n == 0 && query->subject == NULL &&
-              query->correlationid == NULL && query->group == NULL && !query->due;
+    l->next = query->stream != NULL ? query->version : query->first;
+    l->bare = query->stream != NULL ||
+              (query->lines && query->types.n == 0 && query->subject == NULL &&
+               query->correlationid == NULL && query->group == NULL && !query->due);
     if ((query->group != NULL && open_group_view(l, e) < 0) ||
         (query->newest > 0 && find_newest(l, e) < 0)) {
         log_close(l);
@@ -523,6 +559,16 @@ void log_close(struct log *l)
     pattern_free(&l->group_types);
     free(l->remembered);
     free(l);
+}
+
+/* From the newest version down: the index has the position, too, so no row is read. */
+int log_stands(struct store *s, const char *subject, int64_t last, int64_t *version, struct err *e)
+{
+    *version = 0;
+    return db_int(s, e, version,
+                  "SELECT version FROM event WHERE subject=? AND version IS NOT NULL AND seq<=? "
+                  "ORDER BY version DESC LIMIT 1",
+                  "ti", subject, last);
 }
 
 /* -------------------------------------------------------------------------------------- points */

@@ -111,6 +111,7 @@ struct log_entry {
     int64_t seq, recorded_ms;
     struct str id, source, type, subject; /* views until the next call on the same log */
     struct str line;                      /* likewise; the byte behind it is a newline */
+    int64_t version;                      /* its place in its subject's stream; 0: none, not read */
     bool damaged;                         /* the line is not what was stored: do not pass it on */
 };
 
@@ -123,6 +124,12 @@ struct log_query {
     bool due;          /* only what could be claimed now: not early, not expired, not claimed */
     bool lines;        /* id, source, type and subject are not needed, and may be absent */
     int64_t newest;    /* only the newest n that match; 0: all */
+    /* Instead of all the above: a subject's events with a version, by it, and from this one on. An
+       index has them; or the events at these positions, ascending and not owned. Lines only. */
+    const char *stream;
+    int64_t version;
+    const int64_t *seq;
+    size_t seqs;
 };
 
 struct log;
@@ -132,6 +139,10 @@ struct log;
 int log_open(struct log **out, struct store *s, const struct log_query *query, struct err *e);
 int log_next(struct log *l, struct log_entry *out, struct err *e);
 void log_close(struct log *l);
+
+/* Where a subject's stream stood when the log ended with the position last: 1 and its version; 0
+   when no event of it had one by then; -1. */
+int log_stands(struct store *s, const char *subject, int64_t last, int64_t *version, struct err *e);
 
 /* The position of the first event at or after a point, one behind the last if there is none. */
 int log_point(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e);

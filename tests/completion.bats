@@ -40,6 +40,8 @@ spool_with_names() {
     [ "$(offers replay --from '' | paste -sd' ')" = 'start now today yesterday' ]
     [ "$(offers replay -o '' | paste -sd' ')" = 'auto ndjson table positions' ]
     [ "$(offers dlq show '')" = 1 ]
+    publish -t n -k account-7 -d 1
+    offers reduce -k '' | grep -qx account-7
     offers trace '' | grep -qx A-1
     [ "$(offers ev replay -o '' | paste -sd' ')" = 'auto ndjson table positions' ]
 }
@@ -99,7 +101,7 @@ spool_with_names() {
 
 @test "completion: behind a wrapper stands a command, which is completed as one" {
     breaker bank -- true
-    for line in 'breaker bank' 'breaker bank --' 'throttle -r 1/s api --' 'retry -a 3 --' 'retry -a 3' 'once -k k' 'consume -g g --'; do
+    for line in 'breaker bank' 'breaker bank --' 'throttle -r 1/s api --' 'retry -a 3 --' 'retry -a 3' 'once -k k' 'reduce -k k' 'consume -g g --'; do
         # shellcheck disable=SC2086 # words
         [ "$(offers $line '')" = :commands ]
     done

@@ -125,7 +125,7 @@ page_statuses() { # PAGE
 @test "eventutils(7): twelve pipelines run as printed" {
     ran=0
     run_scripts "$TOP/man/eventutils.7"
-    [ "$ran" -eq 21 ] # with the first example, and those of the sections on resilience, states and sagas
+    [ "$ran" -eq 22 ] # with the first example, and those of the sections on resilience, states, sagas and event sourcing
     [ "$(grep -c '^\.Ss [0-9]*\. ' "$TOP/man/eventutils.7")" -eq 12 ]
 }
 
@@ -225,7 +225,8 @@ END
         [saga]='0 1 64 65 66 69 70 71 73 74 75 77 126 127' [fsm]="0 1 ${spool#0 }" [project]="0 1 ${spool#0 }"
         [dlq]="0 1 ${spool#0 } 126 127" [once]="0 64 65 70 71 73 74 75 77 126 127"
         # What they run says the rest; a spool that cannot be used does not stop breaker and throttle.
-        [breaker]='0 64 65 69 71 73 74 77 124 126 127' [retry]='0 64 65 71 73 74 77 124 126 127'
+        [breaker]='0 64 65 69 71 73 74 77 124 126 127' [reduce]="$spool 126 127"
+        [retry]='0 64 65 71 73 74 77 124 126 127'
         [throttle]='0 64 65 71 73 74 75 77 126 127'
         [outbox-relay]='0 1 64 65 66 69 70 71 73 74 75 77 126 127'
         [consume]="0 1 ${spool#0 } 126 127" [ev]='0 64 69 74 77 126 127'

@@ -17,10 +17,10 @@ _eventutils() {
     done < <("$_eventutils_candidates" "$COMP_CWORD" "${COMP_WORDS[@]}")
 }
 
-complete -F _eventutils breaker consume dlq ev once outbox-relay publish replay retry saga settle spool throttle trace
+complete -F _eventutils breaker consume dlq ev fsm once outbox-relay project publish reduce replay retry saga settle spool throttle trace
 # Also under the name that it was loaded for, where the commands have a prefix.
 case ${1:-} in
-*breaker | *consume | *dlq | *ev | *once | *outbox-relay | *publish | *replay | *retry | *saga | *settle | *spool | *throttle | *trace)
+*breaker | *consume | *dlq | *ev | *fsm | *once | *outbox-relay | *project | *publish | *reduce | *replay | *retry | *saga | *settle | *spool | *throttle | *trace)
     complete -F _eventutils "${1##*/}"
     ;;
 esac

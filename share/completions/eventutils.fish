@@ -14,6 +14,6 @@ function __eventutils
     end
 end
 
-for command in breaker consume dlq ev once outbox-relay publish replay retry saga settle spool throttle trace
+for command in breaker consume dlq ev fsm once outbox-relay project publish reduce replay retry saga settle spool throttle trace
     complete -c $command -f -a '(__eventutils)'
 end
