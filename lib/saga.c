@@ -185,9 +185,11 @@ static void compensate(struct saga *s, int64_t now_ms)
 {
     for (size_t i = 0; i < s->steps; i++) {
         struct saga_step *t = &s->step[i];
-        t->attempt = t->failures = t->due_ms = 0;
+        t->failures = t->due_ms = 0;
         if (t->state == STEP_WAITING && t->maybe)
             t->state = STEP_FAILED;
+        if (wants_undo(t) && t->undo != NULL)
+            t->attempt = 0;
     }
     enter(s, SAGA_COMPENSATING, now_ms);
 }

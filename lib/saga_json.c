@@ -106,8 +106,8 @@ static int read_step(struct saga_step *t, json_t *from, size_t number, struct er
     snprintf(where, sizeof where, "step %.380s: ", err_quote_text(name).text);
     if (strlen(name) > 100)
         return err_set(e, EX_DATAERR, "%sits name is longer than 100 bytes", where);
-    if (strchr(name, '/') != NULL || strcmp(name, "undo") == 0) /* ID/STEP, ID/STEP/undo */
-        return err_set(e, EX_DATAERR, "%sa name has no slash, and is not \"undo\"", where);
+    if (strpbrk(name, "/ \t\n") != NULL || strcmp(name, "undo") == 0) /* ID/STEP, ID/STEP/undo */
+        return err_set(e, EX_DATAERR, "%sa name has no slash or space, and is not \"undo\"", where);
     if (json_object_get(from, "do") == NULL)
         return err_set(e, EX_DATAERR, "%shas no \"do\"", where);
     if (pivot != NULL && !json_is_boolean(pivot))

@@ -24,7 +24,7 @@
 /* A step whose command runs. */
 struct hand {
     struct child child;
-    struct buf input, marker;
+    struct buf input, marker, group;
     size_t step;
     bool used;
 };
@@ -164,7 +164,12 @@ int saga_start(struct saga_run *r, struct str line, struct err *e)
     int got = event_read(&ev, &scan, line, e);
 
     r->saga = (struct saga){0};
-    if (got == 0 && folder == NULL)
+    if (got == 0 && (ev.id.n == 0 || ev.source.n == 0 || ev.type.n == 0))
+        got = err_set(e, EX_DATAERR, "the event has no %s; publish completes events",
+                      ev.id.n == 0       ? "\"id\""
+                      : ev.source.n == 0 ? "\"source\""
+                                         : "\"type\"");
+    else if (got == 0 && folder == NULL)
         got = err_errno(e, EX_NOINPUT, "the folder that we are in");
     else if (got == 0 && !is_utf8(folder))
         got = err_set(e, EX_DATAERR, "the folder that we are in has a name that is no UTF-8");
@@ -222,7 +227,8 @@ static char **command_of(json_t *words)
     return argv;
 }
 
-/* What every command of a saga finds in its environment, besides the event. */
+/* What every command of a saga finds in its environment, besides the event. Its group is the same
+   whoever runs it, consume or cron: once and publish make keys and sources of it. */
 static void set_environment(struct hand *h, const struct saga *s, const struct saga_step *t)
 {
     char attempt[24];
@@ -231,6 +237,8 @@ static void set_environment(struct hand *h, const struct saga *s, const struct s
     buf_printf(&h->marker, "SAGA_STEP_ID=%s/%s%s", s->id, t->name,
                t->state == STEP_UNDOING ? "/undo" : "");
     snprintf(attempt, sizeof attempt, "%" PRId64, t->attempt);
+    buf_reset(&h->group);
+    buf_printf(&h->group, "%s/%s%s", s->name, t->name, t->state == STEP_UNDOING ? "/undo" : "");
     setenv("SAGA_ID", s->id, 1);
     setenv("SAGA_STEP", t->name, 1);
     setenv("SAGA_STEP_ID", strchr(buf_text(&h->marker), '=') + 1, 1);
@@ -242,7 +250,7 @@ static int start(struct drive *d, struct hand *h, struct err *e)
 {
     struct saga *s = &d->run->saga;
     struct saga_step *t = &s->step[h->step];
-    const char *group = getenv("EVENT_GROUP"), *seq = getenv("EVENT_SEQ");
+    const char *seq = getenv("EVENT_SEQ");
     char **argv = command_of(t->state == STEP_UNDOING ? t->undo : t->run);
     struct err why = ERR_NONE;
 
@@ -253,7 +261,7 @@ static int start(struct drive *d, struct hand *h, struct err *e)
     const struct child_run run = {.argv = argv,
                                   .envp = environment_make(&d->environment, &d->event,
                                                            seq == NULL ? 0 : atoll(seq), t->attempt,
-                                                           group == NULL ? s->name : group,
+                                                           buf_text(&h->group),
                                                            store_path(d->run->store)),
                                   .marker = buf_text(&h->marker),
                                   .input = {h->input.p, h->input.n},
@@ -585,6 +593,7 @@ int saga_drive(struct saga_run *r, struct err *e)
             child_free(&d.hand[i].child);
             buf_free(&d.hand[i].input);
             buf_free(&d.hand[i].marker);
+            buf_free(&d.hand[i].group);
         }
         free(d.hand);
         free(d.fds);
