@@ -739,7 +739,7 @@ EOF
 
 # --- whatever happens
 
-# after_kills ID NAME EXPECTED: the saga is final, and as if nobody had been killed.
+# The saga is final, and as if nobody had been killed and nothing had failed.
 check_final() { # ID STATE DONE-STEPS WHAT...
     local id=$1 key=order/$1 what
     [ "$(state "$key")" = "$2" ] || { echo "$key is $(state "$key")"; return 1; }
@@ -747,11 +747,8 @@ check_final() { # ID STATE DONE-STEPS WHAT...
     grep -F " $key/" keys | sort -u | cut -d' ' -f1 | paste -sd' ' >effects
     [ "$(cat effects)" = "$(printf '%s\n' "${@:4}" | sort | paste -sd' ')" ] || { echo "$key: $(cat effects)"; return 1; }
     # Facts are told once.
-    [ "$(replay -t sys.saga.step-done -k "$key" | jq -r .data.step | sort | paste -sd' ')" = "$3" ] || {
-        echo "$key: told $(replay -t sys.saga.step-done -k "$key" | jq -r .data.step | paste -sd' ')"
-        return 1
-    }
-    [ "$(replay -t "sys.saga.$2" -k "$key" | wc -l)" -eq 1 ] || { echo "$key: $2 is not told once"; return 1; }
+    replay -t sys.saga.step-done -t "sys.saga.$2" -k "$key" | jq -r '.data.step // .type' | sort | paste -sd' ' >facts
+    [ "$(cat facts)" = "$3 sys.saga.$2" ] || { echo "$key: told $(cat facts)"; return 1; }
     # What comes after a step begins when that is recorded: it never runs again.
     grep -F " $key/" keys | awk '
         BEGIN {
@@ -768,11 +765,10 @@ check_final() { # ID STATE DONE-STEPS WHAT...
 }
 
 @test "saga: killed at random, a hundred times, it ends as if nobody had been" {
-    seed=${SEED:-$RANDOM}
+    seed=${SEED:-$RANDOM} hits=0
     echo "SEED=$seed"
     RANDOM=$seed
     diamond
-    sed 's/"order"/"order"/' order.json >completes.json
     event before | saga run order.json 2>/dev/null
     # d fails for good: declared for every third saga, and with an unknown outcome for others.
     # shellcheck disable=SC2016
@@ -792,7 +788,7 @@ check_final() { # ID STATE DONE-STEPS WHAT...
             victim=$!
             sleep 0.0$((RANDOM % 5))$((RANDOM % 10))
             kill -KILL "$victim" 2>/dev/null || true
-            wait "$victim" 2>/dev/null || true
+            wait "$victim" 2>/dev/null || [ $? -ne 137 ] || hits=$((hits + 1))
             [ $((RANDOM % 2)) -eq 0 ] || set -- saga resume --all
         done
         event "$id" | saga run order.json 2>/dev/null
@@ -807,7 +803,17 @@ check_final() { # ID STATE DONE-STEPS WHAT...
         esac
     done
     set -T
+    [ "$hits" -ge 50 ]
     [ "$(saga list | jq -r .state | sort | uniq -c | awk '{ print $1, $2 }' | paste -sd,)" = '66 compensated,35 completed' ]
+}
+
+@test "saga: the document is on disk before and after each command" {
+    needs_world
+    define "$(step a)" "$(step b)"
+    event before | saga run order.json
+    FAULT_KIND=trace FAULT_LOG=calls LD_PRELOAD=$BUILD/fault/fail.so saga run order.json < <(event)
+    # Begun, taken; each step begun and done; completed.
+    [ "$(grep -cE '^f(data)?sync .*-wal' calls)" -ge 7 ]
 }
 
 # Two steps and perhaps their undo, with each call of the runner failing in turn.
@@ -860,9 +866,7 @@ sweep() { # PLAN STATE DONE KIND...
     needs_world
     define "$(step a)" "$(step b)"
     event before | saga run order.json
-    sweep c kill torn eio/2 eio+/3 enospc+ eintr/3 short+/3 enolck
-    # shellcheck disable=SC2016
-    plan b 'case $SAGA_ID in *-*) exit 65 ;; esac'
+    sweep c kill torn/2 eio/3 eio+/5 enospc+/3 eintr/5 short+/5 enolck/2
 }
 
 @test "saga: whatever call fails while it compensates, the next run ends that" {
@@ -870,5 +874,5 @@ sweep() { # PLAN STATE DONE KIND...
     define "$(step a)" "$(step b)"
     event before | saga run order.json
     plan b 'exit 65'
-    sweep u kill torn/3 enospc+/2 eio+/3
+    sweep u kill torn/5 enospc+/5 eio+/7
 }
