@@ -65,7 +65,8 @@ static void set_event(struct environment *env, const struct event *ev, int64_t s
     set(env, "EVENT_SOURCE", ev->source);
     set(env, "EVENT_SUBJECT", ev->subject);
     set(env, "EVENT_TIME", ev->time);
-    set_number(env, "EVENT_SEQ", seq);
+    if (seq > 0)
+        set_number(env, "EVENT_SEQ", seq);
     set_number(env, "EVENT_ATTEMPT", attempt);
     set(env, "EVENT_CORRELATIONID", ev->correlationid.p != NULL ? ev->correlationid : ev->id);
     set_number(env, "EVENT_HOPS", ev->hops);

@@ -40,6 +40,7 @@ void saga_free(struct saga *s)
     free(s->step);
     free(s->id);
     free(s->event);
+    free(s->folder);
     free(s->why);
     free(s->mark);
     json_decref(s->definition);
@@ -100,6 +101,11 @@ static bool no_return(const struct saga *s)
     return false;
 }
 
+static bool late(const struct saga *s, int64_t now_ms)
+{
+    return s->deadline_ms > 0 && now_ms >= s->deadline_ms;
+}
+
 static bool wants_undo(const struct saga_step *t)
 {
     return t->state == STEP_DONE || t->state == STEP_UNDOING ||
@@ -131,7 +137,7 @@ static bool unblocked(const struct saga *s, size_t i)
     return true;
 }
 
-/* Would the step be started, if its time has come? When one has failed nothing new is begun, but
+/* Would the step be started, if its time has come? When one has failed nothing new is begun, except
    beyond the pivot, where each step has to be done. */
 static bool wanted(const struct saga *s, size_t i)
 {
@@ -144,15 +150,19 @@ static bool wanted(const struct saga *s, size_t i)
            t->undo != NULL && unblocked(s, i);
 }
 
+/* Once it is late, steps that run are waited for, and no other one is begun. */
 bool saga_ready(const struct saga *s, size_t i, int64_t now_ms)
 {
-    return wanted(s, i) && s->step[i].due_ms <= now_ms;
+    return wanted(s, i) && s->step[i].due_ms <= now_ms &&
+           (s->state != SAGA_RUNNING || !late(s, now_ms));
 }
 
-int64_t saga_next_ms(const struct saga *s)
+int64_t saga_next_ms(const struct saga *s, int64_t now_ms)
 {
     int64_t next = 0;
 
+    if (s->state == SAGA_RUNNING && late(s, now_ms))
+        return 0;
     for (size_t i = 0; i < s->steps; i++)
         if (wanted(s, i) && (next == 0 || s->step[i].due_ms < next))
             next = s->step[i].due_ms > 0 ? s->step[i].due_ms : 1;
@@ -169,23 +179,28 @@ static void enter(struct saga *s, enum saga_state state, int64_t now_ms)
     s->since_ms = now_ms;
 }
 
-/* From now on it is about undoing: attempts begin anew. A step that waits for another attempt, and
-   may have been done by an earlier one, gets none. */
-static void compensate(struct saga *s, const char *why, int64_t now_ms)
+/* From now on it is about undoing: attempts begin anew. What waits for another attempt is not tried
+   again, and an earlier one may have done it. */
+static void compensate(struct saga *s, int64_t now_ms)
 {
-    set_text(&s->why, why);
     for (size_t i = 0; i < s->steps; i++) {
         struct saga_step *t = &s->step[i];
-        t->attempt = t->failures = t->due_ms = 0;
+        t->failures = t->due_ms = 0;
         if (t->state == STEP_WAITING && t->maybe)
             t->state = STEP_FAILED;
+        if (wants_undo(t) && t->undo != NULL)
+            t->attempt = 0;
     }
     enter(s, SAGA_COMPENSATING, now_ms);
 }
 
-static void say_step(char *text, size_t size, const struct saga_step *t)
+static void say_why(struct saga *s, const struct saga_step *t)
 {
-    snprintf(text, size, "%s: %s", t->name, t->error == NULL ? "failed" : t->error);
+    struct buf why = BUF_INIT;
+
+    buf_printf(&why, "%s: %s", t->name, t->error == NULL ? "failed" : t->error);
+    set_text(&s->why, buf_text(&why));
+    buf_free(&why);
 }
 
 static const struct saga_step *first(const struct saga *s, enum step_state state)
@@ -196,33 +211,35 @@ static const struct saga_step *first(const struct saga *s, enum step_state state
     return NULL;
 }
 
-static bool stick(struct saga *s, const char *why, int64_t now_ms)
+/* Is there a step that may still be begun, and has not failed too often? */
+static bool hopeful(const struct saga *s)
 {
-    set_text(&s->why, why);
-    enter(s, SAGA_STUCK, now_ms);
-    return true;
+    for (size_t i = 0; i < s->steps; i++)
+        if (wanted(s, i) && s->step[i].failures < s->step[i].attempts)
+            return true;
+    return false;
 }
 
-static bool advance_running(struct saga *s, int64_t now_ms)
+static void advance_running(struct saga *s, int64_t now_ms)
 {
     const struct saga_step *failed = first(s, STEP_FAILED);
-    bool late = s->deadline_ms > 0 && now_ms >= s->deadline_ms;
-    char why[1200];
 
     if (all_done(s)) {
         enter(s, SAGA_COMPLETED, now_ms);
-        return true;
+        return;
     }
-    if ((failed == NULL && !late) || saga_running(s))
-        return false;
+    if ((failed == NULL && !late(s, now_ms)) || saga_running(s))
+        return;
+    if (no_return(s) && !late(s, now_ms) && hopeful(s))
+        return; /* beyond the pivot a failed step does not keep the others from being done */
     if (failed != NULL)
-        say_step(why, sizeof why, failed);
+        say_why(s, failed);
     else
-        snprintf(why, sizeof why, "its deadline is over");
+        set_text(&s->why, "its deadline is over");
     if (no_return(s))
-        return stick(s, why, now_ms);
-    compensate(s, why, now_ms);
-    return true;
+        enter(s, SAGA_STUCK, now_ms);
+    else
+        compensate(s, now_ms);
 }
 
 /* A step without an undo is undone by that. */
@@ -240,22 +257,17 @@ static bool undo_nothing(struct saga *s)
     return changed;
 }
 
-static bool advance_compensating(struct saga *s, int64_t now_ms)
+static void advance_compensating(struct saga *s, int64_t now_ms)
 {
-    char why[1200];
-
     while (undo_nothing(s))
         continue;
     for (size_t i = 0; i < s->steps; i++)
         if (wants_undo(&s->step[i]))
-            return false;
+            return;
     const struct saga_step *failed = first(s, STEP_UNDO_FAILED);
-    if (failed == NULL) {
-        enter(s, SAGA_COMPENSATED, now_ms);
-        return true;
-    }
-    say_step(why, sizeof why, failed);
-    return stick(s, why, now_ms);
+    if (failed != NULL)
+        say_why(s, failed);
+    enter(s, failed != NULL ? SAGA_STUCK : SAGA_COMPENSATED, now_ms);
 }
 
 bool saga_advance(struct saga *s, int64_t now_ms)
@@ -278,7 +290,7 @@ void saga_begin(struct saga *s, size_t i, int64_t now_ms)
     t->began_ms = now_ms;
 }
 
-void saga_again(struct saga *s, size_t i, bool unknown)
+void saga_unbegun(struct saga *s, size_t i)
 {
     struct saga_step *t = &s->step[i];
 
@@ -289,6 +301,15 @@ void saga_again(struct saga *s, size_t i, bool unknown)
         t->state = t->maybe ? STEP_FAILED : STEP_DONE; /* either has to be undone */
     }
     t->due_ms = 0;
+}
+
+void saga_again(struct saga *s, size_t i)
+{
+    struct saga_step *t = &s->step[i];
+
+    if (t->state == STEP_RUNNING)
+        t->maybe = true;
+    saga_unbegun(s, i);
 }
 
 void saga_succeeded(struct saga *s, size_t i, struct str result, int64_t took_ms)
@@ -313,9 +334,9 @@ static bool worth_another(const struct saga *s, const struct saga_step *t, bool 
                           int64_t now_ms)
 {
     bool undo = t->state == STEP_UNDOING;
-    bool late = !undo && s->deadline_ms > 0 && now_ms >= s->deadline_ms;
 
-    return !declared && !late && (t->failures < t->attempts || (!undo && no_return(s)));
+    return !declared && (undo || !late(s, now_ms)) &&
+           (t->failures < t->attempts || (!undo && no_return(s)));
 }
 
 bool saga_failed(struct saga *s, size_t i, bool declared, const char *why, int64_t took_ms,
@@ -344,9 +365,11 @@ bool saga_failed(struct saga *s, size_t i, bool declared, const char *why, int64
 bool saga_retry(struct saga *s, size_t i, int64_t now_ms)
 {
     struct saga_step *t = &s->step[i];
-    bool undo = t->state == STEP_UNDO_FAILED;
+    bool undo = !no_return(s); /* what it is stuck at */
 
-    if (s->state != SAGA_STUCK || (!undo && t->state != STEP_FAILED))
+    if (s->state != SAGA_STUCK)
+        return false;
+    if (undo ? t->state != STEP_UNDO_FAILED : t->state != STEP_FAILED && t->state != STEP_WAITING)
         return false;
     t->state = undo ? (t->maybe ? STEP_FAILED : STEP_DONE) : STEP_WAITING;
     t->failures = t->due_ms = 0;

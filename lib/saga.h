@@ -62,7 +62,7 @@ struct saga_step {
     int64_t failures; /* of those, that count against attempts */
     int64_t due_ms;   /* wall time: not before */
     int64_t began_ms, took_ms;
-    bool maybe;   /* it has not succeeded, and may have been done all the same */
+    bool maybe;   /* an attempt ended in a way that says nothing: it may have been done */
     char *result; /* JSON, as the command printed it; NULL: none */
     char *error;  /* what went wrong last; NULL: nothing */
 };
@@ -71,6 +71,7 @@ struct saga {
     char *id;           /* "NAME/EVENT ID" */
     const char *name;   /* the definition's */
     char *event;        /* the line */
+    char *folder;       /* where its commands run */
     json_t *definition; /* a running saga keeps its own */
     enum saga_state state;
     int64_t begun_ms, since_ms, deadline_ms; /* wall time; since: of the state; deadline 0: none */
@@ -94,19 +95,21 @@ bool saga_advance(struct saga *s, int64_t now_ms);
 /* May the step's command be started now: its run, or while compensating its undo? */
 bool saga_ready(const struct saga *s, size_t i, int64_t now_ms);
 /* When that may become true of some step without another one's ending; 0: never. */
-int64_t saga_next_ms(const struct saga *s);
+int64_t saga_next_ms(const struct saga *s, int64_t now_ms);
 
 void saga_begin(struct saga *s, size_t i, int64_t now_ms);
-/* A step that was begun is to be run again, and counted against nothing. unknown: its command ran,
-   and nobody knows how it ended; else it did nothing. */
-void saga_again(struct saga *s, size_t i, bool unknown);
+/* It ended, and nobody can say how: its runner died, or we ended it. To be run again, and counted
+   against nothing. */
+void saga_again(struct saga *s, size_t i);
+/* The same for one that did nothing: it could not be started, or what it needs is down. */
+void saga_unbegun(struct saga *s, size_t i);
 void saga_succeeded(struct saga *s, size_t i, struct str result, int64_t took_ms);
-/* declared: it did nothing. delay_ms: its word about when to try again; -1: none. True when it is
+/* declared: neither this attempt nor one before it did anything. delay_ms: its word about when to try again; -1: none. True when it is
    tried again. */
 bool saga_failed(struct saga *s, size_t i, bool declared, const char *why, int64_t took_ms,
                  int64_t delay_ms, int64_t now_ms, uint64_t random);
 
-/* By hand. A failed step is tried again, or its failed undo: false when it is not at fault. */
+/* By hand: try a step again that a stuck saga is stuck at, or its undo. False when it is not. */
 bool saga_retry(struct saga *s, size_t i, int64_t now_ms);
 void saga_settle(struct saga *s, enum saga_state as, int64_t now_ms);
 

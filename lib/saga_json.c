@@ -106,6 +106,8 @@ static int read_step(struct saga_step *t, json_t *from, size_t number, struct er
     snprintf(where, sizeof where, "step %.380s: ", err_quote_text(name).text);
     if (strlen(name) > 100)
         return err_set(e, EX_DATAERR, "%sits name is longer than 100 bytes", where);
+    if (strpbrk(name, "/ \t\n") != NULL || strcmp(name, "undo") == 0) /* ID/STEP, ID/STEP/undo */
+        return err_set(e, EX_DATAERR, "%sa name has no slash or space, and is not \"undo\"", where);
     if (json_object_get(from, "do") == NULL)
         return err_set(e, EX_DATAERR, "%shas no \"do\"", where);
     if (pivot != NULL && !json_is_boolean(pivot))
@@ -298,8 +300,8 @@ char *saga_write(const struct saga *s)
 
     for (size_t i = 0; i < s->steps; i++)
         json_object_set_new(steps, s->step[i].name, write_step(&s->step[i]));
-    json_t *root = json_pack("{s:s,s:s,s:i,s:I,s:I,s:I,s:o,s:o,s:O,s:o}", "id", s->id, "event",
-                             s->event, "state", s->state, "begun_ms", (json_int_t)s->begun_ms,
+    json_t *root = json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:o,s:o,s:O,s:o}", "id", s->id, "event",
+                             s->event, "folder", s->folder, "state", s->state, "begun_ms", (json_int_t)s->begun_ms,
                              "since_ms", (json_int_t)s->since_ms, "deadline_ms",
                              (json_int_t)s->deadline_ms, "why", optional(s->why), "mark",
                              optional(s->mark), "definition", s->definition, "steps", steps);
@@ -323,6 +325,7 @@ bool saga_read(struct saga *s, struct str value)
     }
     s->id = copy(root, "id");
     s->event = copy(root, "event");
+    s->folder = copy(root, "folder");
     s->why = copy(root, "why");
     s->mark = copy(root, "mark");
     s->state = state >= SAGA_RUNNING && state <= SAGA_STUCK ? (enum saga_state)state : SAGA_RUNNING;
@@ -333,5 +336,5 @@ bool saga_read(struct saga *s, struct str value)
     for (size_t i = 0; i < s->steps; i++)
         read_step_state(&s->step[i], json_object_get(steps, s->step[i].name));
     json_decref(root);
-    return s->id != NULL && s->event != NULL;
+    return s->id != NULL && s->event != NULL && s->folder != NULL;
 }

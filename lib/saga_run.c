@@ -24,8 +24,7 @@
 /* A step whose command runs. */
 struct hand {
     struct child child;
-    struct buf input;
-    char marker[400];
+    struct buf input, marker, group;
     size_t step;
     bool used;
 };
@@ -119,18 +118,19 @@ int saga_load(struct saga_run *r, const char *id, struct err *e)
 }
 
 /* Is the event in the document the one that we have? */
-static bool same_source(struct js_scan *scan, const struct saga *s, struct str source)
+static bool same(struct js_scan *scan, const struct saga *s, const struct event *wanted)
 {
     struct event ev = EVENT_INIT;
     struct err damaged = ERR_NONE;
-    bool same = event_read(&ev, scan, str_of(s->event), &damaged) == 0 && str_eq(ev.source, source);
+    bool is = event_read(&ev, scan, str_of(s->event), &damaged) == 0 &&
+              str_eq(ev.source, wanted->source) && str_eq(ev.id, wanted->id);
 
     event_free(&ev);
-    return same;
+    return is;
 }
 
-/* What is there under the id: 1 the event's, 0 nothing, -1. Where an event of another source has
-   its id, the source is part of the name. */
+/* What is there under the id: 1 the event's, 0 nothing, -1. Where the id is taken, as by an event of
+   another source, the source is part of the name. */
 static int find(struct saga_run *r, struct js_scan *scan, const struct event *ev, struct buf *id,
                 const char *name, struct err *e)
 {
@@ -139,12 +139,19 @@ static int find(struct saga_run *r, struct js_scan *scan, const struct event *ev
     buf_reset(id);
     buf_printf(id, "%s/", name);
     buf_str(id, ev->id);
-    got = load(r, buf_text(id), e);
-    if (got <= 0 || same_source(scan, &r->saga, ev->source))
-        return got;
-    buf_char(id, '@');
-    buf_str(id, ev->source);
-    return load(r, buf_text(id), e);
+    while ((got = load(r, buf_text(id), e)) > 0 && !same(scan, &r->saga, ev)) {
+        buf_char(id, '@');
+        buf_str(id, ev->source);
+    }
+    return got;
+}
+
+static bool is_utf8(const char *text)
+{
+    json_t *string = json_string(text);
+
+    json_decref(string);
+    return string != NULL;
 }
 
 int saga_start(struct saga_run *r, struct str line, struct err *e)
@@ -153,11 +160,19 @@ int saga_start(struct saga_run *r, struct str line, struct err *e)
     struct js_scan scan = JS_SCAN_INIT;
     struct event ev = EVENT_INIT;
     struct buf id = BUF_INIT;
+    char *folder = getcwd(NULL, 0);
     int got = event_read(&ev, &scan, line, e);
 
     r->saga = (struct saga){0};
-    if (got == 0 && (ev.id.p == NULL || ev.source.p == NULL))
-        got = err_set(e, EX_DATAERR, "the event has no id or no source: publish it first");
+    if (got == 0 && (ev.id.n == 0 || ev.source.n == 0 || ev.type.n == 0))
+        got = err_set(e, EX_DATAERR, "the event has no %s; publish completes events",
+                      ev.id.n == 0       ? "\"id\""
+                      : ev.source.n == 0 ? "\"source\""
+                                         : "\"type\"");
+    else if (got == 0 && folder == NULL)
+        got = err_errno(e, EX_NOINPUT, "the folder that we are in");
+    else if (got == 0 && !is_utf8(folder))
+        got = err_set(e, EX_DATAERR, "the folder that we are in has a name that is no UTF-8");
     if (got == 0)
         got = find(r, &scan, &ev, &id, defined.name, e);
     if (got == 0) {
@@ -167,6 +182,8 @@ int saga_start(struct saga_run *r, struct str line, struct err *e)
         defined = (struct saga){0};
         r->saga.id = mem_dup(buf_text(&id), id.n);
         r->saga.event = mem_dup(line.p, line.n);
+        r->saga.folder = folder;
+        folder = NULL;
         r->saga.begun_ms = r->saga.since_ms = now;
         r->saga.deadline_ms = r->deadline_ms > 0 ? now + r->deadline_ms : 0;
         r->rev = 0;
@@ -174,6 +191,7 @@ int saga_start(struct saga_run *r, struct str line, struct err *e)
     } else if (got > 0) {
         got = 0;
     }
+    free(folder);
     saga_free(&defined);
     js_scan_free(&scan);
     event_free(&ev);
@@ -210,17 +228,21 @@ static char **command_of(json_t *words)
     return argv;
 }
 
-/* What every command of a saga finds in its environment, besides the event. */
+/* What every command of a saga finds in its environment, besides the event. Its group is the same
+   whoever runs it, consume or cron: once and publish make keys and sources of it. */
 static void set_environment(struct hand *h, const struct saga *s, const struct saga_step *t)
 {
     char attempt[24];
 
-    snprintf(h->marker, sizeof h->marker, "SAGA_STEP_ID=%.250s/%.100s%s", s->id, t->name,
-             t->state == STEP_UNDOING ? "/undo" : "");
+    buf_reset(&h->marker);
+    buf_printf(&h->marker, "SAGA_STEP_ID=%s/%s%s", s->id, t->name,
+               t->state == STEP_UNDOING ? "/undo" : "");
     snprintf(attempt, sizeof attempt, "%" PRId64, t->attempt);
+    buf_reset(&h->group);
+    buf_printf(&h->group, "%s/%s%s", s->name, t->name, t->state == STEP_UNDOING ? "/undo" : "");
     setenv("SAGA_ID", s->id, 1);
     setenv("SAGA_STEP", t->name, 1);
-    setenv("SAGA_STEP_ID", strchr(h->marker, '=') + 1, 1);
+    setenv("SAGA_STEP_ID", strchr(buf_text(&h->marker), '=') + 1, 1);
     setenv("SAGA_ATTEMPT", attempt, 1);
 }
 
@@ -229,7 +251,7 @@ static int start(struct drive *d, struct hand *h, struct err *e)
 {
     struct saga *s = &d->run->saga;
     struct saga_step *t = &s->step[h->step];
-    const char *group = getenv("EVENT_GROUP"), *seq = getenv("EVENT_SEQ");
+    const char *seq = getenv("EVENT_SEQ");
     char **argv = command_of(t->state == STEP_UNDOING ? t->undo : t->run);
     struct err why = ERR_NONE;
 
@@ -240,9 +262,9 @@ static int start(struct drive *d, struct hand *h, struct err *e)
     const struct child_run run = {.argv = argv,
                                   .envp = environment_make(&d->environment, &d->event,
                                                            seq == NULL ? 0 : atoll(seq), t->attempt,
-                                                           group == NULL ? s->name : group,
+                                                           buf_text(&h->group),
                                                            store_path(d->run->store)),
-                                  .marker = h->marker,
+                                  .marker = buf_text(&h->marker),
                                   .input = {h->input.p, h->input.n},
                                   .timeout_ms = t->timeout_ms,
                                   .grace_ms = GRACE_MS};
@@ -253,7 +275,7 @@ static int start(struct drive *d, struct hand *h, struct err *e)
         d->running++;
         return 1;
     }
-    saga_again(s, h->step, false); /* nothing ran: nothing is counted */
+    saga_unbegun(s, h->step);
     t->attempt--;
     t->due_ms = clock_now_ms() + PAUSE_MS;
     if (why.status == EX_OSERR) {
@@ -372,7 +394,7 @@ static int deferred(struct drive *d, struct hand *h, const char *what, struct er
     struct saga_step *t = &s->step[h->step];
     int64_t wait = h->child.delay_ms >= 0 ? h->child.delay_ms : PAUSE_MS;
 
-    saga_again(s, h->step, false);
+    saga_unbegun(s, h->step);
     t->due_ms = clock_now_ms() + wait;
     d->idle = true;
     wrap_say(wait, (struct str){h->child.reason.p, h->child.reason.n});
@@ -392,11 +414,12 @@ static int judge(struct drive *d, struct hand *h, struct err *e)
     int got;
 
     describe(c, &what);
-    if (c->force != CHILD_RUNS && !c->timed_out) { /* it was we who ended it: nobody's fault */
-        saga_again(s, h->step, true);
-        got = save(d->run, NULL, NULL, e);
-    } else if (c->status == EX_UNAVAILABLE) {
+    if (c->status == EX_UNAVAILABLE) {
         got = deferred(d, h, buf_text(&what), e);
+    } else if (c->status != 0 && c->status != EX_DATAERR && c->force != CHILD_RUNS &&
+               !c->timed_out) { /* it was we who ended it: nobody's fault */
+        saga_again(s, h->step);
+        got = save(d->run, NULL, NULL, e);
     } else if (c->status != 0) {
         got = failed(d, h, c->status == EX_DATAERR, buf_text(&what), e);
     } else if (t->state == STEP_RUNNING && read_result(d, c, &result, &wrong) < 0) {
@@ -428,7 +451,7 @@ static void reap(struct drive *d)
 static int64_t next_wait(const struct drive *d)
 {
     int64_t until = INT64_MAX, now = clock_mono_ms();
-    int64_t next = d->idle ? 0 : saga_next_ms(&d->run->saga);
+    int64_t next = d->idle ? 0 : saga_next_ms(&d->run->saga, clock_now_ms());
 
     for (size_t i = 0; i < d->hands; i++)
         if (d->hand[i].used && child_deadline(&d->hand[i].child) < until)
@@ -536,13 +559,21 @@ static int drive(struct drive *d, struct err *e)
 {
     int got = take(d, e);
 
-    if (got < 0)
-        return -1;
-    got = go_on(d, e);
+    if (got == 0)
+        got = go_on(d, e);
     if (d->running > 0)
         proc_kill_all(SIGKILL);
     mark_drop(d->run->store, d->mark);
     return got;
+}
+
+/* Commands such as ./reserve are the same ones whoever goes on with it, from wherever. */
+static int go_there(const struct saga *s, struct err *e)
+{
+    if (chdir(s->folder) == 0)
+        return 0;
+    return err_errno(e, EX_NOINPUT, "saga %s: cannot enter its folder %s",
+                     err_quote_text(s->id).text, err_quote_text(s->folder).text);
 }
 
 int saga_drive(struct saga_run *r, struct err *e)
@@ -556,11 +587,14 @@ int saga_drive(struct saga_run *r, struct err *e)
         d.fds = mem_zero(d.hands * CHILD_FDS + 1, sizeof *d.fds);
         for (size_t i = 0; i < d.hands; i++)
             child_init(&d.hand[i].child);
-        if ((got = event_read(&d.event, &d.scan, str_of(s->event), e)) == 0)
+        if ((got = event_read(&d.event, &d.scan, str_of(s->event), e)) == 0 &&
+            (got = go_there(s, e)) == 0)
             got = drive(&d, e);
         for (size_t i = 0; i < d.hands; i++) {
             child_free(&d.hand[i].child);
             buf_free(&d.hand[i].input);
+            buf_free(&d.hand[i].marker);
+            buf_free(&d.hand[i].group);
         }
         free(d.hand);
         free(d.fds);

@@ -35,9 +35,12 @@ int saga_load(struct saga_run *r, const char *id, struct err *e); /* 0; -1 with 
 
 /*
  * 0 when the saga is final: completed or compensated. -1 with
- *     65 it is stuck                      75 another process runs it, or has changed it meanwhile;
- *     69 what a step needs is down           we were told to stop; or a step behind the pivot
- *     126, 127 a command cannot be run       fails still, and somebody has to come back
+ *     65        it is stuck
+ *     66        the folder where its commands run is not there
+ *     69        what a step needs is down
+ *     75        another process runs it, or has changed it; we were told to stop; a step beyond the
+ *               pivot fails still, and somebody has to come back
+ *     126, 127  a command cannot be run
  */
 int saga_drive(struct saga_run *r, struct err *e);
 

@@ -37,6 +37,7 @@ static void define(const char *json)
     CHECK_TEXT(e.text, "");
     s.id = strdup("t/1");
     s.event = strdup("{}");
+    s.folder = strdup("/");
 }
 
 /* Begin all that is ready, then let it end in that order. False when nothing is. */
@@ -74,9 +75,9 @@ static const char *play(const char *json, const char *plan)
         if (s.state != SAGA_RUNNING && s.state != SAGA_COMPENSATING)
             break;
         if (!round_(plan)) {
-            if (saga_next_ms(&s) == 0)
+            if (saga_next_ms(&s, now) == 0)
                 break;
-            now = saga_next_ms(&s);
+            now = saga_next_ms(&s, now);
         }
     }
     buf_printf(&told, ": %s", saga_word(s.state));
@@ -90,6 +91,9 @@ static const char *play(const char *json, const char *plan)
 static const char line[] = SAGA(STEP("a", "") "," STEP("b", "") "," STEP("c", ""));
 static const char diamond[] = SAGA(STEP("a", "") "," STEP("b", ",\"after\":[\"a\"]") "," STEP(
     "c", ",\"after\":[\"a\"]") "," STEP("d", ",\"after\":[\"b\",\"c\"]"));
+static const char after_pivot[] =
+    SAGA(STEP("p", ",\"pivot\":true") "," STEP("b", ",\"after\":[\"p\"]") "," STEP(
+        "c", ",\"after\":[\"p\"]") "," STEP("d", ",\"after\":[\"c\"]"));
 static const char pivot[] =
     SAGA(STEP("a", "") "," STEP("p", ",\"pivot\":true") "," STEP("b", "") "," STEP("c", ""));
 
@@ -117,12 +121,22 @@ static void what_happens(void)
         {diamond, " d=d", "a b+c d! -b+-c -a: compensated"},
         {diamond, " d=f", "a b+c d? d? -d -b+-c -a: compensated"},
         {diamond, " b=d", "a b!+c -c -a: compensated"},
+        /* One that waits for its next attempt is not tried again, and is undone if it may have been
+           done. */
         {diamond, " b=f c=d", "a b?+c! -b -a: compensated"},
+        {diamond, " b=d c=f", "a b!+c? -c -a: compensated"},
+        {diamond, " b=d c=f.", "a b!+c? -c -a: compensated"},
+        {diamond, " b=f. d=d", "a b?+c b d! -b+-c -a: compensated"},
         /* Before the pivot as ever; behind it nothing is undone. */
         {pivot, "", "a p b c: completed"},
         {pivot, " p=d", "a p! -a: compensated"},
         {pivot, " b=d", "a p b!: stuck"},
         {pivot, " b=fffff.", "a p b? b? b? b? b? b c: completed"},
+        {pivot, " p=f", "a p? p? -p -a: compensated"},
+        /* One that fails for good there does not keep its neighbours from being done. */
+        {after_pivot, " b=d", "p b!+c d: stuck"},
+        {after_pivot, " b=d c=f.", "p b!+c? c d: stuck"},
+        {after_pivot, " b=d c=f", "p b!+c? c?: stuck"},
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -166,6 +180,23 @@ static void the_deadline_waits_for_what_runs_and_takes_its_further_attempts(void
     CHECK(saga_ready(&s, 0, now)); /* it may have been done */
 }
 
+static void when_it_is_late_nothing_new_is_begun(void)
+{
+    define(diamond);
+    round_("");
+    s.deadline_ms = now + 100;
+    saga_begin(&s, 1, now);
+    CHECK(saga_ready(&s, 2, now + 99));
+    CHECK_INT(saga_next_ms(&s, now + 99), 1);
+    now += 100;
+    CHECK(!saga_ready(&s, 2, now));
+    CHECK_INT(saga_next_ms(&s, now), 0);
+    CHECK(!saga_advance(&s, now));
+    saga_succeeded(&s, 1, STR(""), 100);
+    CHECK(saga_advance(&s, now));
+    CHECK(saga_ready(&s, 1, now));
+}
+
 static void a_deadline_beyond_the_pivot_makes_it_stuck(void)
 {
     define(pivot);
@@ -175,6 +206,9 @@ static void a_deadline_beyond_the_pivot_makes_it_stuck(void)
     now += 100;
     saga_advance(&s, now);
     CHECK_INT(s.state, SAGA_STUCK);
+    CHECK(!saga_retry(&s, 1, now)); /* it is done */
+    CHECK(saga_retry(&s, 2, now));
+    CHECK(saga_ready(&s, 2, now));
 }
 
 static void what_a_dead_runner_had_begun_runs_again_and_counts_for_nothing(void)
@@ -196,6 +230,49 @@ static void what_a_dead_runner_had_begun_runs_again_and_counts_for_nothing(void)
     CHECK(saga_ready(&s, 0, now));
 }
 
+/* Undone, or not, when the other one of two steps side by side fails for good. */
+static void what_may_have_been_done(void)
+{
+    define(diamond);
+    round_("");
+    saga_begin(&s, 1, now);
+    saga_begin(&s, 2, now);
+    saga_again(&s, 1); /* its runner died */
+    saga_failed(&s, 2, true, "no", 1, -1, now, 0);
+    saga_advance(&s, now);
+    CHECK_INT(s.state, SAGA_COMPENSATING);
+    CHECK(saga_ready(&s, 1, now));
+
+    define(diamond);
+    round_("");
+    saga_begin(&s, 1, now);
+    saga_begin(&s, 2, now);
+    saga_unbegun(&s, 1); /* what it needs is down */
+    saga_failed(&s, 2, true, "no", 1, -1, now, 0);
+    saga_advance(&s, now);
+    CHECK_INT(s.step[1].state, STEP_WAITING);
+    CHECK(!saga_ready(&s, 1, now));
+    CHECK(saga_ready(&s, 0, now));
+}
+
+/* What commands say is in documents and events, however long. */
+static void a_long_reason_is_kept_whole(void)
+{
+    struct buf long_ = BUF_INIT;
+
+    for (int i = 0; i < 1000; i++)
+        buf_puts(&long_, "\u00e9");
+    define(line);
+    saga_begin(&s, 0, now);
+    saga_failed(&s, 0, true, buf_text(&long_), 1, -1, now, 0);
+    saga_advance(&s, now);
+    CHECK_INT((long long)strlen(s.why), 2003);
+    char *text = saga_write(&s);
+    CHECK(text != NULL);
+    free(text);
+    buf_free(&long_);
+}
+
 static void a_word_about_the_delay_is_heeded(void)
 {
     define(line);
@@ -203,7 +280,7 @@ static void a_word_about_the_delay_is_heeded(void)
     CHECK(saga_failed(&s, 0, false, "exit status 1", 1, 7000, now, 0));
     CHECK(!saga_ready(&s, 0, now + 6999));
     CHECK(saga_ready(&s, 0, now + 7000));
-    CHECK_INT(saga_next_ms(&s), now + 7000);
+    CHECK_INT(saga_next_ms(&s, now), now + 7000);
 }
 
 static void by_hand(void)
@@ -216,6 +293,13 @@ static void by_hand(void)
     play(line, " c=d undo-b=d");
     CHECK(saga_retry(&s, 1, now));
     CHECK_INT(s.state, SAGA_COMPENSATING);
+    CHECK(saga_ready(&s, 1, now));
+    CHECK(!saga_retry(&s, 2, now));
+    play(line, " c=d undo-b=d");
+    CHECK(!saga_retry(&s, 2, now)); /* what has failed first is not what it is stuck at */
+    play(after_pivot, " b=d c=d");
+    CHECK(saga_retry(&s, 1, now)); /* while the other one is as it was */
+    CHECK(!saga_advance(&s, now));
     CHECK(saga_ready(&s, 1, now));
     play(line, "");
     CHECK(!saga_retry(&s, 1, now));
@@ -240,7 +324,7 @@ static void a_document_is_the_saga(void)
         free(again);
         saga_advance(&s, now);
         if (!round_(" d=f c=f."))
-            now = saga_next_ms(&s);
+            now = saga_next_ms(&s, now);
     }
     CHECK_INT(s.state, SAGA_COMPENSATED);
     CHECK(!saga_read(&copy, STR("{}")));
@@ -300,6 +384,8 @@ static void definitions_that_are_none(void)
          "step \"a\": \"attempts\" wants a number from 1 to 1000000"},
         {SAGA("{\"name\":\"a\",\"do\":[\"x\"],\"retry\":{\"tries\":3}}"),
          "step \"a\": unknown key \"tries\""},
+        {SAGA(STEP("a/b", "")), "step \"a/b\": a name has no slash or space, and is not \"undo\""},
+        {SAGA(STEP("undo", "")), "step \"undo\": a name has no slash or space, and is not \"undo\""},
         {SAGA(STEP("a", "") "," STEP("a", "")), "two steps are called \"a\""},
         {SAGA(STEP("a", ",\"after\":[\"b\"]")), "step \"a\": \"after\" names no step: \"b\""},
         {SAGA(STEP("a", ",\"after\":\"b\"")), "step \"a\": \"after\" is no array of names"},
@@ -325,8 +411,11 @@ int main(void)
     RUN(a_step_without_an_undo_is_undone_by_that);
     RUN(the_deadline_undoes_what_is_done);
     RUN(the_deadline_waits_for_what_runs_and_takes_its_further_attempts);
+    RUN(when_it_is_late_nothing_new_is_begun);
     RUN(a_deadline_beyond_the_pivot_makes_it_stuck);
     RUN(what_a_dead_runner_had_begun_runs_again_and_counts_for_nothing);
+    RUN(what_may_have_been_done);
+    RUN(a_long_reason_is_kept_whole);
     RUN(a_word_about_the_delay_is_heeded);
     RUN(by_hand);
     RUN(a_document_is_the_saga);
