@@ -294,12 +294,10 @@ void saga_unbegun(struct saga *s, size_t i)
 {
     struct saga_step *t = &s->step[i];
 
-    if (t->state == STEP_RUNNING) {
+    if (t->state == STEP_RUNNING)
         t->state = STEP_WAITING;
-        t->maybe |= unknown;
-    } else if (t->state == STEP_UNDOING) {
-        t->state = t->maybe ? STEP_FAILED : STEP_DONE; /* either has to be undone */
-    }
+    else if (t->state == STEP_UNDOING) /* whether it was done: it had to be undone */
+        t->state = t->maybe ? STEP_FAILED : STEP_DONE;
     t->due_ms = 0;
 }
 
@@ -349,7 +347,7 @@ bool saga_failed(struct saga *s, size_t i, bool declared, const char *why, int64
     set_text(&t->error, why);
     if (worth_another(s, t, declared, now_ms)) {
         int64_t wait = delay_ms >= 0 ? delay_ms : backoff_ms(&t->backoff, t->failures, random);
-        saga_again(s, i, true);
+        saga_again(s, i);
         t->due_ms = now_ms + wait;
         return true;
     }

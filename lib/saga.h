@@ -104,8 +104,8 @@ void saga_again(struct saga *s, size_t i);
 /* The same for one that did nothing: it could not be started, or what it needs is down. */
 void saga_unbegun(struct saga *s, size_t i);
 void saga_succeeded(struct saga *s, size_t i, struct str result, int64_t took_ms);
-/* declared: neither this attempt nor one before it did anything. delay_ms: its word about when to try again; -1: none. True when it is
-   tried again. */
+/* declared: neither this attempt nor one before it did anything. delay_ms: its word about when to
+   try again; -1: none. True when it is tried again. */
 bool saga_failed(struct saga *s, size_t i, bool declared, const char *why, int64_t took_ms,
                  int64_t delay_ms, int64_t now_ms, uint64_t random);
 

@@ -300,11 +300,11 @@ char *saga_write(const struct saga *s)
 
     for (size_t i = 0; i < s->steps; i++)
         json_object_set_new(steps, s->step[i].name, write_step(&s->step[i]));
-    json_t *root = json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:o,s:o,s:O,s:o}", "id", s->id, "event",
-                             s->event, "folder", s->folder, "state", s->state, "begun_ms", (json_int_t)s->begun_ms,
-                             "since_ms", (json_int_t)s->since_ms, "deadline_ms",
-                             (json_int_t)s->deadline_ms, "why", optional(s->why), "mark",
-                             optional(s->mark), "definition", s->definition, "steps", steps);
+    json_t *root = json_pack(
+        "{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:o,s:o,s:O,s:o}", "id", s->id, "event", s->event, "folder",
+        s->folder, "state", s->state, "begun_ms", (json_int_t)s->begun_ms, "since_ms",
+        (json_int_t)s->since_ms, "deadline_ms", (json_int_t)s->deadline_ms, "why", optional(s->why),
+        "mark", optional(s->mark), "definition", s->definition, "steps", steps);
     char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
     return text;

@@ -129,8 +129,8 @@ static bool same(struct js_scan *scan, const struct saga *s, const struct event 
     return is;
 }
 
-/* What is there under the id: 1 the event's, 0 nothing, -1. Where the id is taken, as by an event of
-   another source, the source is part of the name. */
+/* What is there under the id: 1 the event's, 0 nothing, -1. Where the id is taken, as by an event
+   of another source, the source is part of the name. */
 static int find(struct saga_run *r, struct js_scan *scan, const struct event *ev, struct buf *id,
                 const char *name, struct err *e)
 {
@@ -177,7 +177,6 @@ int saga_start(struct saga_run *r, struct str line, struct err *e)
         got = find(r, &scan, &ev, &id, defined.name, e);
     if (got == 0) {
         int64_t now = clock_now_ms();
-        saga_free(&r->saga); /* of another source */
         r->saga = defined;
         defined = (struct saga){0};
         r->saga.id = mem_dup(buf_text(&id), id.n);
@@ -259,15 +258,14 @@ static int start(struct drive *d, struct hand *h, struct err *e)
     buf_reset(&h->input);
     saga_input(s, h->step, &h->input);
     d->environment.word = true;
-    const struct child_run run = {.argv = argv,
-                                  .envp = environment_make(&d->environment, &d->event,
-                                                           seq == NULL ? 0 : atoll(seq), t->attempt,
-                                                           buf_text(&h->group),
-                                                           store_path(d->run->store)),
-                                  .marker = buf_text(&h->marker),
-                                  .input = {h->input.p, h->input.n},
-                                  .timeout_ms = t->timeout_ms,
-                                  .grace_ms = GRACE_MS};
+    const struct child_run run = {
+        .argv = argv,
+        .envp = environment_make(&d->environment, &d->event, seq == NULL ? 0 : atoll(seq),
+                                 t->attempt, buf_text(&h->group), store_path(d->run->store)),
+        .marker = buf_text(&h->marker),
+        .input = {h->input.p, h->input.n},
+        .timeout_ms = t->timeout_ms,
+        .grace_ms = GRACE_MS};
     int got = child_start(&h->child, &run, &why);
     free(argv);
     if (got == 0) {
@@ -549,7 +547,7 @@ static int take(struct drive *d, struct err *e)
     s->mark = mem_dup(d->mark, strlen(d->mark));
     for (size_t i = 0; i < s->steps; i++)
         if (s->step[i].state == STEP_RUNNING || s->step[i].state == STEP_UNDOING)
-            saga_again(s, i, true);
+            saga_again(s, i);
         else if (s->step[i].state == STEP_WAITING && s->step[i].failures >= s->step[i].attempts)
             s->step[i].failures = 0; /* somebody has come back */
     return save(d->run, NULL, NULL, e);

@@ -215,7 +215,7 @@ static void what_a_dead_runner_had_begun_runs_again_and_counts_for_nothing(void)
 {
     define(line);
     saga_begin(&s, 0, now);
-    saga_again(&s, 0, true);
+    saga_again(&s, 0);
     CHECK_INT(s.step[0].state, STEP_WAITING);
     CHECK_INT(s.step[0].failures, 0);
     saga_begin(&s, 0, now);
@@ -225,7 +225,7 @@ static void what_a_dead_runner_had_begun_runs_again_and_counts_for_nothing(void)
     saga_failed(&s, 1, true, "exit status 65", 1, -1, now, 0);
     saga_advance(&s, now);
     saga_begin(&s, 0, now);
-    saga_again(&s, 0, true);
+    saga_again(&s, 0);
     CHECK_INT(s.step[0].state, STEP_DONE);
     CHECK(saga_ready(&s, 0, now));
 }
@@ -385,7 +385,8 @@ static void definitions_that_are_none(void)
         {SAGA("{\"name\":\"a\",\"do\":[\"x\"],\"retry\":{\"tries\":3}}"),
          "step \"a\": unknown key \"tries\""},
         {SAGA(STEP("a/b", "")), "step \"a/b\": a name has no slash or space, and is not \"undo\""},
-        {SAGA(STEP("undo", "")), "step \"undo\": a name has no slash or space, and is not \"undo\""},
+        {SAGA(STEP("undo", "")),
+         "step \"undo\": a name has no slash or space, and is not \"undo\""},
         {SAGA(STEP("a", "") "," STEP("a", "")), "two steps are called \"a\""},
         {SAGA(STEP("a", ",\"after\":[\"b\"]")), "step \"a\": \"after\" names no step: \"b\""},
         {SAGA(STEP("a", ",\"after\":\"b\"")), "step \"a\": \"after\" is no array of names"},
