@@ -177,6 +177,7 @@ int saga_start(struct saga_run *r, struct str line, struct err *e)
         got = find(r, &scan, &ev, &id, defined.name, e);
     if (got == 0) {
         int64_t now = clock_now_ms();
+        saga_free(&r->saga); /* of another source */
         r->saga = defined;
         defined = (struct saga){0};
         r->saga.id = mem_dup(buf_text(&id), id.n);
