@@ -140,6 +140,7 @@ static int find(struct saga_run *r, struct js_scan *scan, const struct event *ev
     buf_printf(id, "%s/", name);
     buf_str(id, ev->id);
     while ((got = load(r, buf_text(id), e)) > 0 && !same(scan, &r->saga, ev)) {
+        saga_free(&r->saga);
         buf_char(id, '@');
         buf_str(id, ev->source);
     }
