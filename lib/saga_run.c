@@ -277,8 +277,8 @@ static int start(struct drive *d, struct hand *h, struct err *e)
     }
     saga_unbegun(s, h->step);
     t->attempt--;
-    t->due_ms = clock_now_ms() + PAUSE_MS;
     if (why.status == EX_OSERR) {
+        t->due_ms = clock_now_ms() + PAUSE_MS;
         err_warn("%s: waiting", why.text);
     } else if (why.status == EX_CANNOT_RUN || why.status == EX_NOT_FOUND) {
         d->idle = true;
@@ -387,7 +387,8 @@ static int failed(struct drive *d, struct hand *h, bool declared, const char *wh
     return save(d->run, again ? NULL : "sys.saga.step-failed", t, e);
 }
 
-/* What a step needs is down, and it did nothing: as if it had not been begun. */
+/* What a step needs is down, and it did nothing: as if it had not been begun. How long it will be
+   down is for those who call us: whoever comes sooner may try. */
 static int deferred(struct drive *d, struct hand *h, const char *what, struct err *e)
 {
     struct saga *s = &d->run->saga;
@@ -395,7 +396,6 @@ static int deferred(struct drive *d, struct hand *h, const char *what, struct er
     int64_t wait = h->child.delay_ms >= 0 ? h->child.delay_ms : PAUSE_MS;
 
     saga_unbegun(s, h->step);
-    t->due_ms = clock_now_ms() + wait;
     d->idle = true;
     wrap_say(wait, (struct str){h->child.reason.p, h->child.reason.n});
     err_set(&d->why, EX_UNAVAILABLE, "saga %s: step %s: %s", err_quote_text(s->id).text, t->name,
