@@ -1,7 +1,8 @@
 # The bank account of share/examples: event sourcing with publish --expect-version and reduce.
 load helper
 
-commands=${BANK_COMMANDS:-160} # of all writers together
+commands=${LONG:+1000} # of all writers together
+: "${commands:=96}"
 
 bank() { "$TOP/share/examples/bank" "$@"; }
 
