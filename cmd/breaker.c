@@ -108,7 +108,7 @@ static void say_change(const struct call *c)
 
     if (b->state == BREAKER_OPEN)
         err_warn("%s is open for %s: %s", err_quote_text(c->circuit.name).text,
-                 clock_age(age, b->until_ms - b->since_ms), b->reason);
+                 clock_age(age, b->until_ms - b->since_ms + 999), b->reason);
     else if (b->state == BREAKER_CLOSED)
         err_note("%s is closed: %s", err_quote_text(c->circuit.name).text, b->reason);
 }

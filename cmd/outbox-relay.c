@@ -132,8 +132,18 @@ static int relay(struct relay_result *result, struct err *e)
     return got;
 }
 
+/* The first "--" ends our part; others are the sink's. */
+static bool nothing_behind_dashes(int argc, char **argv)
+{
+    int i = 1;
+
+    while (i < argc && strcmp(argv[i], "--") != 0)
+        i++;
+    return i == argc - 1;
+}
+
 /* Without "--" a second word is rather another database than a command. */
-static void check_operands(int argc, char **argv, int first)
+static void check_operands(int argc, char **argv, int first, bool sink_missing)
 {
     bool dashes = false;
 
@@ -143,6 +153,8 @@ static void check_operands(int argc, char **argv, int first)
         terms.database = argv[first];
     if (terms.database != NULL && *terms.database == '\0')
         args_usage("DB is empty: is a variable unset?");
+    if (terms.database != NULL && sink_missing) /* the spool would be the wrong place */
+        args_usage("a sink is missing behind -- (an unset variable?)");
     if (first + 1 < argc && !dashes)
         args_usage("one database at a time: %s; a command goes behind --",
                    err_quote_text(argv[first + 1]).text);
@@ -172,9 +184,10 @@ int main(int argc, char **argv)
     static struct buf source;
     struct relay_result result = {0};
     struct err e = ERR_NONE;
+    bool sink_missing = nothing_behind_dashes(argc, argv); /* before parsing moves them */
     int first = args_parse(&self, argc, argv);
 
-    check_operands(argc, argv, first);
+    check_operands(argc, argv, first, sink_missing);
     check_options();
     if (terms.source == NULL)
         terms.source = getenv("EVENT_DEFAULT_SOURCE");

@@ -9,8 +9,11 @@
 #include "store.h"
 #include "wrap.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
+
+#define BURST_MAX_US (INT64_C(36500) * 86400 * 1000000) /* as long as a duration may be */
 
 static int64_t each_us, burst = 1, longest;
 static const char *by;
@@ -43,6 +46,8 @@ static void check(char **command)
 
     if (each_us == 0)
         args_usage("-r RATE is missing");
+    if (burst > BURST_MAX_US / each_us)
+        args_usage("-b is more than comes in 36500d at that rate: %" PRId64, burst);
     if (by != NULL && js_pointer_check(by, &e) < 0)
         args_usage("--by %s", e.text);
     if (args_given("wait") && command == NULL)

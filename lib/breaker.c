@@ -191,6 +191,12 @@ static void add_figures(struct breaker_figures *f, enum breaker_outcome outcome,
         f->time[times_class(took_ms)]++;
 }
 
+/* Before the first call is after it, when the clock went back: how long is not known. */
+static bool warming_up(const struct breaker *b, const struct breaker_terms *t, int64_t now_ms)
+{
+    return now_ms >= b->created_ms && now_ms < b->created_ms + t->warm_up_ms;
+}
+
 static bool report_closed(struct breaker *b, const struct breaker_terms *t, bool failed,
                           const char *why, int64_t now_ms)
 {
@@ -198,7 +204,7 @@ static bool report_closed(struct breaker *b, const struct breaker_terms *t, bool
 
     count(b, t, failed, now_ms);
     b->row = failed ? b->row + 1 : 0;
-    if (!failed || now_ms < b->created_ms + t->warm_up_ms ||
+    if (!failed || warming_up(b, t, now_ms) ||
         too_bad(b, t, why, text, sizeof text, now_ms) == NULL)
         return false;
     breaker_trip(b, t, 0, text, now_ms);

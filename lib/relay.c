@@ -42,6 +42,19 @@ int relay_schema(const struct relay_terms *terms, struct buf *out, struct err *e
     return 0;
 }
 
+/* Before any row is blamed for it. */
+static int check_source(struct relay *r, struct err *e)
+{
+    struct str source = str_of(r->terms->source);
+
+    if (js_utf8(source) < source.n)
+        return err_set(e, EX_USAGE, "the source is not UTF-8: %s", err_quote_text(source.p).text);
+    if (event_make(&r->event, &r->scan, &r->fill, STR("{\"type\":\"x\"}"), e) == 0)
+        return 0;
+    e->status = EX_USAGE;
+    return -1;
+}
+
 int relay_open(struct relay **out, const struct relay_terms *terms, enum relay_mode mode,
                struct err *e)
 {
@@ -52,7 +65,7 @@ int relay_open(struct relay **out, const struct relay_terms *terms, enum relay_m
     r->table.name = terms->table == NULL ? RELAY_TABLE : terms->table;
     r->fill = (struct event_fill){.source = terms->source, .priority = -1, .hops = -1};
     child_init(&r->child);
-    if (relay_map(&r->table, terms->map, e) < 0 ||
+    if (check_source(r, e) < 0 || relay_map(&r->table, terms->map, e) < 0 ||
         (terms->sink != NULL && mode == RELAY_MOVE && proc_check(terms->sink[0], e) < 0) ||
         r->engine->open(r, mode, e) < 0) {
         relay_close(r);

@@ -376,13 +376,20 @@ static int connect_to(struct relay *r, struct err *e)
 /* Times as text are part of derived ids: they must not depend on who asks. */
 static int set_up(struct relay *r, struct err *e)
 {
+    const struct postgres *q = r->db;
+    const char *encoding = PQparameterStatus(q->db, "server_encoding");
+    /* A database that takes any bytes refuses to read those that are not UTF-8, with all the rows
+       around them: here they are found one by one. */
+    const char *set_encoding = encoding != NULL && strcmp(encoding, "SQL_ASCII") == 0
+                                   ? "SET client_encoding = 'SQL_ASCII'"
+                                   : "SET client_encoding = 'UTF8'";
     char wait[60];
 
     snprintf(wait, sizeof wait, "SET lock_timeout = %" PRId64,
              r->terms->wait_ms < 1 ? 1 : r->terms->wait_ms);
     return run(r, "SET TimeZone = 'UTC'", NULL, 0, e) < 0 ||
                    run(r, "SET DateStyle = 'ISO, YMD'", NULL, 0, e) < 0 ||
-                   run(r, "SET client_encoding = 'UTF8'", NULL, 0, e) < 0 ||
+                   run(r, set_encoding, NULL, 0, e) < 0 ||
                    run(r, "SET bytea_output = 'hex'", NULL, 0, e) < 0 ||
                    run(r, "SET default_transaction_isolation = 'read committed'", NULL, 0, e) < 0 ||
                    run(r, wait, NULL, 0, e) < 0

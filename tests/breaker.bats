@@ -117,6 +117,11 @@ told() { replay -t 'sys.breaker.#' | jq -r '.type | ltrimstr("sys.breaker.")' | 
     done
 }
 
+@test "breaker: a pause below a second is not said to be none" {
+    run -7 --separate-stderr breaker --failures 1 --open 500ms x -- sh -c 'exit 7'
+    [ "${stderr_lines[-1]}" = 'breaker: "x" is open for 1s: 1 failure in a row, the last: exit status 7' ]
+}
+
 @test "breaker: --probes successes close it, one failure opens it" {
     needs_world
     at 0

@@ -135,6 +135,17 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
     [ "$(data)" = '1 3 2 4' ]
 }
 
+@test "outbox-relay: bytes that are no text, in a PostgreSQL database that takes any, are one bad row" {
+    psql -qd postgres -c "DROP DATABASE $PGDATABASE" \
+        -c "CREATE DATABASE $PGDATABASE ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    table
+    rows a t.u 1 b t.u $'"\xe9"' c t.u '"é"'
+    run -1 --separate-stderr outbox-relay "$url"
+    [ "${stderr_lines[-1]}" = 'outbox-relay: row 2: payload is not UTF-8: marked as failed' ]
+    [ "$(data)" = '1 "é"' ]
+    [ "$(state)" = '0 0 1' ]
+}
+
 @test "outbox-relay: rows of PostgreSQL go in their order, page after page" {
     table
     db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a' || (value % 7), 't.u', value FROM generate_series(1, 1700) value"

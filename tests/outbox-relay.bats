@@ -228,6 +228,30 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     [ ! -e spool.db ]
 }
 
+@test "outbox-relay: nothing behind -- is no sink: 64, and no row goes elsewhere" {
+    table
+    rows a t.u 1
+    run -64 outbox-relay app.db --
+    [ "$output" = 'outbox-relay: a sink is missing behind -- (an unset variable?) (see outbox-relay --help)' ]
+    [ ! -e spool.db ]
+    cp app.db other.db
+    run -0 outbox-relay other.db -- sh -c cat --
+    run -0 outbox-relay -- app.db
+    run -0 --separate-stderr replay
+    [ "${#lines[@]}" -eq 1 ]
+}
+
+@test "outbox-relay: a source that no event can have is wrong usage, and no fault of the rows" {
+    table
+    rows a t.u 1
+    run -64 outbox-relay --source $'/a\nb' app.db
+    [ "$output" = 'outbox-relay: "source" has a control character (U+000A) at byte 3' ]
+    EVENT_DEFAULT_SOURCE=$'/\xff' run -64 outbox-relay app.db -- cat
+    [ "$output" = 'outbox-relay: the source is not UTF-8: "/\xff"' ]
+    run -0 --separate-stderr outbox-relay app.db
+    [ "$stderr" = "outbox-relay: created the spool $EVENT_SPOOL" ]
+}
+
 @test "outbox-relay: what is no database is told apart from one that is missing" {
     run -66 outbox-relay missing.db
     [ "$output" = 'outbox-relay: missing.db: No such file or directory' ]

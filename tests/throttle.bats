@@ -336,6 +336,8 @@ END
     usage '-r RATE is missing' api -- touch ran
     usage '-r wants a rate like 100/s or 5/m: "0/s"' -r 0/s api -- touch ran
     usage '-r wants a rate like 100/s or 5/m: "10"' -r 10 api -- touch ran
+    usage '-b is more than comes in 36500d at that rate: 1000000' -r 1/365d -b 1000000 api -- touch ran
+    usage '-b is more than comes in 36500d at that rate: 1000000' -r 1/365d -b 1000000
     usage 'NAME is missing: it stands before the command' -r 1/s -- touch ran
     usage 'NAME is empty (an unset variable?)' -r 1/s '' touch ran
     usage 'NAME has control characters: "a\nb"' -r 1/s $'a\nb' touch ran
