@@ -210,6 +210,12 @@ int saga_change(struct saga_run *r, struct err *e)
 
 /* --------------------------------------------------------------------------------------- begin */
 
+/* What runs: a step, or its undo. */
+static const char *kind(const struct saga *s)
+{
+    return s->state == SAGA_COMPENSATING ? "undo of" : "step";
+}
+
 static struct hand *free_hand(struct drive *d)
 {
     struct hand *h = d->hand;
@@ -283,7 +289,7 @@ static int start(struct drive *d, struct hand *h, struct err *e)
     } else if (why.status == EX_CANNOT_RUN || why.status == EX_NOT_FOUND) {
         d->idle = true;
         d->why = why;
-        err_at(&d->why, "saga %s: step %s: ", err_quote_text(s->id).text, t->name);
+        err_at(&d->why, "saga %s: %s %s: ", err_quote_text(s->id).text, kind(s), t->name);
     } else {
         *e = why;
         return -1;
@@ -371,9 +377,9 @@ static void say(const struct saga *s, const struct saga_step *t, const char *wha
     char age[CLOCK_TEXT_SIZE];
 
     if (again && wait >= 1000)
-        err_note("%s: step %s: %s: again in %s", s->id, t->name, what, clock_age(age, wait));
+        err_note("%s: %s %s: %s: again in %s", s->id, kind(s), t->name, what, clock_age(age, wait));
     else
-        err_note("%s: step %s: %s%s", s->id, t->name, what, again ? ": again" : "");
+        err_note("%s: %s %s: %s%s", s->id, kind(s), t->name, what, again ? ": again" : "");
 }
 
 static int failed(struct drive *d, struct hand *h, bool declared, const char *what, struct err *e)
@@ -398,8 +404,8 @@ static int deferred(struct drive *d, struct hand *h, const char *what, struct er
     saga_unbegun(s, h->step);
     d->idle = true;
     wrap_say(wait, (struct str){h->child.reason.p, h->child.reason.n});
-    err_set(&d->why, EX_UNAVAILABLE, "saga %s: step %s: %s", err_quote_text(s->id).text, t->name,
-            what);
+    err_set(&d->why, EX_UNAVAILABLE, "saga %s: %s %s: %s", err_quote_text(s->id).text, kind(s),
+            t->name, what);
     return save(d->run, NULL, NULL, e);
 }
 

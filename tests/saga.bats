@@ -205,13 +205,14 @@ printed no JSON value: unexpected "2" at byte 3' ]
     run -65 --separate-stderr go
     [ "$(acts)" = 'a b c -b -b -a' ]
     [ "$(steps)" = 'undone undo-failed failed' ]
-    [ "${stderr_lines[-1]}" = 'saga: saga "order/1" is stuck: b: exit status 3 (saga show order/1)' ]
+    [ "${stderr_lines[-1]}" = 'saga: saga "order/1" is stuck: undo of b: exit status 3 (saga show order/1)' ]
+    [ "${stderr_lines[2]}" = 'saga: order/1: undo of b: exit status 3: again' ]
     # It is kept and listed; again it is 65 and nothing runs.
     run -65 go
     run -65 saga resume order/1
     run -0 saga resume --all
     [ "$(wc -l <acted)" -eq 6 ]
-    [ "$(saga list --state stuck -o ndjson | jq -c '[.saga,.state,.why,.pid]')" = '["order/1","stuck","b: exit status 3",null]' ]
+    [ "$(saga list --state stuck -o ndjson | jq -c '[.saga,.state,.why,.pid]')" = '["order/1","stuck","undo of b: exit status 3",null]' ]
     [ -z "$(saga list --state completed)" ]
     # It can go on.
     run -1 --separate-stderr saga retry order/1 a
@@ -709,6 +710,15 @@ EOF
     [ "$stderr" = 'saga: there is no saga "order/9"' ]
     run -64 saga list --state nonsense
     run -66 saga list -s none.db
+}
+
+@test "saga: show prints results and the event with all their digits" {
+    define "$(step a)"
+    plan a 'echo 123456789012345678901; exit'
+    echo '{"id":"1","source":"/s","type":"t","data":{"n":[12345678901234567890123,1.10]}}' | saga run order.json
+    run -0 saga show order/1 -o ndjson
+    [[ $output == *'"result":123456789012345678901}'* ]]
+    [[ $output == *',"event":{"id":"1","source":"/s","type":"t","data":{"n":[12345678901234567890123,1.10]}}}' ]]
 }
 
 @test "saga: wrong usage is 64" {
