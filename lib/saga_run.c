@@ -165,6 +165,8 @@ int saga_start(struct saga_run *r, struct str line, struct err *e)
     int got = event_read(&ev, &scan, line, e);
 
     r->saga = (struct saga){0};
+    if (got < 0)
+        err_at(e, "the event: ");
     if (got == 0 && (ev.id.n == 0 || ev.source.n == 0 || ev.type.n == 0))
         got = err_set(e, EX_DATAERR, "the event has no %s; publish completes events",
                       ev.id.n == 0       ? "\"id\""

@@ -338,7 +338,7 @@ order/1@/store@/shop' ]
     bad "$(event; event 2)" 'stdin: more than one event; consume gives each a run of its own'
     bad '{"type":"order.placed"}' 'the event has no "id"; publish completes events'
     bad '{"type":"order.placed","id":"1"}' 'the event has no "source"; publish completes events'
-    bad 'no JSON' 'unexpected "o" at byte 2'
+    bad 'no JSON' 'the event: unexpected "o" at byte 2'
     [ ! -e acted ]
     [ -z "$(saga list)" ]
 }
