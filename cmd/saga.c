@@ -290,8 +290,10 @@ static void open_object(struct buf *line, json_t *row)
 static int show_json(const struct saga *s, struct err *e)
 {
     struct buf line = BUF_INIT;
+    json_t *whole = row_of(s);
 
-    open_object(&line, row_of(s));
+    json_object_del(whole, "steps"); /* their number; here they are themselves */
+    open_object(&line, whole);
     buf_puts(&line, ",\"steps\":[");
     for (size_t i = 0; i < s->steps; i++) {
         json_t *row = step_row(&s->step[i]);
@@ -440,7 +442,7 @@ static const struct cmd verbs[] = {
      .run = run_run},
     {.name = "resume",
      .about = "go on with sagas that nobody runs: a line for cron",
-     .usage = {"[-j N] ID... | --all"},
+     .usage = {"[-j N] [--keep D] ID... | --all"},
      .examples = {"saga resume --all"},
      .options = resume_options,
      .run = run_resume},

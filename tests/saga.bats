@@ -717,6 +717,7 @@ EOF
     plan a 'echo 123456789012345678901; exit'
     echo '{"id":"1","source":"/s","type":"t","data":{"n":[12345678901234567890123,1.10]}}' | saga run order.json
     run -0 saga show order/1 -o ndjson
+    [[ $output != *'"steps":'*'"steps":'* ]]
     [[ $output == *'"result":123456789012345678901}'* ]]
     [[ $output == *',"event":{"id":"1","source":"/s","type":"t","data":{"n":[12345678901234567890123,1.10]}}}' ]]
 }
