@@ -156,9 +156,13 @@ static int resume_idle(const struct doc *doc, void *arg, struct err *e)
 
     (void)arg;
     (void)e;
-    bool idle = saga_read(&s, doc->value) &&
-                (s.state == SAGA_RUNNING || s.state == SAGA_COMPENSATING) &&
+    bool read = saga_read(&s, doc->value);
+    bool idle = read && (s.state == SAGA_RUNNING || s.state == SAGA_COMPENSATING) &&
                 (s.mark == NULL || !mark_lives(r.store, s.mark));
+    if (!read) {
+        err_warn("saga %s is damaged", err_quote_text(doc->name).text);
+        worst = worst == 0 ? EX_IOERR : worst;
+    }
     saga_free(&s);
     if (idle)
         resume(doc->name);

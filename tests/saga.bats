@@ -500,6 +500,24 @@ order/1/c' ]
     [ "$(state order/4)" = completed ]
 }
 
+@test "saga: a damaged one is named, also by resume --all, which goes on with the others" {
+    command -v sqlite3 >/dev/null || skip 'sqlite3 is not installed'
+    define "$(step a)"
+    plan a '[ -e up ] || exit 69'
+    for id in 1 2; do
+        run -69 saga run order.json < <(event "$id")
+    done
+    : >up
+    sqlite3 "$EVENT_SPOOL" "UPDATE document SET value = CAST('{\"id\"' AS BLOB) WHERE name = 'order/1'"
+    run -0 --separate-stderr saga list
+    [ "$stderr" = 'saga: saga "order/1" is damaged' ]
+    run -74 --separate-stderr saga resume --all
+    [ "${stderr_lines[-1]}" = 'saga: saga "order/1" is damaged' ]
+    [ "$(state order/2)" = completed ]
+    run -74 --separate-stderr saga run order.json < <(event)
+    [ "$stderr" = 'saga: saga "order/1" is damaged' ]
+}
+
 @test "saga: a definition that is edited is for new sagas; running ones keep theirs" {
     abc
     plan b '[ -e back ] || exit 69'
