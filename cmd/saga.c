@@ -141,9 +141,12 @@ static void resume(const char *id)
 {
     struct err e = ERR_NONE;
 
+    r.elsewhere = false;
     if (saga_load(&r, id, &e) == 0)
         saga_drive(&r, &e);
     saga_run_free(&r);
+    if (all && r.elsewhere)
+        return; /* somebody was faster */
     if (worst == 0)
         worst = e.status;
     err_report(&e);

@@ -83,6 +83,7 @@ static int save(struct saga_run *r, const char *event, const struct saga_step *t
     int got = doc_put(r->store, &put, e);
     free(value);
     buf_free(&data);
+    r->elsewhere = got == 0;
     if (got == 0)
         return err_set(e, EX_TEMPFAIL, "saga %s: another process has changed it",
                        err_quote_text(s->id).text);
@@ -548,7 +549,8 @@ static int take(struct drive *d, struct err *e)
 {
     struct saga *s = &d->run->saga;
 
-    if (s->mark != NULL && mark_lives(d->run->store, s->mark))
+    d->run->elsewhere = s->mark != NULL && mark_lives(d->run->store, s->mark);
+    if (d->run->elsewhere)
         return err_set(e, EX_TEMPFAIL, "saga %s: process %" PRId64 " runs it",
                        err_quote_text(s->id).text, mark_pid(s->mark));
     if (mark_take(d->run->store, d->mark, e) < 0)

@@ -500,6 +500,23 @@ order/1/c' ]
     [ "$(state order/4)" = completed ]
 }
 
+@test "saga: four resume --all at once share the work, and none complains" {
+    define "$(step a)"
+    plan a '[ -e up ] || exit 69'
+    for id in {1..15}; do
+        run -69 saga run order.json < <(event "$id")
+    done
+    : >up
+    : >acted
+    for _ in 1 2 3 4; do
+        background saga resume --all 2>>errors
+    done
+    for one in "${helper_pids[@]}"; do ends_with 0 "$one"; done
+    [ ! -s errors ]
+    [ "$(wc -l <acted)" -eq 15 ]
+    [ "$(saga list --state completed | wc -l)" -eq 15 ]
+}
+
 @test "saga: a damaged one is named, also by resume --all, which goes on with the others" {
     command -v sqlite3 >/dev/null || skip 'sqlite3 is not installed'
     define "$(step a)"
