@@ -356,7 +356,7 @@ order/1@/store@/shop' ]
     [ "$(replay -t 'sys.saga.#' | jq -r '[.causationid,.correlationid,.subject]|join(" ")' | sort -u)" = '1 1 order/1' ]
     [ "$(replay -t sys.saga.step-failed | head -n 1 | jq -c '.data|[.saga,.name,.state,.step,.attempt,.error]')" = \
         '["order/1","order","running","c",1,"exit status 65"]' ]
-    [ "$(replay -t sys.saga.stuck | jq -r .data.reason)" = 'b: exit status 65' ]
+    [ "$(replay -t sys.saga.stuck | jq -r .data.reason)" = 'undo of b: exit status 65' ]
     rm -f plan.* acted
     publish -t order.placed --id 2 --source /shop -d 5
     consume -g g -- saga run order.json
