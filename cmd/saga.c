@@ -1,6 +1,7 @@
 /* saga: long-running operations whose steps can be undone. */
 #include "args.h"
 #include "clock.h"
+#include "json.h"
 #include "lines.h"
 #include "proc.h"
 #include "saga_run.h"
@@ -140,9 +141,12 @@ static void resume(const char *id)
 {
     struct err e = ERR_NONE;
 
+    r.elsewhere = false;
     if (saga_load(&r, id, &e) == 0)
         saga_drive(&r, &e);
     saga_run_free(&r);
+    if (all && r.elsewhere)
+        return; /* somebody was faster */
     if (worst == 0)
         worst = e.status;
     err_report(&e);
@@ -155,9 +159,13 @@ static int resume_idle(const struct doc *doc, void *arg, struct err *e)
 
     (void)arg;
     (void)e;
-    bool idle = saga_read(&s, doc->value) &&
-                (s.state == SAGA_RUNNING || s.state == SAGA_COMPENSATING) &&
+    bool read = saga_read(&s, doc->value);
+    bool idle = read && (s.state == SAGA_RUNNING || s.state == SAGA_COMPENSATING) &&
                 (s.mark == NULL || !mark_lives(r.store, s.mark));
+    if (!read) {
+        err_warn("saga %s is damaged", err_quote_text(doc->name).text);
+        worst = worst == 0 ? EX_IOERR : worst;
+    }
     saga_free(&s);
     if (idle)
         resume(doc->name);
@@ -245,17 +253,13 @@ static const struct table_column step_columns[] = {
     {NULL, TABLE_LEFT},
 };
 
-static json_t *step_row(const struct saga_step *t, bool flat)
+static json_t *step_row(const struct saga_step *t)
 {
-    json_t *result = t->result == NULL ? json_null()
-                     : flat            ? json_string(t->result)
-                                       : json_loads(t->result, JSON_DECODE_ANY, NULL);
-
     return json_pack("{s:s,s:s,s:I,s:o,s:o,s:o,s:o,s:b}", "step", t->name, "state",
                      step_word(t->state), "attempt", (json_int_t)t->attempt, "began",
                      table_time(t->began_ms), "took_ms",
                      t->began_ms == 0 ? json_null() : json_integer(t->took_ms), "result",
-                     result == NULL ? json_string(t->result) : result, "error",
+                     t->result == NULL ? json_null() : json_string(t->result), "error",
                      t->error == NULL ? json_null() : json_string(t->error), "pivot", t->pivot);
 }
 
@@ -275,22 +279,45 @@ static int show_text(const struct saga *s, struct err *e)
     }
     got = out_line((struct str){line.p, line.n}, e);
     for (size_t i = 0; i < s->steps && got == 0; i++)
-        got = table_row(table, step_row(&s->step[i], true), e);
+        got = table_row(table, step_row(&s->step[i]), e);
     table_end(table, e);
     buf_free(&line);
     return got;
 }
 
-static int show_json(const struct saga *s, struct table *table, struct err *e)
+/* Append an object that a last member is still to come into. */
+static void open_object(struct buf *line, json_t *row)
 {
-    json_t *row = row_of(s), *steps = json_array();
-    json_t *event = json_loads(s->event, 0, NULL);
+    table_json(line, row);
+    json_decref(row);
+    line->n--;
+}
 
-    for (size_t i = 0; i < s->steps; i++)
-        json_array_append_new(steps, step_row(&s->step[i], false));
-    json_object_set_new(row, "steps", steps);
-    json_object_set_new(row, "event", event == NULL ? json_null() : event);
-    return table_row(table, row, e);
+/* Results and the event stay the JSON that they are: parsed, they would lose digits. */
+static int show_json(const struct saga *s, struct err *e)
+{
+    struct buf line = BUF_INIT;
+    json_t *whole = row_of(s);
+
+    json_object_del(whole, "steps"); /* their number; here they are themselves */
+    open_object(&line, whole);
+    buf_puts(&line, ",\"steps\":[");
+    for (size_t i = 0; i < s->steps; i++) {
+        json_t *row = step_row(&s->step[i]);
+        json_object_del(row, "result");
+        if (i > 0)
+            buf_char(&line, ',');
+        open_object(&line, row);
+        buf_puts(&line, ",\"result\":");
+        js_show(&line, str_of(s->step[i].result == NULL ? "null" : s->step[i].result));
+        buf_char(&line, '}');
+    }
+    buf_puts(&line, "],\"event\":");
+    js_show(&line, str_of(s->event));
+    buf_char(&line, '}');
+    int got = out_line((struct str){line.p, line.n}, e);
+    buf_free(&line);
+    return got;
 }
 
 static int run_show(int first, int argc, char **argv)
@@ -301,7 +328,7 @@ static int run_show(int first, int argc, char **argv)
     if (open_spool(STORE_READ, &e) == 0 && saga_load(&r, argv[first], &e) == 0) {
         struct table *table = table_begin(list_columns, (enum table_form)form);
         if (table_is_ndjson(table))
-            show_json(&r.saga, table, &e);
+            show_json(&r.saga, &e);
         else
             show_text(&r.saga, &e);
         table_end(table, &e);
@@ -422,7 +449,7 @@ static const struct cmd verbs[] = {
      .run = run_run},
     {.name = "resume",
      .about = "go on with sagas that nobody runs: a line for cron",
-     .usage = {"[-j N] ID... | --all"},
+     .usage = {"[-j N] [--keep D] ID... | --all"},
      .examples = {"saga resume --all"},
      .options = resume_options,
      .run = run_resume},

@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 static const char *const kinds[] = {
     [CLAIM_WORK] = "projection", [CLAIM_ASIDE] = "projection-rebuild"};
@@ -46,8 +46,12 @@ static int check_group(struct projection *p, struct err *e)
 
 static int check_database(struct projection *p, const char *database, struct err *e)
 {
-    if (strcmp(database, p->path) == 0 || access(database, F_OK) != 0)
+    struct stat its, ours;
+
+    if (stat(database, &its) != 0)
         return 0;
+    if (stat(p->path, &ours) == 0 && its.st_dev == ours.st_dev && its.st_ino == ours.st_ino)
+        return 0; /* perhaps by another of its names */
     return err_set(e, EX_USAGE,
                    "projection %s is in %s: choose another name with -g for a second one",
                    err_quote_text(p->terms.name).text, database);

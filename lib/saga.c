@@ -198,7 +198,8 @@ static void say_why(struct saga *s, const struct saga_step *t)
 {
     struct buf why = BUF_INIT;
 
-    buf_printf(&why, "%s: %s", t->name, t->error == NULL ? "failed" : t->error);
+    buf_printf(&why, "%s%s: %s", s->state == SAGA_COMPENSATING ? "undo of " : "", t->name,
+               t->error == NULL ? "failed" : t->error);
     set_text(&s->why, buf_text(&why));
     buf_free(&why);
 }

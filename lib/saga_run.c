@@ -83,6 +83,7 @@ static int save(struct saga_run *r, const char *event, const struct saga_step *t
     int got = doc_put(r->store, &put, e);
     free(value);
     buf_free(&data);
+    r->elsewhere = got == 0;
     if (got == 0)
         return err_set(e, EX_TEMPFAIL, "saga %s: another process has changed it",
                        err_quote_text(s->id).text);
@@ -165,6 +166,8 @@ int saga_start(struct saga_run *r, struct str line, struct err *e)
     int got = event_read(&ev, &scan, line, e);
 
     r->saga = (struct saga){0};
+    if (got < 0)
+        err_at(e, "the event: ");
     if (got == 0 && (ev.id.n == 0 || ev.source.n == 0 || ev.type.n == 0))
         got = err_set(e, EX_DATAERR, "the event has no %s; publish completes events",
                       ev.id.n == 0       ? "\"id\""
@@ -209,6 +212,12 @@ int saga_change(struct saga_run *r, struct err *e)
 }
 
 /* --------------------------------------------------------------------------------------- begin */
+
+/* What runs: a step, or its undo. */
+static const char *kind(const struct saga *s)
+{
+    return s->state == SAGA_COMPENSATING ? "undo of" : "step";
+}
 
 static struct hand *free_hand(struct drive *d)
 {
@@ -283,7 +292,7 @@ static int start(struct drive *d, struct hand *h, struct err *e)
     } else if (why.status == EX_CANNOT_RUN || why.status == EX_NOT_FOUND) {
         d->idle = true;
         d->why = why;
-        err_at(&d->why, "saga %s: step %s: ", err_quote_text(s->id).text, t->name);
+        err_at(&d->why, "saga %s: %s %s: ", err_quote_text(s->id).text, kind(s), t->name);
     } else {
         *e = why;
         return -1;
@@ -371,9 +380,9 @@ static void say(const struct saga *s, const struct saga_step *t, const char *wha
     char age[CLOCK_TEXT_SIZE];
 
     if (again && wait >= 1000)
-        err_note("%s: step %s: %s: again in %s", s->id, t->name, what, clock_age(age, wait));
+        err_note("%s: %s %s: %s: again in %s", s->id, kind(s), t->name, what, clock_age(age, wait));
     else
-        err_note("%s: step %s: %s%s", s->id, t->name, what, again ? ": again" : "");
+        err_note("%s: %s %s: %s%s", s->id, kind(s), t->name, what, again ? ": again" : "");
 }
 
 static int failed(struct drive *d, struct hand *h, bool declared, const char *what, struct err *e)
@@ -398,8 +407,8 @@ static int deferred(struct drive *d, struct hand *h, const char *what, struct er
     saga_unbegun(s, h->step);
     d->idle = true;
     wrap_say(wait, (struct str){h->child.reason.p, h->child.reason.n});
-    err_set(&d->why, EX_UNAVAILABLE, "saga %s: step %s: %s", err_quote_text(s->id).text, t->name,
-            what);
+    err_set(&d->why, EX_UNAVAILABLE, "saga %s: %s %s: %s", err_quote_text(s->id).text, kind(s),
+            t->name, what);
     return save(d->run, NULL, NULL, e);
 }
 
@@ -540,7 +549,8 @@ static int take(struct drive *d, struct err *e)
 {
     struct saga *s = &d->run->saga;
 
-    if (s->mark != NULL && mark_lives(d->run->store, s->mark))
+    d->run->elsewhere = s->mark != NULL && mark_lives(d->run->store, s->mark);
+    if (d->run->elsewhere)
         return err_set(e, EX_TEMPFAIL, "saga %s: process %" PRId64 " runs it",
                        err_quote_text(s->id).text, mark_pid(s->mark));
     if (mark_take(d->run->store, d->mark, e) < 0)

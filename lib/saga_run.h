@@ -26,7 +26,8 @@ struct saga_run {
     int64_t keep_ms;     /* how long a final one is kept */
 
     struct saga saga;
-    int64_t rev; /* of its document */
+    int64_t rev;    /* of its document */
+    bool elsewhere; /* saga_drive ended with 75 because another process has it */
 };
 
 /* The same event is always the same saga. 1 when it was begun now, 0 when it was there, -1. */

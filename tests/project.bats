@@ -399,10 +399,19 @@ END
     [ "${stderr_lines[0]}" = "project: projection \"counter\" is in $PWD/read.db: choose another name with -g for a second one" ]
     [ ! -e other.db ]
     run -0 project -g second other.db counter.sql
+    # It is one by all its paths.
+    mkdir sub
+    ln -s ../read.db sub/link.db
+    for path in ./read.db sub/../read.db sub/link.db "$PWD/read.db" read.db; do
+        publish -t n -d 1
+        run -0 project "$path" counter.sql
+        run -0 project --rebuild "$path" counter.sql
+    done
+    [ "$(db 'SELECT n FROM counter')" = 6 ]
     # Where the first one is gone, the name is free.
     rm read.db
     run -0 project moved.db counter.sql
-    [ "$(db 'SELECT n FROM counter' moved.db)" = 1 ]
+    [ "$(db 'SELECT n FROM counter' moved.db)" = 6 ]
     consume -g g --from start --auto-ack >out
     run -64 --separate-stderr project -g g third.db counter.sql
     [ "$stderr" = 'project: group "g" is there, and is no projection'"'s: choose another name with -g" ]

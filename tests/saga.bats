@@ -205,13 +205,14 @@ printed no JSON value: unexpected "2" at byte 3' ]
     run -65 --separate-stderr go
     [ "$(acts)" = 'a b c -b -b -a' ]
     [ "$(steps)" = 'undone undo-failed failed' ]
-    [ "${stderr_lines[-1]}" = 'saga: saga "order/1" is stuck: b: exit status 3 (saga show order/1)' ]
+    [ "${stderr_lines[-1]}" = 'saga: saga "order/1" is stuck: undo of b: exit status 3 (saga show order/1)' ]
+    [ "${stderr_lines[2]}" = 'saga: order/1: undo of b: exit status 3: again' ]
     # It is kept and listed; again it is 65 and nothing runs.
     run -65 go
     run -65 saga resume order/1
     run -0 saga resume --all
     [ "$(wc -l <acted)" -eq 6 ]
-    [ "$(saga list --state stuck -o ndjson | jq -c '[.saga,.state,.why,.pid]')" = '["order/1","stuck","b: exit status 3",null]' ]
+    [ "$(saga list --state stuck -o ndjson | jq -c '[.saga,.state,.why,.pid]')" = '["order/1","stuck","undo of b: exit status 3",null]' ]
     [ -z "$(saga list --state completed)" ]
     # It can go on.
     run -1 --separate-stderr saga retry order/1 a
@@ -337,7 +338,7 @@ order/1@/store@/shop' ]
     bad "$(event; event 2)" 'stdin: more than one event; consume gives each a run of its own'
     bad '{"type":"order.placed"}' 'the event has no "id"; publish completes events'
     bad '{"type":"order.placed","id":"1"}' 'the event has no "source"; publish completes events'
-    bad 'no JSON' 'unexpected "o" at byte 2'
+    bad 'no JSON' 'the event: unexpected "o" at byte 2'
     [ ! -e acted ]
     [ -z "$(saga list)" ]
 }
@@ -355,7 +356,7 @@ order/1@/store@/shop' ]
     [ "$(replay -t 'sys.saga.#' | jq -r '[.causationid,.correlationid,.subject]|join(" ")' | sort -u)" = '1 1 order/1' ]
     [ "$(replay -t sys.saga.step-failed | head -n 1 | jq -c '.data|[.saga,.name,.state,.step,.attempt,.error]')" = \
         '["order/1","order","running","c",1,"exit status 65"]' ]
-    [ "$(replay -t sys.saga.stuck | jq -r .data.reason)" = 'b: exit status 65' ]
+    [ "$(replay -t sys.saga.stuck | jq -r .data.reason)" = 'undo of b: exit status 65' ]
     rm -f plan.* acted
     publish -t order.placed --id 2 --source /shop -d 5
     consume -g g -- saga run order.json
@@ -497,6 +498,41 @@ order/1/c' ]
     run -66 --separate-stderr saga resume --all
     [ "$stderr" = "saga: saga \"order/3\": cannot enter its folder \"$PWD/there\": No such file or directory" ]
     [ "$(state order/4)" = completed ]
+}
+
+@test "saga: four resume --all at once share the work, and none complains" {
+    define "$(step a)"
+    plan a '[ -e up ] || exit 69'
+    for id in {1..15}; do
+        run -69 saga run order.json < <(event "$id")
+    done
+    : >up
+    : >acted
+    for _ in 1 2 3 4; do
+        background saga resume --all 2>>errors
+    done
+    for one in "${helper_pids[@]}"; do ends_with 0 "$one"; done
+    [ ! -s errors ]
+    [ "$(wc -l <acted)" -eq 15 ]
+    [ "$(saga list --state completed | wc -l)" -eq 15 ]
+}
+
+@test "saga: a damaged one is named, also by resume --all, which goes on with the others" {
+    command -v sqlite3 >/dev/null || skip 'sqlite3 is not installed'
+    define "$(step a)"
+    plan a '[ -e up ] || exit 69'
+    for id in 1 2; do
+        run -69 saga run order.json < <(event "$id")
+    done
+    : >up
+    sqlite3 "$EVENT_SPOOL" "UPDATE document SET value = CAST('{\"id\"' AS BLOB) WHERE name = 'order/1'"
+    run -0 --separate-stderr saga list
+    [ "$stderr" = 'saga: saga "order/1" is damaged' ]
+    run -74 --separate-stderr saga resume --all
+    [ "${stderr_lines[-1]}" = 'saga: saga "order/1" is damaged' ]
+    [ "$(state order/2)" = completed ]
+    run -74 --separate-stderr saga run order.json < <(event)
+    [ "$stderr" = 'saga: saga "order/1" is damaged' ]
 }
 
 @test "saga: a definition that is edited is for new sagas; running ones keep theirs" {
@@ -709,6 +745,16 @@ EOF
     [ "$stderr" = 'saga: there is no saga "order/9"' ]
     run -64 saga list --state nonsense
     run -66 saga list -s none.db
+}
+
+@test "saga: show prints results and the event with all their digits" {
+    define "$(step a)"
+    plan a 'echo 123456789012345678901; exit'
+    echo '{"id":"1","source":"/s","type":"t","data":{"n":[12345678901234567890123,1.10]}}' | saga run order.json
+    run -0 saga show order/1 -o ndjson
+    [[ $output != *'"steps":'*'"steps":'* ]]
+    [[ $output == *'"result":123456789012345678901}'* ]]
+    [[ $output == *',"event":{"id":"1","source":"/s","type":"t","data":{"n":[12345678901234567890123,1.10]}}}' ]]
 }
 
 @test "saga: wrong usage is 64" {
