@@ -207,6 +207,7 @@ static int consume(struct store *spool, struct err *e)
                                             .ordered = ordered,
                                             .tail_wait_ms = terms.timeout_ms,
                                             .each_us = each_us,
+                                            .wait_ms = backoff[1],
                                             .lease_ms = lease};
     struct dispatch_result result;
     struct group *group = NULL;

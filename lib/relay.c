@@ -152,7 +152,8 @@ static bool is_due(struct relay *r, struct relay_row *row, int64_t now_ms)
     struct str aggregate = row->text[RELAY_AGGREGATE];
 
     without_empty(row);
-    if (!relay_time(row->text[RELAY_RETRY_AT], &row->retry_ms))
+    if (!relay_time(row->text[RELAY_RETRY_AT], &row->retry_ms) ||
+        row->retry_ms > now_ms + r->terms->backoff.max_ms) /* not by us: the clock went back */
         row->retry_ms = 0;
     relay_recall(r, row);
     if (!row->failed && !row->held && row->retry_ms <= now_ms)

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BACK_MS 1000      /* less is a clock that is kept right */
 #define SCAN_EVENTS 50000 /* passed without a match before the cursor is moved */
 
 /* ------------------------------------------------------------------------------------ takeover */
@@ -554,6 +555,31 @@ static int look(struct group *g, struct err *e)
     return open;
 }
 
+/* A retry and a hold are due by the clock that people set. When that went back, they would wait for
+   so much longer; now it is at most as long as they would if they began now. Not so a time that the
+   publisher has chosen. */
+static int see_clock(struct group *g, struct err *e)
+{
+    int64_t now = clock_now_ms(), most = now + g->wait_ms;
+    bool back = now < g->latest_ms - BACK_MS;
+
+    if (back || now > g->latest_ms)
+        g->latest_ms = now;
+    if (!back)
+        return 0;
+    if (db_begin(g->s, DB_NORMAL, e) < 0)
+        return -1;
+    if (db_run(g->s, e,
+               "UPDATE item SET due=? WHERE grp=? AND state=0 AND due>? AND "
+               "due IS NOT (SELECT due FROM event WHERE event.seq=item.seq)",
+               "iii", most, g->grp, most) < 0 ||
+        db_run(g->s, e, "UPDATE groups SET hold=min(hold,?) WHERE grp=?", "ii", most, g->grp) < 0) {
+        db_rollback(g->s);
+        return -1;
+    }
+    return db_commit(g->s, false, e);
+}
+
 static void give(struct group *g, struct claim *c)
 {
     if (g->given_room < c->n) {
@@ -577,7 +603,7 @@ int group_claim(struct group *g, size_t max, int64_t last, struct group_event **
 
     if (max == 0 || g->alone)
         return 0;
-    if (!g->joined && join(g, e) < 0)
+    if (see_clock(g, e) < 0 || (!g->joined && join(g, e) < 0))
         return -1;
     if (last == 0)
         last = INT64_MAX;

@@ -293,6 +293,7 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
     g->lease_ms = terms->lease_ms;
     g->tail_wait_ms = terms->tail_wait_ms;
     g->each_us = terms->each_us;
+    g->wait_ms = terms->wait_ms;
     got = db_int(s, e, &g->grp, "SELECT grp FROM groups WHERE name=?", "t", g->name);
     if (got == 0 && terms->from == NULL)
         got = unknown_group(s, g->name, terms->hint == NULL ? "" : terms->hint, e);
@@ -303,8 +304,8 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
         got = group_row(s, g->name, &g->grp, e);
         if (got == 0 && (got = group_reload(g, e)) == 0)
             got = check_terms(g, terms, e);
-        if (got == 0)
-            got = group_cursors(s, g->grp, g->cursor, e);
+        if (got == 0 && (got = group_cursors(s, g->grp, g->cursor, e)) == 0)
+            got = db_int(s, e, &g->latest_ms, "SELECT seen FROM groups WHERE grp=?", "i", g->grp);
     }
     if (got < 0) {
         group_close(g);

@@ -172,6 +172,7 @@ struct group_terms {
     bool ordered;         /* for a new group: one consumer at a time, and the order of subjects */
     int64_t tail_wait_ms; /* how long handlers of a dead consumer are waited for; 0: for ever */
     int64_t each_us;      /* above 0: no more than one in so long, for all consumers together */
+    int64_t wait_ms;      /* how long a retry waits at most, once the clock went back */
     int64_t lease_ms;     /* above 0: claims are handed over a pipe for so long, see lease_settle */
 };
 

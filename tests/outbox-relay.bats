@@ -339,9 +339,10 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     [ "$stderr" = 'outbox-relay: 1 row not confirmed by the sink (exit status 0): to be tried again' ]
     [ "$(state)" = '2 1 0' ]
     [ "$(db "SELECT id, attempts, retry_at > strftime('%Y-%m-%dT%H:%M:%fZ') FROM outbox_events WHERE attempts > 0")" = '2|1|1' ]
-    run -0 outbox-relay app.db -- tee seen # its time has not come
+    run -0 outbox-relay --backoff 1h app.db -- tee seen # its time has not come
     [ ! -s seen ]
-    db 'UPDATE outbox_events SET retry_at = NULL'
+    # A time that no backoff leads to: the clock went back.
+    db "UPDATE outbox_events SET retry_at = '2076-01-01T00:00:00.000Z' WHERE attempts > 0"
     run -1 --separate-stderr outbox-relay -a 3 --backoff 0 app.db -- sh -c 'cat >>seen; echo "no route" >&2; exit 7'
     [ "${stderr_lines[-1]}" = 'outbox-relay: row 2: not confirmed by the sink (exit status 7): no route: marked as failed' ]
     [ "$(jq .data seen | paste -sd' ')" = '2 2' ] # and 4 stays behind it

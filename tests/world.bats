@@ -71,11 +71,54 @@ END
     publish -t n -d 1
     consume -g g --from start --backoff 1h..1h -- false
     echo -7200 >clock
-    run -0 world consume -g g -- true
-    [ "$(spool group show g -o ndjson | jq .waiting)" = 1 ]
+    run -0 world consume -g g --backoff 1h..1h -- true
+    [ "$(world spool group show g -o ndjson | jq .waiting)" = 1 ]
     echo 7200 >clock
     run -0 world consume -g g -- printenv EVENT_ATTEMPT
     [ "$output" = 2 ]
+}
+
+@test "world: when the clock went back, a retry and a hold wait no longer than --backoff, a delay until its time" {
+    needs_world
+    publish -t n -d 1
+    publish -t later -d 2 --delay 1h
+    echo $((50 * year)) >clock
+    world consume -g g --from start -t n --backoff 1h..1h -- false
+    world consume -g h --from start -t n --backoff 1h..1h -- sh -c 'exit 69' || [ $? -eq 75 ]
+    world consume -g later --from start -t later --backoff 10m..10m -- true
+    echo 0 >clock
+    publish -t later -d 3 --delay 1h
+    for group in g h later; do
+        consume -g $group --backoff 10m..10m -- echo too soon >>out || [ $? -eq 75 ]
+    done
+    [ ! -s out ]
+    echo 700 >clock
+    for group in g h; do
+        run -0 world consume -g $group -- printenv EVENT_TYPE
+        [ "$output" = n ]
+    done
+    run -0 --separate-stderr world consume -g later -- printenv EVENT_TYPE
+    [ -z "$output" ]
+    echo 3700 >clock
+    run -0 world consume -g later -- jq .data
+    [ "$output" = 3 ]
+}
+
+@test "world: those that follow notice too that the clock went back" {
+    needs_world
+    publish -t n -d 1
+    echo 0 >clock
+    background world consume -g g --from start -f --backoff 1h..1h -- sh -c 'echo "$EVENT_ATTEMPT" >>tried; exit 1'
+    wait_for test -s tried
+    waits() { [ "$(spool group show g -o ndjson | jq .waiting)" = 1 ]; }
+    wait_for waits
+    echo -86400 >clock
+    world publish -t n -d 2
+    sees() { [ "$(grep -cx 1 tried)" = 2 ]; }
+    wait_for sees
+    echo $((-86400 + 3700)) >clock
+    world publish -t n -d 3
+    wait_for grep -qx 2 tried
 }
 
 @test "world: a clock that is set neither ends a lease nor a timeout" {

@@ -4,12 +4,12 @@
  *
  *     LD_PRELOAD=powercut.so POWERCUT_LOG=file [POWERCUT_AS=name] command
  *
- * From the record tests/powercut-images makes what a disk could hold after a power cut at any moment.
+ * From the record tests/powercut-images makes what a disk could hold after a power cut at any time.
  * Each entry is a line and, where it says a size, so many bytes:
  *
  *     write FILE OFFSET SIZE     cut FILE LENGTH     sync FILE     unlink FILE     said NAME SIZE
  *
- * FILE is the last part of a path of EVENT_SPOOL and its WAL: the index of the WAL and the lock file
+ * FILE is the last part of the path of the spool or its WAL; the index of the WAL and the lock file
  * do not outlive the machine. "said" is what goes to standard output, under the name given.
  * Processes one after another may share a record, and not processes side by side.
  */
