@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -389,6 +390,7 @@ static void set(const struct opt *o, const char *name, const char *text, bool fi
 /* What every command needs before it opens anything. */
 static void set_stage(const char *name)
 {
+    json_set_alloc_funcs(mem_alloc, free); /* or its lack of memory would look like a wrong text */
     err_name(name);
     for (int fd = 0; fd <= 2; fd++)
         /* stdin opened for writing and stdout for reading: using them fails as if they were

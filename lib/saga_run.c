@@ -9,6 +9,7 @@
 #include "table.h"
 #include "wrap.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -174,7 +175,7 @@ int saga_start(struct saga_run *r, struct str line, struct err *e)
                       : ev.source.n == 0 ? "\"source\""
                                          : "\"type\"");
     else if (got == 0 && folder == NULL)
-        got = err_errno(e, EX_NOINPUT, "the folder that we are in");
+        got = err_errno(e, errno == ENOMEM ? EX_OSERR : EX_NOINPUT, "the folder that we are in");
     else if (got == 0 && !is_utf8(folder))
         got = err_set(e, EX_DATAERR, "the folder that we are in has a name that is no UTF-8");
     if (got == 0)

@@ -268,13 +268,17 @@ int db_begin(struct store *s, enum db_sync sync, struct err *e)
 
 /* A checkpoint when a commit of ours took the WAL across a multiple of 1,000 frames. Asking
    "are there 1,000?" instead would have everyone try at each commit while a reader is in the way
-   (134 against 686 commits a second). That it was busy is no news: somebody tries again later. */
+   (134 against 686 commits a second). That it was busy is no news: somebody tries again later.
+   Where readers come and go all the time, there is always one in the way of whoever would begin the
+   WAL anew, and it grows: from 4,000 frames on all who read it now are waited for, too. */
 static void checkpoint(struct store *s, int wrote)
 {
+    int mode = s->frames < 4000 ? SQLITE_CHECKPOINT_FULL : SQLITE_CHECKPOINT_RESTART;
+
     if (s->frames < 0 || s->frames / 1000 == (s->frames - wrote) / 1000)
         return;
     s->checkpointing = true;
-    sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_FULL, NULL, NULL);
+    sqlite3_wal_checkpoint_v2(s->db, NULL, mode, NULL, NULL);
     s->checkpointing = false;
 }
 
@@ -304,7 +308,8 @@ void db_rollback(struct store *s)
 {
     struct err ignored = ERR_NONE;
 
-    /* A full disk has rolled back already. */
-    if (!sqlite3_get_autocommit(s->db))
+    /* A full disk has rolled back already. Without memory not even this can be said, until a failed
+       attempt has given some back. */
+    for (int i = 0; i < 2 && !sqlite3_get_autocommit(s->db); i++)
         db_run(s, &ignored, "ROLLBACK", "");
 }

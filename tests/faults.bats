@@ -10,6 +10,9 @@ setup() {
     [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
     helper_setup
     : >in
+    # Of thousands of calls only so many are met.
+    few=${LONG:+5}
+    : "${few:=31}"
 }
 
 # hit KIND N COMMAND...: its N-th call fails, KIND says how (fail.c). Its input is the file in, its
@@ -40,6 +43,7 @@ check_status() {
     done <errors
     [[ $said != *Success* ]] || complain 'the message names success as the reason'
     case ${tag%%[+-]*}:$status in
+    enomem:*) check_memory ;;
     kill:137 | torn:137 | short:0 | eio:0 | enospc:0 | eintr:0 | enolck:0) ;;
     enolck:75 | eintr:74 | eio:74 | enospc:74 | enolck:74)
         [[ $said == *": ${EVENT_SPOOL%/*}/"* || $said == *": cannot write to stdout: "* ]] ||
@@ -49,6 +53,15 @@ check_status() {
         [[ $said == *": cannot create the directory ${EVENT_SPOOL%/*}: "* ||
             $said == *": ${EVENT_SPOOL%/*}/"*": cannot create it"* ]] || complain 'not a status for that'
         ;;
+    *) complain 'not a status for that' ;;
+    esac
+}
+
+# Whatever runs out of memory ends, and says so as well as it can without any.
+check_memory() {
+    case $status in
+    0) ;;
+    70 | 71 | 74) grep -qi 'memory\|alloc' errors || complain 'the message does not name memory' ;;
     *) complain 'not a status for that' ;;
     esac
 }
@@ -135,6 +148,46 @@ acknowledge() {
     check_log
     run -0 consume -g g -t n --from start --auto-ack
     [ "$output" = "$(cat log)" ]
+}
+
+@test "faults: without memory publish ends, and what it acknowledged is there" {
+    publish -t before -d 1
+    before() { three_events; }
+    after() { acknowledge; }
+    sweep "enomem/$few enomem+/$few" publish --echo
+    check_log
+}
+
+@test "faults: without memory the others end too, by no signal, and what they were at is done by the next" {
+    local machine='{"id":"m","initial":"a","states":{"a":{"on":{"n":"b"}},"b":{"on":{"n":"a"}}}}'
+    local saga='{"name":"s","steps":[{"name":"one","do":["cat"],"undo":["true"]}]}'
+    echo "$machine" >m.json
+    echo "$saga" >s.json
+    printf '%s\n' '-- @init' 'CREATE TABLE t(seq);' '-- @on n' 'INSERT INTO t VALUES(:seq);' >t.sql
+    printf '{"type":"n","subject":"a","source":"/t","specversion":"1.0","id":"%s"}\n' 1 2 3 | publish
+    before() { publish -t n -k a -d 1; }
+    after() { :; }
+    sweep "enomem/$few" consume -g g --from start -- cat
+    run -0 --separate-stderr consume -g g -- true
+    run -0 --separate-stderr consume -g pipe --from start --auto-ack
+    [ "${#lines[@]}" -eq "$(replay -t n | wc -l)" ]
+    before() { replay --last 1 >in; }
+    sweep "enomem/$few" saga run s.json
+    saga resume --all
+    [ "$(saga list -o ndjson | jq -r .state | sort -u)" = completed ]
+    sweep "enomem/$few" fsm run m.json
+    before() { :; }
+    sweep "enomem/$few" reduce -k a
+    sweep "enomem/$few" project read.db t.sql
+    sweep "enomem/$few" replay -o table
+    sweep "enomem/$few" trace 1
+    sweep "enomem/$few" spool group -o table
+    sweep "enomem/$few" once -k a -- true
+    sweep "enomem/$few" breaker b -- true
+    sweep "enomem/$few" throttle -r 1000/s b -- true
+    sweep "enomem/$few" retry -- true
+    spool check
+    intact
 }
 
 @test "faults: publish killed again and again, also while it recovers from the last time" {

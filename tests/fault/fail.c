@@ -12,6 +12,7 @@
  *     enolck   with ENOLCK: locks
  *     eintr    with EINTR: what may wait
  *     short    half of a write is done, and the call says so
+ *     enomem   there is no memory: malloc, calloc, realloc return NULL
  *     trace    nothing goes wrong; each call is a line in FAULT_LOG
  *     blind    no lock of others is seen: F_OFD_GETLK says that nobody has it
  *
@@ -39,7 +40,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { WRITE = 1, SYNC = 2, CUT = 4, MAKE = 8, REMOVE = 16, LOCK = 32, WAIT = 64 };
+enum { WRITE = 1, SYNC = 2, CUT = 4, MAKE = 8, REMOVE = 16, LOCK = 32, WAIT = 64, ALLOCATE = 128 };
 enum { SPACE = WRITE | SYNC | CUT | MAKE, LASTING = SPACE | REMOVE };
 
 static const struct kind {
@@ -55,6 +56,7 @@ static const struct kind {
     {"enolck", ENOLCK, LOCK | WAIT, false, false},
     {"eintr", EINTR, WRITE | SYNC | CUT | WAIT, false, false},
     {"short", 0, WRITE, true, false},
+    {"enomem", ENOMEM, ALLOCATE, false, false},
     {"trace", 0, LASTING, false, false},
     {"blind", 0, 0, false, false},
 };
@@ -69,23 +71,25 @@ __attribute__((constructor)) static void begin(void)
 {
     const char *name = getenv("FAULT_KIND"), *n = getenv("FAULT_AT");
     size_t length = name == NULL ? 0 : strcspn(name, "+");
+    const struct kind *found = NULL;
 
     for (size_t i = 0; name != NULL && i < sizeof kinds / sizeof kinds[0]; i++)
         if (strlen(kinds[i].name) == length && strncmp(name, kinds[i].name, length) == 0)
-            kind = &kinds[i];
-    if (name != NULL && kind == NULL) {
+            found = &kinds[i];
+    if (name != NULL && found == NULL) {
         fprintf(stderr, "fail.so: no such FAULT_KIND: %s\n", name);
         _exit(70);
     }
     at = n == NULL ? 0 : strtol(n, NULL, 10);
-    trace = kind != NULL && strcmp(kind->name, "trace") == 0;
-    blind = kind != NULL && strcmp(kind->name, "blind") == 0;
+    trace = found != NULL && strcmp(found->name, "trace") == 0;
+    blind = found != NULL && strcmp(found->name, "blind") == 0;
     forever = name != NULL && name[length] == '+';
     only = getenv("FAULT_ONLY");
     log_path = getenv("FAULT_LOG");
     if (log_path != NULL)
         log_path = log_own = strdup(log_path);
     unsetenv("LD_PRELOAD");
+    kind = found; /* the last thing: what we allocate ourselves does not count */
 }
 
 __attribute__((destructor)) static void end(void)
@@ -261,7 +265,34 @@ int fcntl(int fd, int command, ...)
     return control(fd, command, arg);
 }
 
-#ifdef __GLIBC__ /* has these names, too, for the same calls */
+#ifdef __GLIBC__ /* has these names, too, for the same calls, and its own ones for memory */
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *block, size_t size);
+
+static bool no_memory(const char *name)
+{
+    if (kind == NULL || !hit(ALLOCATE, name, "", -1))
+        return false;
+    errno = ENOMEM;
+    return true;
+}
+
+void *malloc(size_t size)
+{
+    return no_memory("malloc") ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    return no_memory("calloc") ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *block, size_t size)
+{
+    return no_memory("realloc") ? NULL : __libc_realloc(block, size);
+}
+
 ssize_t pwrite64(int fd, const void *p, size_t n, off64_t to)
 {
     return pwrite(fd, p, n, to);

@@ -1,0 +1,71 @@
+load helper
+
+# A disk that gives back other bytes than it was given: single bits of a spool are flipped, one at a
+# time. LONG=1: a thousand of them, in a larger spool.
+
+setup() {
+    helper_setup
+    seed=${SEED:-$RANDOM}
+    echo "SEED=$seed"
+    flips=${LONG:+1000} events=${LONG:+3000}
+    : "${flips:=60}" "${events:=1000}"
+}
+
+# flip FILE NUMBER: some bit of the file, the same one for the same number. Prints where.
+flip() {
+    perl -e 'my ($file, $number) = @ARGV; srand $number;
+        open my $f, "+<:raw", $file or die;
+        my $at = int rand -s $file;
+        seek $f, $at, 0; read $f, my $byte, 1;
+        my $bit = int rand 8;
+        seek $f, $at, 0; print $f chr(ord($byte) ^ 1 << $bit);
+        close $f or die; print "byte $at, bit $bit\n"' "$@"
+}
+
+complain() {
+    echo "SEED=$seed, flip $i, $where: $*" >&2
+    return 1
+}
+
+@test "damage: a flipped bit crashes nothing, no event comes out other than it went in, and most come out" {
+    seq "$events" | sed 's/.*/{"type":"n","id":"e&","subject":"s&","data":{"n":&,"text":"some more text of event &"}}/' | publish
+    consume -g g --from start -n 10 -- true
+    consume -g g -n 3 -a 1 -- false || [ $? -eq 1 ]
+    replay --from start >good
+    spool backup good.db
+    export EVENT_SPOOL=$PWD/flipped.db
+    out=0 all=0 told=0
+    set +T
+    for ((i = 1; i <= flips; i++)); do
+        rm -f flipped.db*
+        cp good.db flipped.db
+        where=$(flip flipped.db $((seed * 10000 + i)))
+        check=0 status=0
+        spool check >findings 2>&1 || check=$?
+        case $check in 0 | 1 | 65 | 74) ;; *) complain "check ended with $check" ;; esac
+        replay --from start >some 2>errors || status=$?
+        case $status in 0 | 65 | 74) ;; *) complain "replay ended with $status" ;; esac
+        # Only lines that are right. One that was cut off at an error is none.
+        wrong=$(comm -13 <(sort good) <(sort some) | head -n 1)
+        [ -z "$wrong" ] || complain "replay printed $wrong"
+        n=$(wc -l <some)
+        # What is missing is told of, at once and by the check.
+        if [ "$n" -lt "$events" ]; then
+            [ "$status" -ne 0 ] || complain "$((events - n)) events are missing, and replay does not say so"
+            [ "$check" -ne 0 ] || complain "$((events - n)) events are missing, and check does not say so"
+        fi
+        # The others are delivered, and none of them with wrong bytes.
+        status=0
+        consume -g new --from start --auto-ack >some 2>>errors || status=$?
+        case $status in 0 | 1 | 65 | 73 | 74) ;; *) complain "consume ended with $status" ;; esac
+        wrong=$(comm -13 <(sort good) <(sort some) | head -n 1)
+        [ -z "$wrong" ] || complain "consume printed $wrong"
+        [ "$check" -eq 0 ] || told=$((told + 1))
+        [ "$n" -lt $((events * 99 / 100)) ] || out=$((out + 1))
+        all=$((all + n))
+    done
+    set -T
+    echo "$told of $flips flips were found by check; $out of $flips left 99 % of the events; $all events of $((flips * events)) came out"
+    [ "$told" -gt $((flips / 3)) ]
+    [ "$out" -gt $((flips * 3 / 4)) ]
+}
