@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BROKEN 2          /* a damaged event whose row cannot be read */
 #define BACK_MS 1000      /* less is a clock that is kept right */
 #define SCAN_EVENTS 50000 /* passed without a match before the cursor is moved */
 
@@ -320,6 +321,19 @@ static int add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt 
 
 #define CLAIM_COLUMNS LOG_COLUMNS ",priority,due,expires"
 
+/* Past a row that cannot be read. 1 or -1, as it was. */
+static int add_broken(struct group *g, int priority, int64_t last, struct err *e)
+{
+    int64_t seq;
+
+    if (priority != EVENT_PRIORITY || log_broken(g->s, g->moved[priority] + 1, last, &seq) < 0)
+        return -1;
+    err_clear(e);
+    notes_add(&g->damage, seq, BROKEN);
+    g->moved[priority] = seq;
+    return 1;
+}
+
 /* Events of one priority behind its cursor, in an ordered group of all. Returns how many were
    passed, or -1. */
 static int add_events(struct group *g, struct claim *c, size_t max, int priority, int64_t last,
@@ -345,9 +359,13 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
         g->moved[priority] = sqlite3_column_int64(q, 0);
         passed++;
     }
-    if (q == NULL || added < 0 || (got < 0 && c->n < max))
+    if (q == NULL || added < 0)
         return -1;
     db_done(q);
+    if (got < 0 && passed == 0)
+        return add_broken(g, priority, last, e);
+    if (got < 0)
+        err_clear(e); /* first what is good; then it is met again */
     return passed;
 }
 
@@ -448,10 +466,12 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
     for (size_t i = 0; i < g->behind.n; i++)
         if (set_aside(g, g->behind.note[i].seq, ITEM_BEHIND, now, e) < 0)
             return -1;
+    /* Who touches a broken row in here could not commit; and there is nothing to tell of it. */
     for (size_t i = 0; i < g->damage.n; i++)
         if (set_dead(g, g->damage.note[i].seq, now, e) < 0 ||
             attempt_add(g, g->damage.note[i].seq, &damaged, e) < 0 ||
-            death_tell_seq(g, g->damage.note[i].seq, damaged.reason, e) < 0)
+            (g->damage.note[i].value != BROKEN &&
+             death_tell_seq(g, g->damage.note[i].seq, damaged.reason, e) < 0))
             return -1;
     for (size_t i = 0; i < g->gone.n; i++)
         if (db_run(g->s, e, "DELETE FROM item WHERE grp=? AND seq=? AND state=0", "ii", g->grp,

@@ -447,6 +447,37 @@ static int read_listed(struct log *l, struct err *e)
     return l->page.n > 0;
 }
 
+int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq)
+{
+    struct err ignored = ERR_NONE;
+    int64_t at = from;
+    int got = -1;
+
+    if ((sqlite3_errcode(s->db) & 0xff) != SQLITE_CORRUPT)
+        return -1;
+    for (; got < 0 && at <= last && at < from + PAGE_EVENTS; at += got < 0)
+        got = db_int(s, &ignored, seq,
+                     "SELECT seq FROM event WHERE seq>=? AND seq<=? ORDER BY seq LIMIT 1", "ii", at,
+                     last);
+    if (got > 0 && at > from)
+        *seq = from;
+    return got > 0 ? 1 : -1;
+}
+
+/* In the place of a row that cannot be read: no more than where it is. */
+static int add_broken(struct log *l, struct err *e)
+{
+    int64_t last = l->query.last == 0 ? INT64_MAX : l->query.last;
+    struct log_entry row = {.damaged = true};
+
+    if (l->query.stream != NULL || log_broken(l->s, l->next, last, &row.seq) < 0)
+        return -1;
+    err_clear(e);
+    l->next = row.seq + 1;
+    page_add(&l->page, &row);
+    return 1;
+}
+
 /* Copy what passes of the next rows, so that no transaction is open while the caller writes. */
 static int read_page(struct log *l, struct err *e)
 {
@@ -466,7 +497,11 @@ static int read_page(struct log *l, struct err *e)
         l->next = (l->query.stream != NULL ? row.version : row.seq) + 1;
         rows++;
     }
-    return got < 0 ? -1 : rows > 0;
+    if (got < 0 && l->page.n == 0)
+        return q == NULL ? -1 : add_broken(l, e);
+    if (got < 0)
+        err_clear(e); /* first what is good; then it is met again */
+    return got < 0 || rows > 0;
 }
 
 /* Where the newest n that pass begin. */

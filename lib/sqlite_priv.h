@@ -167,6 +167,10 @@ size_t open_decode(struct str blob, int64_t **seq); /* *seq is the caller's to f
 #define LOG_COLUMNS "seq,recorded,id,source,type,subject,sum,line"
 void log_entry_read(sqlite3_stmt *q, struct log_entry *out);
 bool log_entry_damaged(sqlite3_stmt *q, const struct log_entry *entry);
+/* After an error: was it a row from here on that is no row any more? 1 with its position; -1 when
+   not, or when what is behind it cannot be found either. Where all of the page is gone, each
+   position from here on is taken to have been one. */
+int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq);
 
 /* Entries with copies of their bytes: at most a thousand, and 1 MiB unless one alone is larger. */
 struct page {

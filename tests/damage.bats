@@ -13,7 +13,7 @@ setup() {
 
 # flip FILE NUMBER: some bit of the file, the same one for the same number. Prints where.
 flip() {
-    perl -e 'my ($file, $number) = @ARGV; srand $number;
+    perl -e 'my ($file, $number) = @ARGV; srand $number * 2654435761 % 4294967291;
         open my $f, "+<:raw", $file or die;
         my $at = int rand -s $file;
         seek $f, $at, 0; read $f, my $byte, 1;
@@ -34,7 +34,7 @@ complain() {
     replay --from start >good
     spool backup good.db
     export EVENT_SPOOL=$PWD/flipped.db
-    out=0 all=0 told=0
+    out=0 got=0 all=0 told=0
     set +T
     for ((i = 1; i <= flips; i++)); do
         rm -f flipped.db*
@@ -60,12 +60,14 @@ complain() {
         case $status in 0 | 1 | 65 | 73 | 74) ;; *) complain "consume ended with $status" ;; esac
         wrong=$(comm -13 <(sort good) <(sort some) | head -n 1)
         [ -z "$wrong" ] || complain "consume printed $wrong"
+        [ "$(wc -l <some)" -lt $((events * 99 / 100)) ] || got=$((got + 1))
         [ "$check" -eq 0 ] || told=$((told + 1))
         [ "$n" -lt $((events * 99 / 100)) ] || out=$((out + 1))
         all=$((all + n))
     done
     set -T
-    echo "$told of $flips flips were found by check; $out of $flips left 99 % of the events; $all events of $((flips * events)) came out"
+    echo "$told of $flips flips were found by check; $out of $flips left 99 % of the events to replay, $got to consume; $all events of $((flips * events)) came out"
     [ "$told" -gt $((flips / 3)) ]
     [ "$out" -gt $((flips * 3 / 4)) ]
+    [ "$got" -gt $((flips * 3 / 4)) ]
 }
