@@ -12,7 +12,7 @@ setup() {
     : >in
     # Of thousands of calls only so many are met.
     few=${LONG:+5}
-    : "${few:=31}"
+    : "${few:=101}"
 }
 
 # hit KIND N COMMAND...: its N-th call fails, KIND says how (fail.c). Its input is the file in, its
