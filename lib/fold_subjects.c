@@ -2,6 +2,7 @@
 
 #include "mem.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,7 +74,10 @@ int fold_subjects(struct store *s, const struct pattern_list *types, int64_t las
     if (got == 0 && last > 0)
         got = log_open(&log, s, &query, e);
     while (got == 0 && log != NULL && (got = log_next(log, &entry, e)) > 0)
-        got = note(&f, &entry, types, e);
+        got = entry.damaged && entry.id.n == 0 /* its subject is not known either */
+                  ? err_set(e, EX_IOERR, "seq %" PRId64 " is damaged: whose it is, is not known",
+                            entry.seq)
+                  : note(&f, &entry, types, e);
     log_close(log);
     json_decref(f.index);
     buf_free(&f.name);

@@ -236,6 +236,14 @@ int model_run(struct model *m, struct err *e, const char *sql, const char *types
     return got < 0 ? -1 : sqlite3_changes(m->db);
 }
 
+/* 1 with a value in the first row, 0 when there is none or it is NULL, -1. */
+static int first_value(struct model *m, sqlite3_stmt *q, struct err *e)
+{
+    int got = q == NULL ? -1 : model_row(m, q, e);
+
+    return got > 0 && sqlite3_column_type(q, 0) == SQLITE_NULL ? 0 : got;
+}
+
 int model_int(struct model *m, struct err *e, int64_t *out, const char *sql, const char *types, ...)
 {
     va_list ap;
@@ -243,9 +251,7 @@ int model_int(struct model *m, struct err *e, int64_t *out, const char *sql, con
     va_start(ap, types);
     sqlite3_stmt *q = query(m, e, sql, types, ap);
     va_end(ap);
-    int got = q == NULL ? -1 : model_row(m, q, e);
-    if (got > 0 && sqlite3_column_type(q, 0) == SQLITE_NULL)
-        got = 0;
+    int got = first_value(m, q, e);
     if (got > 0)
         *out = sqlite3_column_int64(q, 0);
     sqlite3_finalize(q);
@@ -266,9 +272,7 @@ int model_text(struct model *m, struct err *e, struct buf *out, const char *sql,
     va_start(ap, types);
     sqlite3_stmt *q = query(m, e, sql, types, ap);
     va_end(ap);
-    int got = q == NULL ? -1 : model_row(m, q, e);
-    if (got > 0 && sqlite3_column_type(q, 0) == SQLITE_NULL)
-        got = 0;
+    int got = first_value(m, q, e);
     if (got > 0) {
         buf_str(out, model_column(q, 0));
         buf_text(out);

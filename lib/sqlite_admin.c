@@ -324,18 +324,24 @@ static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter
     return got;
 }
 
-/* 1, 0 when it is no longer there, -1. Its history includes what was before a retry. */
+#define LETTER(on)                                                                                 \
+    "SELECT e.seq,e.recorded,e.id,e.source,e.type,e.subject,e.sum,e.line,i.attempts,i.deaths,"     \
+    "i.due FROM item i LEFT JOIN event e ON " on " WHERE i.grp=? AND i.seq=? AND i.state=3"
+
+/* 1, 0 when it is no longer there, -1. Its history includes what was before a retry. An event whose
+   row cannot be read is as good as none. */
 static int read_letter(struct store *s, const char *group, int64_t grp, int64_t seq,
                        struct letter *l, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e,
-                               "SELECT e.seq,e.recorded,e.id,e.source,e.type,e.subject,e.sum,"
-                               "e.line,i.attempts,i.deaths,i.due FROM item i LEFT JOIN event e ON "
-                               "e.seq=i.seq WHERE i.grp=? AND i.seq=? AND i.state=3",
-                               "ii", grp, seq);
+    sqlite3_stmt *q = db_query(s, e, LETTER("e.seq=i.seq"), "ii", grp, seq);
     struct log_entry row;
     int got = q == NULL ? -1 : db_row(s, q, e);
 
+    if (got < 0 && log_broken(s, seq, seq, &(int64_t){0}) > 0) {
+        err_clear(e);
+        q = db_query(s, e, LETTER("0"), "ii", grp, seq);
+        got = q == NULL ? -1 : db_row(s, q, e);
+    }
     if (got <= 0)
         return got;
     log_entry_read(q, &row);

@@ -468,7 +468,9 @@ int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq)
 static int add_broken(struct log *l, struct err *e)
 {
     int64_t last = l->query.last == 0 ? INT64_MAX : l->query.last;
-    struct log_entry row = {.damaged = true};
+    const struct str none = STR("");
+    struct log_entry row = {
+        .id = none, .source = none, .type = none, .line = none, .damaged = true};
 
     if (l->query.stream != NULL || log_broken(l->s, l->next, last, &row.seq) < 0)
         return -1;

@@ -216,6 +216,8 @@ static bool belongs(struct reading *r, struct str line)
     struct err damaged = ERR_NONE;
     struct str wanted = {r->correlation.p, r->correlation.n};
 
+    if (wanted.n == 0 || line.n == 0) /* damaged */
+        return false;
     /* Most lines are none of ours, and it shows without parsing; unless it is spelled with
        escapes. */
     if (memchr(line.p, '\\', line.n) == NULL && memmem(line.p, line.n, wanted.p, wanted.n) == NULL)

@@ -68,6 +68,6 @@ complain() {
     set -T
     echo "$told of $flips flips were found by check; $out of $flips left 99 % of the events to replay, $got to consume; $all events of $((flips * events)) came out"
     [ "$told" -gt $((flips / 3)) ]
-    [ "$out" -gt $((flips * 3 / 4)) ]
-    [ "$got" -gt $((flips * 3 / 4)) ]
+    [ "$out" -gt $((flips * 4 / 5)) ]
+    [ "$got" -gt $((flips * 4 / 5)) ]
 }
