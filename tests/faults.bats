@@ -11,8 +11,7 @@ setup() {
     helper_setup
     : >in
     # Of thousands of calls every few-th fails; of the others every stride-th, and all with LONG=1.
-    few=${LONG:+23} stride=${LONG:+1}
-    : "${few:=101}" "${stride:=3}"
+    few=$(long 101 23) stride=$(long 3 1)
 }
 
 # hit KIND N COMMAND...: its N-th call fails, KIND says how (fail.c). Its input is the file in, its

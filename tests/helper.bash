@@ -57,6 +57,11 @@ wait_for() {
     done
 }
 
+# long SHORT LONG: how often something is done: LONG with LONG=1, else SHORT.
+long() {
+    if [ -n "${LONG:-}" ]; then echo "$2"; else echo "$1"; fi
+}
+
 # world COMMAND...: with another time of day, the seconds in the file clock away from the real one;
 # needs_world skips a test where that cannot be.
 world() {

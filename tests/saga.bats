@@ -796,8 +796,7 @@ check_final() { # ID STATE DONE-STEPS WHAT...
 
 @test "saga: killed at random, again and again, it ends as if nobody had been" {
     seed=${SEED:-$RANDOM} hits=0 range=50 # ms
-    rounds=${LONG:+99}
-    : "${rounds:=24}" # a multiple of three
+    rounds=$(long 24 99) # a multiple of three
     echo "SEED=$seed"
     RANDOM=$seed
     diamond
@@ -861,8 +860,8 @@ check_final() { # ID STATE DONE-STEPS WHAT...
 # Two steps and perhaps their undo, with each call of the runner failing in turn; without LONG=1,
 # every third of them, beginning at another one for each kind.
 sweep() { # PLAN KIND...
-    local kind n step id status first=0 stride=${LONG:+1}
-    : "${stride:=3}"
+    local kind n step id status first=0 stride
+    stride=$(long 3 1)
     set +T
     for kind in "${@:2}"; do
         step=$stride
