@@ -177,7 +177,7 @@ gone() { # PID
     sqlite3 spool.db "UPDATE event SET line=CAST(replace(CAST(line AS TEXT),'specversion','specvErsion') AS BLOB) WHERE seq=2"
     run -74 --separate-stderr sum a
     [ -z "$output" ]
-    [ "$stderr" = 'reduce: subject "a": seq 2 is damaged: its state is not known' ]
+    [ "$stderr" = 'reduce: subject "a": seq 2 is damaged: the state is unknown' ]
     run -74 --separate-stderr reduce -k a
     run -74 --separate-stderr reduce --all -- jq -c -n -f sum.jq
     [ "$output" = '{"subject":"b","version":1,"seq":4,"state":{"n":1,"sum":1}}' ]
