@@ -19,21 +19,21 @@ spool_with_names() {
     consume -g charge --from start -- true
 }
 
-@test "completion: options are those of --help, for every command and verb" {
+@test "completion: options are those of --help-all, for every command and verb" {
     for command in publish replay consume settle trace breaker once retry throttle \
         'dlq list' 'dlq retry' 'spool group' 'spool prune' 'spool breaker' 'spool bucket' 'spool key' 'fsm run' 'fsm show'; do
         # shellcheck disable=SC2086 # words
         offers $command - | sort >offered
         # shellcheck disable=SC2086
-        $command --help | sed -n '/^options:/,$p' | grep -oE '^ +(-[a-zA-Z], )?--[a-z-]+' | grep -oE -- '-[-a-zA-Z]+' | sort >options
+        $command --help-all | sed -n '/^options:/,$p' | grep -oE '^ +(-[a-zA-Z], )?--[a-z-]+' | grep -oE -- '-[-a-zA-Z]+' | sort >options
         cmp options offered
     done
 }
 
 @test "completion: verbs, groups, types, events, points and choices" {
     spool_with_names
-    [ "$(offers dlq '' | paste -sd' ')" = 'drop list retry show stats try' ]
-    [ "$(offers spool '' | paste -sd' ')" = 'backup breaker bucket check group info key prune sql wait' ]
+    [ "$(offers dlq '' | paste -sd' ')" = 'list show stats try retry drop' ]
+    [ "$(offers spool '' | paste -sd' ')" = 'info group breaker bucket key check prune wait backup sql' ]
     [ "$(offers consume -g '' | sort | paste -sd' ')" = 'charge email' ]
     [ "$(offers spool group pause '' | sort | paste -sd' ')" = 'charge email' ]
     [ "$(offers replay -t '' | sort | paste -sd' ')" = 'n order.paid order.placed sys.dead-lettered' ]
@@ -60,7 +60,7 @@ spool_with_names() {
 @test "completion: verbs of fsm, and the subjects that have a state" {
     echo '{"id":"lamp","initial":"off","states":{"off":{"on":{"flip":"on"}},"on":{}}}' >lamp.json
     printf '{"type":"flip","id":"1","subject":"%s"}\n' hall a/b | fsm run lamp.json
-    [ "$(offers fsm '' | paste -sd' ')" = 'check dot forget list run show' ]
+    [ "$(offers fsm '' | paste -sd' ')" = 'run show list forget check dot' ]
     [ "$(offers fsm show '' | sort | paste -sd' ')" = 'a/b hall' ]
     [ "$(offers fsm show -o '' | paste -sd' ')" = 'auto table ndjson' ]
     [ "$(offers fsm run '')" = :files ]
@@ -71,7 +71,7 @@ spool_with_names() {
     echo '{"name":"s","steps":[{"name":"a","do":["true"]}]}' >s.json
     publish -t n --id e1 -d 1
     replay e1 | saga run s.json
-    [ "$(offers saga '' | paste -sd' ')" = 'check dot list resume retry run settle show' ]
+    [ "$(offers saga '' | paste -sd' ')" = 'run resume list show retry settle check dot' ]
     [ "$(offers saga show '')" = s/e1 ]
     [ "$(offers saga run '')" = :files ]
 }

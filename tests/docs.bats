@@ -90,9 +90,9 @@ run_scripts() { # FILE
     return "$failed"
 }
 
-# The options in --help, and those of a page: "-x" and "--long", one a line.
+# The options in --help-all, and those of a page: "-x" and "--long", one a line.
 help_options() { # COMMAND [VERB]
-    "$@" --help | sed -n 's/^ *\(-[a-zA-Z]\), \(--[a-z-]*\).*/\1\n\2/p; s/^ *\(--[a-z-]*\).*/\1/p'
+    "$@" --help-all | sed -n 's/^ *\(-[a-zA-Z]\), \(--[a-z-]*\).*/\1\n\2/p; s/^ *\(--[a-z-]*\).*/\1/p'
 }
 
 page_options() { # COMMAND
@@ -101,7 +101,7 @@ page_options() { # COMMAND
 }
 
 verbs() { # COMMAND
-    "$1" --help | sed -n "/^verbs:/,\$s/^  $1 \([a-z]*\) .*/\1/p" | sort -u
+    "$1" --help | sed -n '/^verbs:/,/^$/s/^  \([a-z][a-z]*\) .*/\1/p'
 }
 
 commands() {
@@ -190,18 +190,43 @@ END
     [ "$(cat 7/002.needs)" = jq ]
 }
 
-@test "manual: a page lists the options that --help lists" {
+# The prompt of the shell is the 24th line.
+@test "help: --help of each command and verb fits a terminal of 80 columns and 24 lines, examples first" {
+    for name in $(commands); do
+        for verb in '' $(verbs "$name"); do
+            # shellcheck disable=SC2086 # no verb, no word
+            "$name" $verb --help >help
+            [ "$(wc -l <help)" -le 23 ] && [ "$(wc -L <help)" -le 80 ] && [ "$(sed -n 3p help)" = examples: ] || {
+                echo "$name $verb --help: $(wc -l <help) lines, $(wc -L <help) columns"
+                cat help
+                false
+            }
+        done
+    done
+}
+
+@test "help: the common options of a command are options of it, and the statuses of consume are shown" {
+    for name in $(commands); do
+        "$name" --help >help
+        for option in $(sed -n 's/.*\.common = "\(.*\)",$/\1/p' "$TOP/cmd/$name.c"); do
+            grep -q "^ .*--$option " help || { echo "$name has no --$option"; false; }
+        done
+    done
+    consume --help | grep -q '^exit status: 0 done; 1 dead letters;'
+}
+
+@test "manual: a page lists the options that --help-all lists" {
     for name in $(commands); do
         {
             help_options "$name"
-            # A collection has its options with its verbs, but for --help and --version.
+            # A collection has its options with its verbs, with --help and --version.
             for verb in $(verbs "$name"); do
                 help_options "$name" "$verb"
             done
         } | sort -u >help
         [ -s help ]
         page_options "$name" | diff -u help - || {
-            echo "$name: --help (-) and the page (+) differ"
+            echo "$name: the page (-) and --help-all (+) differ"
             false
         }
     done
