@@ -16,10 +16,10 @@
  *
  * args_parse sets the stage for a command: the name in messages, descriptors 0 to 2 open (on
  * /dev/null if they were closed, so that no file of ours lands there), SIGPIPE and SIGXFSZ
- * ignored, set-id starts refused (77). --help goes to stdout and is 0: examples, usage and the common
- * options, in at most 23 lines of 80 columns; --help-all has all options. Wrong usage is one line on
- * stderr and 64: args_parse does not return then. Every command has -s SPOOL, --log text|json,
- * -h, --help-all and -V besides its own options.
+ * ignored, set-id starts refused (77). --help goes to stdout and is 0: examples, usage and the
+ * common options, in at most 23 lines of 80 columns; --help-all has all options. Wrong usage is one
+ * line on stderr and 64: args_parse does not return then. Every command has -s SPOOL,
+ * --log text|json, -h, --help-all and -V besides its own options.
  */
 #ifndef ARGS_H
 #define ARGS_H

@@ -208,9 +208,10 @@ END
 @test "help: the common options of a command are options of it, and the statuses of consume are shown" {
     for name in $(commands); do
         "$name" --help >help
-        for option in $(sed -n 's/.*\.common = "\(.*\)",$/\1/p' "$TOP/cmd/$name.c"); do
+        sed -n 's/.*\.common = "\(.*\)",$/\1/p' "$TOP/cmd/$name.c" | tr ' ' '\n' >common
+        while read -r option; do
             grep -q "^ .*--$option " help || { echo "$name has no --$option"; false; }
-        done
+        done <common
     done
     consume --help | grep -q '^exit status: 0 done; 1 dead letters;'
 }
