@@ -362,20 +362,6 @@ END
     done
 }
 
-@test "manual: pages are clean mdoc" {
-    command -v mandoc >/dev/null || skip 'mandoc is not installed'
-    run -0 mandoc -T lint -W warning "$TOP"/man/*.[1-9]
-    [ -z "$output" ]
-}
-
-@test "manual: man(1) shows the pages without warnings" {
-    command -v groff >/dev/null || skip 'groff is not installed'
-    for page in "$TOP"/man/*.[1-9]; do
-        run -0 bash -c 'man --warnings -l "$1" 2>&1 >/dev/null' - "$page"
-        [ -z "$output" ]
-    done
-}
-
 @test "words: a page says what is, and not what should be" {
     run ! grep -niw should "$TOP"/README.md "$TOP"/man/*.[1-9]
 }
