@@ -53,6 +53,14 @@ pages = $(wildcard man/*.[1-9])
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
+# What is built for somebody who wants to see something else is a line, not a page.
+ifneq ($(filter test demo,$(MAKECMDGOALS)),)
+.SILENT:
+ifndef MAKE_RESTARTS
+$(info building in $(BUILD): a minute or less, when all is new$(if $(filter test,$(MAKECMDGOALS)),; then the \
+    tests: all of them take about four minutes on two cores))
+endif
+endif
 .PHONY: all install uninstall test bench demo lint setup setup-build setup-test setup-lint clean \
     format FORCE
 

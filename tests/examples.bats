@@ -85,3 +85,15 @@ order/A-1 completed
 order/A-2 compensated' ]
     run -0 saga check "$TOP/share/examples/order.saga.json"
 }
+
+@test "demo: what a killed consumer was working on is handled by the next one, and nothing is left behind" {
+    mkdir tmp
+    TMPDIR=$PWD/tmp run -0 --separate-stderr "$TOP/share/demo"
+    events=$(sed -n '/^\$ consume -g inventory/{n;p;}' <<<"$output")
+    [ "$events" -gt 0 ]
+    [ "$(sed -n '/^\$ sort -u indexed/{n;p;}' <<<"$output")" -eq "$events" ]
+    grep -qx 'nothing is left hanging' <<<"$output"
+    grep -q '"type":"sys.group.taken-over"' <<<"$output"
+    grep -q '^# .*What to try next' <<<"$output"
+    [ -z "$(ls -A tmp)" ]
+}
