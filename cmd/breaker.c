@@ -46,12 +46,15 @@ static const struct cmd self = {
     .name = "breaker",
     .about = "run a command unless what it depends on is down",
     .usage = {"[OPTION...] NAME [--] COMMAND [ARG...]"},
-    .examples =
-        {"breaker stripe -- ./charge",
-         "breaker --timeout 3s --fallback ./from-cache rates -- curl -fsS https://example.com",
-         "breaker --error-percent 50 --volume 20 --open 10s..5m api -- retry -a 3 -- ./call",
-         "spool breaker show stripe"},
+    .examples = {"breaker stripe -- ./charge",
+                 "breaker --timeout 3s --fallback ./from-cache rates -- ./get-rates",
+                 "breaker --error-percent 50 --open 10s..5m api -- retry -a 3 -- ./call",
+                 "spool breaker show stripe"},
     .options = options,
+    .common = "failures timeout open fallback",
+    .note = "exit status: that of COMMAND; 69 the breaker is open and COMMAND was not run; 124 it "
+            "took too "
+            "long",
     .wrapper = true,
 };
 

@@ -33,7 +33,7 @@ static const struct opt options[] = {
                  "between asking a handler to end and killing it; 30s"),
     OPT_CODES(0, "dead-on", terms.dead_on, "statuses that no retry can help, by default 65"),
     OPT_CODES(0, "defer-on", terms.defer_on, "statuses that put the group on hold, by default 69"),
-    OPT_FLAG(0, "ordered", &ordered, "a new group keeps the order of events of each subject"),
+    OPT_FLAG(0, "ordered", &ordered, "a new group keeps the order of each subject"),
     OPT_FLAG(0, "emit", &terms.emit, "publish what the command prints, exactly once"),
     OPT_FLAG(0, "workers", &stay, "the command stays, and answers each event with a line"),
     OPT_INT(0, "window", &window, "N", 1, 10000, "events a worker has at once, by default 64"),
@@ -48,12 +48,14 @@ static const struct cmd self = {
     .name = "consume",
     .about = "deliver a group's events to a handler",
     .usage = {"-g GROUP [-t PATTERN]... [--from POINT] [-f] -- COMMAND [ARG...]",
-              "-g GROUP [-t PATTERN]... [--from POINT] [-f] --auto-ack",
-              "-g GROUP [--from POINT] [-f] --lease D | ... | settle -g GROUP"},
+              "-g GROUP [-t PATTERN]... [--from POINT] [-f] --auto-ack|--lease D"},
     .examples = {"consume -g email -t 'order.*' --from start -- ./send-email",
                  "consume -g charge -t order.placed --from now -f -j 4 --timeout 30s -- ./charge",
                  "consume -g stats --from start --auto-ack | jq -r .type | sort | uniq -c"},
     .options = options,
+    .common = "group type from follow jobs attempts ordered",
+    .note = "exit status: 0 done; 1 dead letters; 64 wrong usage; 66 no such group; 74 I/O error; "
+            "75 locked or on hold, run it later; 126, 127 COMMAND cannot be run",
     .wrapper = true,
 };
 

@@ -388,7 +388,12 @@ static const struct cmd verbs[] = {
     {0},
 };
 
-static const struct cmd self = {.name = "dlq", .about = "look after dead letters", .verbs = verbs};
+static const struct cmd self = {
+    .name = "dlq",
+    .about = "look after dead letters",
+    .examples = {"dlq list", "dlq show -g charge -n 1", "dlq retry -g charge --all"},
+    .verbs = verbs,
+};
 
 int main(int argc, char **argv)
 {

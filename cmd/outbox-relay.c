@@ -18,7 +18,7 @@ static bool schema, dry_run, status, retry_failed;
 static int form;
 
 static const struct opt options[] = {
-    OPT_FLAG(0, "schema", &schema, "print the table's definition, of SQLite unless DB says other"),
+    OPT_FLAG(0, "schema", &schema, "print the definition of the table"),
     OPT_TEXT(0, "table", &terms.table, "TABLE", "the table, by default outbox_events"),
     OPT_TEXT(0, "map", &terms.map, "OURS=THEIRS,...", "names of its columns, as id=seq,type=kind"),
     OPT_TEXT(0, "source", &terms.source, "URI", "the events' source, by default /HOSTNAME"),
@@ -33,7 +33,7 @@ static const struct opt options[] = {
     OPT_DURATION(0, "prune", &terms.prune_ms, "then remove rows that were relayed so long ago"),
     OPT_FLAG(0, "retry-failed", &retry_failed, "first give failed rows another chance"),
     OPT_FLAG(0, "dry-run", &dry_run, "print the events; change nothing"),
-    OPT_FLAG(0, "status", &status, "print how many rows wait, and since when; change nothing"),
+    OPT_FLAG(0, "status", &status, "print how many rows wait, and since when"),
     OPT_CHOICE('o', "output", &form, "auto|table|ndjson",
                "of --status: by default a table on a terminal"),
     OPT_END,
@@ -49,6 +49,7 @@ static const struct cmd self = {
                  "outbox-relay --table outbox --map type=kind,aggregate=order_id app.db",
                  "outbox-relay app.db -- publish -s other.db --echo"},
     .options = options,
+    .common = "schema table follow prune status",
 };
 
 static const struct table_column columns[] = {

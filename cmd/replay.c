@@ -35,7 +35,7 @@ static const struct opt options[] = {
     OPT_FLAG('f', "follow", &follow, "wait for more at the end"),
     OPT_TEXT(0, "speed", &speed_text, "Nx", "keep the gaps between events, N times as fast"),
     OPT_CHOICE('o', "output", &form, "auto|ndjson|table|positions",
-               "events, or positions for xargs; by default events, a table on a terminal"),
+               "events, or positions for xargs; a table on a terminal"),
     OPT_END,
 };
 
@@ -47,6 +47,7 @@ static const struct cmd self = {
                  "replay --from yesterday --to today | publish -s copy.db",
                  "replay -f -t 'order.*'"},
     .options = options,
+    .common = "type key from last follow output",
 };
 
 static const struct table_column columns[] = {

@@ -493,7 +493,12 @@ static const struct cmd verbs[] = {
 };
 
 static const struct cmd self = {
-    .name = "saga", .about = "long-running operations whose steps can be undone", .verbs = verbs};
+    .name = "saga",
+    .about = "long-running operations whose steps can be undone",
+    .examples = {"consume -g orders --from start -- saga run order.saga.json", "saga resume --all",
+                 "saga show order/0192f1c0"},
+    .verbs = verbs,
+};
 
 int main(int argc, char **argv)
 {

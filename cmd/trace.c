@@ -43,6 +43,7 @@ static const struct cmd self = {
     .examples = {"trace 42", "trace -g charge 0192d3a4-7a10-7c3e-9d6f-1f0e8a2b4c6d -o tree",
                  "trace --graph --from 24h -o text", "trace --graph -o dot | dot -Tsvg >flow.svg"},
     .options = options,
+    .common = "group graph output",
 };
 
 static struct store *spool;

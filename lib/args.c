@@ -28,13 +28,14 @@
 
 static const char *spool_option;
 static int log_option;
-static bool wants_help, wants_version;
+static bool wants_help, wants_help_all, wants_version;
 
 static const struct opt common[] = {
     OPT_TEXT('s', "spool", &spool_option, "SPOOL",
-             "the spool; default $EVENT_SPOOL, else ~/.local/state/eventutils/spool.db"),
+             "the spool; by default $EVENT_SPOOL, else your own"),
     OPT_CHOICE(0, "log", &log_option, "text|json", "how messages are written; default text"),
-    OPT_FLAG('h', "help", &wants_help, "show this"),
+    OPT_FLAG('h', "help", &wants_help, "show examples and the common options"),
+    OPT_FLAG(0, "help-all", &wants_help_all, "show all options"),
     OPT_FLAG('V', "version", &wants_version, "show the version"),
     OPT_END,
 };
@@ -66,30 +67,6 @@ static void add_names(struct buf *b, const struct cmd *self)
     buf_puts(b, self->name);
 }
 
-static void add_usage(struct buf *b, const struct cmd *self, const char *lead)
-{
-    size_t n = sizeof self->usage / sizeof self->usage[0];
-
-    for (size_t i = 0; i == 0 || (i < n && self->usage[i] != NULL); i++) {
-        buf_printf(b, "%*s", (int)strlen(lead), i == 0 ? lead : "");
-        add_names(b, self);
-        if (self->usage[i] != NULL && self->usage[i][0] != '\0')
-            buf_printf(b, " %s", self->usage[i]);
-        buf_char(b, '\n');
-    }
-}
-
-static void add_examples(struct buf *b, const struct cmd *self)
-{
-    if (self->examples[0] != NULL)
-        buf_puts(b, "\nexamples:\n");
-    for (size_t i = 0; i < sizeof self->examples / sizeof self->examples[0]; i++)
-        if (self->examples[i] != NULL)
-            buf_printf(b, "  %s\n", self->examples[i]);
-        else
-            break;
-}
-
 /* Words of text from column on, the further lines indented to it. */
 static void add_wrapped(struct buf *b, const char *text, size_t column)
 {
@@ -108,6 +85,36 @@ static void add_wrapped(struct buf *b, const char *text, size_t column)
         at += n;
         text += n + strspn(text + n, " ");
     }
+    buf_char(b, '\n');
+}
+
+static void add_usage(struct buf *b, const struct cmd *self, const char *lead)
+{
+    size_t n = sizeof self->usage / sizeof self->usage[0];
+
+    for (size_t i = 0; i == 0 || (i < n && self->usage[i] != NULL); i++) {
+        size_t start = b->n;
+
+        buf_printf(b, "%*s", (int)strlen(lead), i == 0 ? lead : "");
+        add_names(b, self);
+        if (self->usage[i] != NULL && self->usage[i][0] != '\0') {
+            buf_char(b, ' ');
+            add_wrapped(b, self->usage[i], b->n - start);
+        } else {
+            buf_char(b, '\n');
+        }
+    }
+}
+
+static void add_examples(struct buf *b, const struct cmd *self)
+{
+    size_t n = sizeof self->examples / sizeof self->examples[0];
+
+    if (self->examples[0] == NULL)
+        return;
+    buf_puts(b, "examples:\n");
+    for (size_t i = 0; i < n && self->examples[i] != NULL; i++)
+        buf_printf(b, "  %s\n", self->examples[i]);
     buf_char(b, '\n');
 }
 
@@ -131,13 +138,54 @@ static void add_option(struct buf *b, const struct opt *o)
     add_wrapped(b, o->help, HELP_COLUMN);
 }
 
-static void add_verbs(struct buf *b, const struct cmd *self)
+/* Is name among the words? */
+static bool is_word(const char *words, const char *name)
 {
+    for (size_t n; *words != '\0'; words += n + (words[n] != '\0')) {
+        n = strcspn(words, " ");
+        if (str_is((struct str){words, n}, name))
+            return true;
+    }
+    return false;
+}
+
+/* Everything, or what --help shows: the command's common options, and -s. */
+static void add_options(struct buf *b, const struct cmd *self, bool everything)
+{
+    const char *title = "\noptions:\n";
+
+    for (size_t i = 0; i < options; i++) {
+        const struct opt *o = order[i];
+        bool own = o < common || o >= common + sizeof common / sizeof common[0];
+
+        bool usual = self->common == NULL || (o->name != NULL && is_word(self->common, o->name));
+
+        if (!everything && o->to != &spool_option && !(own && usual))
+            continue;
+        buf_puts(b, title);
+        title = "";
+        add_option(b, o);
+    }
+}
+
+/* A line for each verb, or all that can follow it. */
+static void add_verbs(struct buf *b, const struct cmd *self, bool everything)
+{
+    size_t widest = 0;
+
+    for (const struct cmd *v = self->verbs; v->name != NULL; v++)
+        widest = strlen(v->name) > widest ? strlen(v->name) : widest;
+    buf_puts(b, "\nverbs:\n");
     collection = self;
     for (const struct cmd *v = self->verbs; v->name != NULL; v++) {
-        add_usage(b, v, "  ");
-        buf_puts(b, "      ");
-        add_wrapped(b, v->about, 6);
+        if (everything) {
+            add_usage(b, v, "  ");
+            buf_puts(b, "      ");
+            add_wrapped(b, v->about, 6);
+        } else {
+            buf_printf(b, "  %-*s  ", (int)widest, v->name);
+            add_wrapped(b, v->about, widest + 4);
+        }
     }
     collection = NULL;
 }
@@ -151,26 +199,39 @@ static _Noreturn void print(struct buf *b)
     exit(out_finish(&e));
 }
 
-static _Noreturn void help(const struct cmd *self)
+/* Where there is more to read. */
+static void add_more(struct buf *b, const struct cmd *self, bool everything)
+{
+    buf_puts(b, "More: ");
+    if (self->verbs != NULL)
+        buf_printf(b, "%s VERB --help, ", self->name);
+    if (!everything) {
+        add_names(b, self);
+        buf_puts(b, " --help-all, ");
+    }
+    buf_printf(b, "man eventutils-%s\n", collection != NULL ? collection->name : self->name);
+}
+
+/* --help fits a terminal of 80 columns and 24 lines, its prompt included; --help-all need not. */
+static _Noreturn void help(const struct cmd *self, bool everything)
 {
     struct buf b = BUF_INIT;
 
     add_names(&b, self);
     buf_printf(&b, ": %s\n\n", self->about);
+    add_examples(&b, self);
     if (self->verbs == NULL || self->usage[0] != NULL)
         add_usage(&b, self, "usage: ");
     else
         buf_printf(&b, "usage: %s VERB [OPTION]...\n", self->name);
-    add_examples(&b, self);
-    if (self->verbs != NULL) {
-        buf_puts(&b, "\nverbs:\n");
-        add_verbs(&b, self);
-        buf_printf(&b, "\n%s VERB --help lists the options of a verb.\n", self->name);
-        print(&b);
-    }
-    buf_puts(&b, "\noptions:\n");
-    for (size_t i = 0; i < options; i++)
-        add_option(&b, order[i]);
+    if (self->verbs != NULL)
+        add_verbs(&b, self, everything);
+    else
+        add_options(&b, self, everything);
+    buf_char(&b, '\n');
+    if (self->note != NULL)
+        add_wrapped(&b, self->note, 0);
+    add_more(&b, self, everything);
     print(&b);
 }
 
@@ -511,8 +572,8 @@ static int parse(const struct cmd *self, int argc, char **argv)
         given[i] = true;
         if (order[i]->to == &log_option)
             err_format(log_option == 1 ? ERR_JSON : ERR_TEXT);
-        if (wants_help)
-            help(self);
+        if (wants_help || wants_help_all)
+            help(self, wants_help_all);
         if (wants_version)
             version();
     }
@@ -558,7 +619,9 @@ int args_verb(const struct cmd *self, int argc, char **argv)
     collection = NULL;
     current = self;
     if (str_is(verb, "-h") || str_is(verb, "--help"))
-        help(self);
+        help(self, false);
+    if (str_is(verb, "--help-all"))
+        help(self, true);
     if (str_is(verb, "-V") || str_is(verb, "--version"))
         version();
     for (const struct cmd *v = self->verbs; v->name != NULL; v++)

@@ -16,9 +16,10 @@
  *
  * args_parse sets the stage for a command: the name in messages, descriptors 0 to 2 open (on
  * /dev/null if they were closed, so that no file of ours lands there), SIGPIPE and SIGXFSZ
- * ignored, set-id starts refused (77). --help goes to stdout and is 0. Wrong usage is one line on
- * stderr and 64: args_parse does not return then. Every command has -s SPOOL, --log text|json,
- * -h and -V besides its own options.
+ * ignored, set-id starts refused (77). --help goes to stdout and is 0: examples, usage and the
+ * common options, in at most 23 lines of 80 columns; --help-all has all options. Wrong usage is one
+ * line on stderr and 64: args_parse does not return then. Every command has -s SPOOL,
+ * --log text|json, -h, --help-all and -V besides its own options.
  */
 #ifndef ARGS_H
 #define ARGS_H
@@ -73,12 +74,14 @@ struct opt {
 
 struct cmd {
     const char *name;
-    const char *about;       /* one line, shown under the usage and in lists of verbs */
+    const char *about; /* one line, with the name at most 80 columns; also in the list of verbs */
     const char *usage[4];    /* what follows the name; NULL ends the list, as below */
     const char *examples[6]; /* whole command lines, smallest first */
     const struct opt *options;
-    bool wrapper;            /* parsing stops at the first operand; the rest is a command line */
-    bool no_spool;           /* there is no -s */
+    const char *common; /* the long names of those that --help shows, "group type"; NULL: all */
+    const char *note;   /* a paragraph at the end of --help: exit statuses, say; or NULL */
+    bool wrapper;       /* parsing stops at the first operand; the rest is a command line */
+    bool no_spool;      /* there is no -s */
     const struct cmd *verbs; /* ended by one without a name; then run of the verb is called */
     int (*run)(int first, int argc, char **argv); /* of a verb: returns the exit status */
 };

@@ -197,8 +197,7 @@ const struct cmd spool_group = {
     .usage = {"[list] [-o table|ndjson]", "show|pause|resume|drop GROUP",
               "seek GROUP POINT [--dry-run]", "set GROUP [-t PATTERN]... [--ordered|--unordered]"},
     .examples = {"spool group", "spool group pause email", "spool group seek email 2h",
-                 "spool group set email -t 'order.*' -t payment.failed",
-                 "spool group drop old-report"},
+                 "spool group set email -t 'order.*' -t payment.failed"},
     .options = options,
     .run = run_group,
 };
