@@ -653,13 +653,13 @@ TERM 143 killed by signal 15' ]
 @test "consume: the environment names the event, and nothing of an outer handler is left" {
     trace=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
     cat >in <<END
-{"specversion":"1.0","id":"i-1","source":"/src","type":"order.placed","subject":"order 42","time":"2026-01-02T03:04:05Z","correlationid":"c-1","causationid":"b-1","hops":3,"traceparent":"$trace","data":1}
-{"specversion":"1.0","id":"i-2","source":"/src","type":"order.paid"}
+{"specversion":"1.0","id":"i-1","source":"/src","type":"order.placed","subject":"order 42","time":"2026-01-02T03:04:05Z","correlationid":"c-1","causationid":"b-1","hops":3,"traceparent":"$trace","tracestate":"v=1","data":1}
+{"specversion":"1.0","id":"i-2","source":"/src","type":"order.paid","tracestate":"v=2"}
 END
     publish in
     outer=(PATH="$PATH" HOME=/h 'FOO=a b' EVENT_MINE=1 EVENT_SPOOL=elsewhere EVENT_ID=o EVENT_TYPE=o
         EVENT_SOURCE=o EVENT_SUBJECT=o EVENT_SEQ=0 EVENT_TIME=o EVENT_ATTEMPT=9 EVENT_GROUP=o
-        EVENT_CORRELATIONID=o EVENT_HOPS=44 EVENT_CTL=9 TRACEPARENT=o)
+        EVENT_CORRELATIONID=o EVENT_HOPS=44 EVENT_CTL=9 TRACEPARENT=o TRACESTATE=o=1)
     run -0 env -i "${outer[@]}" "$(command -v consume)" -s spool.db -g g --from start -n 1 -- env
     [ "$(printf '%s\n' "${lines[@]}" | LC_ALL=C sort)" = "EVENT_ATTEMPT=1
 EVENT_CORRELATIONID=c-1
@@ -677,7 +677,8 @@ EVENT_TYPE=order.placed
 FOO=a b
 HOME=/h
 PATH=$PATH
-TRACEPARENT=$trace" ]
+TRACEPARENT=$trace
+TRACESTATE=v=1" ]
     run -0 env -i "${outer[@]}" "$(command -v consume)" -s spool.db -g g -- env
     [ "$(printf '%s\n' "${lines[@]}" | LC_ALL=C sort)" = "EVENT_ATTEMPT=1
 EVENT_CORRELATIONID=i-2

@@ -52,6 +52,13 @@ END
     cmp out <(replay -s other.db)
 }
 
+@test "terminal: spool sql -o ndjson is JSON there, too, and the same" {
+    nasty_events | publish
+    on_terminal "spool sql -o ndjson 'SELECT seq, id, data, type FROM events'"
+    spool sql -o ndjson 'SELECT seq, id, data, type FROM events' >out
+    [ "$(jq -ac . shown)" = "$(jq -ac . out)" ]
+}
+
 @test "terminal: attributes of a spool that others wrote are harmless, too" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to write with'
     publish -t n --id e1 -k k -d 1
