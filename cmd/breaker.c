@@ -108,7 +108,7 @@ static void say_change(const struct call *c)
 
     if (b->state == BREAKER_OPEN)
         err_warn("%s is open for %s: %s", err_quote_text(c->circuit.name).text,
-                 clock_age(age, b->until_ms - b->since_ms + 999), b->reason);
+                 clock_span(age, b->until_ms - b->since_ms), b->reason);
     else if (b->state == BREAKER_CLOSED)
         err_note("%s is closed: %s", err_quote_text(c->circuit.name).text, b->reason);
 }
@@ -231,7 +231,7 @@ static int reject(struct call *c, const struct breaker_ticket *ticket, struct er
     if (ticket->word == BREAKER_IS_OPEN) {
         wrap_say(time_left(b), STR(""));
         return err_set(e, EX_UNAVAILABLE, "%s is open, the next probe in %s: %s", name.text,
-                       clock_age(age, time_left(b) + 999), b->reason);
+                       clock_span(age, time_left(b)), b->reason);
     }
     wrap_say(SOON_MS, STR(""));
     if (ticket->word == BREAKER_IS_FULL)

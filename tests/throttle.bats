@@ -20,7 +20,7 @@ bucket() { # NAME FILTER
 }
 
 # What throttle says when a turn is an hour or more away.
-refused='no turn before [0-9]+\.[0-9]{3} s$'
+refused='no turn for ([0-9]+[hms])+$'
 
 # --- lines
 
