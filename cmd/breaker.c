@@ -116,18 +116,19 @@ static void say_change(const struct call *c)
 static void report(struct call *c, const struct breaker_ticket *ticket,
                    enum breaker_outcome outcome)
 {
-    char why[BREAKER_REASON];
-    int64_t epoch = c->circuit.breaker.epoch;
+    char why[BREAKER_REASON], took[CLOCK_TEXT_SIZE];
     struct err broken = ERR_NONE;
+    int changed;
 
     if (c->spool == NULL)
         return;
     snprintf(why, sizeof why, "%s", c->child.why);
     if (outcome == BREAKER_FAILED && c->child.status == 0)
-        snprintf(why, sizeof why, "it took %" PRId64 " ms", c->child.took_ms);
-    if (circuit_report(&c->circuit, ticket, outcome, c->child.took_ms, why, &broken) < 0)
+        snprintf(why, sizeof why, "it took %s", clock_span(took, c->child.took_ms));
+    changed = circuit_report(&c->circuit, ticket, outcome, c->child.took_ms, why, &broken);
+    if (changed < 0)
         go_without(c, &broken);
-    else if (c->circuit.breaker.epoch != epoch)
+    else if (changed > 0)
         say_change(c);
 }
 
@@ -215,6 +216,12 @@ static int64_t time_left(const struct breaker *b)
     return left < 1 ? 1 : left;
 }
 
+/* How long it is of no use to try. */
+static int64_t try_again_ms(const struct breaker *b)
+{
+    return b->state == BREAKER_OPEN ? time_left(b) : b->state == BREAKER_HALF_OPEN ? SOON_MS : 0;
+}
+
 /* Tell whoever started us how long it is of no use to try, and be deferred: an outage must cost no
    event an attempt. */
 static int reject(struct call *c, const struct breaker_ticket *ticket, struct err *e)
@@ -275,10 +282,11 @@ static int run(struct call *c, const struct breaker_ticket *ticket, char **comma
     if (cache > 0 && child_output(&c->child, NULL, e) < 0)
         return -1;
     e->status = c->child.status;
-    /* In an outage: deferred like those that it rejects, if somebody is there to understand. */
-    if (c->spool != NULL && c->circuit.breaker.state == BREAKER_OPEN && c->child.status != 0 &&
+    /* In an outage: deferred like those that it rejects, if somebody is there to understand. So are
+       calls that began before it and end while another one is the probe, or when it is over. */
+    if (c->spool != NULL && breaker_outage(&c->circuit.breaker, ticket) && c->child.status != 0 &&
         outcome != BREAKER_IGNORED && wrap_heard()) {
-        wrap_say(time_left(&c->circuit.breaker), str_of(c->child.why));
+        wrap_say(try_again_ms(&c->circuit.breaker), str_of(c->child.why));
         e->status = EX_UNAVAILABLE;
     }
     return 0;

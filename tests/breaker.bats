@@ -84,7 +84,7 @@ told() { replay -t 'sys.breaker.#' | jq -r '.type | ltrimstr("sys.breaker.")' | 
 
 @test "breaker: --slow makes a slow success a failure, whose status is 0 all the same" {
     run -0 --separate-stderr breaker --failures 1 --slow 1ms x -- sleep 0.05
-    [[ $stderr == *'is open for 30s: 1 failure in a row, the last: it took '*' ms' ]]
+    [[ $stderr == *'is open for 30s: 1 failure in a row, the last: it took '*s ]]
     fail 0
     run -69 breaker --slow 1ms x -- true
 }
@@ -404,6 +404,41 @@ eight() { # [OPTION...]
     run -0 --separate-stderr world consume -g g --backoff 0 -- breaker --failures 1 x -- ./call
     [ "$(sort handled)" = "$(replay -t order | jq -r .id | sort)" ]
     [ "$(spool group show g -o ndjson | jq -c '[.lag,.dead,.retried]')" = '[0,0,0]' ]
+}
+
+@test "breaker: behind consume a call that fails late burns no attempt, whoever is the probe by then, and tells of no change" {
+    publish -t slow -d 1
+    breaker x -- true
+    probe() { until breaker x -- sh -c ': >probing; until [ -e enough ]; do sleep 0.02; done'; do sleep 0.02; done; }
+    for then in half-open closed; do
+        rm -f begun go probing enough
+        background consume -g "$then" --from start -- breaker x -- \
+            sh -c ': >begun; until [ -e go ]; do sleep 0.02; done; echo refused >&2; exit 7' 2>said
+        late=$pid
+        wait_for test -e begun
+        spool breaker trip x --for 1ms
+        background probe
+        wait_for test -e probing
+        [ "$then" = half-open ] || : >enough
+        [ "$then" = half-open ] || ends_with 0 "$pid"
+        [ "$(state)" = "$then" ]
+        : >go
+        ends_with 75 "$late" # the group is on hold
+        [[ $(cat said) == 'refused
+consume: seq 1 slow '*': exit status 69: exit status 7: group "'"$then"'" is on hold until '* ]]
+        [ "$(spool group show "$then" -o ndjson | jq -c '[.retried,.deferred,.dead]')" = '[0,1,0]' ]
+        [ "$(state)" = "$then" ]
+        : >enough
+        wait_for gone "$pid"
+    done
+    # Where nobody listens, its status is its own.
+    rm -f begun go
+    background breaker x -- sh -c ': >begun; until [ -e go ]; do sleep 0.02; done; exit 7' 2>said
+    wait_for test -e begun
+    spool breaker trip x --for 1h
+    : >go
+    ends_with 7 "$pid"
+    [ ! -s said ]
 }
 
 @test "breaker: when it closes, what died of the outage is given back by a group of its own" {
