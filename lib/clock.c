@@ -393,8 +393,8 @@ int clock_rate(const char *text, int64_t *each_us, struct err *e)
     return 0;
 }
 
-/* How clock_rate reads "n/D" with D in units of unit_us: microseconds, cut. The smallest D with which
-   that is each_us; 0: there is none for this n. */
+/* The smallest D with which "n/D", D in units of unit_us, is read as each_us, cut as clock_rate does;
+   0: there is none for this n. */
 static int64_t per_of(int64_t n, int64_t unit_us, int64_t each_us)
 {
     int64_t d = (n * each_us + unit_us - 1) / unit_us;
