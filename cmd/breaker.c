@@ -253,13 +253,18 @@ static void keep_output(struct call *c)
 {
     struct err broken = ERR_NONE;
     struct buf output = BUF_INIT;
+    int got;
 
-    if (c->spool == NULL || c->child.out_size > CACHE_MAX)
+    if (c->spool == NULL)
         return;
-    if (child_output(&c->child, &output, &broken) == 0 &&
-        circuit_keep_output(&c->circuit, (struct str){output.n == 0 ? "" : output.p, output.n},
-                            cache, &broken) < 0)
-        err_warn("%s: the output is not kept", broken.text);
+    if (c->child.out_size > CACHE_MAX)
+        got = err_set(&broken, EX_DATAERR, "%" PRId64 " bytes, more than %d MiB", c->child.out_size,
+                      CACHE_MAX >> 20);
+    else if ((got = child_output(&c->child, &output, &broken)) == 0)
+        got = circuit_keep_output(
+            &c->circuit, (struct str){output.n == 0 ? "" : output.p, output.n}, cache, &broken);
+    if (got < 0)
+        err_warn("%s: the output is not kept for --cache", broken.text);
     buf_free(&output);
 }
 

@@ -248,6 +248,17 @@ eight() { # [OPTION...]
     run -69 world breaker "$@" true
 }
 
+@test "breaker: --cache says that an output is too long to be kept, and has the one before it" {
+    set -- --failures 1 --cache 1h x --
+    breaker "$@" echo first
+    run -0 --separate-stderr sh -c 'breaker "$@" head -c 1048577 /dev/zero | wc -c' sh "$@"
+    [ "$output" = 1048577 ]
+    [ "$stderr" = 'breaker: 1048577 bytes, more than 1 MiB: the output is not kept for --cache' ]
+    run -7 breaker "$@" sh -c 'exit 7'
+    run -0 --separate-stderr breaker "$@" true
+    [ "$output$stderr" = first ]
+}
+
 @test "breaker: --check probes in place of the command" {
     needs_world
     printf '#!/bin/sh\necho shown; cat >got; echo >>checked; exit "$(cat health)"\n' >check
