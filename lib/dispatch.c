@@ -115,10 +115,8 @@ static void say_failure(struct dispatch *d, const struct outcome *o, bool dead, 
 
     if (dead)
         snprintf(again, sizeof again, "dead letter");
-    else if (wait >= 1000)
-        snprintf(again, sizeof again, "again in %s", clock_age((char[CLOCK_TEXT_SIZE]){0}, wait));
     else if (wait > 0)
-        snprintf(again, sizeof again, "again in %" PRId64 "ms", wait);
+        snprintf(again, sizeof again, "again in %s", clock_span((char[CLOCK_TEXT_SIZE]){0}, wait));
     else
         snprintf(again, sizeof again, "again at once");
     err_say(dead ? ERR_WARN : ERR_NOTE, o->status, &about, "seq %lld %s: %s, attempt %lld: %s",

@@ -211,7 +211,7 @@ static int check_segment(struct check *c, int64_t seq, int64_t recorded, struct 
                &(struct check_finding){
                    .kind = "clock", .value = back / 1000, .limit = CLOCK_STEP_MS / 1000},
                e, "the clock was set back by %s before position %lld was published",
-               clock_age(age, back), (long long)seq);
+               clock_span(age, back), (long long)seq);
 }
 
 static int check_clock(struct check *c, struct err *e)
@@ -348,7 +348,7 @@ static int check_limits(struct check *c, const char *name, const struct group_le
     if (max->max_age_ms < 0 || age <= max->max_age_ms)
         return 0;
     return say(c, &(struct check_finding){"age", name, age / 1000, max->max_age_ms / 1000, NULL}, e,
-               "its oldest event yet to settle has waited for %s", clock_age(text, age));
+               "its oldest event yet to settle has waited for %s", clock_span(text, age));
 }
 
 static int check_group(struct check *c, const char *name, struct err *e)

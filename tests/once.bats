@@ -53,8 +53,13 @@ err" ]
 @test "once: an output that is too long to be kept is passed on, and a repeat prints nothing" {
     run -0 --separate-stderr sh -c 'once -k a -- head -c 17000000 /dev/zero | wc -c'
     [ "$output" = 17000000 ]
-    [ "${stderr_lines[-1]}" = 'once: more than 16 MiB of output: a repeat will print nothing' ]
+    [ "${stderr_lines[-1]}" = 'once: 17000000 bytes of output are more than the 16 MiB that are kept: a repeat will print nothing' ]
     run -0 --separate-stderr once -k a -- echo again
+    [ -z "$output" ]
+    [ "$stderr" = 'once: "a": succeeded before, and printed 17000000 bytes that were not kept: this repeat prints nothing' ]
+    # A repeat of nothing is silent, and so is one of as much as is kept.
+    once -k nothing -- true
+    run -0 --separate-stderr once -k nothing -- echo again
     [ -z "$output$stderr" ]
 }
 

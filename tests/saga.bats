@@ -146,11 +146,11 @@ SAGA_STEP_ID=order/1/b' ]
     [ "$(acts)" = 'a b b -b -a' ]
     [ "$(grep ' order/1/b$' keys | sort | uniq -c | sed 's/^ *//')" = '2 b order/1/b' ]
     [ "$(steps)" = 'undone undone waiting' ]
-    [ "$stderr" = "saga: created the spool $EVENT_SPOOL
+    [[ $stderr == "saga: created the spool $EVENT_SPOOL
 hm
-saga: order/1: step b: exit status 7: hm: again
+saga: order/1: step b: exit status 7: hm: again "@(at once|in 1ms)'
 hm
-saga: order/1: step b: exit status 7: hm" ]
+saga: order/1: step b: exit status 7: hm' ]]
 }
 
 @test "saga: one that succeeds at the second attempt is done" {
@@ -172,7 +172,7 @@ saga: order/1: step b: exit status 7: hm" ]
         saga show "order/$n" -o ndjson | jq -r '.steps[1].error' >>errors
     done
     [ "$(cat errors)" = 'killed by signal 9 (Killed)
-timed out after 0.1 s
+timed out after 100ms
 printed no JSON value: unexpected "]" at byte 2
 printed no JSON value: invalid UTF-8 at byte 1
 printed no JSON value: unexpected "2" at byte 3' ]
@@ -206,7 +206,7 @@ printed no JSON value: unexpected "2" at byte 3' ]
     [ "$(acts)" = 'a b c -b -b -a' ]
     [ "$(steps)" = 'undone undo-failed failed' ]
     [ "${stderr_lines[-1]}" = 'saga: saga "order/1" is stuck: undo of b: exit status 3 (saga show order/1)' ]
-    [ "${stderr_lines[2]}" = 'saga: order/1: undo of b: exit status 3: again' ]
+    [[ ${stderr_lines[2]} == 'saga: order/1: undo of b: exit status 3: again '@(at once|in 1ms) ]]
     # It is kept and listed; again it is 65 and nothing runs.
     run -65 go
     run -65 saga resume order/1

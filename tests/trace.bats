@@ -19,7 +19,7 @@ drawn() {
 }
 
 masked() {
-    sed -E 's/[0-9]{4}-[0-9-]+T[0-9:.]+Z, (in )?[0-9]+[smhd]( ago)?/TIME/g; s/  [0-9]+[smhd]($|  )/\1/' \
+    sed -E 's/[0-9]{4}-[0-9-]+T[0-9:.]+Z, (in )?[0-9.]+(ms|s|[mhd]([0-9]+[smh])?)( ago)?/TIME/g; s/  [0-9]+[smhd]($|  )/\1/' \
         <<<"$output"
 }
 
@@ -270,7 +270,7 @@ sql() {
     why g 1
     [ "$output" = 'handed out over a pipe, to be settled until TIME' ]
     run -0 trace 1
-    [[ $output =~ '"state":"leased","why":"handed out over a pipe, to be settled until '[^,]*', in '(9m|10m)'",' ]]
+    [[ $output =~ '"state":"leased","why":"handed out over a pipe, to be settled until '[^,]*', in '(9m[0-9s]*|10m)'",' ]]
     settle -g g out
     why g 1
     [ "$output" = 'done' ]
