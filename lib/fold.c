@@ -218,10 +218,10 @@ static int next(struct fold *f, struct log_entry *entry, struct err *e)
         return -1;
     if (got == 0)
         return f->stream && f->version < f->limit ? missing(f, e) : 0;
-    if (f->stream && entry->version != f->version + 1)
-        return missing(f, e);
     if (entry->damaged)
         return err_set(e, EX_IOERR, "seq %" PRId64 " is damaged: the state is unknown", entry->seq);
+    if (f->stream && entry->version != f->version + 1)
+        return missing(f, e);
     f->version = f->stream ? entry->version : 0;
     f->seq = entry->seq;
     f->events++;

@@ -289,7 +289,7 @@ sql() {
     publish -t n -d 1
     publish -t n -d 2
     consume -g g --from start -n 1 --auto-ack >out
-    sql "UPDATE event SET sum=sum+1 WHERE seq=2"
+    sql "UPDATE event SET line=CAST(replace(CAST(line AS TEXT),'specversion','specvErsion') AS BLOB) WHERE seq=2"
     drawn 2
     [ "$output" = "> 2  n  -  (damaged in the spool)
       g: not yet reached (position 1 of 2), and will be a dead letter: it is damaged; no consumer is running" ]
