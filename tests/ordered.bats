@@ -172,11 +172,14 @@ echo $((starts + 1)) >starts
 RANDOM=$((SEED + starts))
 while true; do
     if read -r -t 0.01 line; then
+        line=$part$line part=
         id=${line#*\"id\":\"} id=${id%%\"*} d=${line##*\"data\":\"}
         echo "${d%%\"*}" >>seen
         ids+=("$id")
         [ $((RANDOM % 3)) -eq 0 ] || continue
-    elif [ $? -le 128 ]; then
+    elif [ $? -gt 128 ]; then # nothing for a while, or not all of a line
+        part+=$line
+    else
         exit
     fi
     for id in "${ids[@]}"; do
@@ -200,7 +203,7 @@ END
         background env SEED="$seed" consume -g g --from start -f --ordered --workers -j 3 --window 8 -a 1000 --backoff 0 -- ./w 2>/dev/null
         wait_for spool wait -g g --wait 1s
         kill "$pid"
-        ends_with 1 "$pid"
+        wait "$pid" || [ $? -eq 1 ]
         in_order seen
         [ "$(sort -u seen | wc -l)" -eq 60 ]
     done
