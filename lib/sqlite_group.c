@@ -360,9 +360,11 @@ void group_close(struct group *g)
         group_seen(g, &ignored);
         db_commit(g->s, false, &ignored);
     }
-    order_leave(g);
+    /* In this order: the next active consumer must find what we leave in hand to be a dead one's, or
+       it would hand out what comes behind it. */
     if (g->joined)
         lock_drop(g->s, g->owner);
+    order_leave(g);
     lease_free(g);
     free_claims(g->claims);
     free_claims(g->spare);
