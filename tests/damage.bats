@@ -138,7 +138,7 @@ END
     event_table=$(sqlite3 spool.db "SELECT sql FROM sqlite_schema WHERE name='event'")
     spoil spool.db "type='y'"
     run -74 --separate-stderr reduce -k s
-    [ "$stderr" = 'reduce: subject "s": seq 2 is damaged: its state is not known' ]
+    [ "$stderr" = 'reduce: subject "s": seq 2 is damaged: the state is unknown' ]
     run -0 reduce -k plain
     run -0 trace -o tree 2
     [ "${lines[0]}" = '> 2  n  s  (damaged in the spool)' ]
