@@ -135,7 +135,7 @@ paste() {
         name=${script%.sh}
         touch "$name.prints"
         for file in "$name.prints" "$script.out" "$script.err"; do
-            sed -E 's|/[^ ]*/tmp\.[[:alnum:]]{10}|TMP|; s/[0-9-]{10}T[0-9:.]{12}Z/TIME/; s/\<in [0-9.]+(ms|[smh])\>|at once/in D/
+            sed -E 's|/[^ ]*/tmp\.[[:alnum:]]{10}|TMP|; s/[0-9-]{10}T[0-9:.]{12}Z/TIME/; s/\<in ([0-9.]+(ms|[smhd]))+\>|at once/in D/
                 s/"[0-9a-f-]{36}"/UUID/' "$file" >"$file.masked"
         done
         if ! { diff -u <(sort "$name.prints.masked") <(sort "$script.out.masked" "$script.err.masked") &&
