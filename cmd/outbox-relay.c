@@ -19,16 +19,16 @@ static int form;
 
 static const struct opt options[] = {
     OPT_FLAG(0, "schema", &schema, "print the table's definition, of SQLite unless DB says other"),
-    OPT_TEXT(0, "table", &terms.table, "TABLE", "the table, by default outbox_events"),
-    OPT_TEXT(0, "map", &terms.map, "OURS=THEIRS,...", "names of its columns, as id=seq,type=kind"),
-    OPT_TEXT(0, "source", &terms.source, "URI", "the events' source, by default /HOSTNAME"),
+    OPT_NAME(0, "table", &terms.table, "TABLE", "the table, by default outbox_events"),
+    OPT_WORDS(0, "map", &terms.map, "OURS=THEIRS,...", "names of its columns, as id=seq,type=kind"),
+    OPT_WORDS(0, "source", &terms.source, "URI", "the events' source, by default /HOSTNAME"),
     OPT_FLAG('f', "follow", &terms.follow, "wait for more at the end"),
     OPT_INT('n', "count", &terms.most, "N", 1, INT64_MAX, "at most N rows"),
     OPT_INT('a', "attempts", &terms.attempts, "N", 1, 1000000,
             "of SINK for a row, which then is marked as failed; by default 12"),
     OPT_RANGE(0, "backoff", backoff, "wait between attempts, by default 1s..15m"),
     OPT_DURATION(0, "wait", &terms.wait_ms, "for a lock on the database, by default 30s"),
-    OPT_TEXT(0, "channel", &terms.channel, "NAME",
+    OPT_NAME(0, "channel", &terms.channel, "NAME",
              "PostgreSQL: what the table's trigger notifies, by default outbox_events"),
     OPT_DURATION(0, "prune", &terms.prune_ms, "then remove rows that were relayed so long ago"),
     OPT_FLAG(0, "retry-failed", &retry_failed, "first give failed rows another chance"),
@@ -191,7 +191,9 @@ int main(int argc, char **argv)
     check_options();
     if (terms.source == NULL)
         terms.source = getenv("EVENT_DEFAULT_SOURCE");
-    if (terms.source == NULL || *terms.source == '\0') {
+    if (terms.source != NULL && *terms.source != '\0') {
+        args_name("EVENT_DEFAULT_SOURCE", terms.source, NAME_TEXT_BYTES);
+    } else {
         environment_source(&source, NULL);
         terms.source = buf_text(&source);
     }

@@ -659,6 +659,17 @@ int log_point(struct store *s, const struct clock_point *point, int64_t *seq, st
     return bisect(s, begin, got > 0 ? end : last + 1, point->value, seq, e);
 }
 
+int log_start(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e)
+{
+    const struct clock_point end = {CLOCK_END, 0};
+    int64_t behind;
+
+    if (log_point(s, point, seq, e) < 0 || log_point(s, &end, &behind, e) < 0)
+        return -1;
+    *seq = *seq < 1 ? 1 : *seq > behind ? behind : *seq;
+    return 0;
+}
+
 int log_find(struct store *s, const char *name, int64_t *seq, struct err *e)
 {
     const char *id = strncmp(name, "id:", 3) == 0 ? name + 3 : name;

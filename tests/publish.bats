@@ -130,10 +130,34 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
 
 @test "publish: an option's bytes that are not UTF-8 are refused, not changed" {
     for option in '-k' '--id' '--source'; do
-        run -65 --separate-stderr publish -t x "$option" $'caf\xe9' -d 1
+        run -64 --separate-stderr publish -t x "$option" $'caf\xe9' -d 1
     done
-    run -65 --separate-stderr publish -t $'caf\xe9' -d 1
-    [ "$(replay | wc -l)" -eq 0 ]
+    run -64 --separate-stderr publish -t $'caf\xe9' -d 1
+    [ ! -e spool.db ]
+}
+
+@test "publish: -t takes words separated by dots, and no pattern" {
+    for type in 'Mail Wanted' a..b a. . 'order.*' '#' a*b; do
+        run -64 --separate-stderr publish -t "$type" -d 1
+        [[ $stderr == "publish: -t wants a type like order.placed, not \"$type\": "* ]]
+    done
+    [ ! -e spool.db ]
+}
+
+@test "publish: whatever type an event from elsewhere has, a pattern names it" {
+    for type in 'Mail Wanted' a..b 'order.*' '#' a*b com.example/x; do
+        echo "{\"type\":\"$type\"}"
+    done >in
+    publish in
+    replay | publish -s copy.db
+    cmp <(replay) <(replay -s copy.db)
+    while read -r type; do
+        [ "$(replay -t "=$type" | jq -r .type)" = "$type" ]
+        run -0 consume -g "g $type" -t "=$type" --from start -- printenv EVENT_TYPE
+        [ "$output" = "$type" ]
+    done < <(jq -r .type in)
+    run -64 --separate-stderr consume -g h -t 'Mail Wanted' --from start -- cat
+    [ "$stderr" = 'consume: -t wants a pattern like order.* or #, not "Mail Wanted": a space in it; =TYPE names a type as it is (see consume --help)' ]
 }
 
 # ----------------------------------------------------------------------------- what is filled in
@@ -256,8 +280,8 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
         run -65 --separate-stderr publish -d "{\"type\":\"a\",\"$name\":\"${text}a\"}"
         [ "$stderr" = "publish: -d: \"$name\" is longer than 1024 bytes" ] || [ "$name" = type ]
     done
-    run -65 --separate-stderr publish -t "${text}a" -d 1
-    [ "$stderr" = 'publish: -d: "type" is longer than 1024 bytes' ]
+    run -64 --separate-stderr publish -t "${text}a" -d 1
+    [[ $stderr == *': longer than 1024 bytes (see publish --help)' ]]
 }
 
 @test "publish: an event is one line, however -d is written" {
