@@ -25,9 +25,9 @@ static const char *like;
 static struct buf wanted, print; /* --like: the fingerprint asked for; that of a letter */
 
 #define FILTERS                                                                                    \
-    OPT_TEXT('g', "group", &filter.group, "GROUP", "only of this group"),                          \
+    OPT_NAME('g', "group", &filter.group, "GROUP", "only of this group"),                          \
         OPT_PATTERN('t', "type", &filter.types, "only events of matching types"),                  \
-        OPT_TEXT('k', "key", &filter.subject, "KEY", "only events with this subject"),             \
+        OPT_WORDS('k', "key", &filter.subject, "KEY", "only events with this subject"),            \
         OPT_TEXT(0, "error", &filter.error, "TEXT",                                                \
                  "only with this in the last reason or stderr"),                                   \
         OPT_TEXT(0, "like", &like, "EVENT", "only those that failed the way this one did"),        \
@@ -48,7 +48,7 @@ static const struct opt show_options[] = {
 };
 
 static const struct opt try_options[] = {
-    OPT_TEXT('g', "group", &filter.group, "GROUP", "the group, when the event is dead in several"),
+    OPT_NAME('g', "group", &filter.group, "GROUP", "the group, when the event is dead in several"),
     OPT_END,
 };
 

@@ -72,6 +72,8 @@ static int one_operand(int first, int argc, char **argv, const char *verb, const
         args_usage("%s wants %s", verb, what);
     if (argc - first > 1)
         args_usage("%s: one too many: %s", verb, err_quote_text(argv[first + 1]).text);
+    if (strcmp(what, "ID") == 0)
+        args_name(what, argv[first], NAME_KEY_BYTES);
     return first;
 }
 
@@ -344,6 +346,8 @@ static int run_retry(int first, int argc, char **argv)
 
     if (argc - first != 2)
         args_usage("retry wants ID and STEP");
+    args_name("ID", argv[first], NAME_KEY_BYTES);
+    args_name("STEP", argv[first + 1], NAME_BYTES);
     wrap_stage();
     if (open_spool(STORE_WRITE, &e) == 0 && saga_load(&r, argv[first], &e) == 0) {
         size_t i = saga_find(&r.saga, argv[first + 1]);

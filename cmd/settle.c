@@ -14,7 +14,7 @@ static bool retry, defer;
 static int64_t delay, attempts = 12;
 
 static const struct opt options[] = {
-    OPT_TEXT('g', "group", &name, "GROUP", "the group that the events were handed out for"),
+    OPT_NAME('g', "group", &name, "GROUP", "the group that the events were handed out for"),
     OPT_FLAG(0, "retry", &retry, "they failed: again, which counts as an attempt"),
     OPT_TEXT(0, "dead", &dead, "REASON", "they failed for good: dead letters"),
     OPT_FLAG(0, "defer", &defer, "they come again, and that counts as nothing"),

@@ -23,7 +23,7 @@ static int form;
 enum { FORM_AUTO, FORM_TREE, FORM_TEXT, FORM_NDJSON, FORM_DOT };
 
 static const struct opt options[] = {
-    OPT_TEXT('g', "group", &group, "GROUP", "only where this group stands"),
+    OPT_NAME('g', "group", &group, "GROUP", "only where this group stands"),
     OPT_INT('n', "count", &query.max, "N", 1, INT64_MAX, "at most N events a tree"),
     OPT_FLAG('v', "verbose", &verbose, "ids, and groups whose patterns do not match"),
     OPT_FLAG(0, "graph", &graph, "which types lead to which; without EVENT of the whole log"),

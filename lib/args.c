@@ -31,7 +31,7 @@ static int log_option;
 static bool wants_help, wants_help_all, wants_version;
 
 static const struct opt common[] = {
-    OPT_TEXT('s', "spool", &spool_option, "SPOOL",
+    OPT_PATH('s', "spool", &spool_option, "SPOOL",
              "the spool; by default $EVENT_SPOOL, else your own"),
     OPT_CHOICE(0, "log", &log_option, "text|json", "how messages are written; default text"),
     OPT_FLAG('h', "help", &wants_help, "show examples and the common options"),
@@ -428,6 +428,9 @@ static void set(const struct opt *o, const char *name, const char *text, bool fi
     case OPT_KIND_TEXT:
         *(const char **)o->to = text;
         break;
+    case OPT_KIND_NAME:
+        *(const char **)o->to = args_name(name, text, (size_t)o->max);
+        break;
     case OPT_KIND_INT:
         set_int(o, name, text);
         break;
@@ -640,6 +643,15 @@ bool args_given(const char *name)
     return false;
 }
 
+const char *args_name(const char *what, const char *name, size_t max)
+{
+    struct err e = ERR_NONE;
+
+    if (name_check(what, str_of(name), max, &e) < 0)
+        args_usage("%s", e.text);
+    return name;
+}
+
 const char *args_spool(void)
 {
     static struct buf path;
@@ -649,7 +661,7 @@ const char *args_spool(void)
         return spool_option;
     place = getenv("EVENT_SPOOL");
     if (place != NULL && *place != '\0')
-        return place;
+        return args_name("EVENT_SPOOL", place, NAME_PATH_BYTES);
     buf_reset(&path);
     place = getenv("XDG_STATE_HOME");
     if (place != NULL && *place == '/') { /* the XDG specification: others are to be ignored */
@@ -661,5 +673,5 @@ const char *args_spool(void)
         buf_printf(&path, "%s/.local/state", place);
     }
     buf_puts(&path, "/eventutils/spool.db");
-    return buf_text(&path);
+    return args_name("the path of the spool", buf_text(&path), NAME_PATH_BYTES);
 }

@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "json.h"
 #include "mem.h"
+#include "name.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,9 +105,11 @@ static int read_step(struct saga_step *t, json_t *from, size_t number, struct er
     if (name == NULL || *name == '\0')
         return err_set(e, EX_DATAERR, "step %zu has no \"name\"", number);
     snprintf(where, sizeof where, "step %.380s: ", err_quote_text(name).text);
-    if (strlen(name) > 100)
-        return err_set(e, EX_DATAERR, "%sits name is longer than 100 bytes", where);
-    if (strpbrk(name, "/ \t\n") != NULL || strcmp(name, "undo") == 0) /* ID/STEP, ID/STEP/undo */
+    if (name_check("its name", str_of(name), 100, e) < 0) {
+        e->status = EX_DATAERR;
+        return err_at(e, "%s", where);
+    }
+    if (strpbrk(name, "/ ") != NULL || strcmp(name, "undo") == 0) /* ID/STEP, ID/STEP/undo */
         return err_set(e, EX_DATAERR, "%sa name has no slash or space, and is not \"undo\"", where);
     if (json_object_get(from, "do") == NULL)
         return err_set(e, EX_DATAERR, "%shas no \"do\"", where);
@@ -227,8 +230,12 @@ static int read_definition(struct saga *s, json_t *root, struct err *e)
     s->name = json_string_value(json_object_get(root, "name"));
     if (s->name == NULL || *s->name == '\0')
         return err_set(e, EX_DATAERR, "has no \"name\"");
-    if (strlen(s->name) > 100 || strpbrk(s->name, "/ \t\n") != NULL)
-        return err_set(e, EX_DATAERR, "\"name\" has a slash or a space, or more than 100 bytes: %s",
+    if (name_check("\"name\"", str_of(s->name), 100, e) < 0) {
+        e->status = EX_DATAERR; /* in a file it is no usage */
+        return -1;
+    }
+    if (strpbrk(s->name, "/ ") != NULL)
+        return err_set(e, EX_DATAERR, "\"name\" has a slash or a space: %s",
                        err_quote_text(s->name).text);
     if (check_keys(root, keys, "", e) < 0)
         return -1;

@@ -39,12 +39,12 @@ static int group_row_of(const struct group_info *info, void *table, struct err *
     json_t *types = json_array();
 
     for (size_t i = 0; i < info->types->n; i++)
-        json_array_append_new(types, json_string(info->types->item[i]));
+        json_array_append_new(types, table_text(str_of(info->types->item[i])));
     if (info->types->n == 0)
         json_array_append_new(types, json_string("#"));
     json_t *row =
-        json_pack("{s:s,s:o,s:b,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group",
-                  info->name, "types", types, "ordered", info->ordered, "state",
+        json_pack("{s:o,s:o,s:b,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group",
+                  table_text(str_of(info->name)), "types", types, "ordered", info->ordered, "state",
                   info->paused          ? "paused"
                   : info->hold_ms != 0  ? "on hold"
                   : info->consumers > 0 ? "active"
@@ -172,8 +172,8 @@ static int run_group(int first, int argc, char **argv)
 
     if (argc - first > operands)
         args_usage("one GROUP at a time: %s", err_quote_text(argv[first + operands]).text);
-    if (name != NULL && *name == '\0')
-        args_usage("GROUP is empty (an unset variable?)");
+    if (name != NULL)
+        args_name("GROUP", name, NAME_BYTES);
     if (strcmp(verb, "list") == 0 && name != NULL)
         args_usage("group list takes no operand: %s", err_quote_text(name).text);
     check_options(verb);

@@ -5,6 +5,7 @@
 #include "sqlite_priv.h"
 
 #include "mem.h"
+#include "table.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -210,7 +211,7 @@ static int set_paused(struct store *s, const char *name, bool paused, struct err
 
     return got <= 0 ? got
                     : sys_put(s, paused ? "sys.group.paused" : "sys.group.resumed", name, NULL,
-                              json_pack("{s:s}", "group", name), e);
+                              json_pack("{s:o}", "group", table_text(str_of(name))), e);
 }
 
 int group_pause(struct store *s, const char *name, bool paused, struct err *e)

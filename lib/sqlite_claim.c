@@ -9,6 +9,7 @@
 #include "sqlite_group.h"
 
 #include "mem.h"
+#include "table.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -77,8 +78,8 @@ static int remember_death(struct group *g, int64_t seq, int64_t now, struct err 
 static int tell_takeover(struct group *g, int64_t pid, size_t events, struct err *e)
 {
     return sys_put(g->s, "sys.group.taken-over", g->name, NULL,
-                   json_pack("{s:s,s:I,s:I}", "group", g->name, "pid", (json_int_t)pid, "events",
-                             (json_int_t)events),
+                   json_pack("{s:o,s:I,s:I}", "group", table_text(str_of(g->name)), "pid",
+                             (json_int_t)pid, "events", (json_int_t)events),
                    e);
 }
 

@@ -229,7 +229,7 @@ static int create_group(struct group *g, const struct group_terms *terms, struct
     int64_t start;
     int got;
 
-    if (log_point(s, terms->from, &start, e) < 0)
+    if (log_start(s, terms->from, &start, e) < 0)
         return -1;
     patterns_write(&terms->types, &patterns);
     if (db_begin(s, DB_FULL, e) < 0) {
@@ -531,8 +531,8 @@ int death_tell(struct group *g, const struct log_entry *event, int64_t attempts,
     struct str why = str_of(reason == NULL ? "" : reason);
 
     return sys_put(g->s, "sys.dead-lettered", g->name, event->damaged ? NULL : event,
-                   json_pack("{s:s,s:I,s:o,s:o,s:I,s:i,s:o}", "group", g->name, "seq",
-                             (json_int_t)event->seq, "id", table_text(event->id), "type",
+                   json_pack("{s:o,s:I,s:o,s:o,s:I,s:i,s:o}", "group", table_text(str_of(g->name)),
+                             "seq", (json_int_t)event->seq, "id", table_text(event->id), "type",
                              table_text(event->type), "attempts", (json_int_t)attempts, "status",
                              status, "reason", table_text(why)),
                    e);

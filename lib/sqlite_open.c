@@ -8,6 +8,7 @@
 #include "sqlite_priv.h"
 
 #include "mem.h"
+#include "name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -407,7 +408,10 @@ static int set_path(struct store *s, const char *path, struct err *e)
     buf_puts(&full, "-lock");
     s->lock_path = mem_dup(full.p, full.n);
     buf_free(&full);
-    return check_directory(s, real, e);
+    /* Handlers get it in their environment, where it is checked again. */
+    return name_check("the path of the spool", str_of(s->path), NAME_PATH_BYTES, e) < 0
+               ? -1
+               : check_directory(s, real, e);
 }
 
 static int open_spool(struct store *s, struct err *e)

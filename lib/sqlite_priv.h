@@ -188,6 +188,9 @@ void log_entry_read(struct store *s, sqlite3_stmt *q, struct log_entry *out);
 /* By its type; one of unknown type may. */
 bool log_may_match(const struct pattern_list *types, const struct log_entry *entry);
 bool log_entry_damaged(sqlite3_stmt *q, const struct log_entry *entry);
+/* Where a group begins that is to begin at a point: a position beyond the log is its end, or the
+   group would pass over what is published from now on. */
+int log_start(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e);
 /* After an error: was it a row from here on that is no row any more? 1 with its position; -1 when
    not, or when what is behind it cannot be found either. Where all of the page is gone, each
    position from here on is taken to have been one. */

@@ -65,14 +65,14 @@ enum log_fate {
     LOG_STORED,
     LOG_DUPLICATE, /* it is there already, with the same type, subject and data */
     LOG_CLASH,     /* its (source, id) is there with other content; seq says where */
-    LOG_STALE,     /* its subject stands at another version */
+    LOG_STALE,     /* its subject stands at another version, or its own version is taken */
     LOG_CYCLE,     /* its causal chain is longer than EVENT_HOPS_MAX */
 };
 
 struct log_put {
     enum log_fate fate;
     int64_t seq;     /* of the event stored now, or of the one that is in the way */
-    int64_t version; /* LOG_STALE: where the subject stands; LOG_STORED with versions: its own */
+    int64_t version; /* LOG_STALE: where the subject stands; LOG_STORED: its own, 0 without one */
     struct str line; /* LOG_DUPLICATE: what is stored; a view until the next call */
 };
 
@@ -86,6 +86,11 @@ struct log_terms {
 };
 
 /*
+ * Versions number the events of a subject's stream. LOG_UNVERSIONED gives none, but an event that
+ * brings one keeps it, and that place in the stream must be free: copies arrive as they were, also
+ * in part, with holes, or in another order. The others give each event the next version; one that
+ * an event brings along must be that.
+ *
  * Appending is one transaction: log_begin, log_put for each event, log_commit or log_rollback.
  * Others wait meanwhile: no reading of input that may block, and no more than about a thousand
  * events in between.

@@ -41,6 +41,24 @@ worn_group() {
     [ -z "$(positions g)" ]
 }
 
+@test "group seek and consume --from: a position or time beyond the log is its end, and nothing new is passed over" {
+    seq 3 | publish -t n
+    for point in 1000 9223372036854775807 2100-01-01 4; do
+        run -0 --separate-stderr consume -g "from $point" --from "$point" -- printenv EVENT_SEQ
+        [ -z "$output" ]
+        run -0 --separate-stderr consume -g "seek $point" --from now -- printenv EVENT_SEQ
+        [ "$(spool group seek "seek $point" "$point")" = \
+            "group seek $point goes from position 4 to 4; 0 waiting and 0 dead letters dropped" ]
+    done
+    publish -t n -d 4
+    for point in 1000 9223372036854775807 2100-01-01 4; do
+        for how in from seek; do
+            run -0 consume -g "$how $point" -- printenv EVENT_SEQ
+            [ "$output" = 4 ]
+        done
+    done
+}
+
 @test "group seek: what waits is dropped, dead letters before the point stay, others are delivered again" {
     worn_group
     run -0 --separate-stderr spool group seek g 3
