@@ -212,15 +212,20 @@ static json_t *row_of(const struct saga *s)
                      s->why == NULL ? json_null() : json_string(s->why));
 }
 
+static int64_t listed;
+
 static int list_one(const struct doc *doc, void *table, struct err *e)
 {
     struct saga s;
     int got = 0;
 
+    listed++;
     if (!saga_read(&s, doc->value))
         err_warn("saga %s is damaged", err_quote_text(doc->name).text);
     else if (state == NULL || strcmp(state, saga_word(s.state)) == 0)
         got = table_row(table, row_of(&s), e) < 0 ? -1 : out_gone();
+    else
+        listed--;
     saga_free(&s);
     return got;
 }
@@ -241,6 +246,8 @@ static int run_list(int first, int argc, char **argv)
         struct table *table = table_begin(list_columns, (enum table_form)form);
         doc_each(r.store, SAGA_KIND, list_one, table, &e);
         table_end(table, &e);
+        if (listed == 0 && e.status == 0)
+            args_nothing("sagas", store_path(r.store), "state");
     }
     return finish(&e);
 }
