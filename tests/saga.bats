@@ -222,6 +222,10 @@ printed no JSON value: unexpected "2" at byte 3' ]
     rm plan.-b
     run -0 --separate-stderr saga retry order/1 b
     [ "$(state)" = compensated ]
+    # What was put right is no reason any more: neither of the saga nor of its steps.
+    [ "$(saga list -o ndjson | jq -r .why)" = 'c: exit status 65' ]
+    [ "$(shown '[.why, .steps[].error]')" = '["c: exit status 65",null,null,"exit status 65"]' ]
+    [ "$(replay -t sys.saga.compensated | jq -r .data.reason)" = 'c: exit status 65' ]
     [ "$(tail -n +7 acted)" = -b ]
     run -1 saga retry order/1 b
     run -0 go
