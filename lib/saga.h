@@ -64,7 +64,7 @@ struct saga_step {
     int64_t began_ms, took_ms;
     bool maybe;   /* an attempt ended in a way that says nothing: it may have been done */
     char *result; /* JSON, as the command printed it; NULL: none */
-    /* What went wrong last with the step and with its undo; NULL: nothing, or it succeeded since. */
+    /* What went wrong last with it, and with its undo; NULL: nothing, or it succeeded since. */
     char *error, *undo_error;
 };
 
