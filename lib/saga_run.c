@@ -369,10 +369,15 @@ static void describe(const struct child *c, struct buf *out)
         tail.n -= (size_t)(line + 1 - tail.p);
         tail.p = line + 1;
     }
-    if (tail.n > 0) {
-        buf_puts(out, ": ");
-        err_escape(out, tail.p, tail.n < ERROR_MAX ? tail.n : ERROR_MAX);
-    }
+    if (tail.n == 0)
+        return;
+    size_t n = tail.n <= ERROR_MAX ? tail.n : ERROR_MAX;
+    while (n < tail.n && n > 0 && ((unsigned char)tail.p[n] & 0xc0) == 0x80)
+        n--; /* not in the middle of a character */
+    buf_puts(out, ": ");
+    err_escape(out, tail.p, n);
+    if (n < tail.n)
+        buf_puts(out, "...");
 }
 
 /* wait_ms: until it is tried again; negative: it is not. */

@@ -198,6 +198,13 @@ printed no JSON value: unexpected "2" at byte 3' ]
     [ "$(steps)" = 'undone failed' ]
 }
 
+@test "saga: a long line on stderr is cut between characters, and shows that it was" {
+    abc
+    plan b 'printf %s "x$(printf "ä%.0s" $(seq 300))" >&2; exit 65'
+    go
+    [ "$(saga show order/1 -o ndjson | jq -r '.steps[1].error')" = "exit status 65: x$(printf 'ä%.0s' {1..249})..." ]
+}
+
 @test "saga: a failing undo is tried again, and does not stop the others; then it is stuck: 65" {
     abc
     plan c 'exit 65'
