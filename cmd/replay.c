@@ -231,6 +231,8 @@ int main(int argc, char **argv)
         if (table != NULL && table_end(table, &e) < 0)
             got = -1;
     }
+    if (got >= 0 && e.status == 0 && shown + damaged == 0 && !follow)
+        args_nothing("events", store_path(spool), "type key group from to correlation");
     if (got == 0 && damaged > 0)
         err_set(&e, EX_IOERR, "%" PRId64 " damaged, left out", damaged);
     store_close(spool);

@@ -262,6 +262,8 @@ static int run(int n, char **name, struct err *e)
         damaged += t.damaged;
         trace_free(&t);
     }
+    if (graph && got == 0 && flow.n == 0)
+        args_nothing("causes and effects", store_path(spool), "type from to");
     if (graph && got == 0)
         got = show_graph(&flow, e);
     damaged += flow.damaged;

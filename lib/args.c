@@ -47,6 +47,13 @@ static const struct opt *order[OPTIONS_MAX];
 static bool given[OPTIONS_MAX];
 static size_t options;
 
+/* The options in the order in which they were used, with their values. */
+static struct use {
+    const struct opt *option;
+    const char *value;
+} * uses;
+static size_t used;
+
 /* Keeps in *best the candidate that is nearest to word, if it is near at all. */
 static void nearer(const char *word, const char *candidate, const char **best, size_t *least)
 {
@@ -573,6 +580,8 @@ static int parse(const struct cmd *self, int argc, char **argv)
         i = find(value, name);
         set(order[i], name, optarg, !given[i]);
         given[i] = true;
+        uses = mem_grow(uses, used + 1, sizeof *uses);
+        uses[used++] = (struct use){order[i], optarg};
         if (order[i]->to == &log_option)
             err_format(log_option == 1 ? ERR_JSON : ERR_TEXT);
         if (wants_help || wants_help_all)
@@ -633,6 +642,66 @@ int args_verb(const struct cmd *self, int argc, char **argv)
             return v->run(parse(v, argc - 1, argv + 1) + 1, argc, argv);
         }
     complain_verb(self, word);
+}
+
+/* Is name one of the words of names? */
+static bool among(const char *name, const char *names)
+{
+    size_t n = strlen(name);
+
+    for (; *names != '\0'; names += strspn(names, " ")) {
+        size_t word = strcspn(names, " ");
+        if (word == n && strncmp(names, name, n) == 0)
+            return true;
+        names += word;
+    }
+    return false;
+}
+
+void args_used(struct buf *b, const char *names)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "-_.:,/@%+=#";
+    const char *space = "";
+
+    for (size_t i = 0; i < used; i++) {
+        const struct opt *o = uses[i].option;
+        const char *value = uses[i].value;
+        if (o->name == NULL || !among(o->name, names))
+            continue;
+        buf_puts(b, space);
+        space = " ";
+        if (o->letter != 0)
+            buf_printf(b, "-%c", o->letter);
+        else
+            buf_printf(b, "--%s", o->name);
+        if (value != NULL && value[strspn(value, plain)] == '\0')
+            buf_printf(b, " %s", value);
+        else if (value != NULL)
+            buf_printf(b, " %s", err_quote_text(value).text);
+    }
+}
+
+void args_none(struct buf *b, const char *what, const char *path, const char *filters)
+{
+    struct buf named = BUF_INIT;
+
+    args_used(&named, filters);
+    buf_printf(b, "no %s in %s", what, path);
+    if (named.n > 0)
+        buf_printf(b, " match %s", buf_text(&named));
+    buf_free(&named);
+}
+
+void args_nothing(const char *what, const char *path, const char *filters)
+{
+    struct buf text = BUF_INIT;
+
+    if (!isatty(STDERR_FILENO))
+        return;
+    args_none(&text, what, path, filters);
+    err_note("%s", buf_text(&text));
+    buf_free(&text);
 }
 
 bool args_given(const char *name)

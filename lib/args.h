@@ -102,6 +102,16 @@ int args_verb(const struct cmd *self, int argc, char **argv);
 /* Was this option given? name is the long name. */
 bool args_given(const char *name);
 
+/* Append the options among these (long names, with a space between) that were given, as they were
+   given: "-k none -t 'order.#'". */
+void args_used(struct buf *b, const char *names);
+
+/* A listing has found nothing. Append why: "no dead letters in PATH", and when any of the filters
+   were given " match -k none". args_nothing notes the same on stderr if that is a terminal, where
+   somebody would else wonder; to a script an empty listing is one like any other. */
+void args_none(struct buf *b, const char *what, const char *path, const char *filters);
+void args_nothing(const char *what, const char *path, const char *filters);
+
 /* Complain about the usage and exit 64; a pointer to --help follows the text. */
 _Noreturn void args_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
