@@ -262,7 +262,7 @@ END
 
 # The prompt of the shell is the 24th line.
 @test "help: --help of each command and verb fits a terminal of 80 columns and 24 lines, examples first" {
-    [ "$(ls "$help" | grep -c 'one$')" -ge 40 ]
+    [ "$(find "$help" -name '*.one' | wc -l)" -ge 40 ]
     run -0 awk '
         length > 80 || FNR > 23 || (FNR == 3 && $0 != "examples:") { print FILENAME ": line " FNR ": " $0; bad = 1 }
         END { exit bad }' "$help"/*.one
