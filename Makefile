@@ -9,6 +9,8 @@ bindir = $(PREFIX)/bin
 libexecdir = $(PREFIX)/libexec
 datadir = $(PREFIX)/share
 mandir = $(datadir)/man
+# fish looks below /usr/local only where XDG_DATA_DIRS names it, and always in its administrator's folder.
+fishdir = $(if $(filter /usr/local,$(PREFIX)),/etc/fish/completions,$(datadir)/fish/vendor_completions.d)
 # In front of the names in bindir, ev excepted: PROGRAM_PREFIX=eu- gives eu-publish.
 PROGRAM_PREFIX ?=
 DESTDIR ?=
@@ -57,7 +59,7 @@ pages = $(wildcard man/*.[1-9])
 ifneq ($(filter test demo,$(MAKECMDGOALS)),)
 .SILENT:
 ifndef MAKE_RESTARTS
-$(info building in $(BUILD): a minute or less, when all is new$(if $(filter test,$(MAKECMDGOALS)),; then the \
+$(info building in $(BUILD): a minute or two when all is new$(if $(filter test,$(MAKECMDGOALS)),; then the \
     tests: all of them take about four minutes on two cores))
 endif
 endif
@@ -167,7 +169,7 @@ clean:
 own = $(DESTDIR)$(libexecdir)/eventutils
 data = $(DESTDIR)$(datadir)/eventutils
 links = OWN='$(libexecdir)/eventutils' BIN='$(bindir)' DATA='$(datadir)' MAN='$(mandir)' \
-    DESTDIR='$(DESTDIR)' PROGRAM_PREFIX='$(PROGRAM_PREFIX)' BUILD='$(abspath $(BUILD))' share/links
+    FISH='$(fishdir)' DESTDIR='$(DESTDIR)' PROGRAM_PREFIX='$(PROGRAM_PREFIX)' BUILD='$(abspath $(BUILD))' share/links
 
 install: all
 	mkdir -p '$(own)' '$(DESTDIR)$(bindir)' '$(data)'

@@ -205,19 +205,19 @@ END
     mkdir others
     printf '#!/bin/sh\n' >others/eu-retry
     chmod +x others/eu-retry
-    PATH=$PWD/others:$PATH make -s -C "$TOP" -o all install DESTDIR="$PWD/root" PREFIX=/usr BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
-    share=$PWD/root/usr/share
+    PATH=$PWD/others:$PATH make -s -C "$TOP" -o all install DESTDIR="$PWD/root" PREFIX=/usr/local BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
+    share=$PWD/root/usr/local/share
     [ -z "$(find root -name 'eu-retry*')" ]
     [[ $(head -n 1 "$share/zsh/site-functions/_eventutils") == '#compdef '*' eu-replay eu-saga '*' ev' ]]
     spool_with_names
-    PATH=$PWD/root/usr/bin:$PATH
+    PATH=$PWD/root/usr/local/bin:$PATH
     run -0 bash -c '. "$1"; COMP_WORDS=(eu-consume -g e); COMP_CWORD=2; _eventutils; echo "${COMPREPLY[@]}"; complete -p' bash \
         "$share/bash-completion/completions/eu-consume"
     [ "$output" = $'email\ncomplete -F _eventutils eu-consume' ]
     ! command -v fish >/dev/null ||
-        [ "$(share=$share fish --no-config -c 'set fish_complete_path $share/fish/vendor_completions.d; complete -C "eu-consume -g e"')" = email ]
+        [ "$(fish --no-config -c 'set fish_complete_path $PWD/root/etc/fish/completions; complete -C "eu-consume -g e"')" = email ]
     ! command -v zsh >/dev/null ||
         [ "$(zsh_session "$share/zsh/site-functions" 'eu-consume -g em' | tr -d '\r')" = 'got<-g email>' ]
-    make -s -C "$TOP" -o all uninstall DESTDIR="$PWD/root" PREFIX=/usr BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
+    make -s -C "$TOP" -o all uninstall DESTDIR="$PWD/root" PREFIX=/usr/local BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
     [ -z "$(find root ! -type d)" ]
 }

@@ -90,9 +90,27 @@ run_scripts() { # FILE
     return "$failed"
 }
 
-# The options in --help-all, and those of a page: "-x" and "--long", one a line.
-help_options() { # COMMAND [VERB]
-    "$@" --help-all | sed -n 's/^ *\(-[a-zA-Z]\), \(--[a-z-]*\).*/\1\n\2/p; s/^ *\(--[a-z-]*\).*/\1/p'
+# What --help and --help-all print, of each command NAME and "NAME VERB": asked once for all tests.
+setup_file() {
+    local name verb
+    help=$BATS_FILE_TMPDIR/help
+    mkdir "$help"
+    export help
+    for name in $(commands); do
+        "$name" --help >"$help/$name.one"
+        "$name" --help-all >"$help/$name.all"
+        for verb in $(verbs "$name"); do
+            "$name" "$verb" --help >"$help/$name $verb.one"
+            "$name" "$verb" --help-all >"$help/$name $verb.all"
+        done
+    done
+}
+
+# The options in --help-all, a collection's in its verbs', and those of a page: "-x" and "--long", one
+# a line.
+help_options() { # COMMAND
+    cat "$help/$1.all" "$help/$1 "*.all 2>/dev/null |
+        sed -n 's/^ *\(-[a-zA-Z]\), \(--[a-z-]*\).*/\1\n\2/p; s/^ *\(--[a-z-]*\).*/\1/p' | sort -u
 }
 
 page_options() { # COMMAND
@@ -101,7 +119,7 @@ page_options() { # COMMAND
 }
 
 verbs() { # COMMAND
-    "$1" --help | sed -n '/^verbs:/,/^$/s/^  \([a-z][a-z]*\) .*/\1/p'
+    sed -n '/^verbs:/,/^$/s/^  \([a-z][a-z]*\) .*/\1/p' "$help/$1.one"
 }
 
 commands() {
@@ -116,34 +134,48 @@ page_statuses() { # PAGE
     sed -n '/^\.Sh EXIT STATUS/,/^\.Sh EXAMPLES/s/^\.It \([0-9][0-9]*\)$/\1/p' "$1" | tr '\n' ' '
 }
 
+# Is FILE made of the lines of the two others, each in its order?
+interleaved() { # FILE OUT ERR
+    local line o=0 e=0 all out err
+    mapfile -t all <"$1"
+    mapfile -t out <"$2"
+    mapfile -t err <"$3"
+    for line in "${all[@]}"; do
+        if [ "$o" -lt "${#out[@]}" ] && [ "$line" = "${out[o]}" ]; then
+            o=$((o + 1))
+        elif [ "$e" -lt "${#err[@]}" ] && [ "$line" = "${err[e]}" ]; then
+            e=$((e + 1))
+        else
+            return 1
+        fi
+    done
+    [ "$o" -eq "${#out[@]}" ] && [ "$e" -eq "${#err[@]}" ]
+}
+
 # paste SHELL...: all scripts of the README into one interactive shell, in an empty home. What differs
-# from one run to the next is masked; the two streams are compared one by one, as only each has an
-# order of its own.
+# from one run to the next is masked; the two streams are compared each in its own order.
 paste() {
     local script name failed=0
     command -v "$1" >/dev/null || skip "$1 is not installed"
     extract "$TOP/README.md" scripts
     echo 'PS1= PS2= RPS1=' >pasted
     for script in scripts/*.sh; do
-        printf 'exec >%s.out 2>%s.err\n' "$PWD/$script" "$PWD/$script"
+        name=$PWD/${script%.sh}
+        printf 'exec >%s.out 2>%s.err\n' "$name" "$name"
         cat "$script"
+        [ -e "$name.prints" ] || : >"$name.prints"
     done >>pasted
     echo 'exec 2>/dev/null' >>pasted # what a shell itself says at the end
     mkdir home
     env -u EVENT_SPOOL HOME="$PWD/home" TMPDIR="$PWD" timeout 60 "$@" <pasted >shell.out 2>&1
+    sed -E -i 's|/[^ ]*/tmp\.[[:alnum:]]{10}|TMP|; s/[0-9-]{10}T[0-9:.]{12}Z/TIME/
+        s/\<in ([0-9.]+(ms|[smhd]))+\>|at once/in D/; s/"[0-9a-f-]{36}"/UUID/' scripts/*.{prints,out,err}
     for script in scripts/*.sh; do
         name=${script%.sh}
-        touch "$name.prints"
-        for file in "$name.prints" "$script.out" "$script.err"; do
-            sed -E 's|/[^ ]*/tmp\.[[:alnum:]]{10}|TMP|; s/[0-9-]{10}T[0-9:.]{12}Z/TIME/; s/\<in ([0-9.]+(ms|[smhd]))+\>|at once/in D/
-                s/"[0-9a-f-]{36}"/UUID/' "$file" >"$file.masked"
-        done
-        if ! { diff -u <(sort "$name.prints.masked") <(sort "$script.out.masked" "$script.err.masked") &&
-            diff -u <(grep -vxFf "$script.err.masked" "$name.prints.masked") <(grep -vxFf "$script.err.masked" "$script.out.masked") &&
-            diff -u <(grep -xFf "$script.err.masked" "$name.prints.masked") "$script.err.masked"; }; then
-            echo "$(cat "$name.from"): prints something else than it says"
-            failed=1
-        fi
+        interleaved "$name.prints" "$name.out" "$name.err" && continue
+        echo "$(cat "$name.from"): prints something else than it says:"
+        cat "$name.out" "$name.err" | diff -u "$name.prints" - || true
+        failed=1
     done
     [ "$failed" -eq 0 ] && [ ! -e home/.local ]
 }
@@ -230,42 +262,28 @@ END
 
 # The prompt of the shell is the 24th line.
 @test "help: --help of each command and verb fits a terminal of 80 columns and 24 lines, examples first" {
-    for name in $(commands); do
-        for verb in '' $(verbs "$name"); do
-            # shellcheck disable=SC2086 # no verb, no word
-            "$name" $verb --help >help
-            [ "$(wc -l <help)" -le 23 ] && [ "$(wc -L <help)" -le 80 ] && [ "$(sed -n 3p help)" = examples: ] || {
-                echo "$name $verb --help: $(wc -l <help) lines, $(wc -L <help) columns"
-                cat help
-                false
-            }
-        done
-    done
+    [ "$(find "$help" -name '*.one' | wc -l)" -ge 40 ]
+    run -0 awk '
+        length > 80 || FNR > 23 || (FNR == 3 && $0 != "examples:") { print FILENAME ": line " FNR ": " $0; bad = 1 }
+        END { exit bad }' "$help"/*.one
 }
 
 @test "help: the common options of a command are options of it, and the statuses of consume are shown" {
     for name in $(commands); do
-        "$name" --help >help
         sed -n 's/.*\.common = "\(.*\)",$/\1/p' "$TOP/cmd/$name.c" | tr ' ' '\n' >common
         while read -r option; do
-            grep -q "^ .*--$option " help || { echo "$name has no --$option"; false; }
+            grep -q "^ .*--$option " "$help/$name.one" || { echo "$name has no --$option"; false; }
         done <common
     done
-    consume --help | grep -q '^exit status: 0 done; 1 dead letters;'
+    grep -q '^exit status: 0 done; 1 dead letters;' "$help/consume.one"
 }
 
 @test "manual: a page lists the options that --help-all lists" {
     for name in $(commands); do
-        {
-            help_options "$name"
-            # A collection has its options with its verbs, with --help and --version.
-            for verb in $(verbs "$name"); do
-                help_options "$name" "$verb"
-            done
-        } | sort -u >help
-        [ -s help ]
-        page_options "$name" | diff -u help - || {
-            echo "$name: the page (-) and --help-all (+) differ"
+        help_options "$name" >options
+        [ -s options ]
+        page_options "$name" | diff -u options - || {
+            echo "$name: --help-all (-) and the page (+) differ"
             false
         }
     done
