@@ -50,10 +50,8 @@ int group_seek(struct store *s, const char *name, const struct clock_point *poin
     int64_t grp;
 
     *out = (struct group_seek){0};
-    if (group_row(s, name, &grp, e) < 0 || log_point(s, point, &out->to, e) < 0)
+    if (group_row(s, name, &grp, e) < 0 || log_start(s, point, &out->to, e) < 0)
         return -1;
-    if (out->to < 1)
-        out->to = 1;
     if (db_begin(s, DB_FULL, e) < 0)
         return -1;
     if (group_idle(s, grp, e) < 0 || count_dropped(s, grp, out, e) < 0 ||

@@ -65,14 +65,14 @@ enum log_fate {
     LOG_STORED,
     LOG_DUPLICATE, /* it is there already, with the same type, subject and data */
     LOG_CLASH,     /* its (source, id) is there with other content; seq says where */
-    LOG_STALE,     /* its subject stands at another version */
+    LOG_STALE,     /* its subject stands at another version, or its own version is taken */
     LOG_CYCLE,     /* its causal chain is longer than EVENT_HOPS_MAX */
 };
 
 struct log_put {
     enum log_fate fate;
     int64_t seq;     /* of the event stored now, or of the one that is in the way */
-    int64_t version; /* LOG_STALE: where the subject stands; LOG_STORED with versions: its own */
+    int64_t version; /* LOG_STALE: where the subject stands; LOG_STORED: its own, 0 without one */
     struct str line; /* LOG_DUPLICATE: what is stored; a view until the next call */
 };
 
@@ -86,6 +86,11 @@ struct log_terms {
 };
 
 /*
+ * Versions number the events of a subject's stream. LOG_UNVERSIONED gives none, but an event that
+ * brings one keeps it, and that place in the stream must be free: copies arrive as they were, also
+ * in part, with holes, or in another order. The others give each event the next version; one that
+ * an event brings along must be that.
+ *
  * Appending is one transaction: log_begin, log_put for each event, log_commit or log_rollback.
  * Others wait meanwhile: no reading of input that may block, and no more than about a thousand
  * events in between.
@@ -112,13 +117,14 @@ struct log_entry {
     struct str id, source, type, subject; /* views until the next call on the same log */
     struct str line;                      /* likewise; the byte behind it is a newline */
     int64_t version;                      /* its place in its subject's stream; 0: none, not read */
-    bool damaged;                         /* the line is not what was stored: do not pass it on */
+    bool damaged; /* not what was stored: do not pass it on. What is still known of it is right,
+                     the rest is empty: the line, or the type and all else but seq */
 };
 
 struct log_query {
     int64_t first, last;       /* positions, both included; 0: from the start, to the end */
     struct pattern_list types; /* not owned */
-    const char *subject, *correlationid;
+    const char *subject, *correlationid; /* a damaged event that may match comes, too */
     const char *group; /* only what this group has yet to settle: by its patterns,
                                         not yet claimed, claimed, or waiting; not dead */
     bool due;          /* only what could be claimed now: not early, not expired, not claimed */
@@ -441,8 +447,8 @@ int log_type(struct store *s, struct str id, struct buf *type, struct err *e);
  * Look for what is wrong: f is told each finding, one kind after the other.
  *
  *     structure  SQLite's quick_check complains               value 1
- *     damage     events do not have their checksum, or the deduplication index lacks them
- *                                                             value how many
+ *     damage     events do not have their checksum, or their columns are not what their line
+ *                says, or an index lacks them                 value how many
  *     clock      recorded times in the future, a clock that was set back today, or times that are
  *                not in order                                 value seconds
  *     wal        SPOOL-wal is larger than commits explain     value bytes

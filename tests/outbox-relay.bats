@@ -256,9 +256,9 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     table
     rows a t.u 1
     run -64 outbox-relay --source $'/a\nb' app.db
-    [ "$output" = 'outbox-relay: "source" has a control character (U+000A) at byte 3' ]
+    [ "$output" = 'outbox-relay: --source has a control character: "/a\nb" (see outbox-relay --help)' ]
     EVENT_DEFAULT_SOURCE=$'/\xff' run -64 outbox-relay app.db -- cat
-    [ "$output" = 'outbox-relay: the source is not UTF-8: "/\xff"' ]
+    [ "$output" = 'outbox-relay: EVENT_DEFAULT_SOURCE is not UTF-8: "/\xff" (see outbox-relay --help)' ]
     run -0 --separate-stderr outbox-relay app.db
     [ "$stderr" = "outbox-relay: created the spool $EVENT_SPOOL" ]
 }
