@@ -245,12 +245,12 @@ int group_tail(const struct group *g);
 bool group_ordered(const struct group *g);
 
 /*
- * The other end of a pipe. Events that were claimed with a lease are named by id and source, or by
- * a bare id, and settled; each settle renews the lease of what the same pipe has handed out. A
+ * The other end of a pipe. Events that were claimed with a lease are named by position, by id and
+ * source, or by a bare id, and settled; each settle renews the lease of what the same pipe has handed out. A
  * lease that runs out before somebody settles counts as an attempt, and the event comes again;
  * until somebody claims from the group it can still be settled. The first settle wins.
  *
- *     lease_settle(g, id, source, &how, &e)     1 settled, 0 it is not handed out, -1
+ *     lease_settle(g, &name, &how, attempts, &e)
  *     … as often as there is input waiting, up to a thousand times …
  *     lease_commit(g, &e)
  *
@@ -258,7 +258,18 @@ bool group_ordered(const struct group *g);
  * used; an event that was retried max_attempts times is dead. -1 with 65 when there is no such
  * event, or the id fits several that are handed out: then nothing has happened, and one goes on.
  */
-int lease_settle(struct group *g, struct str id, struct str source, const struct group_settle *how,
+struct lease_name {
+    int64_t seq; /* 0: by id. Else id is its digits, and must be no id of another event that
+                              is handed out */
+    struct str id, source; /* source p NULL: any */
+};
+enum lease_fate {
+    LEASE_OVER, /* it is not handed out any more: it was settled, or is none of this group's */
+    LEASE_SETTLED,
+    LEASE_OPEN, /* it is not handed out and not settled: it waits, or others have it */
+};
+/* An enum lease_fate, or -1. */
+int lease_settle(struct group *g, const struct lease_name *name, const struct group_settle *how,
                  int64_t max_attempts, struct err *e);
 int lease_commit(struct group *g, struct err *e);
 /* How many events are handed out and not settled: by the pipes that this process settled some of,
