@@ -35,14 +35,14 @@ static const struct opt options[] = {
 
 static const struct cmd self = {
     .name = "project",
-    .about = "keep tables of a SQLite database up to date with events, each applied once",
+    .about = "keep tables of a SQLite database up to date with events, each once",
     .usage = {"[-g NAME] [-f] [--on-error stop|dead] DATABASE FILE.sql",
               "--rebuild [--force] [-g NAME] DATABASE FILE.sql",
               "--verify [-g NAME] DATABASE FILE.sql", "--status [-g NAME] DATABASE [FILE.sql]"},
     .examples = {"project read.db accounts.sql", "project -f read.db accounts.sql",
-                 "project --status read.db", "project --rebuild read.db accounts.sql",
-                 "project --verify read.db accounts.sql"},
+                 "project --status read.db", "project --rebuild read.db accounts.sql"},
     .options = options,
+    .common = "group follow on-error rebuild status",
 };
 
 static const struct table_column status_columns[] = {

@@ -55,6 +55,10 @@ static const struct cmd self = {
                  "journalctl -f -o cat | publish -t log.line --text",
                  "replay -s old.db | publish -s new.db"},
     .options = options,
+    .common = "type key data id-from echo",
+    .note = "exit status: 0 all is on disk; 65 some lines were refused; 75 locked, or others were "
+            "faster. "
+            "Other than 0: unknown for what --echo has not printed",
 };
 
 static struct buf held; /* the input of --atomic */

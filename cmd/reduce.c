@@ -42,6 +42,7 @@ static const struct cmd self = {
                  "reduce -k account-7 --to yesterday -- jq -c -n -f account.jq",
                  "reduce --all -t 'account.#' -j 4 -- ./account-reducer"},
     .options = options,
+    .common = "key all type parallel to",
     .wrapper = true,
 };
 

@@ -84,7 +84,11 @@ int main(int argc, char **argv)
                                 spool_check, spool_prune, spool_wait,    spool_backup, spool_sql,
                                 {0}};
     const struct cmd self = {
-        .name = "spool", .about = "look after the spool and its groups", .verbs = verbs};
+        .name = "spool",
+        .about = "look after the spool and its groups",
+        .examples = {"spool info", "spool group pause email", "spool prune --before 30d"},
+        .verbs = verbs,
+    };
 
     return args_verb(&self, argc, argv);
 }

@@ -214,12 +214,11 @@ static int run(int first, int argc, char **argv)
 
 const struct cmd fsm_verb_run = {
     .name = "run",
-    .about = "read events, keep each subject's state, print a transition for each accepted",
+    .about = "print a transition for each event that its subject's state accepts",
     .usage = {"[--rejects FILE] MACHINE [FILE...]", "--worker MACHINE"},
-    .examples =
-        {"consume -g orders --ordered --from start --emit -- fsm run order.machine.json",
-         "consume -g orders --ordered --workers --emit -- fsm run --worker order.machine.json",
-         "replay | fsm run order.machine.json | publish"},
+    .examples = {"consume -g orders --ordered --from start --emit -- fsm run order.machine.json",
+                 "consume -g orders --ordered --workers --emit -- fsm run --worker order.json",
+                 "replay | fsm run order.machine.json | publish"},
     .options = options,
     .run = run,
 };

@@ -172,6 +172,7 @@ static int list_one(struct search *s, const struct doc *doc, struct err *e)
     if (s->state != NULL &&
         strcmp(json_string_value(json_object_get(row, "state")), s->state) != 0) {
         json_decref(row);
+        s->found--;
         return 0;
     }
     json_object_del(row, "last");
@@ -188,6 +189,8 @@ static int run_list(int first, int argc, char **argv)
     s.table = table_begin(columns, (enum table_form)form);
     search(&s, STORE_READ, &e);
     table_end(s.table, &e);
+    if (s.found == 0 && e.status == 0)
+        args_nothing("states of subjects", store_path(s.spool), "machine state");
     return finish(&s, &e);
 }
 

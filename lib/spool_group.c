@@ -34,10 +34,13 @@ static const struct table_column group_columns[] = {
     {"done", TABLE_RIGHT},     {"consumers", TABLE_RIGHT}, {NULL, TABLE_LEFT},
 };
 
+static int64_t shown;
+
 static int group_row_of(const struct group_info *info, void *table, struct err *e)
 {
     json_t *types = json_array();
 
+    shown++;
     for (size_t i = 0; i < info->types->n; i++)
         json_array_append_new(types, table_text(str_of(info->types->item[i])));
     if (info->types->n == 0)
@@ -66,6 +69,8 @@ static int show_groups(const char *name, struct err *e)
         struct table *table = table_begin(group_columns, (enum table_form)form);
         group_each(spool, name, group_row_of, table, e);
         table_end(table, e);
+        if (shown == 0 && e->status == 0)
+            args_nothing("groups", store_path(spool), "");
     }
     store_close(spool);
     return out_finish(e);
@@ -197,8 +202,7 @@ const struct cmd spool_group = {
     .usage = {"[list] [-o table|ndjson]", "show|pause|resume|drop GROUP",
               "seek GROUP POINT [--dry-run]", "set GROUP [-t PATTERN]... [--ordered|--unordered]"},
     .examples = {"spool group", "spool group pause email", "spool group seek email 2h",
-                 "spool group set email -t 'order.*' -t payment.failed",
-                 "spool group drop old-report"},
+                 "spool group set email -t 'order.*' -t payment.failed"},
     .options = options,
     .run = run_group,
 };

@@ -246,7 +246,11 @@ static int show(const struct kind *kind, const char *name)
         l.table = table_begin(kind->columns, (enum table_form)form);
         doc_each(l.spool, kind->name, list_one, &l, &e);
         table_end(l.table, &e);
-        if (name != NULL && !l.found)
+        if (name == NULL && !l.found && e.status == 0) {
+            char what[16];
+            snprintf(what, sizeof what, "%ss", kind->name);
+            args_nothing(what, store_path(l.spool), "");
+        } else if (name != NULL && !l.found)
             err_set(&e, EX_NOINPUT, "there is no %s %s", kind->name, err_quote_text(name).text);
     }
     store_close(l.spool);

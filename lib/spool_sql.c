@@ -171,11 +171,12 @@ static int run_sql(int first, int argc, char **argv)
 
 const struct cmd spool_sql = {
     .name = "sql",
-    .about = "answer a SELECT over the views events, group_list, waiting, dead_letters, attempts, "
-             "claims, outcomes, durations and documents",
+    .about = "answer a SELECT over views of the spool",
     .usage = {"SELECT|- [-o table|ndjson]"},
     .examples = {"spool sql 'SELECT type, count(*) AS n FROM events GROUP BY type'",
                  "spool sql - <report.sql"},
     .options = options,
+    .note = "views: events, group_list, waiting, dead_letters, attempts, claims, outcomes, "
+            "durations, documents",
     .run = run_sql,
 };

@@ -277,3 +277,18 @@ worn_group() {
     [ "$stderr" = "spool: there is no group \"h\" in $EVENT_SPOOL" ]
     run -66 spool group set h -t x
 }
+
+@test "spool group: lag is what is ahead, due, waiting and in flight" {
+    seq 6 | publish -t n
+    consume -g g --from start -n 2 --backoff 0 -- sh -c 'exec >&3; [ "$EVENT_SEQ" = 1 ] && echo delay 1h || echo delay 0; exit 1'
+    counts() { spool group show g -o ndjson | jq -c '[.lag, .due, .waiting, .in_flight]'; }
+    [ "$(counts)" = '[6,1,1,0]' ] # 1 waits for an hour, 2 can be retried now, 3 to 6 are ahead
+    background consume -g g -n 1 -- sh -c ': >begun; until [ -e go ]; do sleep 0.02; done'
+    wait_for test -e begun
+    [ "$(counts)" = '[6,0,1,1]' ]
+    : >go
+    ends_with 0 "$pid"
+    [ "$(counts)" = '[5,0,1,0]' ]
+    run -0 spool sql "SELECT waiting FROM group_list"
+    [ "$output" = '{"waiting":1}' ]
+}
