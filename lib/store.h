@@ -125,11 +125,11 @@ struct log_query {
     int64_t first, last;       /* positions, both included; 0: from the start, to the end */
     struct pattern_list types; /* not owned */
     const char *subject, *correlationid; /* a damaged event that may match comes, too */
-    const char *group; /* only what this group has yet to settle: by its patterns,
+    const char *group;                   /* only what this group has yet to settle: by its patterns,
                                         not yet claimed, claimed, or waiting; not dead */
-    bool due;          /* only what could be claimed now: not early, not expired, not claimed */
-    bool lines;        /* id, source, type and subject are not needed, and may be absent */
-    int64_t newest;    /* only the newest n that match; 0: all */
+    bool due;       /* only what could be claimed now: not early, not expired, not claimed */
+    bool lines;     /* id, source, type and subject are not needed, and may be absent */
+    int64_t newest; /* only the newest n that match; 0: all */
     /* Instead of all the above: a subject's events with a version, by it, and from this one on. An
        index has them; or the events at these positions, ascending and not owned. Lines only. */
     const char *stream;
@@ -312,8 +312,10 @@ int group_each(struct store *s, const char *name,
                struct err *e);
 
 /* The group that has most to settle still, counted no further than to more than most: *lag events,
-   and its name in b. 0 when all have settled everything. */
-int group_backlog(struct store *s, int64_t most, int64_t *lag, struct buf *b, struct err *e);
+   and its name in b. 0 when all have settled everything. The group called except, unless it is NULL,
+   does not count. */
+int group_backlog(struct store *s, const char *except, int64_t most, int64_t *lag, struct buf *b,
+                  struct err *e);
 
 int group_pause(struct store *s, const char *name, bool paused, struct err *e);
 /* Forget the group, its position and its dead letters. 75 while consumers of it live. */
