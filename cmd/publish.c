@@ -279,6 +279,18 @@ static void read_surroundings(void)
     batch.fill.source = buf_text(&source);
 }
 
+/* In a handler of a group that has too much to settle, --max-pending would wait for what only we can
+   settle. Of another spool's group it is none. */
+static const char *own_group(void)
+{
+    const char *spool = getenv("EVENT_SPOOL");
+
+    return batch.fill.causationid != NULL && spool != NULL &&
+                   strcmp(spool, store_path(batch.store)) == 0
+               ? variable("EVENT_GROUP", NAME_BYTES)
+               : NULL;
+}
+
 static void check_delay(void)
 {
     struct err ignored = ERR_NONE;
@@ -338,6 +350,7 @@ static int publish(int argc, char **argv, struct err *e)
         return -1;
     if (got > 0)
         err_note("created the spool %s", store_path(batch.store));
+    batch.pending.own = own_group();
     got = 0;
     if (data != NULL)
         return publish_data(e);

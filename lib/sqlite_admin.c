@@ -175,7 +175,8 @@ static int backlog_of(struct store *s, int64_t grp, int64_t most, int64_t *lag, 
     return got < 0 ? -1 : 0;
 }
 
-int group_backlog(struct store *s, int64_t most, int64_t *lag, struct buf *b, struct err *e)
+int group_backlog(struct store *s, const char *except, int64_t most, int64_t *lag, struct buf *b,
+                  struct err *e)
 {
     struct buf name = BUF_INIT;
     int64_t grp = 0, of_one;
@@ -191,6 +192,8 @@ int group_backlog(struct store *s, int64_t most, int64_t *lag, struct buf *b, st
         buf_reset(&name);
         buf_str(&name, db_text(q, 1));
         db_done(q);
+        if (except != NULL && str_is((struct str){name.p, name.n}, except))
+            continue;
         if ((got = backlog_of(s, grp, most, &of_one, e)) == 0 && of_one > *lag) {
             *lag = of_one;
             buf_reset(b);

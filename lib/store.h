@@ -125,11 +125,11 @@ struct log_query {
     int64_t first, last;       /* positions, both included; 0: from the start, to the end */
     struct pattern_list types; /* not owned */
     const char *subject, *correlationid; /* a damaged event that may match comes, too */
-    const char *group; /* only what this group has yet to settle: by its patterns,
+    const char *group;                   /* only what this group has yet to settle: by its patterns,
                                         not yet claimed, claimed, or waiting; not dead */
-    bool due;          /* only what could be claimed now: not early, not expired, not claimed */
-    bool lines;        /* id, source, type and subject are not needed, and may be absent */
-    int64_t newest;    /* only the newest n that match; 0: all */
+    bool due;       /* only what could be claimed now: not early, not expired, not claimed */
+    bool lines;     /* id, source, type and subject are not needed, and may be absent */
+    int64_t newest; /* only the newest n that match; 0: all */
     /* Instead of all the above: a subject's events with a version, by it, and from this one on. An
        index has them; or the events at these positions, ascending and not owned. Lines only. */
     const char *stream;
@@ -246,12 +246,12 @@ int group_tail(const struct group *g);
 bool group_ordered(const struct group *g);
 
 /*
- * The other end of a pipe. Events that were claimed with a lease are named by id and source, or by
- * a bare id, and settled; each settle renews the lease of what the same pipe has handed out. A
+ * The other end of a pipe. Events that were claimed with a lease are named by position, by id and
+ * source, or by a bare id, and settled; each settle renews the lease of what the same pipe has handed out. A
  * lease that runs out before somebody settles counts as an attempt, and the event comes again;
  * until somebody claims from the group it can still be settled. The first settle wins.
  *
- *     lease_settle(g, id, source, &how, &e)     1 settled, 0 it is not handed out, -1
+ *     lease_settle(g, &name, &how, attempts, &e)
  *     … as often as there is input waiting, up to a thousand times …
  *     lease_commit(g, &e)
  *
@@ -259,7 +259,18 @@ bool group_ordered(const struct group *g);
  * used; an event that was retried max_attempts times is dead. -1 with 65 when there is no such
  * event, or the id fits several that are handed out: then nothing has happened, and one goes on.
  */
-int lease_settle(struct group *g, struct str id, struct str source, const struct group_settle *how,
+struct lease_name {
+    int64_t seq; /* 0: by id. Else id is its digits, and must be no id of another event that
+                              is handed out */
+    struct str id, source; /* source p NULL: any */
+};
+enum lease_fate {
+    LEASE_OVER, /* it is not handed out any more: it was settled, or is none of this group's */
+    LEASE_SETTLED,
+    LEASE_OPEN, /* it is not handed out and not settled: it waits, or others have it */
+};
+/* An enum lease_fate, or -1. */
+int lease_settle(struct group *g, const struct lease_name *name, const struct group_settle *how,
                  int64_t max_attempts, struct err *e);
 int lease_commit(struct group *g, struct err *e);
 /* How many events are handed out and not settled: by the pipes that this process settled some of,
@@ -301,8 +312,10 @@ int group_each(struct store *s, const char *name,
                struct err *e);
 
 /* The group that has most to settle still, counted no further than to more than most: *lag events,
-   and its name in b. 0 when all have settled everything. */
-int group_backlog(struct store *s, int64_t most, int64_t *lag, struct buf *b, struct err *e);
+   and its name in b. 0 when all have settled everything. The group called except, unless it is NULL,
+   does not count. */
+int group_backlog(struct store *s, const char *except, int64_t most, int64_t *lag, struct buf *b,
+                  struct err *e);
 
 int group_pause(struct store *s, const char *name, bool paused, struct err *e);
 /* Forget the group, its position and its dead letters. 75 while consumers of it live. */
