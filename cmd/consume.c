@@ -124,6 +124,7 @@ static int show(struct store *spool, struct err *e)
     struct err unknown = ERR_NONE;
     struct log_entry entry;
     struct log *log;
+    int64_t damaged = 0;
     int got;
 
     if (log_open(&log, spool, &query, &unknown) < 0) {
@@ -141,9 +142,13 @@ static int show(struct store *spool, struct err *e)
     for (int64_t n = 0;
          (terms.most == 0 || n < terms.most) && (got = log_next(log, &entry, e)) > 0 && !out_gone();
          n++)
-        if (!entry.damaged && out_line(entry.line, e) < 0)
+        if (entry.damaged)
+            damaged++;
+        else if (out_line(entry.line, e) < 0)
             break;
     log_close(log);
+    if (e->status == 0 && damaged > 0)
+        err_set(e, EX_IOERR, "%" PRId64 " damaged, left out", damaged);
     return e->status == 0 ? 0 : -1;
 }
 

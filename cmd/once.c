@@ -7,6 +7,7 @@
 #include "store.h"
 #include "wrap.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,10 +91,13 @@ static int record(struct key *k, struct child *c, struct err *e)
     int got = 0;
 
     if (c->out_size > KEY_OUTPUT_MAX)
-        err_warn("more than %d MiB of output: a repeat will print nothing", KEY_OUTPUT_MAX >> 20);
+        err_warn("%" PRId64
+                 " bytes of output are more than the %d MiB that are kept: a repeat will "
+                 "print nothing",
+                 c->out_size, KEY_OUTPUT_MAX >> 20);
     else if ((got = child_output(c, &output, e)) == 0 && output.n > 0)
         kept = (struct str){output.p, output.n};
-    if (got == 0 && (got = key_done(k, kept, ttl, e)) < 0)
+    if (got == 0 && (got = key_done(k, kept, c->out_size, ttl, e)) < 0)
         err_at(e, "the command succeeded, but that is not recorded, and it would run again: ");
     buf_free(&output);
     if (child_output(c, NULL, e) < 0)
@@ -121,6 +125,17 @@ static int run(struct key *k, const struct wrap *w, struct err *e)
     return got;
 }
 
+/* What it printed the first time. It has succeeded, and is not to be run again: nothing but a
+   message can make up for an output that was not kept. */
+static int print_again(const struct key *k, struct err *e)
+{
+    if ((int64_t)k->output.n < k->bytes)
+        err_warn("%s: succeeded before, and printed %" PRId64 " bytes that were not kept: this "
+                 "repeat prints nothing",
+                 err_quote_text(k->name).text, k->bytes);
+    return out_write(k->output.p == NULL ? "" : k->output.p, k->output.n, e);
+}
+
 static int once(const char *name, const struct wrap *w, struct err *e)
 {
     struct key k = {.name = name};
@@ -135,7 +150,7 @@ static int once(const char *name, const struct wrap *w, struct err *e)
     if (got == KEY_OURS)
         got = run(&k, w, e);
     else if (got == KEY_DONE)
-        got = out_write(k.output.p == NULL ? "" : k.output.p, k.output.n, e);
+        got = print_again(&k, e);
     else if (got == KEY_BUSY)
         got = err_set(e, EX_TEMPFAIL, "%s: another process is at it", err_quote_text(name).text);
     store_close(k.store);

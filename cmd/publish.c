@@ -159,9 +159,9 @@ static int take_line(const struct line *line, bool too_long, struct batch_place 
     return 0;
 }
 
-/* A commit when the batch is full, or when the next line would have to be waited for: a slow
-   producer gets its event on disk at once, and nobody waits for our lock meanwhile. A file that
-   cannot be read does not keep the others from being published. */
+/* Commit when the batch is full and before input is read, or the next file opened, which is often
+   the time to wait for a producer: a slow one gets its event on disk at once, and nobody waits for
+   our lock meanwhile. A file that cannot be read does not keep the others from being published. */
 static int publish_file(const char *path, struct err *e)
 {
     struct err unreadable = ERR_NONE;
@@ -169,10 +169,12 @@ static int publish_file(const char *path, struct err *e)
     struct line line;
     int got = lines_open(&in, path, (size_t)max_size, &unreadable), failed = 0;
 
+    if (got >= 0)
+        lines_widen(in);
     while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0) {
         struct batch_place place = {lines_name(in) == NULL ? NULL : path, line.number, NULL};
         failed = take_line(&line, got == LINES_TOO_LONG, place, e) < 0 ||
-                 ((batch_full(&batch) || !lines_waiting(in)) && commit(e) < 0);
+                 ((batch_full(&batch) || !lines_ready(in)) && commit(e) < 0);
     }
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;

@@ -87,7 +87,7 @@ static int show(const struct log_entry *entry, struct err *e)
 {
     char text[CLOCK_TEXT_SIZE];
 
-    if (entry->damaged && form != FORM_TABLE) {
+    if (entry->damaged) {
         err_warn("seq %" PRId64 " is damaged: left out", entry->seq);
         damaged++;
         return 0;
@@ -115,7 +115,7 @@ static int drain(struct log *log, struct err *e)
     while ((got = log_next(log, &entry, e)) > 0) {
         if (until_ms != 0 && entry.recorded_ms >= until_ms)
             return 1;
-        if (speed > 0 && (out_flush(e) < 0 || !keep_pace(&entry)))
+        if (speed > 0 && !entry.damaged && (out_flush(e) < 0 || !keep_pace(&entry)))
             return e->status == 0 ? 1 : -1;
         if (show(&entry, e) < 0)
             return -1;

@@ -113,7 +113,8 @@ static int take(struct str text, const char *file, int64_t number, struct err *e
     return 0;
 }
 
-/* A commit when the batch is full, or when the next line would have to be waited for. */
+/* Commit when the batch is full and before input is read, or the next file opened: nobody waits for
+   our lock while we wait for input. */
 static int read_file(const char *path, struct err *e)
 {
     struct err unreadable = ERR_NONE, too_long = {EX_DATAERR, "longer than 64 MiB"};
@@ -126,7 +127,7 @@ static int read_file(const char *path, struct err *e)
             refuse(lines_name(in), line.number, &too_long);
         else
             failed = take(trim(line.text), lines_name(in), line.number, e) < 0;
-        if (!failed && batch > 0 && (batch >= BATCH || !lines_waiting(in))) {
+        if (!failed && batch > 0 && (batch >= BATCH || !lines_ready(in))) {
             batch = 0;
             failed = lease_commit(group, e) < 0;
         }

@@ -233,10 +233,20 @@ static int find_ends(struct err *e)
     return 0;
 }
 
+/* What was found is printed all the same. */
+static int tell_damage(int64_t damaged, struct err *e)
+{
+    if (damaged == 0)
+        return 0;
+    return err_set(e, EX_IOERR, "%" PRId64 " damaged event%s may be missing here", damaged,
+                   damaged == 1 ? "" : "s");
+}
+
 static int run(int n, char **name, struct err *e)
 {
     const struct flow_query all = {query.first, query.last, types};
     struct flow flow = FLOW_INIT;
+    int64_t damaged = 0;
     int got = graph && n == 0 ? flow_read(&flow, spool, &all, e) : 0;
 
     for (int i = 0; i < n && got == 0 && !out_gone(); i++) {
@@ -249,12 +259,14 @@ static int run(int n, char **name, struct err *e)
             add_tree(&flow, &t);
         else if (got == 0)
             got = show_tree(&t, e);
+        damaged += t.damaged;
         trace_free(&t);
     }
     if (graph && got == 0)
         got = show_graph(&flow, e);
+    damaged += flow.damaged;
     flow_free(&flow);
-    return got;
+    return got == 0 ? tell_damage(damaged, e) : got;
 }
 
 static void check_options(int operands)

@@ -285,6 +285,7 @@ int circuit_report(struct circuit *c, const struct breaker_ticket *ticket,
                    enum breaker_outcome outcome, int64_t took_ms, const char *why, struct err *e)
 {
     struct doc doc = {.rev = c->rev};
+    bool changed;
     int got;
 
     do {
@@ -295,14 +296,14 @@ int circuit_report(struct circuit *c, const struct breaker_ticket *ticket,
         int64_t now = clock_now_ms();
         if (c->breaker.created_ms == 0) /* it was forgotten meanwhile */
             c->breaker.created_ms = c->breaker.since_ms = now;
-        bool changed =
+        changed =
             breaker_report(&c->breaker, &c->terms, ticket, c->mark, outcome, took_ms, why, now);
         got = save(c, &doc, changed, e);
     } while (got == 0);
     if (c->mark[0] != '\0')
         mark_drop(c->store, c->mark);
     c->mark[0] = '\0';
-    return got < 0 ? -1 : 0;
+    return got < 0 ? -1 : changed;
 }
 
 int circuit_change(struct circuit *c, enum circuit_change how, int64_t pause_ms, struct err *e)

@@ -16,7 +16,7 @@
  * strings of 1 to 1,024 bytes without control characters (CloudEvents forbids them, and every
  * listing and every environment relies on it); time, notbefore and expirytime RFC 3339; hops 0 to
  * EVENT_HOPS_MAX; priority 0 to 9; any other attribute a string, number or boolean. null means
- * absent. data is any JSON.
+ * absent. data is any JSON; data_base64, of an event that is made, is Base64.
  */
 #ifndef EVENT_H
 #define EVENT_H
@@ -35,6 +35,7 @@ struct event {
     struct str line; /* complete, without newline */
     struct str id, source, type;
     struct str subject, time, correlationid, causationid, traceparent; /* p NULL: absent */
+    struct str tracestate; /* p NULL: absent, or nothing for an environment */
     struct str data;  /* its bytes in line (of data_base64 when that is there); p NULL: absent */
     bool base64;      /* it is data_base64 */
     int64_t version;  /* 0: none, or not an integer */

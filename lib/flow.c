@@ -205,9 +205,11 @@ int flow_read(struct flow *f, struct store *s, const struct flow_query *query, s
 
     if (log_open(&log, s, &all, e) < 0)
         return -1;
-    while ((got = log_next(log, &entry, e)) > 0)
-        if (!entry.damaged && (got = add_line(&r, entry.line, e)) < 0)
+    while ((got = log_next(log, &entry, e)) > 0) {
+        f->damaged += entry.line.n == 0;
+        if (entry.line.n > 0 && (got = add_line(&r, entry.line, e)) < 0)
             break;
+    }
     log_close(log);
     event_free(&r.seen);
     js_scan_free(&r.scan);

@@ -147,8 +147,8 @@ static bool full(void)
     return fsm_full(&fsm) || out.n + complaints.n + rejected.n > HELD_MAX;
 }
 
-/* A commit when the batch is full, or when the next line would have to be waited for: nobody waits
-   for us while we wait. A file that cannot be read does not keep the others from being. */
+/* Commit when the batch is full and before input is read, or the next file opened: nobody waits for
+   our lock while we wait for input. A file that cannot be read does not keep the others from it. */
 static int read_input(const char *path, struct err *e)
 {
     struct err unreadable = ERR_NONE;
@@ -158,7 +158,7 @@ static int read_input(const char *path, struct err *e)
 
     while (got >= 0 && !failed && !out_gone() && (got = lines_next(in, &line, &unreadable)) > 0)
         failed = take(&line, got == LINES_TOO_LONG, lines_name(in), e) < 0 ||
-                 ((full() || !lines_waiting(in)) && commit(e) < 0);
+                 ((full() || !lines_ready(in)) && commit(e) < 0);
     if (!failed)
         failed = commit(e) < 0;
     if (got < 0 && input_status == 0)

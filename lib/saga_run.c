@@ -375,25 +375,28 @@ static void describe(const struct child *c, struct buf *out)
     }
 }
 
-static void say(const struct saga *s, const struct saga_step *t, const char *what, bool again)
+/* wait_ms: until it is tried again; negative: it is not. */
+static void say(const struct saga *s, const struct saga_step *t, const char *what, int64_t wait_ms)
 {
-    int64_t wait = t->due_ms - clock_now_ms();
-    char age[CLOCK_TEXT_SIZE];
+    char wait[CLOCK_TEXT_SIZE];
 
-    if (again && wait >= 1000)
-        err_note("%s: %s %s: %s: again in %s", s->id, kind(s), t->name, what, clock_age(age, wait));
+    if (wait_ms > 0)
+        err_note("%s: %s %s: %s: again in %s", s->id, kind(s), t->name, what,
+                 clock_span(wait, wait_ms));
     else
-        err_note("%s: %s %s: %s%s", s->id, kind(s), t->name, what, again ? ": again" : "");
+        err_note("%s: %s %s: %s%s", s->id, kind(s), t->name, what,
+                 wait_ms == 0 ? ": again at once" : "");
 }
 
 static int failed(struct drive *d, struct hand *h, bool declared, const char *what, struct err *e)
 {
     struct saga *s = &d->run->saga;
     struct saga_step *t = &s->step[h->step];
-    bool again = saga_failed(s, h->step, declared, what, h->child.took_ms, h->child.delay_ms,
-                             clock_now_ms(), clock_random());
+    int64_t now = clock_now_ms();
+    bool again = saga_failed(s, h->step, declared, what, h->child.took_ms, h->child.delay_ms, now,
+                             clock_random());
 
-    say(s, t, what, again);
+    say(s, t, what, again ? t->due_ms - now : -1);
     return save(d->run, again ? NULL : "sys.saga.step-failed", t, e);
 }
 

@@ -84,7 +84,7 @@ static int put_line(struct buf *line, const struct query_row *row, struct err *e
         buf_char(line, ':');
         if (row->value[i].kind == QUERY_JSON) {
             if (isatty(STDOUT_FILENO) == 1)
-                err_escape(line, row->value[i].bytes.p, row->value[i].bytes.n);
+                js_show(line, row->value[i].bytes);
             else
                 buf_str(line, row->value[i].bytes);
             continue;

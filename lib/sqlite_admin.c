@@ -325,8 +325,9 @@ static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter
 }
 
 #define LETTER(on)                                                                                 \
-    "SELECT e.seq,e.recorded,e.id,e.source,e.type,e.subject,e.sum,e.line,i.attempts,i.deaths,"     \
-    "i.due FROM item i LEFT JOIN event e ON " on " WHERE i.grp=? AND i.seq=? AND i.state=3"
+    "SELECT e.seq,recorded,id,source,type,e.subject,sums,line,priority,e.due,expires,version,"     \
+    "i.attempts,i.deaths,i.due FROM item i LEFT JOIN event e ON " on                               \
+    " WHERE i.grp=? AND i.seq=? AND i.state=3"
 
 /* 1, 0 when it is no longer there, -1. Its history includes what was before a retry. An event whose
    row cannot be read is as good as none. */
@@ -344,18 +345,18 @@ static int read_letter(struct store *s, const char *group, int64_t grp, int64_t 
     }
     if (got <= 0)
         return got;
-    log_entry_read(q, &row);
+    log_entry_read(s, q, &row);
     row.seq = seq;
-    row.damaged = row.line.p == NULL || log_entry_damaged(q, &row);
+    row.damaged = log_entry_damaged(q, &row);
     if (row.damaged)
         row.line = (struct str){NULL, 0};
     l->page.n = 0;
     page_add(&l->page, &row);
     l->shown = (struct dead_letter){.group = group,
                                     .event = l->page.entry[0],
-                                    .attempts = sqlite3_column_int64(q, 8),
-                                    .deaths = sqlite3_column_int64(q, 9),
-                                    .died_ms = sqlite3_column_int64(q, 10)};
+                                    .attempts = sqlite3_column_int64(q, LOG_END),
+                                    .deaths = sqlite3_column_int64(q, LOG_END + 1),
+                                    .died_ms = sqlite3_column_int64(q, LOG_END + 2)};
     db_done(q);
     return read_history(s, grp, seq, l, e) < 0 ? -1 : 1;
 }

@@ -360,9 +360,11 @@ void group_close(struct group *g)
         group_seen(g, &ignored);
         db_commit(g->s, false, &ignored);
     }
-    order_leave(g);
+    /* In this order: the next active consumer must find what we leave in hand to be a dead one's, or
+       it would hand out what comes behind it. */
     if (g->joined)
         lock_drop(g->s, g->owner);
+    order_leave(g);
     lease_free(g);
     free_claims(g->claims);
     free_claims(g->spare);
@@ -549,10 +551,10 @@ int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err 
 
     if (got <= 0)
         return got;
-    log_entry_read(q, &row);
+    log_entry_read(g->s, q, &row);
+    row.damaged = log_entry_damaged(q, &row);
     page_add(&copy, &row);
-    copy.entry[0].damaged = log_entry_damaged(q, &row);
-    int64_t attempts = sqlite3_column_int64(q, 8);
+    int64_t attempts = sqlite3_column_int64(q, LOG_END);
     db_done(q);
     if (!sys_type(copy.entry[0].type))
         got = death_tell(g, &copy.entry[0], attempts, 0, reason, e);

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define SHORT_WAL 100 /* frames: recovered in a fifth of a millisecond */
-#define SCHEMA 1
+#define SCHEMA 2
 #define APPLICATION 0x65767574 /* "evut", at offset 68 of the file */
 
 /* share/schema.sql, between two labels. */
@@ -159,6 +159,43 @@ static int keep_wal(struct store *s, struct err *e)
     return wal ? 0 : db_exec(s, "PRAGMA journal_mode=WAL", e);
 }
 
+/* What leads from schema 1 to 2, in one transaction with the new version: a kill leaves the one or
+   the other. Renaming a column rewrites no row, and makes programs of version 1 fail that have the
+   spool open and would store sums of the old form. The statements are safe on a file that somebody
+   prepared, since no trigger and no view is run. */
+static const char *const to_schema_2[] = {
+    "ALTER TABLE event RENAME COLUMN sum TO sums",
+    "INSERT INTO meta(key,value) SELECT 'sums',max(seq) FROM event WHERE true HAVING max(seq)>0",
+    "PRAGMA user_version=2",
+};
+
+static int run_upgrade(struct store *s, struct err *e)
+{
+    int64_t schema = 0;
+    int got = db_int(s, e, &schema, "PRAGMA user_version", "");
+
+    if (schema == SCHEMA) /* somebody else was faster */
+        return 0;
+    for (size_t i = 0; i < sizeof to_schema_2 / sizeof to_schema_2[0] && got >= 0; i++)
+        got = db_exec(s, to_schema_2[i], e);
+    /* What the statements did not find is no table of ours. */
+    if (got < 0 && (sqlite3_errcode(s->db) & 0xff) == SQLITE_ERROR)
+        err_clear(e);
+    return e->status != 0 ? -1 : check_schema(s, e);
+}
+
+static int upgrade(struct store *s, int64_t schema, struct err *e)
+{
+    if (db_begin(s, DB_FULL, e) == 0) {
+        if (run_upgrade(s, e) == 0)
+            return db_commit(s, false, e);
+        db_rollback(s);
+    }
+    return e->status == EX_DATAERR
+               ? -1
+               : err_at(e, "to upgrade it from schema %lld: ", (long long)schema);
+}
+
 static int check_identity(struct store *s, struct err *e)
 {
     int64_t application = 0, schema = 0, sync = 0;
@@ -175,7 +212,9 @@ static int check_identity(struct store *s, struct err *e)
                        s->path, (long long)schema, SCHEMA);
     if (sync != 2)
         return err_set(e, EX_SOFTWARE, "%s: SQLite does not keep synchronous=FULL", s->path);
-    return check_schema(s, e) < 0 ? -1 : keep_wal(s, e);
+    if ((schema < SCHEMA ? upgrade(s, schema, e) : check_schema(s, e)) < 0)
+        return -1;
+    return keep_wal(s, e);
 }
 
 static int make_directories(char *path, struct err *e)
@@ -403,6 +442,7 @@ int store_open(struct store **out, const char *path, enum store_mode mode, struc
     s->mode = mode;
     s->lock_fd = -1;
     s->bell_fd = -2;
+    s->last_old = -1;
     if (set_path(s, path, e) == 0 && open_spool(s, e) == 0)
         return s->created;
     store_close(s);

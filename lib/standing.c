@@ -17,7 +17,7 @@ static void add_time(struct buf *b, int64_t ms, int64_t now_ms)
     bool past = ms <= now_ms;
 
     buf_puts(b, clock_format(when, ms));
-    buf_printf(b, past ? ", %s ago" : ", in %s", clock_age(age, past ? now_ms - ms : ms - now_ms));
+    buf_printf(b, past ? ", %s ago" : ", in %s", clock_span(age, past ? now_ms - ms : ms - now_ms));
 }
 
 /* What a handler said last, which is where programs say why they end. */

@@ -112,13 +112,14 @@ struct log_entry {
     struct str id, source, type, subject; /* views until the next call on the same log */
     struct str line;                      /* likewise; the byte behind it is a newline */
     int64_t version;                      /* its place in its subject's stream; 0: none, not read */
-    bool damaged;                         /* the line is not what was stored: do not pass it on */
+    bool damaged; /* not what was stored: do not pass it on. What is still known of it is right,
+                     the rest is empty: the line, or the type and all else but seq */
 };
 
 struct log_query {
     int64_t first, last;       /* positions, both included; 0: from the start, to the end */
     struct pattern_list types; /* not owned */
-    const char *subject, *correlationid;
+    const char *subject, *correlationid; /* a damaged event that may match comes, too */
     const char *group; /* only what this group has yet to settle: by its patterns,
                                         not yet claimed, claimed, or waiting; not dead */
     bool due;          /* only what could be claimed now: not early, not expired, not claimed */
@@ -441,8 +442,8 @@ int log_type(struct store *s, struct str id, struct buf *type, struct err *e);
  * Look for what is wrong: f is told each finding, one kind after the other.
  *
  *     structure  SQLite's quick_check complains               value 1
- *     damage     events do not have their checksum, or the deduplication index lacks them
- *                                                             value how many
+ *     damage     events do not have their checksum, or their columns are not what their line
+ *                says, or an index lacks them                 value how many
  *     clock      recorded times in the future, a clock that was set back today, or times that are
  *                not in order                                 value seconds
  *     wal        SPOOL-wal is larger than commits explain     value bytes

@@ -169,7 +169,7 @@ paste() {
     mkdir home
     env -u EVENT_SPOOL HOME="$PWD/home" TMPDIR="$PWD" timeout 60 "$@" <pasted >shell.out 2>&1
     sed -E -i 's|/[^ ]*/tmp\.[[:alnum:]]{10}|TMP|; s/[0-9-]{10}T[0-9:.]{12}Z/TIME/
-        s/\<in [0-9.]+(ms|[smh])\>|at once/in D/; s/"[0-9a-f-]{36}"/UUID/' scripts/*.{prints,out,err}
+        s/\<in ([0-9.]+(ms|[smhd]))+\>|at once/in D/; s/"[0-9a-f-]{36}"/UUID/' scripts/*.{prints,out,err}
     for script in scripts/*.sh; do
         name=${script%.sh}
         interleaved "$name.prints" "$name.out" "$name.err" && continue

@@ -61,6 +61,13 @@ app() { # SQL: returns when it is done
     [ "$(data)" = 1 ]
 }
 
+@test "outbox-relay: the printed schema is one argument of sqlite3, too" {
+    sqlite3 app.db "$(outbox-relay --schema)"
+    rows a t.u 1
+    run -0 outbox-relay app.db
+    [ "$(data)" = 1 ]
+}
+
 @test "outbox-relay: a row becomes an event, its payload and headers as they are" {
     table
     db "INSERT INTO outbox_events VALUES(7, 'e-7', 'order-1', 'order.placed', '{\"total\": 1.50, \"n\":12345678901234567890}',
@@ -73,6 +80,29 @@ app() { # SQL: returns when it is done
     rows a t.u $'{\n  "pretty": 1.0\n}' # a line break ends a line, and is a space to JSON
     run -0 outbox-relay app.db
     [ "$(replay --last 1 | grep -o '"data".*')" = '"data":{   "pretty": 1.0 }}' ]
+}
+
+@test "outbox-relay: a header of any name and value becomes an attribute or is passed over, by the rule in the page" {
+    table
+    db "INSERT INTO outbox_events(aggregate_id, event_type, payload, created_at, headers) VALUES('a', 't.u', 1, 0,
+        '{\"X-Request-Id\":\"r-1\",\"tenant_id\":7,\"Correlation_ID\":42,\"x.request.id\":\"r-2\",\"flags\":{\"a b\": [1, \"\\\" }\"]},\"list\":[ 1,2 ],\"ok\":true,\"none\":null,\"-\":1,\"é\":1,\"id\":\"x\",\"Type\":\"x\",\"time\":\"x\",\"timestamp\":\"x\",\"data\":5,\"payload\":6,\"metadata\":{\"k\":1},\"spec-version\":2}')"
+    rows a t.u 2 # not held up
+    run -0 outbox-relay app.db
+    [ "$(data)" = '1 2' ]
+    [ "$(replay | head -n 1 | jq -c 'del(.id)')" = '{"specversion":"1.0","source":"/shop","type":"t.u","subject":"a","time":"1970-01-01T00:00:00.000Z","xrequestid":"r-1","tenantid":7,"correlationid":"42","flags":"{\"a b\":[1,\"\\\" }\"]}","list":"[1,2]","ok":true,"metadata":"{\"k\":1}","data":1}' ]
+}
+
+@test "outbox-relay: a payload of bytes is data when they are JSON, and else data_base64" {
+    table
+    db "INSERT INTO outbox_events(event_type, payload) VALUES('t.u', CAST('{\"a\": 1.0}' AS BLOB)), ('t.u', x'00ff10'), ('t.u', x'00ff'), ('t.u', x'00'), ('t.u', x'')"
+    run -0 outbox-relay app.db
+    run -0 replay
+    [ "$(grep -o '"data.*' <<<"$output")" = '"data":{"a": 1.0}}
+"data_base64":"AP8Q"}
+"data_base64":"AP8="}
+"data_base64":"AA=="}
+"data_base64":""}' ]
+    [ "$(state)" = '0 0 0' ]
 }
 
 @test "outbox-relay: nothing to move is 0 and not a word, however often" {
@@ -138,18 +168,18 @@ app() { # SQL: returns when it is done
     table
     rows a t.u 1 b t.u nope c t.u '{"a":1,"a":2}'
     db "INSERT INTO outbox_events(event_type, payload, headers) VALUES
-        (NULL, '4', NULL), ('t.u', x'35', NULL), ('t.u', '6', '[]'), ('t.u', '7', '{\"id\":\"x\"}'), ('t.u', '', NULL),
-        ('t.u', '9', '{\"Reply-To\":1}'), ('bad' || char(1), '10', NULL)"
+        (NULL, '4', NULL), (x'35', '5', NULL), ('t.u', '6', '[]'), ('t.u', '7', '{\"priority\":\"x\"}'), ('t.u', '', NULL),
+        ('t.u', '9', '{a}'), ('bad' || char(1), '10', NULL)"
     rows d t.u 11
     run -1 --separate-stderr outbox-relay app.db
     [ "$(sed 1d <<<"$stderr")" = 'outbox-relay: row 2: payload is not JSON: unexpected "o" at byte 2: marked as failed
 outbox-relay: row 3: payload is not JSON: duplicate key "a": marked as failed
 outbox-relay: row 4: event_type is NULL: marked as failed
-outbox-relay: row 5: payload is a blob, not text: marked as failed
+outbox-relay: row 5: event_type is a blob, not text: marked as failed
 outbox-relay: row 6: headers is not a JSON object: marked as failed
-outbox-relay: row 7: duplicate key "id": marked as failed
+outbox-relay: row 7: "priority" must be an integer from 0 to 9, not "x": marked as failed
 outbox-relay: row 8: payload is not JSON: no value at byte 1 (input ends): marked as failed
-outbox-relay: row 9: "reply-to" is not an attribute'"'"'s name (a-z and 0-9): does it belong into "data"?: marked as failed
+outbox-relay: row 9: headers is not JSON: unexpected "a" at byte 2: marked as failed
 outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked as failed' ]
     [ "$(data)" = '1 11' ]
     [ "$(db 'SELECT error FROM outbox_events WHERE id = 4')" = 'event_type is NULL' ]
@@ -194,11 +224,38 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     map='id=the id,type=kind,aggregate=order,payload=body,published=sent'
     for _ in 1 2; do
         run -1 outbox-relay --table 'Outbox "1"' --map "$map" app.db
-        [ "${lines[-1]}" = 'outbox-relay: row 2: payload is not JSON: unexpected "b" at byte 1: failed, and the table cannot say so' ]
+        [ "${lines[-1]}" = 'outbox-relay: row 2: payload is not JSON: unexpected "b" at byte 1: failed; the table has no error column to record it in' ]
         [ "$(replay | jq -c '[.subject, .data]' | paste -sd' ')" = '["a",1] ["b",4]' ]
     done
     [ "$(db 'SELECT group_concat(sent) FROM "Outbox ""1"""')" = 1,0,0,1 ]
     run -64 outbox-relay --retry-failed --table 'Outbox "1"' --map "$map" app.db
+}
+
+@test "outbox-relay: --delete deletes what is relayed, also from a table without a flag" {
+    db 'CREATE TABLE o(id INTEGER PRIMARY KEY, type, payload, aggregate_id)'
+    db "INSERT INTO o VALUES(1, 't.u', '1', 'a'), (2, 't.u', 'bad', 'b'), (3, 't.u', '3', 'b'), (4, 't.u', '4', 'a')"
+    set -- --table o --map type=type
+    run -65 outbox-relay "$@" app.db
+    [ "$output" = 'outbox-relay: app.db: table "o" has no column "published" (--map published=…); it has id, type, payload, aggregate_id; --delete deletes relayed rows instead' ]
+    run -1 --separate-stderr outbox-relay "$@" --delete --dry-run app.db
+    [ "$(jq -c .data <<<"$output" | paste -sd' ')" = '1 4' ]
+    run -1 outbox-relay "$@" --delete app.db
+    [ "$(data)" = '1 4' ]
+    [ "$(db 'SELECT group_concat(id) FROM o')" = 2,3 ]
+    [ "$(outbox-relay "$@" --delete --status app.db | jq .backlog)" = 2 ]
+    db "UPDATE o SET payload = '2' WHERE id = 2"
+    run -0 outbox-relay "$@" --delete app.db -- tee seen
+    [ "$(jq .data seen | paste -sd' ')" = '2 3' ]
+    [ "$(db 'SELECT count(*) FROM o')" = 0 ]
+    # Where there is a flag, what was relayed before stays.
+    table
+    rows a t.u 5
+    run -0 outbox-relay app.db
+    rows a t.u 6
+    run -0 outbox-relay --delete app.db
+    [ "$(db 'SELECT group_concat(payload) FROM outbox_events')" = 5 ]
+    run -64 outbox-relay --delete --prune 1d app.db
+    [ "$output" = 'outbox-relay: --delete leaves nothing to --prune: give one of them (see outbox-relay --help)' ]
 }
 
 @test "outbox-relay: a time of publishing alone is enough, and hidden row ids give an order" {
@@ -262,6 +319,23 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     run -64 outbox-relay
     run -64 outbox-relay app.db other.db
     [ "$output" = 'outbox-relay: one database at a time: "other.db"; a command goes behind -- (see outbox-relay --help)' ]
+}
+
+@test "outbox-relay: no message shows a password, however the database is written" {
+    local name
+    for name in postgresql://bob:secret postgresql://bob:secret/app postgresql://bob:se@secret@host/app \
+        postgresql://bob:x/secret@host/app postgresql://bob:x@host:secret/app \
+        postgresql:bob:secret 'postgres://bob@h/x?password=secret%zz' 'postgres://h/x?secret=1' \
+        Postgresql://bob:secret@host/app mysql://bob:secret@host/app 'host=h password=secret'; do
+        run -64 outbox-relay "$name" -- cat
+        echo "$name: $output"
+        [[ $output != *secret* ]]
+        [ "${#lines[@]}" -eq 1 ]
+    done
+    run -64 outbox-relay app.db postgresql://bob:secret@host/app
+    [ "$output" = 'outbox-relay: one database at a time; a command goes behind -- (see outbox-relay --help)' ]
+    run -64 outbox-relay postgresql://bob:secret
+    [ "$output" = 'outbox-relay: the URI is not postgresql://USER:PASSWORD@HOST:PORT/DATABASE; within a part, write %40 for @, %2F for /, %3A for : and %3F for ?' ]
 }
 
 # ------------------------------------------------------------------------------------------ looking
@@ -343,7 +417,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     [ ! -s seen ]
     # A time that no backoff leads to: the clock went back.
     db "UPDATE outbox_events SET retry_at = '2076-01-01T00:00:00.000Z' WHERE attempts > 0"
-    run -1 --separate-stderr outbox-relay -a 3 --backoff 0 app.db -- sh -c 'cat >>seen; echo "no route" >&2; exit 7'
+    run -1 --separate-stderr outbox-relay --timeout 0 -a 3 --backoff 0 app.db -- sh -c 'cat >>seen; echo "no route" >&2; exit 7'
     [ "${stderr_lines[-1]}" = 'outbox-relay: row 2: not confirmed by the sink (exit status 7): no route: marked as failed' ]
     [ "$(jq .data seen | paste -sd' ')" = '2 2' ] # and 4 stays behind it
     [ "$(db 'SELECT attempts, error FROM outbox_events WHERE id = 2')" = '3|not confirmed by the sink (exit status 7): no route' ]
@@ -363,10 +437,52 @@ grep -q '"data":3}' input && [ ! -e refused ] && touch refused && sed -i '/"data
 jq -r .id input | tac
 END
     chmod +x sink
-    run -0 outbox-relay --backoff 0 app.db -- ./sink
+    run -0 outbox-relay --timeout 0 --backoff 0 app.db -- ./sink
     [ "$(grep -c 3 seen)" -eq 2 ]
     [ "$(grep -v 3 seen | grep '[124]' | paste -sd' ')" = '1 2 4' ]
     [ "$(tail -n 1 seen)" = 5 ]
+    [ "$(state)" = '0 0 0' ]
+}
+
+@test "outbox-relay: one sink is kept as long as there are rows, however long its first answer takes" {
+    table
+    db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a', 't.u', value FROM generate_series(1, 30)"
+    background outbox-relay app.db -- sh -c 'echo >>starts; until [ -e go ]; do sleep 0.02; done; exec cat'
+    wait_for test -e starts
+    for _ in 1 2 3 4 5 6 7 8; do # it has no answer yet, and time passes
+        [ "$(state)" = '30 0 0' ]
+    done
+    touch go
+    wait "$pid"
+    [ "$(wc -l <starts)" -eq 1 ]
+    [ "$(state)" = '0 0 0' ]
+}
+
+@test "outbox-relay: with -f one sink is kept between rows, and another takes its place without an attempt" {
+    table
+    background outbox-relay -f app.db -- sh -c 'echo $$ >>starts; tee -a seen' 2>err
+    for i in 1 2 3; do
+        rows a t.u $i
+        wait_for has_lines seen $i
+        wait_for eval '[ "$(state)" = "0 0 0" ]'
+    done
+    [ "$(wc -l <starts)" -eq 1 ]
+    kill -KILL -- "-$(cat starts)" # while it has nothing to do
+    rows a t.u 4 a t.u 5
+    wait_for has_lines seen 5
+    wait_for eval '[ "$(state)" = "0 0 0" ]'
+    [ "$(db 'SELECT max(attempts) FROM outbox_events')" = 0 ]
+    [ "$(wc -l <starts)" -eq 2 ]
+    kill "$pid"
+    ends_with 0 "$pid"
+    [ ! -s err ]
+}
+
+@test "outbox-relay: a sink that answers at the end of its input is found out by its silence, once" {
+    table
+    db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a', 't.u', value FROM generate_series(1, 5)"
+    run -0 --separate-stderr outbox-relay --timeout 100ms app.db -- jq -r .id
+    [ "$stderr" = 'outbox-relay: the sink has answered nothing for 0.1 s: its input ends, and from now on at once (--timeout)' ]
     [ "$(state)" = '0 0 0' ]
 }
 
@@ -414,7 +530,7 @@ END
         rm -f app.db* spool.db* seen
         table
         db "PRAGMA journal_mode = $mode" >journal
-        background outbox-relay -f --backoff 10ms app.db -- sh -c 'tee -a seen >input; [ $(wc -l <seen) -gt 1 ] && cat input' 2>err
+        background outbox-relay -f --timeout 0 --backoff 10ms app.db -- sh -c 'tee -a seen >input; [ $(wc -l <seen) -gt 1 ] && cat input' 2>err
         rows a t.u 1
         wait_for has_lines seen 2 # the first answer is none
         rows a t.u 2
@@ -500,6 +616,116 @@ END
     grep -qx 'outbox-relay: app.db: no longer locked' told
 }
 
+@test "outbox-relay: a database that is locked when it begins is waited for, too, and a signal ends that" {
+    table
+    rows a t.u 1
+    application
+    app 'BEGIN EXCLUSIVE;'
+    background outbox-relay app.db 2>err 9>&-
+    once=$pid
+    background outbox-relay app.db 2>err.stopped 9>&-
+    stopped=$pid
+    background outbox-relay -f --wait 10ms app.db -- tee -a seen 2>told 9>&-
+    always=$pid
+    background outbox-relay -f app.db -- tee -a seen 2>err.always 9>&-
+    wait_for grep -q waiting told
+    kill "$pid" "$stopped"
+    ends_with 0 "$pid"
+    ends_with 75 "$stopped"
+    ! gone "$once" || false
+    app 'COMMIT;'
+    ends_with 0 "$once"
+    wait_for eval '[ "$(state)" = "0 0 0" ]'
+    rows a t.u 2
+    wait_for grep -q 'data":2' seen
+    kill "$always"
+    ends_with 0 "$always"
+    [ "$(cat told)" = 'outbox-relay: app.db: kept locked by another process for 0.0 s; try again later: waiting
+outbox-relay: app.db: no longer locked' ]
+    [ ! -s err.always ]
+}
+
+@test "outbox-relay: what a sink has confirmed is marked before a signal ends the relay; a second signal ends that" {
+    table
+    rows a t.u 1
+    application
+    # It confirms the row when nobody can mark it.
+    background outbox-relay -f app.db -- sh -c 'while read -r x; do touch given; until [ -e go ]; do sleep 0.02; done; echo "$x"; touch done; done' 2>err 9>&-
+    wait_for test -e given
+    app 'BEGIN IMMEDIATE;'
+    touch go
+    wait_for test -e done
+    kill "$pid"
+    app 'SELECT 1;'
+    ! gone "$pid" || false
+    app 'COMMIT;'
+    ends_with 0 "$pid"
+    [ "$(state)" = '0 0 0' ]
+    [ ! -s err ]
+    rows a t.u 2
+    rm given go done
+    background outbox-relay -f app.db -- sh -c 'while read -r x; do touch given; until [ -e go ]; do sleep 0.02; done; echo "$x"; touch done; done' 2>err 9>&-
+    wait_for test -e given
+    app 'BEGIN IMMEDIATE;'
+    touch go
+    wait_for test -e done
+    until gone "$pid"; do # signals that come together count as one
+        kill "$pid"
+        app 'SELECT 1;'
+    done
+    ends_with 75 "$pid"
+    [ "$(cat err)" = 'outbox-relay: 1 row was relayed and could not be marked: app.db: kept locked by another process for 30.0 s, and we were stopped' ]
+    app 'COMMIT;'
+    [ "$(state)" = '1 0 0' ]
+}
+
+@test "outbox-relay: a mark that changes nothing is an error that names the row, and the rest is marked" {
+    local trigger
+    for trigger in 'BEFORE UPDATE ON outbox_events WHEN NEW.id = 2 BEGIN SELECT RAISE(IGNORE); END' \
+        'AFTER UPDATE ON outbox_events WHEN NEW.id = 2 AND NEW.published BEGIN UPDATE outbox_events SET published = 0 WHERE id = 2; END'; do
+        rm -f app.db* seen
+        table
+        rows a t.u 1 b t.u 2 c t.u 3
+        db "CREATE TRIGGER refuse $trigger"
+        run -65 outbox-relay app.db -- tee -a seen
+        [ "$output" = 'outbox-relay: app.db: row 2 was relayed, but the UPDATE changed nothing: a trigger, a rule or row-level security of table "outbox_events" discards it; until it does not, each run relays the row again' ]
+        [ "$(db 'SELECT group_concat(published) FROM outbox_events')" = 1,0,1 ]
+        db 'DROP TRIGGER refuse'
+        run -0 outbox-relay app.db -- tee -a seen
+        [ "$(jq .data seen | paste -sd' ')" = '1 2 3 2' ]
+    done
+    # What is marked by other means is marked.
+    db 'ALTER TABLE outbox_events RENAME TO rows; UPDATE rows SET published = 0; CREATE VIEW outbox_events AS SELECT * FROM rows;
+        CREATE TRIGGER marks INSTEAD OF UPDATE ON outbox_events BEGIN UPDATE rows SET published = NEW.published WHERE id = NEW.id; END'
+    run -0 outbox-relay app.db -- cat
+    [ "$(db 'SELECT group_concat(published) FROM rows')" = 1,1,1 ]
+    db "CREATE TABLE o(id INTEGER PRIMARY KEY, event_type, payload); INSERT INTO o VALUES(7, 't.u', '1');
+        CREATE TRIGGER keep BEFORE DELETE ON o BEGIN SELECT RAISE(IGNORE); END"
+    run -65 outbox-relay --delete --table o app.db
+    [[ ${lines[-1]} = 'outbox-relay: app.db: row 7 was relayed, but the DELETE changed nothing'* ]]
+}
+
+@test "outbox-relay: an attempt that cannot be recorded is an error, and not one more attempt for ever" {
+    table
+    rows a t.u 1
+    db 'CREATE TRIGGER refuse BEFORE UPDATE ON outbox_events BEGIN SELECT RAISE(IGNORE); END'
+    run -65 outbox-relay app.db -- sh -c 'exit 7'
+    [ "${lines[-1]}" = 'outbox-relay: app.db: row 1 was not relayed, but the UPDATE changed nothing: a trigger, a rule or row-level security of table "outbox_events" discards it; until it does not, no attempt is counted' ]
+}
+
+@test "outbox-relay: a row that is changed while a sink has it is relayed again as it is now, and that is reported" {
+    table
+    rows a t.u 1
+    background outbox-relay app.db -- sh -c 'read -r x; touch given; until [ -e go ]; do sleep 0.02; done; echo "$x"' 2>err
+    wait_for test -e given
+    db "UPDATE outbox_events SET payload = '2'"
+    touch go
+    ends_with 0 "$pid"
+    [ "$(cat err)" = 'outbox-relay: row 1: was changed while it was being relayed: it is relayed again as it is now' ]
+    run -0 outbox-relay app.db
+    [ "$(data)" = 2 ]
+}
+
 @test "outbox-relay: a database that is renamed or replaced ends the relay before it marks anything there" {
     table
     background outbox-relay -f app.db 2>err
@@ -572,7 +798,7 @@ END
     table
     rows a t.u 1
     mkfifo latch
-    background outbox-relay -f app.db -- sh -c 'tee -a seen >>input; [ -e went ] || { touch waits; read x <latch; touch went; }; cat input' 2>err
+    background outbox-relay -f --timeout 0 app.db -- sh -c 'tee -a seen >>input; [ -e went ] || { touch waits; read x <latch; touch went; }; cat input' 2>err
     first=$pid
     wait_for test -e waits
     run -75 outbox-relay --wait 0 app.db

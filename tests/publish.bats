@@ -329,6 +329,13 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(jq -r .traceparent <<<"$output")" != "$TRACEPARENT" ]
 }
 
+@test "publish: of a trace's flags a child keeps the one that is known, and the others are zero" {
+    for flags in ff fe 03 02; do
+        TRACEPARENT=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-$flags publish -t x -d 1
+    done
+    [ "$(replay | jq -r '.traceparent[-2:]' | paste -sd' ')" = '01 00 01 00' ]
+}
+
 @test "publish: hops count on from the cause in the spool, also without the environment" {
     publish <<<'{"type":"a","id":"e1","hops":3}'
     publish <<<'{"type":"b","id":"e2","causationid":"e1","hops":1}'

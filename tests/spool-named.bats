@@ -16,6 +16,18 @@ named() {
     breaker stripe -- true
 }
 
+@test "spool bucket: a rate is shown so that it can be given again" {
+    for rate in 4/515s 3/s 1/36500d 2/17.003s 7/m; do
+        throttle -r "$rate" "$rate" -- true
+        [ "$(spool bucket show "$rate" | jq -r .rate)" = "$rate" ]
+    done
+    for rate in 1/3661999ms 3000/70d; do
+        throttle -r "$rate" "$rate" -- true
+        run -75 --separate-stderr throttle -r "$(spool bucket show "$rate" | jq -r .rate)" --wait 0 "$rate" -- true
+        [ "${#stderr_lines[@]}" -eq 1 ] # that there is no turn, and not that it had another rate
+    done
+}
+
 @test "spool bucket, key, breaker: no spool is 66, and none of that name an empty list" {
     for kind in bucket key breaker; do
         run -66 --separate-stderr spool "$kind"

@@ -52,11 +52,18 @@ END
     cmp out <(replay -s other.db)
 }
 
+@test "terminal: spool sql -o ndjson is JSON there, too, and the same" {
+    nasty_events | publish
+    on_terminal "spool sql -o ndjson 'SELECT seq, id, data, type FROM events'"
+    spool sql -o ndjson 'SELECT seq, id, data, type FROM events' >out
+    [ "$(jq -ac . shown)" = "$(jq -ac . out)" ]
+}
+
 @test "terminal: attributes of a spool that others wrote are harmless, too" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to write with'
     publish -t n --id e1 -k k -d 1
     consume -g g --from start -- sh -c 'exit 65' 2>/dev/null || [ $? -eq 1 ]
-    sqlite3 spool.db "UPDATE event SET type='a'||char(27)||'[31m'||char(155),id='i'||char(10)||char(8238),
+    edit_events "type='a'||char(27)||'[31m'||char(155),id='i'||char(10)||char(8238),
         subject=char(13)||char(127)||char(133),source=char(7) WHERE seq=1"
     on_terminal 'replay; replay -o table; dlq list; dlq list -o ndjson; dlq show -g g; dlq show -g g -o ndjson
         consume -g h --from start -a 1 -- false; consume -g h2 --from start --dry-run; spool group'

@@ -20,7 +20,7 @@ bucket() { # NAME FILTER
 }
 
 # What throttle says when a turn is an hour or more away.
-refused='no turn before [0-9]+\.[0-9]{3} s$'
+refused='no turn for ([0-9]+[hms])+$'
 
 # --- lines
 
@@ -237,6 +237,15 @@ END
     } <large
     tail -c 1048576 large | cmp - out
     throttle -r 1/h -b 9 --by /data/c big -- cat < <(cat large) | cmp - large
+}
+
+@test "throttle: a line that is too long is left out, which is reported and is 65, with and without --by" {
+    long() { echo '"a"'; head -c 67108865 /dev/zero; printf '\n"b"\n'; }
+    for by in '' --by=/x; do
+        run -65 --separate-stderr throttle -r 1000/s $by < <(long)
+        [ "$output" = $'"a"\n"b"' ]
+        [ "$stderr" = $'throttle: line 2: longer than 64 MiB: left out\nthrottle: 1 line left out' ]
+    done
 }
 
 # --- the bucket
