@@ -159,6 +159,21 @@ static int keep_wal(struct store *s, struct err *e)
     return wal ? 0 : db_exec(s, "PRAGMA journal_mode=WAL", e);
 }
 
+/* Whoever runs ANALYZE on a spool writes down how many rows there were, and from then on SQLite
+   chooses by that: by the figures of an empty spool it would scan a full one. Without them our
+   statements go the same way in all spools; where they cannot be removed, all is only slower. */
+static void drop_statistics(struct store *s)
+{
+    struct err ignored = ERR_NONE;
+
+    if (sqlite3_table_column_metadata(s->db, "main", "sqlite_stat1", NULL, NULL, NULL, NULL, NULL,
+                                      NULL) == SQLITE_OK)
+        db_exec(s,
+                "DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;"
+                "PRAGMA writable_schema=RESET", /* which has SQLite forget them, too */
+                &ignored);
+}
+
 static int check_identity(struct store *s, struct err *e)
 {
     int64_t application = 0, schema = 0, sync = 0;
@@ -175,7 +190,10 @@ static int check_identity(struct store *s, struct err *e)
                        s->path, (long long)schema, SCHEMA);
     if (sync != 2)
         return err_set(e, EX_SOFTWARE, "%s: SQLite does not keep synchronous=FULL", s->path);
-    return check_schema(s, e) < 0 ? -1 : keep_wal(s, e);
+    if (check_schema(s, e) < 0)
+        return -1;
+    drop_statistics(s);
+    return keep_wal(s, e);
 }
 
 static int make_directories(char *path, struct err *e)
