@@ -104,6 +104,15 @@ void decide_release(struct dispatch *d, struct group_event *event)
     hold_subject(d, event);
 }
 
+/* An event that expired before it was its turn. 1, 0 it has not. */
+static bool drop_expired(struct dispatch *d, struct group_event *event)
+{
+    if (event->expires_ms == 0 || event->expires_ms > clock_now_ms())
+        return false;
+    give_back(d, event, GROUP_DROP);
+    return true;
+}
+
 /* The event in words, and about it for --log json; both are views of the scratch event. */
 static struct err_quoted name_it(struct dispatch *d, const struct group_event *ge,
                                  struct err_about *about)
@@ -123,12 +132,15 @@ static struct err_quoted name_it(struct dispatch *d, const struct group_event *g
 
 static void say_failure(struct dispatch *d, const struct outcome *o, bool dead, int64_t wait)
 {
+    int64_t expires = o->event->expires_ms;
     struct err_about about;
     struct err_quoted name = name_it(d, o->event, &about);
     char again[CLOCK_TEXT_SIZE + 16];
 
     if (dead)
         snprintf(again, sizeof again, "dead letter");
+    else if (expires != 0 && clock_now_ms() + wait >= expires)
+        snprintf(again, sizeof again, "it expires before the next");
     else if (wait >= 1000)
         snprintf(again, sizeof again, "again in %s", clock_age((char[CLOCK_TEXT_SIZE]){0}, wait));
     else if (wait > 0)
@@ -364,7 +376,8 @@ static int settle(struct dispatch *d, struct err *e)
 static bool order_waits(const struct dispatch *d)
 {
     for (size_t i = 0; i < d->settles && group_ordered(d->group); i++)
-        if (d->settle[i].outcome != GROUP_DONE && d->settle[i].outcome != GROUP_DEAD)
+        if (d->settle[i].outcome == GROUP_RETRY || d->settle[i].outcome == GROUP_DEFER ||
+            d->settle[i].outcome == GROUP_RELEASE)
             return true;
     return false;
 }
@@ -402,9 +415,11 @@ static int begin_queued(struct dispatch *d, struct err *e)
             at++;
             continue;
         }
-        if ((got = d->crew->begin(d, d->queue[at], e)) <= 0)
-            break;
-        d->pause_ms = 0;
+        if (!drop_expired(d, d->queue[at])) {
+            if ((got = d->crew->begin(d, d->queue[at], e)) <= 0)
+                break;
+            d->pause_ms = 0;
+        }
         d->queued--;
         memmove(d->queue + at, d->queue + at + 1, (d->queued - at) * sizeof *d->queue);
     }
@@ -463,7 +478,8 @@ static int claim(struct dispatch *d, struct err *e)
 {
     struct group_event **got;
     size_t held = d->queued + d->running, most = blocked(d) ? BLOCKED_MAX : d->queue_max;
-    size_t max = most > held ? most - held : 0;
+    size_t max = most > held ? most - held : 0, room = d->crew->room(d);
+    size_t at_once = room > d->queued && !blocked(d) ? room - d->queued : room;
     int n;
 
     if (d->terms->most != 0 && (int64_t)max > d->terms->most - d->taken)
@@ -471,7 +487,7 @@ static int claim(struct dispatch *d, struct err *e)
     if (max == 0 || (d->pace_ms != 0 && clock_mono_ms() < d->pace_ms))
         return 0;
     store_bell_clear(d->store);
-    if (find_last(d, e) < 0 || (n = group_claim(d->group, max, d->last, &got, e)) < 0)
+    if (find_last(d, e) < 0 || (n = group_claim(d->group, max, at_once, d->last, &got, e)) < 0)
         return -1;
     for (int i = 0; i < n; i++)
         d->queue[d->queued++] = got[i];
@@ -642,6 +658,7 @@ static int run_pipe(struct dispatch *d, struct err *e)
 {
     struct group_event **events;
     int64_t left = PIPE_BATCH;
+    size_t max;
     int n;
 
     while (!proc_stopping() && !out_gone()) {
@@ -652,8 +669,8 @@ static int run_pipe(struct dispatch *d, struct err *e)
         store_bell_clear(d->store);
         if (find_last(d, e) < 0)
             return -1;
-        n = group_claim(d->group, left < PIPE_BATCH ? (size_t)left : PIPE_BATCH, d->last, &events,
-                        e);
+        max = left < PIPE_BATCH ? (size_t)left : PIPE_BATCH;
+        n = group_claim(d->group, max, max, d->last, &events, e);
         int64_t pace = n == 0 ? group_pace_ms(d->group) : 0;
         if (n < 0 ||
             (n == 0 && pace == 0 && (passed_last(d, e) < 0 || !d->terms->follow || d->past_last)))

@@ -350,16 +350,17 @@ static bool correlated(struct store *s, const struct log_entry *entry, const cha
 /* The columns behind LOG_COLUMNS: what a group asks for, and the version. */
 #define PASS_COLUMNS ",priority,due,expires,version"
 
-static bool due_now(sqlite3_stmt *q)
+/* Neither expired nor, if it is to be due, early. */
+static bool in_time(sqlite3_stmt *q, bool due)
 {
     int64_t now = clock_now_ms(), expires = sqlite3_column_int64(q, 10);
-    return sqlite3_column_int64(q, 9) <= now && (expires == 0 || expires > now);
+    return (!due || sqlite3_column_int64(q, 9) <= now) && (expires == 0 || expires > now);
 }
 
 static bool group_wants(const struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
 {
     if (entry->seq > group_passed(l->cursor, sqlite3_column_int64(q, 8)))
-        return pattern_any(&l->group_types, entry->type) && (!l->query.due || due_now(q));
+        return pattern_any(&l->group_types, entry->type) && in_time(q, l->query.due);
     return l->remembered_n > 0 && bsearch(&entry->seq, l->remembered, l->remembered_n,
                                           sizeof *l->remembered, seq_compare) != NULL;
 }
@@ -372,7 +373,7 @@ static bool passes(struct log *l, const struct log_entry *entry, sqlite3_stmt *q
         return false;
     if (want->types.n > 0 && !pattern_any(&want->types, entry->type))
         return false;
-    if (want->group != NULL ? !group_wants(l, entry, q) : want->due && !due_now(q))
+    if (want->group != NULL ? !group_wants(l, entry, q) : want->due && !in_time(q, true))
         return false;
     return want->correlationid == NULL || correlated(l->s, entry, want->correlationid);
 }
