@@ -688,11 +688,13 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
     struct claim *c;
     int got;
 
+    g->pace_ms = 0;
     if (max == 0 || g->alone)
         return 0;
     if (see_clock(g, e) < 0 || (!g->joined && join(g, e) < 0))
         return -1;
     for (;;) {
+        g->looked_ms = clock_now_ms();
         if (g->ordered && (got = order_enter(g, e)) <= 0)
             return got;
         if (take_over(g, e) < 0 || lease_expire(g, e) < 0)
@@ -702,16 +704,22 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
         w.max = max > 1000 ? 1000 : max;
         if (pace_allows(g, &w.max, e) < 0)
             return -1;
-        if (w.max == 0)
-            return 0;
+        bool paced =
+            w.max == 0; /* then only to see whether there is anything that the rate keeps */
+        w.max += paced;
         c = new_claim(g, w.max);
         bool anything = (got = prepare(g, c, &w, e)) > 0, others = g->others_turn;
-        if (anything && (got = take(g, c, e)) > 0 && c->n > 0)
+        paced &= c->n > 0;
+        if (anything && !paced && (got = take(g, c, e)) > 0 && c->n > 0)
             break;
         g->alone = false;
         claim_spare(g, c);
-        if (got < 0 || (!anything && !others))
-            return got;
+        if (got < 0 || paced)
+            return got < 0 ? -1 : 0;
+        if (!anything && !others) {
+            g->pace_ms = 0;
+            return 0;
+        }
         if (!anything)
             g->others_turn = false;
         /* Somebody was faster; or nothing matched so far, but the cursor moved; or the others had

@@ -64,6 +64,7 @@ struct group {
     int64_t grp, rev, attempts, owner, lease_ms, damaged, buried;
     int64_t hand; /* the owner of its claims: itself, or with a lease its pipe */
     int64_t each_us, paced_us, pace_ms; /* --rate; what paced was when a claim was prepared */
+    int64_t looked_ms;                  /* what was due by then, the last claim has seen */
     int64_t wait_ms, latest_ms;         /* the latest that the clock is known to have been */
     struct pattern_list types;
     bool created, joined;

@@ -237,8 +237,13 @@ void group_hand_over(struct group *g);
 /* Is the event still ours to settle? 1 yes, 0 no. To be asked before output is let out. */
 int group_holds(struct group *g, const struct group_event *event, struct err *e);
 
-/* How long the rate lets nothing be claimed; 0: it does not. */
+/* How long the rate lets nothing be claimed of what there is; 0: it does not. */
 int64_t group_pace_ms(struct group *g);
+
+/* How long until there may be something to claim, up to last, that group_claim did not find because
+   of the time: a retry or an event becomes due, a hold is over, a lease runs out. To be asked before
+   a wait. 0: that time has come since; -1: nothing is in sight, or what is will ring the bell. */
+int group_next(struct group *g, int64_t last, int64_t *wait_ms, struct err *e);
 
 /* In an ordered group the descriptor that its handlers are to keep open: while one of them lives,
    no other consumer takes over. 0 otherwise. */
