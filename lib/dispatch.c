@@ -104,6 +104,15 @@ void decide_release(struct dispatch *d, struct group_event *event)
     hold_subject(d, event);
 }
 
+/* An event that expired before it was its turn. 1, 0 it has not. */
+static bool drop_expired(struct dispatch *d, struct group_event *event)
+{
+    if (event->expires_ms == 0 || event->expires_ms > clock_now_ms())
+        return false;
+    give_back(d, event, GROUP_DROP);
+    return true;
+}
+
 /* The event in words, and about it for --log json; both are views of the scratch event. */
 static struct err_quoted name_it(struct dispatch *d, const struct group_event *ge,
                                  struct err_about *about)
@@ -123,12 +132,15 @@ static struct err_quoted name_it(struct dispatch *d, const struct group_event *g
 
 static void say_failure(struct dispatch *d, const struct outcome *o, bool dead, int64_t wait)
 {
+    int64_t expires = o->event->expires_ms;
     struct err_about about;
     struct err_quoted name = name_it(d, o->event, &about);
     char again[CLOCK_TEXT_SIZE + 16];
 
     if (dead)
         snprintf(again, sizeof again, "dead letter");
+    else if (expires != 0 && clock_now_ms() + wait >= expires)
+        snprintf(again, sizeof again, "it expires before the next");
     else if (wait > 0)
         snprintf(again, sizeof again, "again in %s", clock_span((char[CLOCK_TEXT_SIZE]){0}, wait));
     else
@@ -367,7 +379,8 @@ static int settle(struct dispatch *d, struct err *e)
 static bool order_waits(const struct dispatch *d)
 {
     for (size_t i = 0; i < d->settles && group_ordered(d->group); i++)
-        if (d->settle[i].outcome != GROUP_DONE && d->settle[i].outcome != GROUP_DEAD)
+        if (d->settle[i].outcome == GROUP_RETRY || d->settle[i].outcome == GROUP_DEFER ||
+            d->settle[i].outcome == GROUP_RELEASE)
             return true;
     return false;
 }
@@ -405,9 +418,11 @@ static int begin_queued(struct dispatch *d, struct err *e)
             at++;
             continue;
         }
-        if ((got = d->crew->begin(d, d->queue[at], e)) <= 0)
-            break;
-        d->pause_ms = 0;
+        if (!drop_expired(d, d->queue[at])) {
+            if ((got = d->crew->begin(d, d->queue[at], e)) <= 0)
+                break;
+            d->pause_ms = 0;
+        }
         d->queued--;
         memmove(d->queue + at, d->queue + at + 1, (d->queued - at) * sizeof *d->queue);
     }
@@ -460,26 +475,37 @@ static bool blocked(const struct dispatch *d)
     return group_ordered(d->group) && d->queued > 0 && d->crew->room(d) > 0;
 }
 
-/* Claim about twice as many as can run, so that nobody waits for a commit; not more, so that
-   others get their share and a crash costs few a death. */
+/* How many may be claimed now, but for the rate. About twice as many as can run, so that nobody waits
+   for a commit; not more, so that others get their share and a crash costs few a death. */
+static size_t wanted(const struct dispatch *d)
+{
+    size_t held = d->queued + d->running, most = blocked(d) ? BLOCKED_MAX : d->queue_max;
+    size_t max = most > held ? most - held : 0;
+
+    if (d->crew->room(d) <= d->queued && !blocked(d))
+        return 0;
+    if (d->terms->most != 0 && (int64_t)max > d->terms->most - d->taken)
+        max = (size_t)(d->terms->most - d->taken);
+    return max;
+}
+
 static int claim(struct dispatch *d, struct err *e)
 {
     struct group_event **got;
-    size_t held = d->queued + d->running, most = blocked(d) ? BLOCKED_MAX : d->queue_max;
-    size_t max = most > held ? most - held : 0;
+    size_t max = wanted(d), room = d->crew->room(d);
+    size_t at_once = room > d->queued && !blocked(d) ? room - d->queued : room;
     int n;
 
-    if (d->terms->most != 0 && (int64_t)max > d->terms->most - d->taken)
-        max = (size_t)(d->terms->most - d->taken);
     if (max == 0 || (d->pace_ms != 0 && clock_mono_ms() < d->pace_ms))
         return 0;
     store_bell_clear(d->store);
-    if (find_last(d, e) < 0 || (n = group_claim(d->group, max, d->last, &got, e)) < 0)
+    if (find_last(d, e) < 0 || (n = group_claim(d->group, max, at_once, d->last, &got, e)) < 0)
         return -1;
     for (int i = 0; i < n; i++)
         d->queue[d->queued++] = got[i];
     d->taken += n;
     d->pace_ms = group_pace_ms(d->group) == 0 ? 0 : clock_mono_ms() + group_pace_ms(d->group);
+    d->more = n > 0;
     d->drained = n == 0 && d->pace_ms == 0;
     if (d->drained && d->terms->follow && passed_last(d, e) < 0)
         return -1;
@@ -489,21 +515,40 @@ static int claim(struct dispatch *d, struct err *e)
 
 /* ----------------------------------------------------------------------------------------- loop */
 
+/* When to look for work again though no bell rings: at once, when the last look has found some; when
+   the rate allows what there is, or the next thing becomes due; and each second. A store that fails
+   is met by the claim that follows. */
+static int64_t next_look(struct dispatch *d, int64_t now)
+{
+    struct err met_later = ERR_NONE;
+    int64_t left;
+
+    if (d->grace_ms != 0 || wanted(d) == 0)
+        return INT64_MAX;
+    if (d->more)
+        return now;
+    if (d->pace_ms != 0)
+        return d->pace_ms;
+    if (!d->terms->follow)
+        return INT64_MAX;
+    if (group_next(d->group, d->last, &left, &met_later) < 0 || left < 0 || left > LOOK_MS)
+        left = LOOK_MS;
+    return now + left;
+}
+
 static int64_t next_wait(struct dispatch *d)
 {
-    int64_t now = clock_mono_ms(), until = d->crew->deadline(d);
+    int64_t now = clock_mono_ms(), until = d->crew->deadline(d), look = next_look(d, now);
 
     /* What has passed has been acted upon, or the next thing that ends will see to it. */
     if (d->grace_ms > now && d->grace_ms < until)
         until = d->grace_ms;
     if (d->pause_ms > now && d->pause_ms < until)
         until = d->pause_ms;
-    if (d->pace_ms != 0 && d->crew->room(d) > d->queued && d->pace_ms < until)
-        until = d->pace_ms;
     if (d->settles > 0 && d->settle_ms + SETTLE_MS < until)
         until = d->settle_ms + SETTLE_MS;
-    if (d->terms->follow && d->queued == 0 && d->crew->room(d) > 0 && until - now > LOOK_MS)
-        until = now + LOOK_MS;
+    if (look < until)
+        until = look;
     return until == INT64_MAX ? -1 : until <= now ? 0 : until - now;
 }
 
@@ -645,6 +690,7 @@ static int run_pipe(struct dispatch *d, struct err *e)
 {
     struct group_event **events;
     int64_t left = PIPE_BATCH;
+    size_t max;
     int n;
 
     while (!proc_stopping() && !out_gone()) {
@@ -655,15 +701,20 @@ static int run_pipe(struct dispatch *d, struct err *e)
         store_bell_clear(d->store);
         if (find_last(d, e) < 0)
             return -1;
-        n = group_claim(d->group, left < PIPE_BATCH ? (size_t)left : PIPE_BATCH, d->last, &events,
-                        e);
+        max = left < PIPE_BATCH ? (size_t)left : PIPE_BATCH;
+        n = group_claim(d->group, max, max, d->last, &events, e);
         int64_t pace = n == 0 ? group_pace_ms(d->group) : 0;
         if (n < 0 ||
             (n == 0 && pace == 0 && (passed_last(d, e) < 0 || !d->terms->follow || d->past_last)))
             return e->status == 0 ? 0 : -1;
         if (n == 0) {
             struct pollfd bell = {.fd = store_bell(d->store), .events = POLLIN};
-            proc_wait(&bell, pace == 0 && bell.fd >= 0, pace == 0 ? LOOK_MS : pace);
+            int64_t next = pace;
+            if (pace == 0 && group_next(d->group, d->last, &next, e) < 0)
+                return -1;
+            if (next < 0 || (pace == 0 && next > LOOK_MS))
+                next = LOOK_MS;
+            proc_wait(&bell, pace == 0 && bell.fd >= 0, next);
             continue;
         }
         if (print_claimed(d, events, n, e) < 0)

@@ -72,6 +72,7 @@ struct dispatch {
     int64_t grace_ms;       /* monotonic: when a stop becomes forceful; 0: not stopping */
     int64_t same_ms;        /* monotonic: signals before are one */
     int stops;              /* so many they were */
+    bool more;              /* the last claim found something */
     bool drained;           /* the last claim found nothing, and we do not follow */
     bool on_hold;
     bool past_last; /* nothing more can come up to last */

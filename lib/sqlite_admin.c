@@ -39,65 +39,22 @@ int group_alive(struct store *s, int64_t grp, int64_t *out, struct err *e)
     return got;
 }
 
-static int count_in_flight(struct store *s, int64_t grp, int64_t *out, struct err *e)
-{
-    sqlite3_stmt *q = db_query(s, e, "SELECT open FROM claim WHERE grp=?", "i", grp);
-    int got = -1;
-
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
-        int64_t *open;
-        *out += (int64_t)open_decode(db_text(q, 0), &open);
-        free(open);
-    }
-    return got;
-}
-
-/* What matches behind the cursors, counted no further than to more than most. Types are read,
-   lines are not. */
-static int count_ahead(struct store *s, int64_t grp, const struct pattern_list *types, int64_t most,
-                       int64_t *out, struct err *e)
-{
-    int64_t cursor[10] = {0};
-    sqlite3_stmt *q;
-    int got = -1;
-
-    if (group_cursors(s, grp, cursor, e) < 0)
-        return -1;
-    /* Priorities that no event has stay where the group began: each is looked at from its own. */
-    q = db_query(
-        s, e,
-        "SELECT e.seq,e.priority,e.type FROM event e WHERE e.seq>?1 AND e.priority=5 "
-        "UNION ALL SELECT e.seq,e.priority,e.type FROM cursor c CROSS JOIN event e INDEXED "
-        "BY event_priority ON e.priority=c.priority AND e.priority<>5 AND e.seq>c.seq "
-        "WHERE c.grp=?2",
-        "ii", cursor[EVENT_PRIORITY], grp);
-    while (q != NULL && *out <= most && (got = db_row(s, q, e)) > 0)
-        if (sqlite3_column_int64(q, 0) > group_passed(cursor, sqlite3_column_int64(q, 1)) &&
-            pattern_any(types, db_text(q, 2)))
-            ++*out;
-    db_done(q);
-    return q == NULL || got < 0 ? -1 : 0;
-}
-
 static int fill_info(struct store *s, int64_t grp, struct group_info *info, struct err *e)
 {
-    int64_t now = clock_now_ms();
+    struct group_left left;
 
     if (group_alive(s, grp, &info->consumers, e) < 0 ||
-        count_in_flight(s, grp, &info->in_flight, e) < 0 ||
-        count_ahead(s, grp, info->types, INT64_MAX - 1, &info->lag, e) < 0 ||
+        left_count(s, grp, info->types, INT64_MAX, INT64_MAX - 1, &left, e) < 0 ||
         db_int(s, e, &info->position, "SELECT seq FROM cursor WHERE grp=? AND priority=5", "i",
                grp) < 0 ||
-        db_int(s, e, &info->due, "SELECT count(*) FROM item WHERE grp=? AND state=0 AND due<=?",
-               "ii", grp, now) < 0 ||
-        db_int(s, e, &info->waiting,
-               "SELECT count(*) FROM item WHERE grp=? AND (state=2 OR (state=0 AND due>?))", "ii",
-               grp, now) < 0 ||
         db_int(s, e, &info->dead,
                "SELECT count(*) FROM item INDEXED BY item_dead WHERE grp=? AND state=3", "i",
                grp) < 0)
         return -1;
-    info->lag += info->in_flight + info->due + info->waiting;
+    info->in_flight = left.in_flight;
+    info->due = left.due;
+    info->waiting = left.waiting;
+    info->lag = left.ahead + left.in_flight + left.due + left.waiting;
     return 0;
 }
 
@@ -160,16 +117,12 @@ int group_each(struct store *s, const char *name,
 static int backlog_of(struct store *s, int64_t grp, int64_t most, int64_t *lag, struct err *e)
 {
     struct pattern_list types = {NULL, 0};
-    int64_t waiting = 0;
+    struct group_left left = {0};
     int got = group_patterns(s, grp, &types, e);
 
-    *lag = 0;
-    if (got > 0 && (got = count_in_flight(s, grp, lag, e)) == 0)
-        got = db_int(s, e, &waiting,
-                     "SELECT count(*) FROM item WHERE grp=? AND (state=0 OR state=2)", "i", grp);
-    *lag += waiting;
-    if (got >= 0 && *lag <= most)
-        got = count_ahead(s, grp, &types, most, lag, e);
+    if (got > 0)
+        got = left_count(s, grp, &types, INT64_MAX, most, &left, e);
+    *lag = left.ahead + left.in_flight + left.due + left.waiting;
     pattern_free(&types);
     return got < 0 ? -1 : 0;
 }

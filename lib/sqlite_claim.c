@@ -19,6 +19,12 @@
 #define BACK_MS 1000      /* less is a clock that is kept right */
 #define SCAN_EVENTS 50000 /* passed without a match before the cursor is moved */
 
+/* What a claim is to be. */
+struct wanted {
+    size_t max, at_once;
+    int64_t last; /* none behind this position */
+};
+
 /* ------------------------------------------------------------------------------------ takeover */
 
 struct other {
@@ -255,28 +261,89 @@ static struct claim *new_claim(struct group *g, size_t max)
     return c;
 }
 
-static bool add_held(struct claim *c, size_t max, const struct log_entry *row, bool item,
-                     int64_t attempts, int64_t deaths)
+static bool add_held(struct claim *c, size_t max, const struct log_entry *row, sqlite3_stmt *q,
+                     bool item, int64_t attempts, int64_t deaths)
 {
     if (c->n == max || !page_add(&c->page, row))
         return false;
-    c->held[c->n++] = (struct held){
-        .shown = {.attempts = attempts, .deaths = deaths}, .claim = c, .item = item, .open = true};
+    c->held[c->n++] = (struct held){.shown = {.attempts = attempts,
+                                              .deaths = deaths,
+                                              .expires_ms = sqlite3_column_int64(q, LOG_EXPIRES)},
+                                    .claim = c,
+                                    .item = item,
+                                    .open = true};
     return true;
 }
 
-/* An item's event, if it is still there. False when the claim is full. */
-static bool add_item(struct group *g, struct claim *c, size_t max, sqlite3_stmt *q, int64_t seq,
-                     int64_t attempts, int64_t deaths)
-{
-    struct log_entry row;
+/* One of those that are remembered and due. */
+struct due_item {
+    int64_t seq, due, attempts, deaths;
+};
 
-    log_entry_read(g->s, q, &row);
-    if (log_entry_damaged(q, &row)) {
-        notes_add(&g->damage, seq, 1);
-        return true;
+/* Its event, if that is still there and has not expired. 1, 0 when the claim is full, -1. */
+static int add_item(struct group *g, struct claim *c, size_t max, const struct due_item *item,
+                    int64_t now, struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(g->s, e, "SELECT " LOG_COLUMNS " FROM event WHERE seq=?", "i", item->seq);
+    struct log_entry row;
+    int got = q == NULL ? -1 : db_row(g->s, q, e);
+    int64_t expires;
+
+    if (got < 0)
+        return -1;
+    if (got == 0) {
+        notes_add(&g->gone, item->seq, 0);
+        return 1;
     }
-    return add_held(c, max, &row, true, attempts, deaths);
+    log_entry_read(g->s, q, &row);
+    expires = sqlite3_column_int64(q, LOG_EXPIRES); /* of a damaged row it does not count */
+    if (log_entry_damaged(q, &row))
+        notes_add(&g->damage, item->seq, 1);
+    else if (expires != 0 && expires <= now)
+        notes_add(&g->gone, item->seq, 0);
+    else
+        got = add_held(c, max, &row, q, true, item->attempts, item->deaths);
+    db_done(q);
+    return got;
+}
+
+/*
+ * An event whose consumers died may be what they died of, and the others must not pay for it.
+ *
+ *     After one death it is claimed only where it can be begun at once: a consumer claims more than
+ *     it runs, and what only waited there would be blamed for the next death, too.
+ *     After two it runs alone, with nothing else in hand. For that no new event is claimed, and no
+ *     retry that became due only then, until all that is in hand is settled: so it has its turn,
+ *     however much there is to do. After it the others have theirs, one claim, before the next such
+ *     event: so do they, however many of those there are.
+ *     After three it has been alone with one of them, and is dead once its attempts are used up.
+ *
+ * TAKE it; LEAVE it for now; ENOUGH: leave what is behind it, too.
+ */
+enum suspect { TAKE, LEAVE, ENOUGH };
+
+static enum suspect judge(struct group *g, const struct claim *c, const struct wanted *w,
+                          const struct due_item *item, int64_t now)
+{
+    if (g->draining && item->due > g->drain_ms)
+        return ENOUGH;
+    if (item->deaths == 0)
+        return TAKE;
+    if (item->deaths == 1)
+        return c->n < w->at_once ? TAKE : LEAVE;
+    if (item->deaths > 2 && item->attempts >= g->attempts) {
+        notes_add(&g->dying, item->seq, 0);
+        return LEAVE;
+    }
+    if (g->others_turn)
+        return LEAVE;
+    if (g->held == 0 && c->n == 0)
+        return TAKE;
+    if (g->drain_ms == 0 || g->drain_ms > now) /* the clock went back */
+        g->drain_ms = now;
+    g->draining = true;
+    return LEAVE;
 }
 
 /* So much is to be written down that the rest must wait for the next transaction. */
@@ -285,44 +352,33 @@ static bool noted_enough(const struct group *g, const struct claim *c)
     return c->n + g->later.n + g->damage.n + g->gone.n + g->dying.n >= DB_ROWS;
 }
 
-/* Items that are due. What has killed its consumers twice is taken only by itself. */
-static int add_items(struct group *g, struct claim *c, size_t max, int64_t last, int64_t now,
+/* Items that are due. */
+static int add_items(struct group *g, struct claim *c, const struct wanted *w, int64_t now,
                      struct err *e)
 {
-    sqlite3_stmt *q = db_query(g->s, e,
-                               "SELECT seq,attempts,deaths FROM item INDEXED BY item_due WHERE "
-                               "grp=? AND state=0 AND due<=? AND seq<=? ORDER BY due,seq",
-                               "iii", g->grp, now, last);
+    sqlite3_stmt *q = db_query(
+        g->s, e,
+        "SELECT seq,due,attempts,deaths FROM item INDEXED BY item_due WHERE grp=? AND state=0 "
+        "AND due<=? AND seq<=? ORDER BY due,seq",
+        "iii", g->grp, now, w->last);
+    enum suspect how = TAKE;
     int got = -1;
 
-    while (q != NULL && !noted_enough(g, c) && (got = db_row(g->s, q, e)) > 0) {
-        int64_t seq = sqlite3_column_int64(q, 0), attempts = sqlite3_column_int64(q, 1),
-                deaths = sqlite3_column_int64(q, 2);
-        if (deaths > 1 && attempts >= g->attempts) {
-            notes_add(&g->dying, seq, 0);
+    g->draining = false;
+    while (q != NULL && how != ENOUGH && !g->alone && c->n < w->max && !noted_enough(g, c) &&
+           (got = db_row(g->s, q, e)) > 0) {
+        const struct due_item item = {sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1),
+                                      sqlite3_column_int64(q, 2), sqlite3_column_int64(q, 3)};
+        if ((how = judge(g, c, w, &item, now)) != TAKE)
             continue;
-        }
-        if (c->n == max || (deaths > 1 && (g->held > 0 || c->n > 0)))
+        if ((got = add_item(g, c, w->max, &item, now, e)) <= 0)
             break;
-        sqlite3_stmt *event =
-            db_query(g->s, e, "SELECT " LOG_COLUMNS " FROM event WHERE seq=?", "i", seq);
-        got = event == NULL ? -1 : db_row(g->s, event, e);
-        if (got < 0)
-            break;
-        if (got == 0)
-            notes_add(&g->gone, seq, 0);
-        else if (!add_item(g, c, max, event, seq, attempts, deaths))
-            got = 0;
-        db_done(event);
-        if (deaths > 1 && c->n > 0) {
-            g->alone = true;
-            break;
-        }
-        if (c->n == max)
-            break;
+        g->alone = item.deaths > 1 && c->n > 0;
     }
     db_done(q);
-    return got < 0 ? -1 : 0;
+    if (!g->draining)
+        g->drain_ms = 0;
+    return q == NULL || got < 0 ? -1 : 0;
 }
 
 /* Is there an event of this subject that must come first? Those that this claim sets aside are
@@ -384,7 +440,7 @@ static int add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt 
     } else if (log_entry_damaged(q, &row)) {
         notes_add(&g->damage, row.seq, 0);
     } else {
-        return add_held(c, max, &row, false, 0, 0);
+        return add_held(c, max, &row, q, false, 0, 0);
     }
     return 1;
 }
@@ -437,7 +493,7 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
 }
 
 /* 1 something to commit, 0 nothing at all, -1. */
-static int gather(struct group *g, struct claim *c, size_t max, int64_t last, struct err *e)
+static int gather(struct group *g, struct claim *c, const struct wanted *w, struct err *e)
 {
     int64_t now = clock_now_ms(), prioritised = 0;
     int passed = 0, scanned = 0;
@@ -447,20 +503,21 @@ static int gather(struct group *g, struct claim *c, size_t max, int64_t last, st
     if (group_cursors(g->s, g->grp, g->cursor, e) < 0)
         return -1;
     memcpy(g->moved, g->cursor, sizeof g->moved);
-    if (add_items(g, c, max, last, now, e) < 0 ||
+    if (add_items(g, c, w, now, e) < 0 ||
         db_int(g->s, e, &prioritised,
                "SELECT 1 FROM event INDEXED BY event_priority WHERE "
                "priority<>5 LIMIT 1",
                "") < 0)
         return -1;
-    for (int p = 0; p < 10 && c->n < max && !noted_enough(g, c) && !g->alone; p++) {
+    for (int p = 0; p < 10 && c->n < w->max && !noted_enough(g, c) && !g->alone && !g->draining;
+         p++) {
         if (p != EVENT_PRIORITY && (!prioritised || g->ordered))
             continue;
         do {
-            if ((passed = add_events(g, c, max, p, last, now, e)) < 0)
+            if ((passed = add_events(g, c, w->max, p, w->last, now, e)) < 0)
                 return -1;
             scanned += passed;
-        } while (passed == 1000 && c->n < max && c->page.n == c->n && !noted_enough(g, c) &&
+        } while (passed == 1000 && c->n < w->max && c->page.n == c->n && !noted_enough(g, c) &&
                  scanned < SCAN_EVENTS);
     }
     if (g->ordered)
@@ -471,11 +528,11 @@ static int gather(struct group *g, struct claim *c, size_t max, int64_t last, st
 }
 
 /* In one transaction that only reads: each of its statements alone would lock and unlock. */
-static int prepare(struct group *g, struct claim *c, size_t max, int64_t last, struct err *e)
+static int prepare(struct group *g, struct claim *c, const struct wanted *w, struct err *e)
 {
     if (db_run(g->s, e, "BEGIN", "") < 0)
         return -1;
-    int got = gather(g, c, max, last, e);
+    int got = gather(g, c, w, e);
     db_rollback(g->s);
     return got;
 }
@@ -520,9 +577,18 @@ static int set_aside(struct group *g, int64_t seq, int64_t due, struct err *e)
     return db_run(g->s, e,
                   "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) SELECT ?1,?2,2*(?4 "
                   "AND EXISTS(SELECT 1 FROM item i INDEXED BY item_subject WHERE i.grp=?1 AND "
-                  "i.subject=e.subject AND i.state<>3 AND i.seq<?2)),?3,0,0,CASE WHEN ?4 THEN "
-                  "e.subject END FROM event e WHERE e.seq=?2",
+                  "i.subject=e.subject AND i.state<>3 AND i.seq<?2)),min(?3,ifnull(expires,?3)),0,"
+                  "0,CASE WHEN ?4 THEN e.subject END FROM event e WHERE e.seq=?2",
                   "iiii", g->grp, seq, due, (int64_t)g->ordered);
+}
+
+/* An item whose event is gone or has expired, unless somebody has claimed it meanwhile. */
+static int take_gone(struct group *g, int64_t seq, struct err *e)
+{
+    int64_t one;
+    int got = db_int(g->s, e, &one, "SELECT 1 FROM item WHERE grp=? AND seq=? AND state=0", "ii",
+                     g->grp, seq);
+    return got > 0 ? item_forget(g->s, g->grp, g->ordered, seq, e) : got;
 }
 
 static int take_notes(struct group *g, int64_t now, struct err *e)
@@ -540,7 +606,7 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
              death_tell_seq(g, g->damage.note[i].seq, damaged.reason, e) < 0))
             return -1;
     for (size_t i = 0; i < g->gone.n; i++)
-        if (item_forget(g->s, g->grp, g->ordered, g->gone.note[i].seq, e) < 0)
+        if (take_gone(g, g->gone.note[i].seq, e) < 0)
             return -1;
     for (size_t i = 0; i < g->dying.n; i++)
         if (db_run(g->s, e, "UPDATE item SET state=3,due=? WHERE grp=? AND seq=? AND state=0",
@@ -665,7 +731,8 @@ static int lower_due(struct group *g, int64_t most, struct err *e)
     for (size_t i = 0; i < g->later.n; i++)
         if (db_run(g->s, e,
                    "UPDATE item SET due=? WHERE grp=? AND seq=? AND state=0 AND due=? AND "
-                   "due IS NOT (SELECT due FROM event WHERE event.seq=item.seq)",
+                   "due IS NOT (SELECT min(due,ifnull(expires,due)) FROM event WHERE "
+                   "event.seq=item.seq)",
                    "iiii", most, g->grp, g->later.note[i].seq, g->later.note[i].value) < 0) {
             db_rollback(g->s);
             return -1;
@@ -712,24 +779,25 @@ static void give(struct group *g, struct claim *c)
     }
     c->open = c->n;
     g->held += c->n;
+    g->others_turn = g->alone;
     c->next = g->claims;
     g->claims = c;
 }
 
-int group_claim(struct group *g, size_t max, int64_t last, struct group_event ***out, struct err *e)
+int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
+                struct group_event ***out, struct err *e)
 {
+    struct wanted w = {0, at_once, last == 0 ? INT64_MAX : last};
     struct claim *c;
     int got;
 
+    g->pace_ms = 0;
     if (max == 0 || g->alone)
         return 0;
     if (see_clock(g, e) < 0 || (!g->joined && join(g, e) < 0))
         return -1;
-    if (last == 0)
-        last = INT64_MAX;
-    if (max > 1000)
-        max = 1000;
     for (;;) {
+        g->looked_ms = clock_now_ms();
         if (g->ordered && (got = order_enter(g, e)) <= 0)
             return got;
         if (g->unsorted && order_resume(g, e) < 0)
@@ -738,20 +806,29 @@ int group_claim(struct group *g, size_t max, int64_t last, struct group_event **
             return -1;
         if ((got = look(g, e)) <= 0)
             return got;
-        size_t room = max;
-        if (pace_allows(g, &room, e) < 0)
+        w.max = max > 1000 ? 1000 : max;
+        if (pace_allows(g, &w.max, e) < 0)
             return -1;
-        if (room == 0)
-            return 0;
-        c = new_claim(g, room);
-        bool anything = (got = prepare(g, c, room, last, e)) > 0;
-        if (anything && (got = take(g, c, e)) > 0 && c->n > 0)
+        bool paced =
+            w.max == 0; /* then only to see whether there is anything that the rate keeps */
+        w.max += paced;
+        c = new_claim(g, w.max);
+        bool anything = (got = prepare(g, c, &w, e)) > 0, others = g->others_turn;
+        paced &= c->n > 0;
+        if (anything && !paced && (got = take(g, c, e)) > 0 && c->n > 0)
             break;
         g->alone = false;
         claim_spare(g, c);
-        if (got < 0 || !anything)
-            return got;
-        /* Somebody was faster; or nothing matched so far, but the cursor moved. */
+        if (got < 0 || paced)
+            return got < 0 ? -1 : 0;
+        if (!anything && !others) {
+            g->pace_ms = 0;
+            return 0;
+        }
+        if (!anything)
+            g->others_turn = false;
+        /* Somebody was faster; or nothing matched so far, but the cursor moved; or the others had
+           no use for their turn. */
     }
     give(g, c);
     *out = g->given;

@@ -173,9 +173,9 @@ int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size
                      struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e,
-                               "SELECT seq FROM item WHERE grp=?1 AND ((state=0 AND due<=?2) OR "
-                               "(state=2 AND ?3))",
-                               "iii", grp, due ? clock_now_ms() : INT64_MAX, (int64_t)!due);
+                               "SELECT seq FROM item i WHERE grp=?1 AND ((state=0 AND (due<=?2 OR "
+                               "?3)) OR (state=2 AND ?3)) AND NOT " ITEM_EXPIRED("?2"),
+                               "iii", grp, clock_now_ms(), (int64_t)!due);
     struct positions all = {NULL, 0, 0};
     int got = -1;
 
@@ -361,8 +361,8 @@ void group_close(struct group *g)
         group_seen(g, &ignored);
         db_commit(g->s, false, &ignored);
     }
-    /* In this order: the next active consumer must find what we leave in hand to be a dead one's, or
-       it would hand out what comes behind it. */
+    /* In this order: the next active consumer must find that what we leave in hand is a dead one's,
+       or it would hand out what comes behind it. */
     if (g->joined)
         lock_drop(g->s, g->owner);
     order_leave(g);
@@ -457,18 +457,21 @@ int settle_item(struct group *g, int64_t seq, bool item, const struct group_sett
                 struct err *e)
 {
     int attempt = s->outcome == GROUP_RETRY || s->outcome == GROUP_DEAD;
-    int over = s->outcome == GROUP_DONE ? 1 : s->outcome == GROUP_DEAD ? 0 : is_gone(g, seq, e);
+    int over = s->outcome == GROUP_DONE || s->outcome == GROUP_DROP ? 1
+               : s->outcome == GROUP_DEAD                           ? 0
+                                                                    : is_gone(g, seq, e);
 
     if (over < 0)
         return -1;
-    if (over) /* done, or pruned while it was in hand: nobody can have it again */
+    if (over) /* done, expired, or pruned while it was in hand: nobody can have it again */
         return item && item_forget(g->s, g->grp, g->ordered, seq, e) < 0 ? -1 : 0;
     if (attempt && attempt_add(g, seq, s, e) < 0)
         return -1;
     if (db_run(g->s, e,
-               "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) VALUES(?1,?2,?3,?4,?5,"
-               "0," ITEM_SUBJECT("?2", "?6") ") ON CONFLICT(grp,seq) DO UPDATE SET state=?3,"
-                                             "due=?4,attempts=attempts+?5",
+               "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) VALUES(?1,?2,?3,"
+               "CASE ?3 WHEN 3 THEN ?4 ELSE " ITEM_DUE("?2", "?4") " END,?5,0," ITEM_SUBJECT(
+                   "?2", "?6") ") ON CONFLICT(grp,seq) DO "
+                               "UPDATE SET state=?3,due=excluded.due,attempts=attempts+?5",
                "iiiiii", g->grp, seq,
                (int64_t)(s->outcome == GROUP_DEAD ? ITEM_DEAD : ITEM_WAITING),
                s->outcome == GROUP_DEAD ? clock_now_ms() : s->due_ms, (int64_t)attempt,
@@ -608,7 +611,7 @@ int group_settle(struct group *g, const struct group_settle *settle, size_t n, s
         h->claim->written = false;
         h->claim->open--;
         g->held--;
-        ring |= settle[i].outcome != GROUP_DONE;
+        ring |= settle[i].outcome != GROUP_DONE && settle[i].outcome != GROUP_DROP;
     }
     failed = begin_settle(g, settle, n, e) < 0;
     for (size_t i = 0; i < n && !failed; i++)
@@ -678,12 +681,12 @@ int group_stand(struct group *g, int64_t last, struct group_stand *out, struct e
     if (db_int(g->s, e, &paused, "SELECT paused FROM groups WHERE grp=?", "i", g->grp) < 0 ||
         db_int(g->s, e, &hold, "SELECT hold FROM groups WHERE grp=?", "i", g->grp) < 0 ||
         db_int(g->s, e, &out->due,
-               "SELECT count(*) FROM item WHERE grp=? AND state=0 AND due<=? AND "
-               "seq<=?",
+               "SELECT count(*) FROM item i WHERE grp=?1 AND state=0 AND due<=?2 AND seq<=?3 AND "
+               "NOT " ITEM_EXPIRED("?2"),
                "iii", g->grp, now, last) < 0 ||
         db_int(g->s, e, &out->later,
-               "SELECT count(*) FROM item WHERE grp=? AND (state=2 OR (state=0 AND due>?)) AND "
-               "seq<=?",
+               "SELECT count(*) FROM item i WHERE grp=?1 AND seq<=?3 AND (state=0 AND due>?2 OR "
+               "state=2 AND NOT " ITEM_EXPIRED("?2") ")",
                "iii", g->grp, now, last) < 0 ||
         db_int(g->s, e, &out->next_due_ms,
                "SELECT min(due) FROM item WHERE grp=? AND state=0 AND "

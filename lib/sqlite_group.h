@@ -13,6 +13,10 @@ enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_BEHIND = 2, ITEM_DEAD = 3 }; /* 
 #define ITEM_SUBJECT(seq, ordered)                                                                 \
     "(SELECT subject FROM event WHERE event.seq=" seq " AND " ordered ")"
 
+/* When an item is due, in SQL: at its event's end at the latest, for then it goes. */
+#define ITEM_DUE(seq, due)                                                                         \
+    "min(" due ",ifnull((SELECT expires FROM event WHERE event.seq=" seq ")," due "))"
+
 struct held {
     struct group_event shown; /* first: the caller's pointer is ours */
     struct claim *claim;
@@ -60,6 +64,7 @@ struct group {
     int64_t grp, rev, attempts, owner, lease_ms, damaged, buried;
     int64_t hand; /* the owner of its claims: itself, or with a lease its pipe */
     int64_t each_us, paced_us, pace_ms; /* --rate; what paced was when a claim was prepared */
+    int64_t looked_ms;                  /* what was due by then, the last claim has seen */
     int64_t wait_ms, latest_ms;         /* the latest that the clock is known to have been */
     struct pattern_list types;
     bool created, joined;
@@ -75,7 +80,11 @@ struct group {
     size_t given_room;
     size_t held; /* open events in all claims */
     struct tallies tallies;
-    bool alone; /* one of them must be the only one */
+    /* Of events whose consumers died twice, each of which runs alone: judge in sqlite_claim.c. */
+    bool alone;       /* one is held */
+    bool draining;    /* one is due: nothing new is claimed until it can be alone */
+    bool others_turn; /* one was the last claim: first the others */
+    int64_t drain_ms; /* wall: since when it drains */
 
     /* at the other end of a pipe: what is handed out, in this transaction, and by whom it was */
     struct leased *leased;
@@ -87,7 +96,7 @@ struct group {
     int64_t cursor[10], moved[10];
     struct notes later;  /* passed before their time, or while their subject waits: seq, due */
     struct notes damage; /* damaged: seq, 1 if it is an item */
-    struct notes gone;   /* items whose event is no longer there */
+    struct notes gone;   /* items whose event is no longer there, or has expired */
     struct notes dying;  /* items whose consumers died too often */
 };
 

@@ -5,6 +5,9 @@
  * items, and out. It never goes back to being ahead. So what is ahead is counted first, in short
  * transactions; then claims and items together, in one: an event that is missed in the first is
  * seen in the second.
+ *
+ * What has expired is nothing that is left, though its row stays until it would have its turn. An
+ * item that waits for its time has not: it is due when it expires at the latest.
  */
 #include "sqlite_priv.h"
 
@@ -12,9 +15,8 @@
 
 struct left {
     struct store *s;
-    struct pattern_list types;
-    int64_t cursor[10], grp, last, now;
-    bool any;
+    const struct pattern_list *types;
+    int64_t cursor[10], grp, last, most, now;
     struct group_left *out;
 };
 
@@ -31,19 +33,21 @@ sqlite3_stmt *log_of_priority(struct store *s, int64_t priority, int64_t behind,
                               struct err *e)
 {
     if (priority == EVENT_PRIORITY)
-        return db_query(s, e,
-                        "SELECT seq,type,recorded,due FROM event WHERE seq>? AND seq<=? AND "
-                        "priority=5 ORDER BY seq LIMIT 1000",
-                        "ii", behind, last);
-    return db_query(s, e,
-                    "SELECT seq,type,recorded,due FROM event INDEXED BY event_priority WHERE "
-                    "priority=? AND priority<>5 AND seq>? AND seq<=? ORDER BY seq LIMIT 1000",
-                    "iii", priority, behind, last);
+        return db_query(
+            s, e,
+            "SELECT seq,type,recorded,due,expires FROM event WHERE seq>? AND seq<=? AND "
+            "priority=5 ORDER BY seq LIMIT 1000",
+            "ii", behind, last);
+    return db_query(
+        s, e,
+        "SELECT seq,type,recorded,due,expires FROM event INDEXED BY event_priority WHERE "
+        "priority=? AND priority<>5 AND seq>? AND seq<=? ORDER BY seq LIMIT 1000",
+        "iii", priority, behind, last);
 }
 
 static int count_ahead(struct left *l, int64_t priority, struct err *e)
 {
-    int64_t behind = l->cursor[priority];
+    int64_t behind = l->cursor[priority], expires;
     int got, rows;
 
     do {
@@ -51,11 +55,11 @@ static int count_ahead(struct left *l, int64_t priority, struct err *e)
         got = -1;
         for (rows = 0; q != NULL && (got = db_row(l->s, q, e)) > 0; rows++) {
             behind = sqlite3_column_int64(q, 0);
-            if (!pattern_any(&l->types, db_text(q, 1)))
+            expires = sqlite3_column_int64(q, 4);
+            if (!pattern_any(l->types, db_text(q, 1)) || (expires != 0 && expires <= l->now))
                 continue;
             note_age(l, sqlite3_column_int64(q, 2), sqlite3_column_int64(q, 3));
-            l->out->ahead++;
-            if (!l->any)
+            if (l->out->ahead++ < l->most)
                 continue;
             db_done(q);
             return 0;
@@ -87,59 +91,94 @@ static int count_claims(struct left *l, struct err *e)
 
 static int count_items(struct left *l, struct err *e)
 {
-    struct group_left *out = l->out;
-    sqlite3_stmt *q;
-    int got;
+    return db_int(l->s, e, &l->out->due,
+                  "SELECT count(*) FROM item i WHERE grp=?1 AND state=0 AND due<=?2 AND seq<=?3 "
+                  "AND NOT " ITEM_EXPIRED("?2"),
+                  "iii", l->grp, l->now, l->last) < 0 ||
+                   db_int(l->s, e, &l->out->waiting,
+                          "SELECT count(*) FROM item i WHERE grp=?1 AND seq<=?3 AND (state=0 AND "
+                          "due>?2 OR state=2 AND NOT " ITEM_EXPIRED("?2") ")",
+                          "iii", l->grp, l->now, l->last) < 0
+               ? -1
+               : 0;
+}
 
-    if (db_int(l->s, e, &out->due,
-               "SELECT count(*) FROM item WHERE grp=? AND state=0 AND due<=? AND seq<=?", "iii",
-               l->grp, l->now, l->last) < 0 ||
-        db_int(l->s, e, &out->waiting,
-               "SELECT count(*) FROM item WHERE grp=? AND (state=2 OR state=0 AND due>?) AND "
-               "seq<=?",
-               "iii", l->grp, l->now, l->last) < 0 ||
-        db_int(l->s, e, &out->dead,
+static int count_dead(struct left *l, struct err *e)
+{
+    return db_int(
+               l->s, e, &l->out->dead,
                "SELECT count(*) FROM item INDEXED BY item_dead WHERE grp=? AND state=3 AND seq<=?",
-               "ii", l->grp, l->last) < 0)
-        return -1;
-    q = db_query(l->s, e,
+               "ii", l->grp, l->last) < 0
+               ? -1
+               : 0;
+}
+
+static int note_oldest(struct left *l, struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(l->s, e,
                  "SELECT e.recorded,e.due FROM item i CROSS JOIN event e ON e.seq=i.seq WHERE "
-                 "i.grp=? AND i.state IN (0,2) AND i.seq<=? AND coalesce(e.due,0)<=? ORDER BY "
-                 "i.seq LIMIT 1",
+                 "i.grp=?1 AND i.state IN (0,2) AND i.seq<=?2 AND coalesce(e.due,0)<=?3 AND "
+                 "(e.expires IS NULL OR e.expires>?3) ORDER BY i.seq LIMIT 1",
                  "iii", l->grp, l->last, l->now);
-    if (q == NULL || (got = db_row(l->s, q, e)) < 0)
-        return -1;
-    if (got > 0)
-        note_age(l, sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1));
+    int got = q == NULL ? -1 : db_row(l->s, q, e);
+
+    if (got <= 0)
+        return got;
+    note_age(l, sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1));
     db_done(q);
     return 0;
 }
 
-static int count_remembered(struct left *l, struct err *e)
+static int count_remembered(struct left *l, bool brief, struct err *e)
 {
     if (db_run(l->s, e, "BEGIN", "") < 0)
         return -1;
-    int got = count_claims(l, e) < 0 ? -1 : count_items(l, e);
+    int got = count_claims(l, e) < 0 || count_items(l, e) < 0 ||
+                      (!brief && (count_dead(l, e) < 0 || note_oldest(l, e) < 0))
+                  ? -1
+                  : 0;
     db_rollback(l->s);
     return got;
+}
+
+static int count(struct left *l, bool brief, struct err *e)
+{
+    int got = group_cursors(l->s, l->grp, l->cursor, e);
+
+    *l->out = (struct group_left){0};
+    for (int64_t i = 0; i < 10 && got == 0 && l->out->ahead <= l->most; i++)
+        got = count_ahead(l, i, e);
+    return got < 0 ? -1 : count_remembered(l, brief, e);
+}
+
+int left_count(struct store *s, int64_t grp, const struct pattern_list *types, int64_t last,
+               int64_t most, struct group_left *out, struct err *e)
+{
+    struct left l = {.s = s,
+                     .types = types,
+                     .grp = grp,
+                     .last = last,
+                     .most = most,
+                     .now = clock_now_ms(),
+                     .out = out};
+    return count(&l, true, e);
 }
 
 int group_left(struct store *s, const char *name, int64_t last, bool any, struct group_left *out,
                struct err *e)
 {
+    struct pattern_list types = {NULL, 0};
     struct left l = {.s = s,
+                     .types = &types,
                      .last = last == 0 ? INT64_MAX : last,
+                     .most = any ? 0 : INT64_MAX - 1,
                      .now = clock_now_ms(),
-                     .any = any,
                      .out = out};
-    int got = 0;
+    int got = group_row(s, name, &l.grp, e) < 0 || group_patterns(s, l.grp, &types, e) < 0
+                  ? -1
+                  : count(&l, false, e);
 
-    *out = (struct group_left){0};
-    if (group_row(s, name, &l.grp, e) < 0 || group_patterns(s, l.grp, &l.types, e) < 0 ||
-        group_cursors(s, l.grp, l.cursor, e) < 0)
-        got = -1;
-    for (int64_t i = 0; i < 10 && got == 0 && (!any || out->ahead == 0); i++)
-        got = count_ahead(&l, i, e);
-    pattern_free(&l.types);
-    return got < 0 ? -1 : count_remembered(&l, e);
+    pattern_free(&types);
+    return got;
 }

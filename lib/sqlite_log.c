@@ -426,10 +426,11 @@ static bool correlated(struct store *s, const struct log_entry *entry, const cha
            str_is(s->seen.correlationid, id);
 }
 
-static bool due_now(sqlite3_stmt *q)
+/* Neither expired nor, if it is to be due, early. */
+static bool in_time(sqlite3_stmt *q, bool due)
 {
     int64_t now = clock_now_ms(), expires = sqlite3_column_int64(q, LOG_EXPIRES);
-    return sqlite3_column_int64(q, LOG_DUE) <= now && (expires == 0 || expires > now);
+    return (!due || sqlite3_column_int64(q, LOG_DUE) <= now) && (expires == 0 || expires > now);
 }
 
 /* Of a damaged event neither the priority nor when it is due is known: it will be a dead letter as
@@ -440,7 +441,7 @@ static bool group_wants(const struct log *l, const struct log_entry *entry, sqli
 
     if (entry->seq > group_passed(l->cursor, priority))
         return log_may_match(&l->group_types, entry) &&
-               (entry->damaged || !l->query.due || due_now(q));
+               (entry->damaged || in_time(q, l->query.due));
     return l->remembered_n > 0 && bsearch(&entry->seq, l->remembered, l->remembered_n,
                                           sizeof *l->remembered, seq_compare) != NULL;
 }
@@ -455,7 +456,7 @@ static bool passes(struct log *l, const struct log_entry *entry, sqlite3_stmt *q
     if (want->types.n > 0 && !log_may_match(&want->types, entry))
         return false;
     if (want->group != NULL ? !group_wants(l, entry, q)
-                            : want->due && !entry->damaged && !due_now(q))
+                            : want->due && !entry->damaged && !in_time(q, true))
         return false;
     return want->correlationid == NULL || log_entry_damaged(q, entry) ||
            correlated(l->s, entry, want->correlationid);

@@ -1,5 +1,7 @@
 /*
- * A group's rate: one number that all its consumers share, when the next event may be claimed, in
+ * When a group may claim the next event: by its rate, and by what it waits for.
+ *
+ * The rate is one number that all its consumers share, when the next event may be claimed, in
  * wall microseconds. Events may come together that belong to the same twentieth of a second, so
  * that a high rate is not a commit an event.
  */
@@ -53,4 +55,66 @@ int pace_take(struct group *g, size_t n, struct err *e)
 int64_t group_pace_ms(struct group *g)
 {
     return g->pace_ms;
+}
+
+/* ------------------------------------------------------------------------------ what is to come */
+
+static void no_later(int64_t *wait_ms, int64_t left)
+{
+    if (left < 0)
+        left = 0;
+    if (*wait_ms < 0 || left < *wait_ms)
+        *wait_ms = left;
+}
+
+static int next_lease(struct group *g, int64_t *wait_ms, struct err *e)
+{
+    struct lock_process self;
+    int64_t lease;
+
+    lock_self(&self);
+    int got = db_int(g->s, e, &lease, "SELECT min(lease) FROM claim WHERE grp=? AND boot=?", "it",
+                     g->grp, self.boot);
+    if (got > 0)
+        no_later(wait_ms, lease - boot_ms());
+    return got;
+}
+
+/* Of what was due when we last looked there is nothing to be told: the claim has left it for a
+   reason, and to look again at once would not help. */
+static int next_due(struct group *g, int64_t last, int64_t *wait_ms, struct err *e)
+{
+    int64_t due;
+    int got = db_int(g->s, e, &due,
+                     "SELECT due FROM item WHERE grp=? AND state=0 AND due>? AND seq<=? ORDER BY "
+                     "due LIMIT 1",
+                     "iii", g->grp, g->looked_ms, last == 0 ? INT64_MAX : last);
+    if (got > 0)
+        no_later(wait_ms, due - clock_now_ms());
+    return got;
+}
+
+int group_next(struct group *g, int64_t last, int64_t *wait_ms, struct err *e)
+{
+    int64_t hold = 0;
+    int got;
+
+    *wait_ms = -1;
+    if (!g->joined || g->alone)
+        return 0;
+    if (g->ordered &&
+        !g->active) { /* at the latest then the handlers of the dead are not waited for */
+        if (g->leads && g->tail_since_ms != 0 && g->tail_wait_ms != 0)
+            no_later(wait_ms, g->tail_since_ms + g->tail_wait_ms - clock_mono_ms());
+        return 0;
+    }
+    /* A paused group has none: its end rings. */
+    got = db_int(g->s, e, &hold, "SELECT hold FROM groups WHERE grp=? AND paused=0", "i", g->grp);
+    if (got <= 0)
+        return got;
+    if (hold > g->looked_ms) {
+        no_later(wait_ms, hold - clock_now_ms());
+        return 0;
+    }
+    return next_lease(g, wait_ms, e) < 0 || next_due(g, last, wait_ms, e) < 0 ? -1 : 0;
 }

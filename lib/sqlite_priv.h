@@ -175,6 +175,13 @@ int group_forget(struct store *s, int64_t grp, int64_t to, int64_t *below, struc
 void file_remove_draft(const char *path);
 int file_sync_directory(const char *path, struct err *e);
 
+/* sqlite_left.c: as group_left, of a group whose patterns are known, without dead and oldest_ms.
+   What is ahead is counted no further than to more than most. */
+int left_count(struct store *s, int64_t grp, const struct pattern_list *types, int64_t last,
+               int64_t most, struct group_left *out, struct err *e);
+/* In SQL: has the event of the item i expired at this time? */
+#define ITEM_EXPIRED(now) "EXISTS(SELECT 1 FROM event x WHERE x.seq=i.seq AND x.expires<=" now ")"
+
 /* sqlite_admin.c. Inside a transaction: 0 when nobody has events of the group in hand, else -1, 75.
    The other adds to *out the group's consumers that live. */
 int group_idle(struct store *s, int64_t grp, struct err *e);

@@ -26,7 +26,7 @@ void tally_add(struct tallies *all, struct str type, const struct group_settle *
 {
     struct tally *t;
 
-    if (s->outcome == GROUP_RELEASE)
+    if (s->outcome >= GROUP_RELEASE)
         return;
     t = of_type(all, type);
     t->outcome[s->outcome]++;

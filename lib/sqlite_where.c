@@ -231,6 +231,9 @@ static int find_state(struct look *l, struct err *e)
         l->w.state = state == ITEM_WAITING  ? WHERE_WAITING
                      : state == ITEM_BEHIND ? WHERE_BEHIND
                                             : WHERE_DEAD;
+    if (l->w.expires_ms != 0 && l->w.expires_ms <= l->now_ms &&
+        (l->w.state == WHERE_AHEAD || l->w.state == WHERE_WAITING || l->w.state == WHERE_BEHIND))
+        l->w.state = WHERE_EXPIRED;
     return l->w.state == WHERE_BEHIND ? find_behind(l, e) : 0;
 }
 

@@ -90,13 +90,16 @@ static void why_ahead(struct buf *b, const struct where *w, const struct log_ent
         buf_puts(b, ", and not before ");
         add_time(b, w->notbefore_ms, now_ms);
     }
-    if (w->expires_ms != 0 && w->expires_ms <= now_ms) {
-        buf_puts(b, ", and will be passed over: it expired at ");
-        add_time(b, w->expires_ms, now_ms);
-    } else if (event->damaged) {
+    if (event->damaged)
         buf_puts(b, ", and will be a dead letter: it is damaged");
-    }
     add_mood(b, w, now_ms);
+}
+
+static void why_expired(struct buf *b, const struct where *w, int64_t now_ms)
+{
+    buf_puts(b, "expired at ");
+    add_time(b, w->expires_ms, now_ms);
+    add_history(b, w);
 }
 
 static void why_waiting(struct buf *b, const struct where *w, int64_t now_ms)
@@ -233,6 +236,9 @@ void standing_text(struct buf *b, const struct where *w, const struct log_entry 
         why_done(b, w, event, now_ms);
         buf_puts(b, ", unless the group began behind it");
         break;
+    case WHERE_EXPIRED:
+        why_expired(b, w, now_ms);
+        break;
     case WHERE_DONE:
         why_done(b, w, event, now_ms);
         break;
@@ -243,7 +249,7 @@ static const char *const state_names[] = {
     [WHERE_FILTERED] = "filtered", [WHERE_BEFORE] = "before", [WHERE_AHEAD] = "ahead",
     [WHERE_WAITING] = "waiting",   [WHERE_BEHIND] = "behind", [WHERE_CLAIMED] = "claimed",
     [WHERE_ORPHANED] = "orphaned", [WHERE_LEASED] = "leased", [WHERE_DEAD] = "dead",
-    [WHERE_DONE] = "done",         [WHERE_PASSED] = "passed",
+    [WHERE_DONE] = "done",         [WHERE_PASSED] = "passed", [WHERE_EXPIRED] = "expired",
 };
 
 static json_t *number(int64_t value)

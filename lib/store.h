@@ -125,11 +125,11 @@ struct log_query {
     int64_t first, last;       /* positions, both included; 0: from the start, to the end */
     struct pattern_list types; /* not owned */
     const char *subject, *correlationid; /* a damaged event that may match comes, too */
-    const char *group;                   /* only what this group has yet to settle: by its patterns,
-                                        not yet claimed, claimed, or waiting; not dead */
-    bool due;       /* only what could be claimed now: not early, not expired, not claimed */
-    bool lines;     /* id, source, type and subject are not needed, and may be absent */
-    int64_t newest; /* only the newest n that match; 0: all */
+    const char *group; /* only what this group has yet to settle: by its patterns, not yet claimed,
+                          claimed, or waiting; not dead, and not expired */
+    bool due;          /* only what could be claimed now: not early, not expired, not claimed */
+    bool lines;        /* id, source, type and subject are not needed, and may be absent */
+    int64_t newest;    /* only the newest n that match; 0: all */
     /* Instead of all the above: a subject's events with a version, by it, and from this one on. An
        index has them; or the events at these positions, ascending and not owned. Lines only. */
     const char *stream;
@@ -192,18 +192,22 @@ bool group_created(const struct group *g);
 struct group_event {
     struct log_entry entry;   /* its views hold until the event is settled */
     int64_t attempts, deaths; /* attempts made before; consumers that died while they had it */
+    int64_t expires_ms;       /* wall time: not to be begun from then on, but dropped; 0: never */
 };
 
 /*
  * Claim up to max events that match and are due, positions up to last (0: any): first those that
- * wait for a retry, then by priority and position. An event whose consumers died twice is claimed
- * only while this group holds nothing else, and nothing else while it is held.
+ * wait for a retry, then by priority and position. Of those whose consumer died no more than
+ * at_once come, which is how many the caller can begin at once. An event whose consumers died twice
+ * is claimed only while this group holds nothing else, and nothing else while it is held: when it
+ * is its turn, there may be nothing else to be had until all that is held is settled.
  * Returns the number, 0 when there is nothing now. *out is an array of them, valid until the next
- * call. Damaged events met on the way become dead letters and are counted in group_damaged.
+ * call. Damaged events met on the way become dead letters and are counted in group_damaged; what
+ * has expired is dropped.
  * If the process dies, the others get what it held, with one death more on each event.
  */
-int group_claim(struct group *g, size_t max, int64_t last, struct group_event ***out,
-                struct err *e);
+int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
+                struct group_event ***out, struct err *e);
 
 enum group_outcome {
     GROUP_DONE,
@@ -211,6 +215,7 @@ enum group_outcome {
     GROUP_DEAD,    /* a dead letter; counts as an attempt */
     GROUP_DEFER,   /* back, due at due_ms, as if it had never been claimed */
     GROUP_RELEASE, /* likewise, and not counted as deferred either */
+    GROUP_DROP,    /* gone, and counted as nothing: it has expired */
 };
 
 struct group_settle {
@@ -237,8 +242,13 @@ void group_hand_over(struct group *g);
 /* Is the event still ours to settle? 1 yes, 0 no. To be asked before output is let out. */
 int group_holds(struct group *g, const struct group_event *event, struct err *e);
 
-/* How long the rate lets nothing be claimed; 0: it does not. */
+/* How long the rate lets nothing be claimed of what there is; 0: it does not. */
 int64_t group_pace_ms(struct group *g);
+
+/* How long until there may be something to claim, up to last, that group_claim did not find because
+   of the time: a retry or an event becomes due, a hold is over, a lease runs out. To be asked before
+   a wait. 0: that time has come since; -1: nothing is in sight, or what is will ring the bell. */
+int group_next(struct group *g, int64_t last, int64_t *wait_ms, struct err *e);
 
 /* In an ordered group the descriptor that its handlers are to keep open: while one of them lives,
    no other consumer takes over. 0 otherwise. */
@@ -426,6 +436,7 @@ enum where_state {
     WHERE_ORPHANED, /* in those of one that died */
     WHERE_LEASED,   /* handed out over a pipe, until due_ms */
     WHERE_DEAD,     /* a dead letter, since due_ms */
+    WHERE_EXPIRED,  /* not yet reached, or it waits; in the log it stays, nobody gets it */
     WHERE_DONE,     /* passed, and nothing remembered: handled, dropped, or expired by its turn */
     WHERE_PASSED,   /* passed, or before the beginning: that is not known any more */
 };

@@ -1,17 +1,22 @@
 /*
  * world: another time of day, and no inotify. To be preloaded:
  *
- *     LD_PRELOAD=world.so [WORLD_CLOCK=FILE] [WORLD_STEADY=FILE] [WORLD_INOTIFY=none] command
+ *     LD_PRELOAD=world.so [WORLD_CLOCK=FILE] [WORLD_STEADY=FILE] [WORLD_INOTIFY=none]
+ *         [WORLD_WAITS=FILE] command
  *
  * FILE holds a number of seconds that is added to the time of day, and is read at each call, so a
  * test can set the clock of processes that run; WORLD_STEADY is the same for the monotonic clock,
  * and for the one that counts from boot.
- * It concerns the command and what it starts.
+ * Each ppoll that waits in vain until its time is up adds the milliseconds, as a line, to
+ * WORLD_WAITS. It concerns the command and what it starts.
  */
 #undef _FORTIFY_SOURCE
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -77,4 +82,26 @@ int inotify_init1(int flags)
         return -1;
     }
     return (int)syscall(SYS_inotify_init1, flags);
+}
+
+int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+    const char *file = getenv("WORLD_WAITS");
+    struct timespec left = {0, 0}; /* the kernel changes its own */
+    char text[32];
+    int fd, got;
+
+    if (timeout != NULL)
+        left = *timeout;
+    got = (int)syscall(SYS_ppoll, fds, n, timeout == NULL ? NULL : &left, mask, _NSIG / 8);
+    if (got != 0 || timeout == NULL || file == NULL)
+        return got;
+    int len = snprintf(text, sizeof text, "%lld\n",
+                       (long long)timeout->tv_sec * 1000 + timeout->tv_nsec / 1000000);
+    if ((fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644)) >= 0) {
+        if (write(fd, text, (size_t)len) != len)
+            abort();
+        close(fd);
+    }
+    return got;
 }
