@@ -259,6 +259,15 @@ outbox-relay: app.db: no longer locked' ]
     [[ ${lines[-1]} = 'outbox-relay: app.db: row 7 was relayed, but the DELETE changed nothing'* ]]
 }
 
+@test "outbox-relay: a row that cannot be pruned is an error that names it, and the rest is pruned" {
+    table
+    rows a t.u 1 a t.u 2 a t.u 3
+    db 'CREATE TRIGGER keep BEFORE DELETE ON outbox_events WHEN OLD.id = 2 BEGIN SELECT RAISE(IGNORE); END'
+    run -65 outbox-relay --prune 0 app.db
+    [ "${lines[-1]}" = 'outbox-relay: app.db: row 2 was to be pruned, but the DELETE changed nothing: a trigger, a rule or row-level security of table "outbox_events" discards it' ]
+    [ "$(db 'SELECT group_concat(id) FROM outbox_events')" = 2 ]
+}
+
 @test "outbox-relay: an attempt that cannot be recorded is an error, and not one more attempt for ever" {
     table
     rows a t.u 1
