@@ -68,9 +68,12 @@ static int fail(struct relay *r, struct err *e)
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
     case SQLITE_PROTOCOL:
-        return err_set(e, EX_TEMPFAIL, "%s: kept locked by another process for %.1f s%s", r->place,
-                       (double)q->wait_ms / 1000,
-                       proc_stopping() ? ", and we were stopped" : "; try again later");
+        if (proc_stopping())
+            return err_set(e, EX_TEMPFAIL, "%s: stopped while another process had it locked",
+                           r->place);
+        return err_set(e, EX_TEMPFAIL,
+                       "%s: kept locked by another process for %.1f s; try again later", r->place,
+                       (double)q->wait_ms / 1000);
     case SQLITE_FULL:
         return err_set(e, EX_IOERR, "%s: the disk is full", r->place);
     case SQLITE_NOTADB:

@@ -228,7 +228,7 @@ outbox-relay: app.db: no longer locked' ]
         app 'SELECT 1;'
     done
     ends_with 75 "$pid"
-    [ "$(cat err)" = 'outbox-relay: 1 row was relayed and could not be marked: app.db: kept locked by another process for 30.0 s, and we were stopped' ]
+    [ "$(cat err)" = 'outbox-relay: 1 row was relayed and could not be marked: app.db: stopped while another process had it locked' ]
     app 'COMMIT;'
     [ "$(state)" = '1 0 0' ]
 }
