@@ -270,6 +270,14 @@ int relay_refused(struct relay *r, const struct relay_row *row, struct err *e)
                    done ? "each run relays the row again" : "no attempt is counted");
 }
 
+int relay_not_pruned(struct relay *r, int64_t id, struct err *e)
+{
+    return err_set(e, EX_DATAERR,
+                   "%s: row %" PRId64 " was to be pruned, but the DELETE changed nothing: a "
+                   "trigger, a rule or row-level security of table %s discards it",
+                   r->place, id, err_quote_text(r->table.name).text);
+}
+
 void relay_changed(const struct relay_row *row)
 {
     say_row(row, "was changed while it was being relayed: it is relayed again as it is now");

@@ -1110,17 +1110,14 @@ static int64_t postgres_prune(struct relay *r, int64_t before_ms, int64_t *after
     const char *const values[] = {from, time};
     struct buf sql = BUF_INIT;
     PGresult *result;
+    const char *refused = NULL;
     int64_t n = -1;
 
     snprintf(from, sizeof from, "%" PRId64, *after);
     snprintf(time, sizeof time, "%" PRId64 ".%03d", before_ms / 1000, (int)(before_ms % 1000));
-    buf_puts(&sql, "DELETE FROM ");
-    quote_table(&sql, r->table.name);
-    buf_puts(&sql, " WHERE ");
+    buf_puts(&sql, "WITH old AS (SELECT ");
     relay_sql_column(&sql, r, RELAY_ID);
-    buf_puts(&sql, " IN (SELECT ");
-    relay_sql_column(&sql, r, RELAY_ID);
-    buf_puts(&sql, " FROM ");
+    buf_puts(&sql, " AS old_id FROM ");
     quote_table(&sql, r->table.name);
     buf_puts(&sql, " WHERE ");
     relay_sql_column(&sql, r, RELAY_ID);
@@ -1132,17 +1129,28 @@ static int64_t postgres_prune(struct relay *r, int64_t before_ms, int64_t *after
     relay_sql_column(&sql, r, RELAY_CREATED);
     buf_puts(&sql, ") < to_timestamp($2::double precision)");
     order_by_id(&sql, r);
-    buf_printf(&sql, " LIMIT %d FOR UPDATE SKIP LOCKED) RETURNING ", RELAY_PAGE);
+    buf_printf(&sql, " LIMIT %d FOR UPDATE SKIP LOCKED), gone AS (DELETE FROM ", RELAY_PAGE);
+    quote_table(&sql, r->table.name);
+    buf_puts(&sql, " WHERE ");
     relay_sql_column(&sql, r, RELAY_ID);
+    buf_puts(&sql, " IN (SELECT old_id FROM old) RETURNING ");
+    relay_sql_column(&sql, r, RELAY_ID);
+    buf_puts(&sql, " AS gone_id) SELECT old_id, gone_id FROM old LEFT JOIN gone "
+                   "ON gone_id = old_id ORDER BY old_id");
     result = ask(r, buf_text(&sql), values, 2, e);
     if (result != NULL) {
-        n = PQntuples(result);
-        for (int i = 0; i < n; i++)
-            if (integer(result, i, 0) > *after)
-                *after = integer(result, i, 0);
-        if (n < RELAY_PAGE)
+        n = 0;
+        for (int i = 0; i < PQntuples(result); i++) {
+            *after = integer(result, i, 0);
+            n += !PQgetisnull(result, i, 1);
+            if (PQgetisnull(result, i, 1) && refused == NULL)
+                refused = PQgetvalue(result, i, 0);
+        }
+        if (PQntuples(result) < RELAY_PAGE)
             *after = INT64_MAX;
     }
+    if (refused != NULL)
+        n = relay_not_pruned(r, strtoll(refused, NULL, 10), e);
     PQclear(result);
     buf_free(&sql);
     return n;

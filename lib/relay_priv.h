@@ -175,6 +175,7 @@ void relay_retry(struct relay *r, struct relay_row *row, const char *reason);
 
 /* A DONE, RETRY or FAILED row that stays as it was although its mark went through: 65. */
 int relay_refused(struct relay *r, const struct relay_row *row, struct err *e);
+int relay_not_pruned(struct relay *r, int64_t id, struct err *e); /* the same of a DELETE */
 /* A DONE row that is not marked because somebody changed it in the meantime is reported. */
 void relay_changed(const struct relay_row *row);
 

@@ -68,9 +68,12 @@ static int fail(struct relay *r, struct err *e)
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
     case SQLITE_PROTOCOL:
-        return err_set(e, EX_TEMPFAIL, "%s: kept locked by another process for %.1f s%s", r->place,
-                       (double)q->wait_ms / 1000,
-                       proc_stopping() ? ", and we were stopped" : "; try again later");
+        if (proc_stopping())
+            return err_set(e, EX_TEMPFAIL, "%s: stopped while another process had it locked",
+                           r->place);
+        return err_set(e, EX_TEMPFAIL,
+                       "%s: kept locked by another process for %.1f s; try again later", r->place,
+                       (double)q->wait_ms / 1000);
     case SQLITE_FULL:
         return err_set(e, EX_IOERR, "%s: the disk is full", r->place);
     case SQLITE_NOTADB:
@@ -773,6 +776,8 @@ static int64_t sqlite_retry_failed(struct relay *r, struct err *e)
 struct old {
     int64_t id[RELAY_PAGE];
     size_t n;
+    int64_t removed;
+    const int64_t *refused; /* the first that stayed */
 };
 
 /* The next ids that may go. Reading holds nobody up, and no statement reads for long. */
@@ -821,29 +826,56 @@ static int find_old(struct relay *r, int64_t before_ms, int64_t *after, struct o
 }
 
 /* The condition again, for the row may be another one by now. */
-static int remove_old(struct relay *r, void *arg, struct err *e)
+static int prepare_old(struct relay *r, const char *verb, sqlite3_stmt **out, struct err *e)
 {
-    struct old *old = arg;
     struct buf sql = BUF_INIT;
-    sqlite3_stmt *s = NULL;
-    int got;
+    bool flag = relay_has(r, RELAY_PUBLISHED);
 
-    buf_puts(&sql, "DELETE FROM ");
+    buf_printf(&sql, "%s FROM ", verb);
     relay_sql_quote(&sql, r->table.name);
     buf_puts(&sql, " WHERE ");
     relay_sql_column(&sql, r, RELAY_ID);
     buf_puts(&sql, " = ?1 AND ");
-    relay_sql_column(&sql, r, relay_has(r, RELAY_PUBLISHED) ? RELAY_PUBLISHED : RELAY_PUBLISHED_AT);
-    buf_puts(&sql, relay_has(r, RELAY_PUBLISHED) ? " = 1" : " IS NOT NULL");
-    got = prepare(r, &sql, &s, e);
-    for (size_t i = 0; i < old->n && got == 0; i++) {
-        sqlite3_bind_int64(s, 1, old->id[i]);
-        if (sqlite3_step(s) != SQLITE_DONE)
-            got = fail(r, e);
-        sqlite3_reset(s);
-    }
-    sqlite3_finalize(s);
+    relay_sql_column(&sql, r, flag ? RELAY_PUBLISHED : RELAY_PUBLISHED_AT);
+    buf_puts(&sql, flag ? " = 1" : " IS NOT NULL");
+    int got = prepare(r, &sql, out, e);
     buf_free(&sql);
+    return got;
+}
+
+static int with_old(struct relay *r, sqlite3_stmt *s, int64_t id, struct err *e)
+{
+    sqlite3_bind_int64(s, 1, id);
+    int step = sqlite3_step(s);
+    if (step != SQLITE_DONE && step != SQLITE_ROW)
+        fail(r, e);
+    sqlite3_reset(s);
+    return step == SQLITE_DONE ? 0 : step == SQLITE_ROW ? 1 : -1;
+}
+
+static int remove_old(struct relay *r, void *arg, struct err *e)
+{
+    struct sqlite *q = r->db;
+    struct old *old = arg;
+    sqlite3_stmt *remove = NULL, *look = NULL;
+    int got = prepare_old(r, "DELETE", &remove, e);
+
+    old->removed = 0;
+    if (got == 0)
+        got = prepare_old(r, "SELECT 1", &look, e);
+    for (size_t i = 0; i < old->n && got == 0; i++) {
+        int left = 0;
+        if ((got = with_old(r, remove, old->id[i], e)) < 0)
+            break;
+        if (sqlite3_changes(q->db) > 0)
+            old->removed++;
+        else if ((left = with_old(r, look, old->id[i], e)) < 0)
+            got = -1;
+        if (left > 0 && old->refused == NULL)
+            old->refused = &old->id[i];
+    }
+    sqlite3_finalize(remove);
+    sqlite3_finalize(look);
     return got;
 }
 
@@ -855,7 +887,7 @@ static int64_t sqlite_prune(struct relay *r, int64_t before_ms, int64_t *after, 
         return -1;
     if (old.n > 0 && transaction(r, remove_old, &old, e) < 0)
         return -1;
-    return (int64_t)old.n;
+    return old.refused == NULL ? old.removed : relay_not_pruned(r, *old.refused, e);
 }
 
 /* -------------------------------------------------------------------------------------- looking */

@@ -430,6 +430,16 @@ outbox-relay: $place: no longer locked" ]
     [ "$(jq .data last | paste -sd' ')" = '1 3' ]
 }
 
+@test "outbox-relay: a row of PostgreSQL that cannot be pruned is an error that names it, and the rest is pruned" {
+    table
+    rows a t.u 1 a t.u 2 a t.u 3
+    db "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER keep BEFORE DELETE ON outbox_events FOR EACH ROW WHEN (OLD.id = 2) EXECUTE FUNCTION nothing()"
+    run -65 outbox-relay --prune 0 "$url"
+    [ "${lines[-1]}" = "outbox-relay: $place: row 2 was to be pruned, but the DELETE changed nothing: a trigger, a rule or row-level security of table \"outbox_events\" discards it" ]
+    [ "$(db 'SELECT string_agg(id::text, NULL) FROM outbox_events')" = 2 ]
+}
+
 @test "outbox-relay: a row of PostgreSQL that is changed while a sink has it is relayed again as it is now" {
     table
     rows a t.u 1 b t.u 5

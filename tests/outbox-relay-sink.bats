@@ -228,7 +228,7 @@ outbox-relay: app.db: no longer locked' ]
         app 'SELECT 1;'
     done
     ends_with 75 "$pid"
-    [ "$(cat err)" = 'outbox-relay: 1 row was relayed and could not be marked: app.db: kept locked by another process for 30.0 s, and we were stopped' ]
+    [ "$(cat err)" = 'outbox-relay: 1 row was relayed and could not be marked: app.db: stopped while another process had it locked' ]
     app 'COMMIT;'
     [ "$(state)" = '1 0 0' ]
 }
@@ -257,6 +257,15 @@ outbox-relay: app.db: no longer locked' ]
         CREATE TRIGGER keep BEFORE DELETE ON o BEGIN SELECT RAISE(IGNORE); END"
     run -65 outbox-relay --delete --table o app.db
     [[ ${lines[-1]} = 'outbox-relay: app.db: row 7 was relayed, but the DELETE changed nothing'* ]]
+}
+
+@test "outbox-relay: a row that cannot be pruned is an error that names it, and the rest is pruned" {
+    table
+    rows a t.u 1 a t.u 2 a t.u 3
+    db 'CREATE TRIGGER keep BEFORE DELETE ON outbox_events WHEN OLD.id = 2 BEGIN SELECT RAISE(IGNORE); END'
+    run -65 outbox-relay --prune 0 app.db
+    [ "${lines[-1]}" = 'outbox-relay: app.db: row 2 was to be pruned, but the DELETE changed nothing: a trigger, a rule or row-level security of table "outbox_events" discards it' ]
+    [ "$(db 'SELECT group_concat(id) FROM outbox_events')" = 2 ]
 }
 
 @test "outbox-relay: an attempt that cannot be recorded is an error, and not one more attempt for ever" {
