@@ -452,8 +452,8 @@ static size_t confirmed(const struct relay *r)
     return n;
 }
 
-/* Marks are idempotent: what passes is waited for, here more than elsewhere. A first signal does not
-   end that. */
+/* Marks are idempotent: what passes is waited for, here more than elsewhere. A first signal does
+   not end that. */
 static int mark(struct relay *r, struct err *e)
 {
     int64_t until = clock_mono_ms() + r->terms->wait_ms;

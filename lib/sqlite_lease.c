@@ -47,6 +47,7 @@ struct expired {
     struct notes claims, seqs;
 };
 
+/* As many claims as have about a thousand events. */
 static int find_expired(struct group *g, struct expired *x, struct err *e)
 {
     struct lock_process self;
@@ -54,12 +55,15 @@ static int find_expired(struct group *g, struct expired *x, struct err *e)
     int got = -1;
 
     lock_self(&self);
-    q = db_query(g->s, e,
-                 "SELECT claim,open FROM claim WHERE grp=? AND lease IS NOT NULL AND (lease<=? OR "
-                 "boot<>?)",
-                 "iit", g->grp, boot_ms(), self.boot);
+    q = db_query(
+        g->s, e,
+        "SELECT claim,open FROM claim INDEXED BY claim_lease WHERE grp=?1 AND boot=?2 AND "
+        "lease<=?3 UNION ALL SELECT claim,open FROM claim INDEXED BY claim_lease WHERE grp=?1 AND "
+        "boot<?2 AND lease IS NOT NULL UNION ALL SELECT claim,open FROM claim INDEXED BY "
+        "claim_lease WHERE grp=?1 AND boot>?2 AND lease IS NOT NULL",
+        "iti", g->grp, self.boot, boot_ms());
     x->claims.n = x->seqs.n = 0;
-    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+    while (q != NULL && x->seqs.n < DB_ROWS && (got = db_row(g->s, q, e)) > 0) {
         int64_t *open;
         size_t n = open_decode(db_text(q, 1), &open);
         notes_add(&x->claims, sqlite3_column_int64(q, 0), 0);
@@ -67,7 +71,8 @@ static int find_expired(struct group *g, struct expired *x, struct err *e)
             notes_add(&x->seqs, open[i], 0);
         free(open);
     }
-    return got;
+    db_done(q);
+    return got < 0 ? -1 : 0;
 }
 
 /* An attempt that nobody reported on. */
@@ -94,33 +99,35 @@ static int run_out(struct group *g, int64_t seq, int64_t now, struct err *e)
     return death_tell_seq(g, seq, s.reason, e);
 }
 
-int lease_expire(struct group *g, struct err *e)
+static int expire_some(struct group *g, struct expired *x, struct err *e)
 {
     const struct log_terms terms = {.now_ms = clock_now_ms()};
-    struct expired x = {{NULL, 0, 0}, {NULL, 0, 0}};
-    int64_t one;
-    int got =
-        db_int(g->s, e, &one, "SELECT 1 FROM claim WHERE grp=? AND lease IS NOT NULL", "i", g->grp);
+    int got;
 
-    if (got <= 0 || (got = find_expired(g, &x, e)) < 0 || x.claims.n == 0) {
-        free(x.claims.note);
-        free(x.seqs.note);
-        return got < 0 ? -1 : 0;
-    }
-    /* Once more inside, where nobody settles meanwhile. */
-    if ((got = append_begin(g->s, &terms, e)) == 0 && (got = find_expired(g, &x, e)) == 0) {
-        for (size_t i = 0; i < x.seqs.n && got >= 0; i++)
-            got = run_out(g, x.seqs.note[i].seq, terms.now_ms, e);
-        for (size_t i = 0; i < x.claims.n && got >= 0; i++)
-            got = db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", x.claims.note[i].seq);
-        if (got >= 0)
-            got = append_commit(g->s, x.seqs.n > 0, e);
-        else
-            log_rollback(g->s);
-    }
+    if (append_begin(g->s, &terms, e) < 0)
+        return -1;
+    got = find_expired(g, x, e); /* once more inside, where nobody settles meanwhile */
+    for (size_t i = 0; i < x->seqs.n && got >= 0; i++)
+        got = run_out(g, x->seqs.note[i].seq, terms.now_ms, e);
+    for (size_t i = 0; i < x->claims.n && got >= 0; i++)
+        got = db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", x->claims.note[i].seq);
+    if (got >= 0)
+        return append_commit(g->s, x->seqs.n > 0, e);
+    log_rollback(g->s);
+    return -1;
+}
+
+int lease_expire(struct group *g, struct err *e)
+{
+    struct expired x = {{NULL, 0, 0}, {NULL, 0, 0}};
+    int got;
+
+    while ((got = find_expired(g, &x, e)) == 0 && x.claims.n > 0 &&
+           (got = expire_some(g, &x, e)) == 0)
+        continue;
     free(x.claims.note);
     free(x.seqs.note);
-    return got < 0 ? -1 : 0;
+    return got;
 }
 
 /* ------------------------------------------------------------------------------------ by name */
@@ -128,8 +135,10 @@ int lease_expire(struct group *g, struct err *e)
 static int load(struct group *g, struct err *e)
 {
     sqlite3_stmt *q = db_query(
-        g->s, e, "SELECT claim,owner,term,open FROM claim WHERE grp=? AND lease IS NOT NULL", "i",
-        g->grp);
+        g->s, e,
+        "SELECT claim,owner,term,open FROM claim INDEXED BY claim_lease WHERE grp=? AND lease IS "
+        "NOT NULL",
+        "i", g->grp);
     int got = -1;
 
     clear(g);
@@ -392,12 +401,20 @@ static void note_pipe(struct group *g, int64_t owner)
     notes_add(&g->pipes, owner, 0);
 }
 
+static bool same_pipe_before(const struct group *g, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (g->leased[k].changed && g->leased[k].owner == g->leased[i].owner)
+            return true;
+    return false;
+}
+
 /* All that the same pipe has handed out is on its way: what stands behind has more time. */
 static int renew(struct group *g, const struct leased *l, struct err *e)
 {
-    note_pipe(g, l->owner);
-    return db_run(g->s, e, "UPDATE claim SET lease=? WHERE owner=?", "ii", boot_ms() + l->term,
-                  l->owner);
+    return db_run(g->s, e,
+                  "UPDATE claim INDEXED BY claim_owner SET lease=? WHERE grp=? AND owner=?", "iii",
+                  boot_ms() + l->term, g->grp, l->owner);
 }
 
 int lease_commit(struct group *g, struct err *e)
@@ -407,9 +424,14 @@ int lease_commit(struct group *g, struct err *e)
     if (!g->leasing)
         return 0;
     g->leasing = false;
-    for (size_t i = 0; i < g->leases && got >= 0; i++)
-        if (g->leased[i].changed && (got = write_claim(g, &g->leased[i], e)) >= 0)
+    for (size_t i = 0; i < g->leases && got >= 0; i++) {
+        if (!g->leased[i].changed)
+            continue;
+        note_pipe(g, g->leased[i].owner);
+        got = write_claim(g, &g->leased[i], e);
+        if (got >= 0 && !same_pipe_before(g, i))
             got = renew(g, &g->leased[i], e);
+    }
     if (got < 0 || tally_write(g, &g->tallies, e) < 0) {
         log_rollback(g->s);
         return -1;

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
 #define CLOCK_STEP_MS 60000 /* going back less than this is smoothed over */
 #define RESERVE_MAX (16 << 20)
@@ -41,13 +40,11 @@ static int check_space(struct store *s, struct err *e)
 }
 
 /* One bulk publisher that takes the lock again at once would keep a one-shot waiting for a second:
-   let those who wait have it, for longer than they sleep between two tries. */
+   let those who wait have it. */
 static void give_way(struct store *s)
 {
-    const struct timespec pause = {0, 2500000};
-
-    if (s->wrote && lock_wanted(s))
-        nanosleep(&pause, NULL);
+    if (s->wrote)
+        lock_give_way(s);
 }
 
 int append_begin(struct store *s, const struct log_terms *terms, struct err *e)

@@ -318,7 +318,8 @@ int group_backlog(struct store *s, const char *except, int64_t most, int64_t *la
                   struct err *e);
 
 int group_pause(struct store *s, const char *name, bool paused, struct err *e);
-/* Forget the group, its position and its dead letters. 75 while consumers of it live. */
+/* Forget the group, its position and its dead letters. 75 while consumers of it live. A kill leaves
+   it as group_seek does, on the way to the beginning of the log. */
 int group_drop(struct store *s, const char *name, struct err *e);
 
 /*
@@ -327,8 +328,10 @@ int group_drop(struct store *s, const char *name, struct err *e);
  * events come again, or are passed, as their position says. Dead letters before the point stay,
  * those behind it are delivered again and are dead no more.
  *
- * A dry run only fills out in. One transaction, on disk when it returns. 75 while consumers of the
- * group live, or events are out on a lease: they would settle what is no longer theirs.
+ * A dry run only fills out in. 75 while consumers of the group live, or events are out on a lease:
+ * they would settle what is no longer theirs. Transactions are of about a thousand rows. A kill, or
+ * a consumer that begins in between, leaves the group at a position on the way back, from which on
+ * it remembers nothing. On disk when it returns.
  */
 struct group_seek {
     int64_t from, to;      /* the position behind what was passed: before, and now */
@@ -361,7 +364,8 @@ int group_left(struct store *s, const char *name, int64_t last, bool any, struct
  * Give a group other patterns, another order, or both; for what it has not yet claimed. Consumers
  * that run take the patterns up with their next claim. The order changes only while there are none
  * (75, as above): what the group has passed of some priorities and not of others it then remembers
- * one by one, and an event waits behind the earlier ones of its subject.
+ * one by one, and an event waits behind the earlier ones of its subject. Transactions are of about
+ * a thousand rows; what a kill leaves half-way is in order before the next event is claimed.
  */
 enum group_order { GROUP_ORDER_KEEP, GROUP_ORDERED, GROUP_UNORDERED };
 struct group_change {
@@ -405,7 +409,8 @@ int64_t dead_each(struct store *s, const struct dead_filter *filter,
                   struct err *e);
 
 /* Give them back to their groups, due now, with their attempts at 0 and their history kept; or
-   forget them. One transaction, on disk when it returns. Returns the number. */
+   forget them. Transactions are of about a thousand rows, by group and position; a kill leaves the
+   rest dead. On disk when it returns. Returns the number of those that were still dead. */
 int64_t dead_retry(struct store *s, const struct dead_filter *filter, struct err *e);
 int64_t dead_drop(struct store *s, const struct dead_filter *filter, struct err *e);
 
@@ -492,7 +497,8 @@ int64_t store_check(struct store *s, const struct check_terms *terms,
  * stays: what a group has yet to see, whether it matches or not; what it remembers (in flight,
  * waiting, dead); the newest event, whose position says where the log goes on; and the newest
  * version of each subject, which says the same of its stream. force prunes all but the last two;
- * then groups forget what they remembered of what is gone, and move up to what is left.
+ * then groups forget what they remembered of what is gone, also where it is handed out, and move up
+ * to what is left.
  *
  * Transactions are short, at most a thousand events, and make room for others in between; each is
  * on disk when the next one begins. A kill, or 75, leaves some of the events pruned, the oldest.

@@ -248,6 +248,53 @@ worn_group() {
     [ "$(states)" = '1 waiting,2 waiting,3 waiting,4 waiting' ]
 }
 
+# 2,500 events of one subject that wait for their time, two hours before it; and what of them is
+# delivered when it has come. More than one transaction changes.
+many_wait() {
+    needs_world
+    seq 2500 | publish -t n -k s --delay 1h
+    consume -g g --from start -- true 2>/dev/null
+    echo 7200 >clock
+}
+delivered() { world consume -g g --auto-ack "$@" | jq .data; }
+
+# killed N COMMAND...: in front of the N-th time that it waits for the disk.
+killed() {
+    local at=$1
+    shift
+    # shellcheck disable=SC2016
+    run -137 env LD_PRELOAD="$BUILD/fault/fail.so" FAULT_KIND=kill FAULT_ONLY=fdatasync FAULT_AT="$at" \
+        "$@" 2>/dev/null
+}
+
+@test "group seek, drop: a kill half-way leaves a group that delivers each event once" {
+    many_wait
+    for change in 'seek g start' 'drop g'; do
+        # shellcheck disable=SC2086
+        killed 3 spool group $change
+        run -0 spool group show g
+        [ "$(jq -c '[.lag, .waiting < 2500]' <<<"$output")" = '[2500,true]' ]
+    done
+    [ "$(delivered | sort -n | uniq | wc -l)" -eq 2500 ]
+    [ "$(spool group show g | jq .done)" -eq 2500 ]
+    run -0 spool group drop g
+}
+
+@test "group set: what a kill leaves half-way is put in order by the next consumer, or the next set" {
+    many_wait
+    half_way() { [ "$(spool sql 'SELECT ordered FROM group_list' | jq .ordered)" -eq 2 ]; }
+    killed 3 spool group set g --ordered
+    half_way
+    [ "$(delivered -n 1200)" = "$(seq 1200)" ]
+    killed 3 spool group set g --unordered
+    half_way
+    [ "$(delivered -n 100)" = "$(seq 1201 1300)" ]
+    killed 3 spool group set g --unordered
+    half_way
+    run -0 spool group set g --unordered
+    [ "$(delivered | sort -n)" = "$(seq 1301 2500)" ]
+}
+
 @test "group: wrong usage of seek and set is 64 and says what is wrong" {
     events 1
     consume -g g --from start -- true
