@@ -253,25 +253,30 @@ static const struct table_column stats_columns[] = {
 static void note_group(json_t *groups, const char *group)
 {
     size_t i;
-    json_t *known;
+    json_t *known, *name = table_text(str_of(group));
 
     json_array_foreach (groups, i, known)
-        if (strcmp(json_string_value(known), group) == 0)
+        if (strcmp(json_string_value(known), json_string_value(name)) == 0) {
+            json_decref(name);
             return;
-    json_array_append_new(groups, json_string(group));
+        }
+    json_array_append_new(groups, name);
 }
 
-/* One entry a fingerprint; times are text that sorts as time does. */
+/* One entry a fingerprint, which handlers may have printed as anything but text. Times are text that
+   sorts as time does. */
 static int count_kind(const struct dead_letter *letter, void *kinds, struct err *e)
 {
-    const char *failure = print_of(letter);
-    json_t *kind = json_object_get(kinds, failure), *died = table_time(letter->died_ms);
+    char when[CLOCK_TEXT_SIZE];
+    json_t *failure = table_text(str_of(print_of(letter)));
+    json_t *kind = json_object_get(kinds, json_string_value(failure));
+    json_t *died = json_string(clock_format(when, letter->died_ms));
 
     (void)e;
     if (kind == NULL) {
-        kind = json_pack("{s:i,s:O,s:O,s:[],s:I,s:s}", "count", 0, "first", died, "last", died,
+        kind = json_pack("{s:i,s:O,s:O,s:[],s:I,s:O}", "count", 0, "first", died, "last", died,
                          "groups", "event", (json_int_t)letter->event.seq, "failure", failure);
-        json_object_set_new(kinds, failure, kind);
+        json_object_set_new(kinds, json_string_value(failure), kind);
     }
     json_object_set_new(kind, "count",
                         json_integer(json_integer_value(json_object_get(kind, "count")) + 1));
@@ -281,6 +286,7 @@ static int count_kind(const struct dead_letter *letter, void *kinds, struct err 
         json_object_set(kind, "last", died);
     note_group(json_object_get(kind, "groups"), letter->group);
     json_decref(died);
+    json_decref(failure);
     return 0;
 }
 

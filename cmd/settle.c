@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define BATCH 1000
+#define COMPLAINTS_MAX (1 << 20) /* bytes */
 
 static const char *name, *dead;
 static bool retry, defer;
@@ -42,11 +43,25 @@ static struct event event;
 static int64_t batch, bad, over, open;
 static int input_status;
 
+static struct buf complaints; /* to be told after the commit, each with a NUL behind it */
+
 static void refuse(const char *file, int64_t number, const struct err *why)
 {
     bad++;
-    err_say(ERR_ERROR, why->status, NULL, "%s%sline %" PRId64 ": %s", file == NULL ? "" : file,
-            file == NULL ? "" : ": ", number, why->text);
+    buf_printf(&complaints, "%s%sline %" PRId64 ": %s", file == NULL ? "" : file,
+               file == NULL ? "" : ": ", number, why->text);
+    buf_char(&complaints, '\0');
+}
+
+/* Commit, then tell: writing to stderr may take long, and others wait for our lock. */
+static int commit(struct err *e)
+{
+    int got = group == NULL ? 0 : lease_commit(group, e);
+
+    for (size_t at = 0; at < complaints.n; at += strlen(complaints.p + at) + 1)
+        err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
+    buf_reset(&complaints);
+    return got;
 }
 
 /* An event's line; or all digits, which are a position; or an id, also as id:42. */
@@ -137,9 +152,9 @@ static int read_file(const char *path, struct err *e)
             refuse(lines_name(in), line.number, &too_long);
         else
             failed = take(trim(line.text), lines_name(in), line.number, e) < 0;
-        if (!failed && batch > 0 && (batch >= BATCH || !lines_ready(in))) {
+        if (!failed && (batch >= BATCH || complaints.n > COMPLAINTS_MAX || !lines_ready(in))) {
             batch = 0;
-            failed = lease_commit(group, e) < 0;
+            failed = commit(e) < 0;
         }
     }
     if (got < 0 && input_status == 0)
@@ -156,8 +171,7 @@ static int settle(int n, char **file, struct err *e)
 
     for (int i = 0; i < n && got == 0; i++)
         got = read_file(file[i], e);
-    if (got < 0 || find_group(e) < 0 || lease_commit(group, e) < 0 ||
-        lease_left(group, &left, e) < 0)
+    if (got < 0 || find_group(e) < 0 || commit(e) < 0 || lease_left(group, &left, e) < 0)
         return -1;
     if (over > 0)
         err_note("%" PRId64 " not handed out any more: %ssettled already", over,
@@ -209,5 +223,6 @@ int main(int argc, char **argv)
     store_close(spool);
     event_free(&event);
     js_scan_free(&scan);
+    buf_free(&complaints);
     return out_finish(&e);
 }

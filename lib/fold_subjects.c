@@ -49,7 +49,8 @@ static int note(struct found *f, const struct log_entry *entry, const struct pat
     if (entry->subject.p == NULL)
         return 0;
     if ((s = subject(f, entry->subject)) == NULL)
-        return err_set(e, EX_OSERR, "no memory for the subjects");
+        return err_set(e, EX_IOERR, "seq %" PRId64 " is damaged: its subject is not UTF-8",
+                       entry->seq);
     s->wanted |= pattern_any(types, entry->type);
     if (entry->version > 0 && !s->stream) {
         s->stream = true;

@@ -21,7 +21,7 @@ CREATE UNIQUE INDEX event_id ON event(id, source);
 -- Only events with a priority of their own have a row here: none costs nothing.
 CREATE INDEX event_priority ON event(priority, seq) WHERE priority <> 5;
 
--- Only events published with --expect-version have a row here.
+-- Only events with a version have a row here.
 CREATE UNIQUE INDEX event_version ON event(subject, version) WHERE version IS NOT NULL;
 
 -- Where the clock went back: recorded does not decrease from seq to the next segment.

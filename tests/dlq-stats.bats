@@ -19,6 +19,14 @@ letters() {
     [ "$(jq -r 'select(.first > .last)' <<<"$output")" = "" ]
 }
 
+@test "dlq stats: what a handler printed need not be UTF-8" {
+    seq 3 | publish -t n
+    consume -g g --from start -a 1 -- sh -c 'printf "bad \377 byte\n" >&2; exit 1' 2>/dev/null || [ $? -eq 1 ]
+    run -0 dlq stats
+    [ "$(jq -ac '[.count,.failure,.groups]' <<<"$output")" = '[3,"exit status 1: bad \ufffd byte",["g"]]' ]
+    run -0 dlq stats -o table
+}
+
 @test "dlq stats: is a table when asked, takes the filters, and prints nothing when there is nothing" {
     run -0 --separate-stderr publish -t n -d 1
     run -0 --separate-stderr dlq stats

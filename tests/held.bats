@@ -67,6 +67,10 @@ held() {
     held consume -g g -n 20 -j 4 -- cat >out
     held consume -g g -n 20 --workers -- sed -u 's/.*"id":"\([^"]*\)".*/{"id":"\1"}/'
     held sh -c 'consume -g g -n 50 --lease 1h | settle -g g'
+    held consume -g g -n 50 --lease 1h >out
+    { echo none && head -n 20 out && echo '{' && tail -n 30 out; } >in
+    held sh -c 'settle -g g in 2>&1 | cat' >said
+    [ "$(wc -l <said)" -eq 2 ]
     held consume -g g -n 50 --auto-ack | wc -l >count
     held consume -g g -n 3 -a 1 -- false 2>said || [ $? -eq 1 ]
     held dlq retry -g g --all

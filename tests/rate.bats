@@ -98,7 +98,7 @@ lag() { # GROUP
     run -75 --separate-stderr publish -t n -d 3 --max-pending 2 --wait 0
     [ "$stderr" = 'publish: group "g" has 2 events to settle (--max-pending): try again later' ]
     run -75 --separate-stderr publish -t n -d 3 --max-pending 1 --wait 1ms
-    [ "$stderr" = 'publish: group "g" has more than 1 events to settle (--max-pending): try again later' ]
+    [ "$stderr" = 'publish: group "g" has more than 1 event to settle (--max-pending): try again later' ]
 }
 
 @test "max-pending: what fits is stored and echoed before the time is over" {

@@ -211,8 +211,8 @@ static void wrong_usage_is_one_line_and_64(void)
         {"publish --backoff 2s..1s", "--backoff wants the shorter duration first: \"2s..1s\""},
         {"publish --from later", "--from wants start, now, today, a position, a date, a time or a "
                                  "duration: \"later\""},
-        {"publish -t a..b",
-         "-t wants a pattern like order.* or #, not \"a..b\": an empty word in it"},
+        {"publish -t a..b", "-t wants a pattern like order.* or #, not \"a..b\": an empty word in "
+                            "it; =TYPE names a type as it is"},
         {"publish --dead-on 65,",
          "--dead-on wants exit statuses from 1 to 255, like 65,70: \"65,\""},
         {"publish --dead-on 256",
