@@ -412,14 +412,15 @@ static int into_spool(struct relay *r, struct err *e)
 static int take_turn(struct relay *r, struct err *e)
 {
     int64_t until = clock_mono_ms() + r->terms->wait_ms;
+    char wait[CLOCK_TEXT_SIZE];
     int got;
 
     while ((got = r->engine->begin(r, e)) == 0) {
         if (proc_stopping())
             return 0;
         if (!r->terms->follow && clock_mono_ms() >= until)
-            return err_set(e, EX_TEMPFAIL, "%s: another relay is at work, and has been for %.1f s",
-                           r->place, (double)r->terms->wait_ms / 1000);
+            return err_set(e, EX_TEMPFAIL, "%s: another relay is at work, and has been for %s",
+                           r->place, clock_span(wait, r->terms->wait_ms));
         proc_wait(NULL, 0, TURN_MS);
     }
     return got;

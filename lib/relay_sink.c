@@ -190,15 +190,16 @@ static int64_t patience_ms(const struct relay *r)
 /* May its input end? It may when there is nothing more to give, or when the sink waits for that. */
 static bool input_is_over(struct relay *r, int64_t now, int64_t quiet_at)
 {
+    char quiet[CLOCK_TEXT_SIZE];
+
     if ((behind(r) == 0 && !r->more) || r->sink_reads_all || proc_stopping())
         return true;
     if (unanswered(r) == 0 || now < quiet_at)
         return false;
     if (!r->sink_streams && r->terms->timeout_ms > 0)
-        err_note(
-            "the sink has answered nothing for %.1f s: its input ends, and from now on at once "
-            "(--timeout)",
-            (double)r->terms->timeout_ms / 1000);
+        err_note("the sink has answered nothing for %s: its input ends, and from now on at once "
+                 "(--timeout)",
+                 clock_span(quiet, r->terms->timeout_ms));
     r->sink_reads_all = !r->sink_streams;
     return true;
 }

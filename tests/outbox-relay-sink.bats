@@ -92,7 +92,7 @@ END
     table
     db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a', 't.u', value FROM generate_series(1, 5)"
     run -0 --separate-stderr outbox-relay --timeout 100ms app.db -- jq -r .id
-    [ "$stderr" = 'outbox-relay: the sink has answered nothing for 0.1 s: its input ends, and from now on at once (--timeout)' ]
+    [ "$stderr" = 'outbox-relay: the sink has answered nothing for 100ms: its input ends, and from now on at once (--timeout)' ]
     [ "$(state)" = '0 0 0' ]
 }
 

@@ -479,7 +479,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     first=$pid
     wait_for test -e waits
     run -75 outbox-relay --wait 0 app.db
-    [ "${lines[-1]}" = 'outbox-relay: app.db: another relay is at work, and has been for 0.0 s' ]
+    [ "${lines[-1]}" = 'outbox-relay: app.db: another relay is at work, and has been for 0ms' ]
     rm app.db-relay
     echo go >latch
     rows a t.u 2
