@@ -37,7 +37,7 @@ link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static) -Wl,--as-needed $(LDF
 
 # Sources. A module includes only its own layer and those before it; make lint sees to that.
 
-base = utf8 err mem buf args lines json% event environment fingerprint pattern clock backoff gcra times proc child wrap table crc32c sha1
+base = utf8 err mem buf name args lines json% event environment fingerprint pattern clock backoff gcra times proc child wrap table crc32c sha1
 store = store sqlite_%
 policy = pending batch letter spool_% emit dispatch% handlers workers standing flow breaker circuit bucket pacer key relay% saga% fold% machine fsm% trace metrics rules projection%
 

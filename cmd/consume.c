@@ -18,7 +18,7 @@ static int64_t window = 64, lease, each_us;
 static struct dispatch_terms terms = {.workers = 1, .attempts = 12, .grace_ms = 30000};
 
 static const struct opt options[] = {
-    OPT_TEXT('g', "group", &name, "GROUP", "the group to work for"),
+    OPT_NAME('g', "group", &name, "GROUP", "the group to work for"),
     OPT_PATTERN('t', "type", &types, "only events of matching types; for a new group"),
     OPT_POINT(0, "from", &from, "create the group if there is none, beginning there"),
     OPT_POINT(0, "to", &to, "go no further than this"),

@@ -15,7 +15,7 @@ static const char *key, *by;
 static int64_t ttl = INT64_C(86400000), longest;
 
 static const struct opt options[] = {
-    OPT_TEXT('k', "key", &key, "KEY", "the key; by default a handler's group and event"),
+    OPT_WORDS('k', "key", &key, "KEY", "the key; by default a handler's group and event"),
     OPT_TEXT(0, "by", &by, "POINTER", "the key is in the event on stdin, as /data/paymentId"),
     OPT_DURATION(0, "ttl", &ttl, "forget the key after this, by default 1d"),
     OPT_DURATION(0, "wait", &longest,
@@ -54,9 +54,9 @@ static void key_of_handler(struct buf *name)
 
     if (group == NULL || id == NULL || source == NULL || *id == '\0')
         args_usage("-k KEY or --by POINTER is missing (a handler of consume needs neither)");
-    add_word(name, group);
-    add_word(name, source);
-    buf_puts(name, id);
+    add_word(name, args_name("EVENT_GROUP", group, NAME_BYTES));
+    add_word(name, args_name("EVENT_SOURCE", source, NAME_TEXT_BYTES));
+    buf_puts(name, args_name("EVENT_ID", id, NAME_TEXT_BYTES));
 }
 
 static int key_of_input(struct buf *name, const struct wrap_input *input, struct err *e)
@@ -78,6 +78,11 @@ static int key_of_input(struct buf *name, const struct wrap_input *input, struct
         buf_str(name, value);
     if (got == 0 && name->n == 0)
         got = err_set(e, EX_DATAERR, "the key at %s is empty", by);
+    else if (got == 0 &&
+             name_check("the key", (struct str){name->p, name->n}, NAME_TEXT_BYTES, e) < 0) {
+        e->status = EX_DATAERR; /* the event's fault */
+        got = err_at(e, "%s: ", by);
+    }
     js_scan_free(&scan);
     buf_free(&all);
     return got;
@@ -169,8 +174,6 @@ int main(int argc, char **argv)
 
     if (first == argc)
         args_usage("a command is missing");
-    if (key != NULL && js_utf8(str_of(key)) < strlen(key))
-        args_usage("-k is no UTF-8: %s", err_quote_text(key).text);
     if (key != NULL && by != NULL)
         args_usage("-k and --by exclude each other");
     if (by != NULL && js_pointer_check(by, &e) < 0)

@@ -20,9 +20,9 @@ static int form;
 
 static const struct opt options[] = {
     OPT_FLAG(0, "schema", &schema, "print the definition of the table"),
-    OPT_TEXT(0, "table", &terms.table, "TABLE", "the table, by default outbox_events"),
-    OPT_TEXT(0, "map", &terms.map, "OURS=THEIRS,...", "names of its columns, as id=seq,type=kind"),
-    OPT_TEXT(0, "source", &terms.source, "URI", "the events' source, by default /HOSTNAME"),
+    OPT_NAME(0, "table", &terms.table, "TABLE", "the table, by default outbox_events"),
+    OPT_WORDS(0, "map", &terms.map, "OURS=THEIRS,...", "names of its columns, as id=seq,type=kind"),
+    OPT_WORDS(0, "source", &terms.source, "URI", "the events' source, by default /HOSTNAME"),
     OPT_FLAG('f', "follow", &terms.follow, "wait for more at the end"),
     OPT_INT('n', "count", &terms.most, "N", 1, INT64_MAX, "at most N rows"),
     OPT_INT('a', "attempts", &terms.attempts, "N", 1, 1000000,
@@ -31,7 +31,7 @@ static const struct opt options[] = {
     OPT_DURATION(0, "timeout", &terms.timeout_ms,
                  "end SINK's input when it is silent for D, default 10s"),
     OPT_DURATION(0, "wait", &terms.wait_ms, "for a lock on the database, by default 30s"),
-    OPT_TEXT(0, "channel", &terms.channel, "NAME",
+    OPT_NAME(0, "channel", &terms.channel, "NAME",
              "PostgreSQL: what the table's trigger notifies, by default outbox_events"),
     OPT_DURATION(0, "prune", &terms.prune_ms, "then remove rows relayed longer than D ago"),
     OPT_FLAG(0, "delete", &terms.remove, "delete relayed rows: for a table without a flag"),
@@ -204,7 +204,9 @@ int main(int argc, char **argv)
     check_options();
     if (terms.source == NULL)
         terms.source = getenv("EVENT_DEFAULT_SOURCE");
-    if (terms.source == NULL || *terms.source == '\0') {
+    if (terms.source != NULL && *terms.source != '\0') {
+        args_name("EVENT_DEFAULT_SOURCE", terms.source, NAME_TEXT_BYTES);
+    } else {
         environment_source(&source, NULL);
         terms.source = buf_text(&source);
     }

@@ -21,7 +21,7 @@ static bool follow, rebuild, verify, status, force;
 static int on_error, form;
 
 static const struct opt options[] = {
-    OPT_TEXT('g', "group", &name, "NAME", "its name, by default the file's without .sql"),
+    OPT_NAME('g', "group", &name, "NAME", "its name, by default the file's without .sql"),
     OPT_FLAG('f', "follow", &follow, "wait for more at the end of the log"),
     OPT_CHOICE(0, "on-error", &on_error, "stop|dead",
                "an event that fails: stop, or put it aside and go on"),
@@ -231,7 +231,9 @@ int main(int argc, char **argv)
     terminal = isatty(STDERR_FILENO) == 1;
     if (name == NULL && argc - first == 2)
         name = derived = name_of(argv[first + 1]);
-    if (name != NULL && (*name == '\0' || strchr(name, '/') != NULL))
+    if (derived != NULL)
+        args_name("the name of FILE.sql without .sql", name, NAME_BYTES);
+    if (name != NULL && strchr(name, '/') != NULL)
         args_usage("the name is part of a file's name, and %s cannot be: give another with -g",
                    err_quote_text(name).text);
     if (status)

@@ -23,7 +23,7 @@ static int form;
 enum { FORM_AUTO, FORM_TREE, FORM_TEXT, FORM_NDJSON, FORM_DOT };
 
 static const struct opt options[] = {
-    OPT_TEXT('g', "group", &group, "GROUP", "only where this group stands"),
+    OPT_NAME('g', "group", &group, "GROUP", "only where this group stands"),
     OPT_INT('n', "count", &query.max, "N", 1, INT64_MAX, "at most N events a tree"),
     OPT_FLAG('v', "verbose", &verbose, "ids, and groups whose patterns do not match"),
     OPT_FLAG(0, "graph", &graph, "which types lead to which; without EVENT of the whole log"),
@@ -262,6 +262,8 @@ static int run(int n, char **name, struct err *e)
         damaged += t.damaged;
         trace_free(&t);
     }
+    if (graph && got == 0 && flow.n == 0)
+        args_nothing("causes and effects", store_path(spool), "type from to");
     if (graph && got == 0)
         got = show_graph(&flow, e);
     damaged += flow.damaged;

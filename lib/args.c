@@ -31,7 +31,7 @@ static int log_option;
 static bool wants_help, wants_help_all, wants_version;
 
 static const struct opt common[] = {
-    OPT_TEXT('s', "spool", &spool_option, "SPOOL",
+    OPT_PATH('s', "spool", &spool_option, "SPOOL",
              "the spool; by default $EVENT_SPOOL, else your own"),
     OPT_CHOICE(0, "log", &log_option, "text|json", "how messages are written; default text"),
     OPT_FLAG('h', "help", &wants_help, "show examples and the common options"),
@@ -46,6 +46,13 @@ static const struct cmd *collection, *current;
 static const struct opt *order[OPTIONS_MAX];
 static bool given[OPTIONS_MAX];
 static size_t options;
+
+/* The options in the order in which they were used, with their values. */
+static struct use {
+    const struct opt *option;
+    const char *value;
+} * uses;
+static size_t used;
 
 /* Keeps in *best the candidate that is nearest to word, if it is near at all. */
 static void nearer(const char *word, const char *candidate, const char **best, size_t *least)
@@ -428,6 +435,9 @@ static void set(const struct opt *o, const char *name, const char *text, bool fi
     case OPT_KIND_TEXT:
         *(const char **)o->to = text;
         break;
+    case OPT_KIND_NAME:
+        *(const char **)o->to = args_name(name, text, (size_t)o->max);
+        break;
     case OPT_KIND_INT:
         set_int(o, name, text);
         break;
@@ -570,6 +580,8 @@ static int parse(const struct cmd *self, int argc, char **argv)
         i = find(value, name);
         set(order[i], name, optarg, !given[i]);
         given[i] = true;
+        uses = mem_grow(uses, used + 1, sizeof *uses);
+        uses[used++] = (struct use){order[i], optarg};
         if (order[i]->to == &log_option)
             err_format(log_option == 1 ? ERR_JSON : ERR_TEXT);
         if (wants_help || wants_help_all)
@@ -632,12 +644,81 @@ int args_verb(const struct cmd *self, int argc, char **argv)
     complain_verb(self, word);
 }
 
+/* Is name one of the words of names? */
+static bool among(const char *name, const char *names)
+{
+    size_t n = strlen(name);
+
+    for (; *names != '\0'; names += strspn(names, " ")) {
+        size_t word = strcspn(names, " ");
+        if (word == n && strncmp(names, name, n) == 0)
+            return true;
+        names += word;
+    }
+    return false;
+}
+
+void args_used(struct buf *b, const char *names)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "-_.:,/@%+=#";
+    const char *space = "";
+
+    for (size_t i = 0; i < used; i++) {
+        const struct opt *o = uses[i].option;
+        const char *value = uses[i].value;
+        if (o->name == NULL || !among(o->name, names))
+            continue;
+        buf_puts(b, space);
+        space = " ";
+        if (o->letter != 0)
+            buf_printf(b, "-%c", o->letter);
+        else
+            buf_printf(b, "--%s", o->name);
+        if (value != NULL && value[strspn(value, plain)] == '\0')
+            buf_printf(b, " %s", value);
+        else if (value != NULL)
+            buf_printf(b, " %s", err_quote_text(value).text);
+    }
+}
+
+void args_none(struct buf *b, const char *what, const char *path, const char *filters)
+{
+    struct buf named = BUF_INIT;
+
+    args_used(&named, filters);
+    buf_printf(b, "no %s in %s", what, path);
+    if (named.n > 0)
+        buf_printf(b, " match %s", buf_text(&named));
+    buf_free(&named);
+}
+
+void args_nothing(const char *what, const char *path, const char *filters)
+{
+    struct buf text = BUF_INIT;
+
+    if (!isatty(STDERR_FILENO))
+        return;
+    args_none(&text, what, path, filters);
+    err_note("%s", buf_text(&text));
+    buf_free(&text);
+}
+
 bool args_given(const char *name)
 {
     for (size_t i = 0; i < options; i++)
         if (order[i]->name != NULL && strcmp(order[i]->name, name) == 0)
             return given[i];
     return false;
+}
+
+const char *args_name(const char *what, const char *name, size_t max)
+{
+    struct err e = ERR_NONE;
+
+    if (name_check(what, str_of(name), max, &e) < 0)
+        args_usage("%s", e.text);
+    return name;
 }
 
 const char *args_spool(void)
@@ -649,7 +730,7 @@ const char *args_spool(void)
         return spool_option;
     place = getenv("EVENT_SPOOL");
     if (place != NULL && *place != '\0')
-        return place;
+        return args_name("EVENT_SPOOL", place, NAME_PATH_BYTES);
     buf_reset(&path);
     place = getenv("XDG_STATE_HOME");
     if (place != NULL && *place == '/') { /* the XDG specification: others are to be ignored */
@@ -661,5 +742,5 @@ const char *args_spool(void)
         buf_printf(&path, "%s/.local/state", place);
     }
     buf_puts(&path, "/eventutils/spool.db");
-    return buf_text(&path);
+    return args_name("the path of the spool", buf_text(&path), NAME_PATH_BYTES);
 }

@@ -393,7 +393,7 @@ int clock_rate(const char *text, int64_t *each_us, struct err *e)
     return 0;
 }
 
-/* The smallest D with which "n/D", D in units of unit_us, is read as each_us, cut as clock_rate does;
+/* The smallest D with which "n/D", D in units of unit_us, is read as each_us, as clock_rate cuts;
    0: there is none for this n. */
 static int64_t per_of(int64_t n, int64_t unit_us, int64_t each_us)
 {

@@ -297,7 +297,8 @@ static void take_back(struct dispatch *d)
 }
 
 /* Put what was made into the log, in one transaction with the settling that follows. When an event
-   of it cannot be stored, its cause is a dead letter, and all begins anew. */
+   of it cannot be stored, all begins anew without it. Its cause is a dead letter; or is tried
+   again, when others have published that version meanwhile. */
 static int begin_emit(struct dispatch *d, struct err *e)
 {
     const struct log_terms terms = {.chained = true, .now_ms = clock_now_ms()};
@@ -316,8 +317,9 @@ static int begin_emit(struct dispatch *d, struct err *e)
         if (got < 0)
             return -1;
         const struct outcome bad = {.event = (struct group_event *)(uintptr_t)d->settle[i].event,
-                                    .status = EX_DATAERR,
+                                    .status = why.status,
                                     .why = why.text,
+                                    .delay_ms = -1,
                                     .started_ms = terms.now_ms,
                                     .took_ms = d->settle[i].took_ms,
                                     .tail = {"", 0}};
@@ -325,7 +327,10 @@ static int begin_emit(struct dispatch *d, struct err *e)
         memmove(d->settle + i, d->settle + i + 1, (d->settles - i) * sizeof *d->settle);
         memmove(d->made + i, d->made + i + 1, (d->settles - i) * sizeof *d->made);
         d->result->done--;
-        decide_dead(d, &bad);
+        if (why.status == EX_TEMPFAIL)
+            decide_retry(d, &bad);
+        else
+            decide_dead(d, &bad);
     }
     return got;
 }

@@ -169,7 +169,8 @@ static int read_member(struct event *ev, const struct js_member *m, struct err *
         return 0;
     }
     if (str_is(m->key, "version") && m->kind == JS_NUMBER) {
-        if (!js_integer(m->value, &ev->version) || ev->version < 0)
+        if (!js_integer(m->value, &ev->version) || ev->version < 0 ||
+            ev->version > EVENT_VERSION_MAX)
             ev->version = 0;
         return 0;
     }

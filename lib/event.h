@@ -29,7 +29,8 @@
 
 #define EVENT_ATTRIBUTE_MAX 1024 /* bytes; longer ones would not fit an environment for long */
 #define EVENT_HOPS_MAX 64        /* a longer causal chain is a cycle */
-#define EVENT_PRIORITY 5         /* the default; 0 is soonest, 9 last */
+#define EVENT_VERSION_MAX ((int64_t)1 << 53) /* what every reader of JSON can count to */
+#define EVENT_PRIORITY 5                     /* the default; 0 is soonest, 9 last */
 
 struct event {
     struct str line; /* complete, without newline */
@@ -38,7 +39,7 @@ struct event {
     struct str tracestate; /* p NULL: absent, or nothing for an environment */
     struct str data;  /* its bytes in line (of data_base64 when that is there); p NULL: absent */
     bool base64;      /* it is data_base64 */
-    int64_t version;  /* 0: none, or not an integer */
+    int64_t version;  /* its place in its subject's stream; 0: none, or no number for one */
     int64_t hops;     /* 0: none */
     int64_t priority; /* 0 to 9 */
     bool prioritised; /* it says so itself */

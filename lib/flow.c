@@ -239,6 +239,7 @@ void flow_dot(struct buf *b, const struct flow_edge *edge)
 
 json_t *flow_row(const struct flow_edge *edge)
 {
-    return json_pack("{s:s,s:s,s:I,s:b}", "from", edge->from, "to", edge->to, "count",
-                     (json_int_t)edge->count, "cycle", edge->cycle);
+    return json_pack("{s:o,s:o,s:I,s:b}", "from", table_text(str_of(edge->from)), "to",
+                     table_text(str_of(edge->to)), "count", (json_int_t)edge->count, "cycle",
+                     edge->cycle);
 }

@@ -11,6 +11,7 @@
 #include "projection_priv.h"
 
 #include "mem.h"
+#include "table.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -394,8 +395,8 @@ static int tell(struct verify *v, const char *table, bool model, int64_t times, 
                 struct err *e)
 {
     v->found++;
-    return v->f(json_pack("{s:s,s:s,s:I,s:o}", "table", table, "only", model ? "model" : "rebuilt",
-                          "times", (json_int_t)times, "row", row),
+    return v->f(json_pack("{s:o,s:s,s:I,s:o}", "table", table_text(str_of(table)), "only",
+                          model ? "model" : "rebuilt", "times", (json_int_t)times, "row", row),
                 v->arg, e);
 }
 
@@ -433,7 +434,9 @@ static int compare_rows(struct verify *v, const char *table, struct err *e)
 static int tell_schema(struct verify *v, const char *name, const char *sql, bool model,
                        struct err *e)
 {
-    return sql[0] == '\0' ? 0 : tell(v, name, model, 1, json_pack("{s:s}", "sql", sql), e);
+    return sql[0] == '\0'
+               ? 0
+               : tell(v, name, model, 1, json_pack("{s:o}", "sql", table_text(str_of(sql))), e);
 }
 
 /* One object of the draft; its row in the list is type, name, sql, and the model's sql or "". */

@@ -43,7 +43,7 @@ static json_t *make_row(struct store *s, const char *name, sqlite3_stmt *q,
     int64_t worker = claim_pid(s, name, CLAIM_WORK);
 
     return json_pack(
-        "{s:s,s:s,s:I,s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:b}", "name", name, "state",
+        "{s:o,s:s,s:I,s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:b}", "name", table_text(str_of(name)), "state",
         worker != 0 ? "running"
         : failed    ? "failed"
                     : "idle",

@@ -355,6 +355,10 @@ static void explain(struct relay *r, struct relay_row *row, const struct log_put
     if (put->fate == LOG_CYCLE)
         err_set(&why, EX_DATAERR, "causal chain longer than %d events, is it a cycle?",
                 EVENT_HOPS_MAX);
+    else if (put->fate == LOG_STALE)
+        err_set(&why, EX_DATAERR, "subject %s has another event at version %lld",
+                err_quote(r->event.subject.p, r->event.subject.n).text,
+                (long long)r->event.version);
     else
         err_set(&why, EX_DATAERR,
                 "id %s is already in the spool with other content (seq %" PRId64 ")",
@@ -448,8 +452,8 @@ static size_t confirmed(const struct relay *r)
     return n;
 }
 
-/* Marks are idempotent: what passes is waited for, here more than elsewhere. A first signal does not
-   end that. */
+/* Marks are idempotent: what passes is waited for, here more than elsewhere. A first signal does
+   not end that. */
 static int mark(struct relay *r, struct err *e)
 {
     int64_t until = clock_mono_ms() + r->terms->wait_ms;

@@ -15,7 +15,7 @@
  * belongs to one of them, by locks that end with their process.
  *
  * Signals: proc_stage is called before relay_open. A signal ends every wait, except that rows which
- * are confirmed are marked first: for that a wait goes on for another 10 s, or until a second signal.
+ * are confirmed are marked first: that wait goes on for another 10 s, or until a second signal.
  */
 #ifndef RELAY_H
 #define RELAY_H
@@ -53,9 +53,9 @@ enum relay_mode { RELAY_LOOK, RELAY_MOVE };
 int relay_schema(const struct relay_terms *terms, struct buf *out, struct err *e);
 
 /* 64 a column of the map is not there, 65 not a database or no table, 66 no such database,
-   69 no connection, 75 locked, 77 it may not be written (RELAY_MOVE). With follow a lock or a server
-   that is away is waited for; when a signal ends that, the result is 0 and relay_run returns at
-   once. */
+   69 no connection, 75 locked, 77 it may not be written (RELAY_MOVE). With follow a lock or a
+   server that is away is waited for; when a signal ends that, the result is 0 and relay_run returns
+   at once. */
 int relay_open(struct relay **out, const struct relay_terms *terms, enum relay_mode mode,
                struct err *e);
 void relay_close(struct relay *r); /* NULL is fine */

@@ -10,7 +10,8 @@
  *
  * No call of libpq blocks: connecting and asking wait with proc_wait, so that a signal ends them. A
  * connection with an unfinished statement is closed then; the server stops working on it within a
- * second or two. Only the look-up of a host's name is the C library's, and waits as long as that does.
+ * second or two. libpq looks up the names of hosts itself, and blocks for that: a name is looked up
+ * beforehand, so that libpq gets its answer at once.
  */
 #include "mem.h"
 #include "proc.h"
@@ -103,6 +104,8 @@ static void postgres_schema(const struct relay_terms *terms, struct buf *out)
 
 #include <inttypes.h>
 #include <libpq-fe.h>
+#include <netdb.h>
+#include <signal.h>
 #include <stdio.h>
 
 #define PATIENCE_MS 5000   /* in case there is no trigger that notifies */
@@ -114,6 +117,7 @@ static void postgres_schema(const struct relay_terms *terms, struct buf *out)
 #define OID_INT4 23
 #define OID_TEXT 25
 
+#define LOOK_UP_MS 10    /* between looks whether a host's name is found */
 #define CONNECT_MS 10000 /* unless the user says otherwise */
 
 /* What take selects: the columns to RELAY_ERROR, and then the payload's hash. */
@@ -129,6 +133,7 @@ struct postgres {
     int64_t hash[RELAY_PAGE];    /* of payloads, as they were read */
     int64_t looked_ms;
     bool is_boolean; /* published */
+    bool heard;      /* a notification */
     enum relay_mode mode;
 };
 
@@ -419,8 +424,8 @@ static PGresult *columns_of(struct relay *r, const char *name, struct err *e)
     return result;
 }
 
-/* Where the table is found, and what it has. As with columns, "Outbox" is the table of that name or,
-   if there is none, what PostgreSQL takes it for without quotes. */
+/* Where the table is found, and what it has. As with columns, "Outbox" is the table of that name
+   or, if there is none, what PostgreSQL takes it for without quotes. */
 static int check_columns(struct relay *r, struct err *e)
 {
     struct postgres *q = r->db;
@@ -494,8 +499,7 @@ static int check_writable(struct relay *r, struct err *e)
                                 r->place);
 }
 
-/* What the URI says, without what it says: a message must not show a password, and what libpq cannot
-   read may be one. */
+/* Can libpq read the URI? The message leaves out what it cannot read, which may be a password. */
 static int check_uri(struct relay *r, struct err *e)
 {
     char *words = NULL;
@@ -512,6 +516,59 @@ static int check_uri(struct relay *r, struct err *e)
     PQfreemem(words);
     return got;
 }
+
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
+/* The host that libpq will look up; NULL for none, or several. */
+static char *host_to_look_up(const char *database)
+{
+    PQconninfoOption *options = PQconninfoParse(database, NULL);
+    const char *host = getenv("PGHOST");
+    bool address = getenv("PGHOSTADDR") != NULL;
+    char *name;
+
+    for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) {
+        if (strcmp(o->keyword, "host") == 0 && o->val != NULL)
+            host = o->val;
+        address |= strcmp(o->keyword, "hostaddr") == 0 && o->val != NULL;
+    }
+    name = host == NULL || address || strchr("/@", *host) != NULL || strchr(host, ',') != NULL
+               ? NULL
+               : mem_dup(host, strlen(host));
+    PQconninfoFree(options);
+    return name;
+}
+
+static int look_up_host(struct relay *r, struct err *e)
+{
+    char *host = host_to_look_up(r->terms->database);
+    struct gaicb *request = mem_zero(1, sizeof *request), *const list[] = {request};
+    struct sigevent none = {.sigev_notify = SIGEV_NONE};
+    int got = 0, state = EAI_FAIL;
+
+    request->ar_name = host;
+    if (host != NULL)
+        state = getaddrinfo_a(GAI_NOWAIT, (struct gaicb **)list, 1, &none);
+    while (state == 0 && gai_error(request) == EAI_INPROGRESS && !relay_must_end(r))
+        proc_wait(NULL, 0, LOOK_UP_MS);
+    if (state == 0 && gai_error(request) == EAI_INPROGRESS) {
+        got = err_set(e, EX_TEMPFAIL, "stopped while looking up %s", err_quote_text(host).text);
+        if (gai_cancel(request) != EAI_CANCELED) /* its thread goes on until we end */
+            return got;
+    }
+    if (request->ar_result != NULL)
+        freeaddrinfo(request->ar_result);
+    free(request);
+    free(host);
+    return got;
+}
+#else
+static int look_up_host(struct relay *r, struct err *e)
+{
+    (void)r;
+    (void)e;
+    return 0;
+}
+#endif
 
 /* As libpq: in seconds, 0 for ever. That of libpq itself is for connections that block. */
 static int64_t connect_until(PGconn *db)
@@ -561,6 +618,9 @@ static int connect_to(struct relay *r, struct err *e)
     PostgresPollingStatusType state = PGRES_POLLING_WRITING;
 
     PQfinish(q->db);
+    q->db = NULL;
+    if (look_up_host(r, e) < 0)
+        return -1;
     q->db = PQconnectStartParams(keys, values, 1);
     if (q->db == NULL)
         return err_set(e, EX_OSERR, "no memory");
@@ -1151,24 +1211,34 @@ static int postgres_fd(struct relay *r)
     return q->db == NULL ? -1 : PQsocket(q->db);
 }
 
+/* Notifications come with answers to statements, too, and then there is nothing to wait for. */
+static void hear(struct postgres *q)
+{
+    for (PGnotify *n; (n = PQnotifies(q->db)) != NULL; PQfreemem(n))
+        q->heard = true;
+}
+
 static int64_t postgres_patience_ms(struct relay *r)
 {
-    (void)r;
-    return PATIENCE_MS;
+    struct postgres *q = r->db;
+
+    hear(q);
+    return q->heard ? 0 : PATIENCE_MS;
 }
 
 static int postgres_news(struct relay *r, struct err *e)
 {
     struct postgres *q = r->db;
     int64_t now = clock_mono_ms();
-    bool news = now - q->looked_ms >= PATIENCE_MS;
+    bool news;
 
     if (connected(r, e) < 0)
         return -1;
     if (PQconsumeInput(q->db) == 0)
         return fail(r, NULL, e);
-    for (PGnotify *n; (n = PQnotifies(q->db)) != NULL; PQfreemem(n))
-        news = true;
+    hear(q);
+    news = q->heard || now - q->looked_ms >= PATIENCE_MS;
+    q->heard = false;
     if (news)
         q->looked_ms = now;
     return news;

@@ -507,7 +507,7 @@ void relay_remember(struct relay *r, const struct relay_row *row)
         (struct relay_memory){row->id, row->attempts, row->retry_ms, row->fate == RELAY_FAILED};
 }
 
-/* --------------------------------------------------------------------------------- sets of texts */
+/* -------------------------------------------------------------------------------- sets of texts */
 
 /* FNV-1a. Two aggregates with the same 64 bits would hold each other up: no harm but delay. */
 uint64_t relay_hash(struct str text)

@@ -3,10 +3,10 @@
  *
  * The order of an aggregate is kept whatever the sink does: an event is given only when the one in
  * front of it is confirmed. A sink that answers as it reads is kept as long as there are rows, with
- * -f between them, too. One that answers at the end of its input cannot be told from a slow one from
- * outside, except that it is silent: after --timeout without a first answer its input is ended, and
- * from then on at once. Nothing is lost by a wrong guess: a slow sink whose input has ended answers
- * all the same, and is started again for the rest.
+ * -f between them, too. One that answers at the end of its input looks like a slow one: it is
+ * silent. After --timeout without a first answer its input is ended, and from then on at once.
+ * Nothing is lost by a wrong guess: a slow sink whose input has ended answers all the same, and is
+ * started again for the rest.
  */
 #include "mem.h"
 #include "proc.h"

@@ -30,12 +30,22 @@ static const char *heading(const char *line)
     return *line == '@' ? line + 1 : NULL;
 }
 
+/* "=Mail Wanted" is one pattern: it ends with the line, but for blanks. */
+static size_t line_end(const char *words)
+{
+    size_t n = strlen(words);
+
+    while (n > 0 && strchr(BLANK, words[n - 1]) != NULL)
+        n--;
+    return n;
+}
+
 static int add_types(struct rules *r, const char *words, struct err *e)
 {
     struct rules_section *section = &r->section[r->n - 1];
 
     for (words += strspn(words, BLANK); *words != '\0'; words += strspn(words, BLANK)) {
-        size_t n = strcspn(words, BLANK);
+        size_t n = *words == '=' ? line_end(words) : strcspn(words, BLANK);
         char *pattern = mem_dup(words, n);
         int got =
             pattern_add(&section->types, pattern, e) < 0 || pattern_add(&r->types, pattern, e) < 0;

@@ -54,10 +54,10 @@ static json_t *about(const struct saga *s, const struct saga_step *t)
         json_object_set_new(data, "step", json_string(t->name));
         json_object_set_new(data, "attempt", json_integer(t->attempt));
         json_object_set_new(data, "took_ms", json_integer(t->took_ms));
-        if (t->error != NULL)
-            json_object_set_new(data, "error", json_string(t->error));
-    } else if (s->why != NULL) {
-        json_object_set_new(data, "reason", json_string(s->why));
+        if (step_why(t) != NULL)
+            json_object_set_new(data, "error", json_string(step_why(t)));
+    } else if (saga_why(s) != NULL) {
+        json_object_set_new(data, "reason", json_string(saga_why(s)));
     }
     return data;
 }
@@ -369,10 +369,15 @@ static void describe(const struct child *c, struct buf *out)
         tail.n -= (size_t)(line + 1 - tail.p);
         tail.p = line + 1;
     }
-    if (tail.n > 0) {
-        buf_puts(out, ": ");
-        err_escape(out, tail.p, tail.n < ERROR_MAX ? tail.n : ERROR_MAX);
-    }
+    if (tail.n == 0)
+        return;
+    size_t n = tail.n <= ERROR_MAX ? tail.n : ERROR_MAX;
+    while (n < tail.n && n > 0 && ((unsigned char)tail.p[n] & 0xc0) == 0x80)
+        n--; /* not in the middle of a character */
+    buf_puts(out, ": ");
+    err_escape(out, tail.p, n);
+    if (n < tail.n)
+        buf_puts(out, "...");
 }
 
 /* wait_ms: until it is tried again; negative: it is not. */
@@ -618,7 +623,7 @@ int saga_drive(struct saga_run *r, struct err *e)
     }
     if (got == 0 && s->state == SAGA_STUCK)
         return err_set(e, EX_DATAERR, "saga %s is stuck: %s (saga show %s)",
-                       err_quote_text(s->id).text, s->why == NULL ? "" : s->why, s->id);
+                       err_quote_text(s->id).text, s->stuck == NULL ? "" : s->stuck, s->id);
     return got;
 }
 

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
 #define CLOCK_STEP_MS 60000 /* going back less than this is smoothed over */
 #define RESERVE_MAX (16 << 20)
@@ -41,13 +40,11 @@ static int check_space(struct store *s, struct err *e)
 }
 
 /* One bulk publisher that takes the lock again at once would keep a one-shot waiting for a second:
-   let those who wait have it, for longer than they sleep between two tries. */
+   let those who wait have it. */
 static void give_way(struct store *s)
 {
-    const struct timespec pause = {0, 2500000};
-
-    if (s->wrote && lock_wanted(s))
-        nanosleep(&pause, NULL);
+    if (s->wrote)
+        lock_give_way(s);
 }
 
 int append_begin(struct store *s, const struct log_terms *terms, struct err *e)
@@ -137,9 +134,9 @@ static int count_hops(struct store *s, struct event *ev, struct log_put *out, st
     return 0;
 }
 
-/* Give the event its place in its subject's stream, or find that the stream stands elsewhere. An
-   earlier event of this transaction has been compared already. */
-static int give_version(struct store *s, struct event *ev, struct log_put *out, struct err *e)
+/* Where the event's subject stands; *ours: by an earlier event of this transaction. */
+static int find_version(struct store *s, const struct event *ev, int64_t *stands, bool *ours,
+                        struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e,
                                "SELECT version,seq FROM event WHERE subject=? AND version IS "
@@ -147,12 +144,40 @@ static int give_version(struct store *s, struct event *ev, struct log_put *out, 
                                "s", ev->subject);
     int got = q == NULL ? -1 : db_row(s, q, e);
 
-    if (got < 0)
-        return -1;
-    int64_t stands = got > 0 ? sqlite3_column_int64(q, 0) : 0;
-    bool ours = got > 0 && sqlite3_column_int64(q, 1) > s->put.first;
+    *stands = got > 0 ? sqlite3_column_int64(q, 0) : 0;
+    *ours = got > 0 && sqlite3_column_int64(q, 1) > s->put.first;
     if (got > 0)
         db_done(q);
+    return got < 0 ? -1 : 0;
+}
+
+/* An event that brings its version along keeps it, if that place in the stream is free. */
+static int keep_version(struct store *s, const struct event *ev, int64_t stands,
+                        struct log_put *out, struct err *e)
+{
+    int64_t seq;
+    int taken = ev->version > stands
+                    ? 0
+                    : db_int(s, e, &seq, "SELECT seq FROM event WHERE subject=? AND version=?",
+                             "si", ev->subject, ev->version);
+
+    if (taken > 0)
+        out->fate = LOG_STALE;
+    out->version = taken > 0 ? stands : ev->version;
+    return taken < 0 ? -1 : 0;
+}
+
+/* Give the event its place in its subject's stream, or find that the stream stands elsewhere. An
+   earlier event of this transaction has been compared already. */
+static int give_version(struct store *s, struct event *ev, struct log_put *out, struct err *e)
+{
+    int64_t stands;
+    bool ours;
+
+    if (find_version(s, ev, &stands, &ours, e) < 0)
+        return -1;
+    if (s->put.terms.versions == LOG_UNVERSIONED)
+        return keep_version(s, ev, stands, out, e);
     out->version = stands;
     if ((s->put.terms.versions == LOG_EXACT_VERSION && !ours && stands != s->put.terms.expected) ||
         (ev->version != 0 && ev->version != stands + 1)) {
@@ -220,7 +245,8 @@ static int insert(struct store *s, const struct event *ev, int64_t version, stru
 
 int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *e)
 {
-    bool versions = s->put.terms.versions != LOG_UNVERSIONED;
+    bool versions =
+        s->put.terms.versions != LOG_UNVERSIONED || (ev->version != 0 && ev->subject.p != NULL);
     int got = 0;
 
     *out = (struct log_put){.fate = LOG_STORED};
@@ -697,6 +723,17 @@ int log_point(struct store *s, const struct clock_point *point, int64_t *seq, st
     if (got < 0)
         return -1;
     return bisect(s, begin, got > 0 ? end : last + 1, point->value, seq, e);
+}
+
+int log_start(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e)
+{
+    const struct clock_point end = {CLOCK_END, 0};
+    int64_t behind;
+
+    if (log_point(s, point, seq, e) < 0 || log_point(s, &end, &behind, e) < 0)
+        return -1;
+    *seq = *seq < 1 ? 1 : *seq > behind ? behind : *seq;
+    return 0;
 }
 
 int log_find(struct store *s, const char *name, int64_t *seq, struct err *e)

@@ -8,6 +8,7 @@
 #include "sqlite_priv.h"
 
 #include "mem.h"
+#include "name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -166,6 +167,12 @@ static int keep_wal(struct store *s, struct err *e)
 static const char *const to_schema_2[] = {
     "ALTER TABLE event RENAME COLUMN sum TO sums",
     "INSERT INTO meta(key,value) SELECT 'sums',max(seq) FROM event WHERE true HAVING max(seq)>0",
+    "DROP INDEX item_subject",
+    "CREATE INDEX item_subject ON item(grp, subject, seq) WHERE subject IS NOT NULL AND state <> 3",
+    "CREATE INDEX item_dead ON item(grp, seq) WHERE state = 3",
+    "CREATE INDEX consumer_group ON consumer(grp)",
+    "CREATE INDEX claim_owner ON claim(grp, owner)",
+    "CREATE INDEX claim_lease ON claim(grp, boot, lease) WHERE lease IS NOT NULL",
     "PRAGMA user_version=2",
 };
 
@@ -196,6 +203,21 @@ static int upgrade(struct store *s, int64_t schema, struct err *e)
                : err_at(e, "to upgrade it from schema %lld: ", (long long)schema);
 }
 
+/* Whoever runs ANALYZE on a spool writes down how many rows there were, and from then on SQLite
+   chooses by that: by the figures of an empty spool it would scan a full one. Without them our
+   statements go the same way in all spools; where they cannot be removed, all is only slower. */
+static void drop_statistics(struct store *s)
+{
+    struct err ignored = ERR_NONE;
+
+    if (sqlite3_table_column_metadata(s->db, "main", "sqlite_stat1", NULL, NULL, NULL, NULL, NULL,
+                                      NULL) == SQLITE_OK)
+        db_exec(s,
+                "DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;"
+                "PRAGMA writable_schema=RESET", /* which has SQLite forget them, too */
+                &ignored);
+}
+
 static int check_identity(struct store *s, struct err *e)
 {
     int64_t application = 0, schema = 0, sync = 0;
@@ -214,6 +236,7 @@ static int check_identity(struct store *s, struct err *e)
         return err_set(e, EX_SOFTWARE, "%s: SQLite does not keep synchronous=FULL", s->path);
     if ((schema < SCHEMA ? upgrade(s, schema, e) : check_schema(s, e)) < 0)
         return -1;
+    drop_statistics(s);
     return keep_wal(s, e);
 }
 
@@ -407,7 +430,10 @@ static int set_path(struct store *s, const char *path, struct err *e)
     buf_puts(&full, "-lock");
     s->lock_path = mem_dup(full.p, full.n);
     buf_free(&full);
-    return check_directory(s, real, e);
+    /* Handlers get it in their environment, where it is checked again. */
+    return name_check("the path of the spool", str_of(s->path), NAME_PATH_BYTES, e) < 0
+               ? -1
+               : check_directory(s, real, e);
 }
 
 static int open_spool(struct store *s, struct err *e)

@@ -388,7 +388,7 @@ eight() { # [OPTION...]
     usage 'a command is missing' x --
     usage '"--failures": options stand before x' x --failures 3 -- true
     usage '--window and --volume go with --error-percent' --volume 3 x true
-    usage $'NAME has control characters: "a\\nb"' $'a\nb' true
+    usage $'NAME has a control character: "a\\nb"' $'a\nb' true
     run -64 breaker --open 0 x true
     run -64 breaker --error-percent 100 x true
 }

@@ -1271,7 +1271,7 @@ damage() { # SEQ
     usage '-g GROUP is missing' -- true
     usage '-g is empty (an unset variable?)' -g '' -- true
     usage '-t is empty (an unset variable?)' -g g -t '' -- true
-    usage '-t wants a pattern like order.* or #, not "a..b": an empty word in it' -g g -t a..b -- true
+    usage '-t wants a pattern like order.* or #, not "a..b": an empty word in it; =TYPE names a type as it is' -g g -t a..b -- true
     usage '--from wants start, now, today, a position, a date, a time or a duration: "soon"' -g g --from soon -- true
     usage '--to wants start, now, today, a position, a date, a time or a duration: "soon"' -g g --to soon -- true
     usage '-n wants a whole number from 1 on: "0"' -g g -n 0 -- true

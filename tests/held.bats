@@ -72,7 +72,7 @@ held() {
     held dlq retry -g g --all
     echo '{"id":"lamp","initial":"off","states":{"off":{"on":{"flip":"on"}},"on":{"on":{"flip":"off"}}}}' >lamp.json
     for i in 1 2 3; do echo "{\"type\":\"flip\",\"id\":\"$i\",\"subject\":\"s\"}"; done >flips
-    held fsm run lamp.json flips - flips <flips | wc -l >count
+    held fsm run lamp.json flips - flips < <(cat flips) | wc -l >count
     echo '{"name":"s","steps":[{"name":"one","do":["true"]},{"name":"two","do":["cat"]}]}' >saga.json
     held saga run saga.json < <(replay --last 1)
     held once -k k -- cat <flips

@@ -47,7 +47,7 @@ setup() {
 
 # A test that fails must not leave the server stopped.
 teardown() {
-    [ -z "${frozen:-}" ] || kill -CONT $frozen 2>/dev/null || true
+    [ -z "${frozen:-}" ] || kill -CONT "$frozen" 2>/dev/null || true
     helper_teardown
 }
 
@@ -271,7 +271,7 @@ postmaster() {
 }
 
 has_socket() { # PID
-    ls -l "/proc/$1/fd" | grep -q 'socket:'
+    find "/proc/$1/fd" -lname 'socket:*' | grep -q .
 }
 
 sessions() { # of relays: the server's processes

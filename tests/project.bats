@@ -37,6 +37,14 @@ member() { jq -c ".$1"; }
 
 # --- what it does
 
+@test "project: a section for one type, whatever it is called" {
+    printf '%s\n' '{"type":"Mail Wanted","data":1}' '{"type":"Mail","data":2}' '{"type":"Mail Sent","data":4}' | publish
+    printf '%s\n' '-- @init' 'CREATE TABLE t(n INTEGER);' '-- @on =Mail Wanted  ' "INSERT INTO t VALUES(:data ->> '$');" \
+        '-- @on Mail, =Mail Sent' "INSERT INTO t VALUES(10 * (:data ->> '$'));" >mail.sql
+    project read.db mail.sql
+    [ "$(db 'SELECT n FROM t' | paste -sd' ')" = '1 20 40' ]
+}
+
 @test "project: a read model of the events there are, and then of those that are new" {
     accounts
     run -0 --separate-stderr project read.db accounts.sql
@@ -300,7 +308,7 @@ END
 -- @inti\n-- @on n\n|line 1: no section is called "@inti": there are @init and @on TYPE...
 \n-- @init now\n-- @on n\n|line 2: "@init" takes no type
 -- @on\n|line 1: "@on" needs a type
--- @on a..b\n|line 1: wants a pattern like order.* or #, not "a..b": an empty word in it
+-- @on a..b\n|line 1: wants a pattern like order.* or #, not "a..b": an empty word in it; =TYPE names a type as it is
 SELECT 1;\n-- @on n\n|line 1: a statement before the first heading: "-- @init" or "-- @on TYPE" goes in front of it
 -- @on n\n\n-- a comment\nINSERT INTO t VALUES(1);\n|line 4: no such table: t
 -- @init\nCREATE TABLE t(v);\n-- @on n\nINSERT INTO t VALUES(1);\nINSERT INTO t\n  VALUES(:dta);\n|line 5: there is no parameter ":dta": there are :seq :id :type :source :subject :time :version :correlationid :data :event

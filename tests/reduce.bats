@@ -491,7 +491,7 @@ reduce: subject "s3": the reducer printed no JSON: unfinished object at byte 2 (
     wrong '--at-version goes with -k: each subject has versions of its own' --all --at-version 1
     wrong '--to and --at-version exclude each other' -k a --to now --at-version 1
     wrong '--reducer-version goes with a reducer' -k a --reducer-version 1
-    wrong '-k is no UTF-8: "\xff"' -k $'\xff'
+    wrong '-k is not UTF-8: "\xff"' -k $'\xff'
     run -64 reduce -k ''
     run -64 reduce -k a --at-version 0
 }

@@ -198,6 +198,13 @@ printed no JSON value: unexpected "2" at byte 3' ]
     [ "$(steps)" = 'undone failed' ]
 }
 
+@test "saga: a long line on stderr is cut between characters, and shows that it was" {
+    abc
+    plan b 'printf %s "x$(printf "ä%.0s" $(seq 300))" >&2; exit 65'
+    go
+    [ "$(saga show order/1 -o ndjson | jq -r '.steps[1].error')" = "exit status 65: x$(printf 'ä%.0s' {1..249})..." ]
+}
+
 @test "saga: a failing undo is tried again, and does not stop the others; then it is stuck: 65" {
     abc
     plan c 'exit 65'
@@ -222,6 +229,10 @@ printed no JSON value: unexpected "2" at byte 3' ]
     rm plan.-b
     run -0 --separate-stderr saga retry order/1 b
     [ "$(state)" = compensated ]
+    # What was put right is no reason any more: neither of the saga nor of its steps.
+    [ "$(saga list -o ndjson | jq -r .why)" = 'c: exit status 65' ]
+    [ "$(shown '[.why, .steps[].error]')" = '["c: exit status 65",null,null,"exit status 65"]' ]
+    [ "$(replay -t sys.saga.compensated | jq -r .data.reason)" = 'c: exit status 65' ]
     [ "$(tail -n +7 acted)" = -b ]
     run -1 saga retry order/1 b
     run -0 go

@@ -182,3 +182,33 @@ wherever() { # TEXT
     on_terminal 'for c in publish replay consume dlq spool ev; do $c --help; $c --version; done'
     run -1 grep -E '^.{81,}' shown
 }
+
+@test "terminal: a listing that is empty says so, and names the filters that were given" {
+    publish -t n -k s -d 1
+    on_terminal '
+        saga list
+        saga list --state stuck
+        fsm list -m order
+        replay -t "other.#" -k s --from 1
+        replay -g none --to start
+        spool breaker
+        spool bucket list
+        spool key
+        spool group
+        trace --graph -t n
+        dlq list -k "a b"'
+    [ "$(cat shown)" = "saga: no sagas in $EVENT_SPOOL
+saga: no sagas in $EVENT_SPOOL match --state stuck
+fsm: no states of subjects in $EVENT_SPOOL match -m order
+replay: no events in $EVENT_SPOOL match -t other.# -k s --from 1
+replay: no events in $EVENT_SPOOL match -g none --to start
+spool: no breakers in $EVENT_SPOOL
+spool: no buckets in $EVENT_SPOOL
+spool: no keys in $EVENT_SPOOL
+spool: no groups in $EVENT_SPOOL
+trace: no causes and effects in $EVENT_SPOOL match -t n
+dlq: no dead letters in $EVENT_SPOOL match -k \"a b\"" ]
+    # To a script it is a listing like any other, and what is there is no note.
+    run -0 --separate-stderr sh -c 'replay -t other; spool key; saga list; dlq list -k x'
+    [ -z "$output$stderr" ]
+}

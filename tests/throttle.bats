@@ -349,7 +349,7 @@ END
     usage '-b is more than comes in 36500d at that rate: 1000000' -r 1/365d -b 1000000
     usage 'NAME is missing: it stands before the command' -r 1/s -- touch ran
     usage 'NAME is empty (an unset variable?)' -r 1/s '' touch ran
-    usage 'NAME has control characters: "a\nb"' -r 1/s $'a\nb' touch ran
+    usage 'NAME has a control character: "a\nb"' -r 1/s $'a\nb' touch ran
     usage '--wait is for a command: lines wait for their turn' -r 1/s --wait 1s api
     usage '"-b": options stand before api' -r 1/s api -b 3
     run -64 throttle -r 1/s --by data api -- touch ran

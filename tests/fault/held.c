@@ -3,11 +3,11 @@
  *
  *     LD_PRELOAD=held.so HELD_LOG=file command
  *
- * While the process has SQLite's write lock (byte 120 of the -shm file), it may not read from, write
- * to, or open a pipe, nor poll except to look: each may take for ever.
- * A call that does is written to HELD_LOG, and the process aborts. stderr is spared. At its end each
- * process writes to HELD_LOG how often it took the lock, so that a test sees that it was looked at.
- * What a command starts is looked at as well.
+ * While the process has SQLite's write lock (byte 120 of the -shm file), it may not read from,
+ * write to or open a pipe, nor poll except to look: each may take for ever. A call that does is
+ * written to HELD_LOG, and the process aborts. stderr is spared. At its end each process writes to
+ * HELD_LOG how often it took the lock, so that a test sees that it was looked at. What a command
+ * starts is looked at as well.
  */
 #undef _FORTIFY_SOURCE
 

@@ -4,7 +4,8 @@
  *     LD_PRELOAD=world.so [WORLD_CLOCK=FILE] [WORLD_STEADY=FILE] [WORLD_INOTIFY=none] command
  *
  * FILE holds a number of seconds that is added to the time of day, and is read at each call, so a
- * test can set the clock of processes that run; WORLD_STEADY is the same for the monotonic clock.
+ * test can set the clock of processes that run; WORLD_STEADY is the same for the monotonic clock,
+ * and for the one that counts from boot.
  * It concerns the command and what it starts.
  */
 #undef _FORTIFY_SOURCE
@@ -41,7 +42,7 @@ int clock_gettime(clockid_t clock, struct timespec *t)
 
     if (got == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
         t->tv_sec += offset("WORLD_CLOCK");
-    if (got == 0 && clock == CLOCK_MONOTONIC)
+    if (got == 0 && (clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME))
         t->tv_sec += offset("WORLD_STEADY");
     return got;
 }
