@@ -164,7 +164,7 @@ clean:
 
 # Install: the executables into a folder of their own, ev and the manual where they are found, each
 # command's page as eventutils-NAME(1); and for each command whose name nobody else has a link, with
-# its page and completions under that name (share/links says which it left out).
+# its page and completions under that name (share/links lists those that it left out).
 
 own = $(DESTDIR)$(libexecdir)/eventutils
 data = $(DESTDIR)$(datadir)/eventutils

@@ -571,7 +571,7 @@ static int parse(const struct cmd *self, int argc, char **argv)
     collect(self);
     make_tables(self, &letters, longs);
     opterr = 0;
-    optind = 0; /* glibc and musl begin anew */
+    optind = 0; /* glibc and musl start over */
     while ((value = getopt_long(argc, argv, buf_text(&letters), longs, NULL)) != -1) {
         size_t i;
 

@@ -18,7 +18,7 @@ int64_t clock_now_us(void);  /* the same in microseconds */
 int64_t clock_mono_ms(void); /* CLOCK_MONOTONIC: stands still while the machine sleeps */
 uint64_t clock_random(void); /* 64 bits from the kernel's generator, 256 a call to it */
 
-#define CLOCK_TEXT_SIZE 32
+#define CLOCK_TEXT_SIZE 48
 
 /* "2026-11-21T10:00:00.123Z", RFC 3339 in UTC with milliseconds. Years outside 0000 to 9999 are
    clamped. Returns out. */
