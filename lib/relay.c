@@ -425,6 +425,8 @@ static int wait_for_news(struct relay *r, struct err *e)
         proc_wait(&fd, fd.fd >= 0, wait < 0 ? 0 : wait);
         if (proc_stopping())
             return 0;
+        if (r->spool != NULL && store_there(r->spool, e) < 0)
+            return -1;
         int news = r->engine->news(r, e);
         if (news < 0)
             return -1;

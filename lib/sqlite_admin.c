@@ -394,6 +394,12 @@ struct key {
 
 #define KEYS 500
 
+static void free_keys(struct key *key, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(key[i].group);
+}
+
 /* The next dead letters by group and position, behind a key. */
 static int next_keys(struct store *s, const char *only, const struct key *behind, struct key *out,
                      size_t *n, struct err *e)
@@ -409,16 +415,16 @@ static int next_keys(struct store *s, const char *only, const struct key *behind
     *n = 0;
     while (q != NULL && (got = db_row(s, q, e)) > 0) {
         struct str name = db_text(q, 2);
+        if (memchr(name.p, 0, name.n) != NULL) { /* there is no end behind half a name */
+            db_done(q);
+            free_keys(out, *n);
+            return err_set(e, EX_IOERR, "%s: damaged: the name of group %s", s->path,
+                           err_quote(name.p, name.n).text);
+        }
         out[(*n)++] = (struct key){sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1),
                                    mem_dup(name.p, name.n)};
     }
     return got;
-}
-
-static void free_keys(struct key *key, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        free(key[i].group);
 }
 
 int64_t dead_each(struct store *s, const struct dead_filter *filter,

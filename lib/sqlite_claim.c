@@ -18,6 +18,11 @@
 #define BACK_MS 1000      /* less is a clock that is kept right */
 #define SCAN_EVENTS 50000 /* passed without a match before the cursor is moved */
 
+struct doubt {
+    int64_t version, times;
+    const char *table;
+};
+
 /* ------------------------------------------------------------------------------------ takeover */
 
 struct other {
@@ -289,8 +294,8 @@ static void note_aside(struct group *g, struct str subject)
     buf_char(&g->aside, '\0');
 }
 
-/* Of a row with damaged columns it is not known in which priority it belongs. The pass over all rows
-   finds it, and another one only what that has passed already. */
+/* Of a row with damaged columns the priority is not known, either. The pass over all rows finds it,
+   and one of another priority only what that has passed already. */
 static int add_damaged(struct group *g, const struct log_entry *row, int priority)
 {
     if (log_may_match(&g->types, row) &&
@@ -459,10 +464,11 @@ static int set_dead(struct group *g, int64_t seq, int64_t now, struct err *e)
 /* Passed before it may be claimed: not yet due, or behind its subject. */
 static int set_aside(struct group *g, int64_t seq, int state, int64_t due, struct err *e)
 {
-    if (db_run(g->s, e,
-               "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
-               "VALUES(?1,?2,?3,?4,0,0," ITEM_SUBJECT("?2", "?5") ")",
-               "iiiii", g->grp, seq, (int64_t)state, due, (int64_t)g->ordered) < 0)
+    if (db_run(
+            g->s, e,
+            "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
+            "VALUES(?1,?2,?3,?4,0,0," ITEM_SUBJECT("?2", "?5") ") ON CONFLICT(grp,seq) DO NOTHING",
+            "iiiii", g->grp, seq, (int64_t)state, due, (int64_t)g->ordered) < 0)
         return -1;
     return order_row(g, seq, e);
 }
@@ -541,8 +547,8 @@ static int take_claim(struct group *g, struct claim *c, struct err *e)
     return got;
 }
 
-/* 1 taken, 0 something changed meanwhile, -1. */
-static int take(struct group *g, struct claim *c, struct err *e)
+/* 1 taken, 0 something changed meanwhile, in *table; -1. */
+static int take(struct group *g, struct claim *c, const char **table, struct err *e)
 {
     const struct log_terms terms = {.now_ms = clock_now_ms()};
     int64_t now = terms.now_ms;
@@ -551,10 +557,15 @@ static int take(struct group *g, struct claim *c, struct err *e)
 
     if ((appends ? append_begin(g->s, &terms, e) : db_begin(g->s, DB_NORMAL, e)) < 0)
         return -1;
-    if ((got = take_group(g, now, e)) > 0 && (got = take_cursors(g, e)) > 0 &&
-        (got = pace_take(g, c->n, e)) > 0 && (got = take_notes(g, now, e)) > 0 &&
-        (got = take_items(g, c, e)) > 0)
-        got = take_claim(g, c, e);
+    *table = "groups";
+    if ((got = take_group(g, now, e)) > 0 && (got = pace_take(g, c->n, e)) > 0) {
+        *table = "cursor";
+        if ((got = take_cursors(g, e)) > 0 && (got = take_notes(g, now, e)) > 0) {
+            *table = "item";
+            if ((got = take_items(g, c, e)) > 0)
+                got = take_claim(g, c, e);
+        }
+    }
     if (got <= 0) {
         log_rollback(g->s);
         return got;
@@ -627,8 +638,31 @@ static void give(struct group *g, struct claim *c)
     g->claims = c;
 }
 
+/*
+ * What was seen no longer holds when the lock is there: somebody was faster. But when nobody has
+ * committed in between, and it is so three times in a row (once, the clock may have been set), what
+ * is read does not fit what is written: a row is damaged, or an index. *version is the spool's when
+ * it was so last.
+ */
+static int still_sound(struct group *g, struct doubt *d, struct err *e)
+{
+    int64_t version = 0;
+
+    if (db_int(g->s, e, &version, "PRAGMA data_version", "") < 0)
+        return -1;
+    d->times = version == d->version ? d->times + 1 : 1;
+    d->version = version;
+    if (d->times < 3)
+        return 0;
+    return err_set(e, EX_IOERR,
+                   "%s: damaged: what its table \"%s\" says of group %s contradicts itself: see "
+                   "spool check, or restore it from a backup",
+                   g->s->path, d->table, err_quote_text(g->name).text);
+}
+
 int group_claim(struct group *g, size_t max, int64_t last, struct group_event ***out, struct err *e)
 {
+    struct doubt doubt = {0, 0, NULL};
     struct claim *c;
     int got;
 
@@ -641,6 +675,8 @@ int group_claim(struct group *g, size_t max, int64_t last, struct group_event **
     if (max > 1000)
         max = 1000;
     for (;;) {
+        if (g->s->stopping != NULL && g->s->stopping())
+            return 0;
         if (g->ordered && (got = order_enter(g, e)) <= 0)
             return got;
         if (take_over(g, e) < 0 || lease_expire(g, e) < 0)
@@ -654,8 +690,10 @@ int group_claim(struct group *g, size_t max, int64_t last, struct group_event **
             return 0;
         c = new_claim(g, room);
         bool anything = (got = prepare(g, c, room, last, e)) > 0;
-        if (anything && (got = take(g, c, e)) > 0 && c->n > 0)
+        if (anything && (got = take(g, c, &doubt.table, e)) > 0 && c->n > 0)
             break;
+        if (anything && got == 0)
+            got = still_sound(g, &doubt, e);
         g->alone = false;
         claim_spare(g, c);
         if (got < 0 || !anything)

@@ -15,6 +15,18 @@ static int in_group(const char *name, struct err *e)
 
 /* ----------------------------------------------------------------------------------------- seek */
 
+/* Rows that a damaged spool may lack are made. */
+int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
+{
+    return db_run(s, e, "DELETE FROM cursor WHERE grp=?", "i", grp) < 0 ||
+                   db_run(s, e,
+                          "INSERT INTO cursor(grp,priority,seq) SELECT ?1,value,?2 FROM "
+                          "json_each('[0,1,2,3,4,5,6,7,8,9]')",
+                          "ii", grp, seq) < 0
+               ? -1
+               : 0;
+}
+
 static int count_dropped(struct store *s, int64_t grp, struct group_seek *out, struct err *e)
 {
     if (db_int(s, e, &out->from, "SELECT seq+1 FROM cursor WHERE grp=? AND priority=5", "i", grp) <
@@ -38,7 +50,7 @@ static int move(struct store *s, int64_t grp, int64_t to, struct err *e)
                           "DELETE FROM attempt WHERE grp=?1 AND seq NOT IN (SELECT seq FROM item "
                           "WHERE grp=?1)",
                           "i", grp) < 0 ||
-                   db_run(s, e, "UPDATE cursor SET seq=? WHERE grp=?", "ii", to - 1, grp) < 0 ||
+                   group_place(s, grp, to - 1, e) < 0 ||
                    db_run(s, e, "UPDATE groups SET rev=rev+1 WHERE grp=?", "i", grp) < 0
                ? -1
                : 0;
