@@ -135,7 +135,8 @@ int batch_put(struct batch *b, struct batch_place place, struct str line, struct
 
 bool batch_full(const struct batch *b)
 {
-    return b->lines >= EVENTS_MAX || b->bytes >= BYTES_MAX || (b->lines > 0 && b->lines >= b->room);
+    return b->lines >= EVENTS_MAX || b->bytes >= BYTES_MAX ||
+           (b->lines > 0 && (b->lines >= b->room || log_crowded(b->store)));
 }
 
 bool batch_open(const struct batch *b)

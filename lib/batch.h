@@ -50,7 +50,7 @@ int batch_put(struct batch *b, struct batch_place place, struct str line, struct
 /* A line that is wrong before anyone looks into it. line may be absent. */
 void batch_refuse(struct batch *b, struct batch_place place, struct str line,
                   const struct err *why);
-bool batch_full(const struct batch *b); /* a thousand lines, or a megabyte */
+bool batch_full(const struct batch *b); /* a thousand lines, a megabyte, or little room on disk */
 bool batch_open(const struct batch *b);
 int batch_commit(struct batch *b, struct err *e); /* when it returns 0, safe is on disk */
 void batch_abandon(struct batch *b);              /* nothing of it is stored; safe is empty */

@@ -22,6 +22,8 @@ int64_t pending_wait(const struct pending *p, struct store *store, struct err *e
             break;
         }
         poll(NULL, 0, (int)(left < LOOK_MS ? left : LOOK_MS));
+        if ((got = store_there(store, e)) < 0)
+            break;
     }
     buf_free(&name);
     return got < 0 ? -1 : p->most - lag;

@@ -618,7 +618,7 @@ static int wait_for_news(struct relay *r, struct err *e)
         proc_wait(fds, n, wait < 0 ? 0 : wait);
         if (proc_stopping())
             return 0;
-        if (relay_sink_idle(r, e) < 0)
+        if (relay_sink_idle(r, e) < 0 || (r->spool != NULL && store_there(r->spool, e) < 0))
             return -1;
         int news = r->engine->news(r, e);
         if (news < 0)

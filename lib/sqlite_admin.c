@@ -437,6 +437,9 @@ static int next_group(struct store *s, struct buf *name, int64_t *grp, struct er
     buf_reset(name);
     buf_str(name, db_text(q, 1));
     db_done(q);
+    if (memchr(name->p, 0, name->n) != NULL) /* the walk behind half a name would never end */
+        return err_set(e, EX_IOERR, "%s: damaged: the name of group %s", s->path,
+                       err_quote(name->p, name->n).text);
     return 1;
 }
 

@@ -13,13 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define DAY_MS INT64_C(86400000)
-#define CLOCK_STEP_MS 60000    /* as for publishing: less than this is no step */
-#define WAL_MAX (64 << 20)     /* the largest single commit, publish --atomic's, explains this */
-#define RESERVE_MAX (16 << 20) /* as for publishing, which ends there */
+#define CLOCK_STEP_MS 60000 /* as for publishing: less than this is no step */
+#define WAL_MAX (64 << 20)  /* the largest single commit, publish --atomic's, explains this */
 #define IDLE_MS (7 * DAY_MS)
 #define NAMED_MAX 20 /* positions in one message */
 
@@ -246,6 +244,164 @@ static int check_events(struct check *c, struct err *e)
     return -1;
 }
 
+/* ----------------------------------------------------------------------------- the other tables */
+
+/* Rows that no command writes. Each selects the name of a group, or null, and what is wrong. */
+#define NAME "(SELECT name FROM groups g WHERE g.grp=t.grp)"
+#define OF_NO_GROUP(table)                                                                         \
+    "SELECT NULL,count(*)||' row(s) of table \"" table "\" are of no group' FROM " table           \
+    " WHERE grp NOT IN (SELECT grp FROM groups) HAVING count(*)>0"
+
+static const char *const strange[] = {
+    "SELECT name,'its row in table \"groups\" has a value that no command writes' FROM groups "
+    "WHERE "
+    "name='' OR instr(CAST(name AS BLOB),x'00') OR ordered NOT IN (0,1) OR paused NOT IN (0,1) OR "
+    "rev<0 OR NOT json_valid(patterns) OR json_type(patterns)<>'array'",
+    OF_NO_GROUP("cursor"),
+    OF_NO_GROUP("consumer"),
+    OF_NO_GROUP("claim"),
+    OF_NO_GROUP("item"),
+    OF_NO_GROUP("attempt"),
+    OF_NO_GROUP("tally"),
+    OF_NO_GROUP("duration"),
+    "SELECT " NAME
+    ",'a row of table \"consumer\" names no process' FROM consumer t WHERE owner<=0 OR "
+    "owner%2=0 OR pid<=0",
+    "SELECT " NAME
+    ",'claim '||claim||' is of a consumer that is not there: nobody takes its events "
+    "over; move the group with spool group seek' FROM claim t WHERE lease IS NULL AND NOT "
+    "EXISTS(SELECT 1 FROM consumer c WHERE c.owner=t.owner AND c.grp=t.grp)",
+    "SELECT " NAME
+    ",'claim '||claim||' has a lease that no command writes' FROM claim t WHERE lease IS "
+    "NOT NULL AND (owner%2<>0 OR term IS NULL OR term<=0 OR boot IS NULL)",
+    "SELECT " NAME
+    ",'table \"item\" has a value for position '||seq||' that no command writes' FROM "
+    "item t WHERE state NOT BETWEEN 0 AND 3 OR attempts<0 OR deaths<0 OR seq<1 OR seq>(SELECT "
+    "max(seq) FROM event)",
+    "SELECT NULL,'table \"segment\" has another time for position '||seq||' than its event' FROM "
+    "segment t WHERE seq<1 OR seq>(SELECT max(seq) FROM event) OR recorded<>(SELECT recorded FROM "
+    "event e WHERE e.seq=t.seq)",
+    "SELECT " NAME ",'table \"tally\" counts less than nothing' FROM tally t WHERE "
+    "min(done,retried,dead,deferred,took)<0",
+    "SELECT " NAME
+    ",'table \"duration\" counts less than nothing' FROM duration t WHERE min(le,n)<0",
+    "SELECT NULL,'the document '||kind||' \"'||name||'\" is none that a command writes' FROM "
+    "document "
+    "WHERE rev<1 OR kind NOT IN "
+    "('breaker','breaker-output','bucket','fsm','key','key-output','saga','snapshot') OR (kind NOT "
+    "LIKE '%-output' AND NOT json_valid(CAST(value AS TEXT)))",
+    "SELECT NULL,'table \"meta\" has a value for \"'||key||'\" that no command writes' FROM meta "
+    "WHERE "
+    "CASE key WHEN 'lock' THEN length(value)<34 OR substr(value,1,33) GLOB '*[^0-9a-f]*[^0-9a-f]*' "
+    "WHEN 'sums' THEN value GLOB '*[^0-9]*' OR CAST(value AS INTEGER)>(SELECT max(seq) FROM event) "
+    "ELSE true END",
+};
+
+static int check_strange(struct check *c, const char *sql, struct err *e)
+{
+    sqlite3_stmt *q = db_query(c->s, e, sql, "");
+    struct buf group = BUF_INIT;
+    int got = -1;
+
+    for (int n = 0; q != NULL && n < NAMED_MAX && (got = db_row(c->s, q, e)) > 0; n++) {
+        struct str name = db_text(q, 0), text = db_text(q, 1);
+        buf_reset(&group);
+        buf_str(&group, name);
+        got = say(c,
+                  &(struct check_finding){.kind = "damage",
+                                          .group = name.p == NULL ? NULL : buf_text(&group),
+                                          .value = 1},
+                  e, "%.*s", (int)text.n, text.p);
+        if (got < 0)
+            break;
+    }
+    db_done(q);
+    buf_free(&group);
+    return got < 0 ? -1 : 0;
+}
+
+/* 1 when no claim of its group has a position, -1. */
+static int in_no_claim(struct check *c, int64_t grp, int64_t seq, struct err *e)
+{
+    sqlite3_stmt *q = db_query(c->s, e, "SELECT open FROM claim WHERE grp=?", "i", grp);
+    int got = -1, found = 0;
+
+    while (q != NULL && !found && (got = db_row(c->s, q, e)) > 0) {
+        int64_t *open;
+        size_t n = open_decode(db_text(q, 0), &open);
+        for (size_t i = 0; i < n; i++)
+            found |= open[i] == seq;
+        free(open);
+    }
+    db_done(q);
+    return got < 0 ? -1 : !found;
+}
+
+static int check_in_flight(struct check *c, struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(c->s, e, "SELECT t.grp,seq," NAME " FROM item t WHERE state=1 LIMIT 10000", "");
+    int got = -1, lost;
+
+    while (q != NULL && (got = db_row(c->s, q, e)) > 0) {
+        int64_t seq = sqlite3_column_int64(q, 1);
+        if ((lost = in_no_claim(c, sqlite3_column_int64(q, 0), seq, e)) < 0 ||
+            (lost > 0 && say(c, &(struct check_finding){.kind = "damage", .value = 1}, e,
+                             "position %lld is in flight, and in no claim (table \"item\"): nobody "
+                             "takes it over; "
+                             "move its group with spool group seek",
+                             (long long)seq) < 0)) {
+            got = -1;
+            break;
+        }
+    }
+    db_done(q);
+    return got;
+}
+
+static bool open_right(struct str blob, int64_t first, int64_t last)
+{
+    int64_t *open;
+    size_t n = open_decode(blob, &open);
+    bool right = n > 0 && open[0] == first && first > 0 && open[n - 1] <= last;
+
+    for (size_t i = 1; i < n; i++)
+        right &= open[i] > open[i - 1];
+    free(open);
+    return right;
+}
+
+static int check_claims(struct check *c, struct err *e)
+{
+    int64_t last = 0;
+    int got = db_int(c->s, e, &last, "SELECT max(seq) FROM event", "");
+    sqlite3_stmt *q = got < 0 ? NULL : db_query(c->s, e, "SELECT claim,first,open FROM claim", "");
+
+    while (q != NULL && (got = db_row(c->s, q, e)) > 0) {
+        if (open_right(db_text(q, 2), sqlite3_column_int64(q, 1), last))
+            continue;
+        got = say(c, &(struct check_finding){.kind = "damage", .value = 1}, e,
+                  "claim %lld has positions that no command writes",
+                  (long long)sqlite3_column_int64(q, 0));
+        if (got < 0)
+            break;
+    }
+    db_done(q);
+    return q == NULL || got < 0 ? -1 : check_in_flight(c, e);
+}
+
+/* In one transaction, or a claim and its consumer are not of the same moment. */
+static int check_rows(struct check *c, struct err *e)
+{
+    if (db_run(c->s, e, "BEGIN", "") < 0)
+        return -1;
+    int got = check_claims(c, e);
+    for (size_t i = 0; i < sizeof strange / sizeof strange[0] && got >= 0; i++)
+        got = check_strange(c, strange[i], e);
+    db_rollback(c->s);
+    return got;
+}
+
 /* ------------------------------------------------------------------------------------ the clock */
 
 /* Within a segment times do not decrease: its last event shows how far they go. */
@@ -364,9 +520,7 @@ static int check_space(struct check *c, struct err *e)
     if (statvfs(c->s->path, &fs) != 0)
         return err_errno(e, EX_IOERR, "%s", c->s->path);
     uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
-    uint64_t reserve = (uint64_t)fs.f_blocks * fs.f_frsize / 16;
-    if (reserve > RESERVE_MAX)
-        reserve = RESERVE_MAX;
+    uint64_t reserve = (uint64_t)space_reserve(&fs);
     if (left >= 4 * reserve)
         return 0;
     return say(c,
@@ -421,10 +575,15 @@ static int check_group(struct check *c, const char *name, struct err *e)
     struct group_left left;
 
     if (group_left(c->s, name, 0, false, &left, e) < 0) {
-        if (e->status != EX_NOINPUT)
+        struct err told = *e;
+        int code = sqlite3_errcode(c->s->db) & 0xff;
+        bool rows = told.status == EX_IOERR && (code == SQLITE_OK || code >= SQLITE_ROW);
+        if (told.status != EX_NOINPUT && !rows)
             return -1;
-        err_clear(e); /* dropped meanwhile */
-        return 0;
+        err_clear(e);
+        if (!rows) /* dropped meanwhile */
+            return 0;
+        return say(c, &(struct check_finding){"damage", name, 1, 0, NULL}, e, "%s", told.text);
     }
     int64_t lag = left.ahead + left.in_flight + left.due + left.waiting;
     return check_idle(c, name, lag, e) < 0 ? -1 : check_limits(c, name, &left, lag, e);
@@ -452,9 +611,10 @@ int64_t store_check(struct store *s, const struct check_terms *terms,
 {
     struct check c = {.s = s, .terms = terms, .f = f, .arg = arg, .now = clock_now_ms()};
     static int (*const parts[])(struct check *, struct err *) = {
-        check_structure, check_events, check_clock, check_wal, check_space, check_groups};
+        check_structure, check_events, check_rows,  check_clock,
+        check_wal,       check_space,  check_groups};
 
-    for (size_t i = terms->quick ? 2 : 0; i < sizeof parts / sizeof parts[0]; i++)
+    for (size_t i = terms->quick ? 3 : 0; i < sizeof parts / sizeof parts[0]; i++)
         if (part(&c, parts[i](&c, e), e) < 0)
             return c.stop > 0 ? c.findings : -1;
     return c.findings;

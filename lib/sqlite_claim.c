@@ -25,6 +25,12 @@ struct wanted {
     int64_t last; /* none behind this position */
 };
 
+/* See still_sound. */
+struct doubt {
+    int64_t version, times;
+    const char *table;
+};
+
 /* ------------------------------------------------------------------------------------ takeover */
 
 struct other {
@@ -401,8 +407,8 @@ static void note_aside(struct group *g, struct str subject)
     buf_char(&g->aside, '\0');
 }
 
-/* Of a row with damaged columns it is not known in which priority it belongs. The pass over all rows
-   finds it, and another one only what that has passed already. */
+/* Of a row with damaged columns the priority is not known, either. The pass over all rows finds it,
+   and one of another priority only what that has passed already. */
 static int add_damaged(struct group *g, const struct log_entry *row, int priority)
 {
     if (log_may_match(&g->types, row) &&
@@ -578,7 +584,8 @@ static int set_aside(struct group *g, int64_t seq, int64_t due, struct err *e)
                   "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) SELECT ?1,?2,2*(?4 "
                   "AND EXISTS(SELECT 1 FROM item i INDEXED BY item_subject WHERE i.grp=?1 AND "
                   "i.subject=e.subject AND i.state<>3 AND i.seq<?2)),min(?3,ifnull(expires,?3)),0,"
-                  "0,CASE WHEN ?4 THEN e.subject END FROM event e WHERE e.seq=?2",
+                  "0,CASE WHEN ?4 THEN e.subject END FROM event e WHERE e.seq=?2 "
+                  "ON CONFLICT(grp,seq) DO NOTHING", /* unless a damaged spool has it already */
                   "iiii", g->grp, seq, due, (int64_t)g->ordered);
 }
 
@@ -660,8 +667,8 @@ static int take_claim(struct group *g, struct claim *c, struct err *e)
     return got;
 }
 
-/* 1 taken, 0 something changed meanwhile, -1. */
-static int take(struct group *g, struct claim *c, struct err *e)
+/* 1 taken, 0 something changed meanwhile, in *table; -1. */
+static int take(struct group *g, struct claim *c, const char **table, struct err *e)
 {
     const struct log_terms terms = {.now_ms = clock_now_ms()};
     int64_t now = terms.now_ms;
@@ -670,10 +677,15 @@ static int take(struct group *g, struct claim *c, struct err *e)
 
     if ((appends ? append_begin(g->s, &terms, e) : db_begin(g->s, DB_NORMAL, e)) < 0)
         return -1;
-    if ((got = take_group(g, now, e)) > 0 && (got = take_cursors(g, e)) > 0 &&
-        (got = pace_take(g, c->n, e)) > 0 && (got = take_notes(g, now, e)) > 0 &&
-        (got = take_items(g, c, e)) > 0)
-        got = take_claim(g, c, e);
+    *table = "groups";
+    if ((got = take_group(g, now, e)) > 0 && (got = pace_take(g, c->n, e)) > 0) {
+        *table = "cursor";
+        if ((got = take_cursors(g, e)) > 0 && (got = take_notes(g, now, e)) > 0) {
+            *table = "item";
+            if ((got = take_items(g, c, e)) > 0)
+                got = take_claim(g, c, e);
+        }
+    }
     if (got <= 0) {
         log_rollback(g->s);
         return got;
@@ -784,10 +796,33 @@ static void give(struct group *g, struct claim *c)
     g->claims = c;
 }
 
+/*
+ * What was seen no longer holds when the lock is there: somebody was faster. But when nobody has
+ * committed in between, and it is so three times in a row (once, the clock may have been set), what
+ * is read does not fit what is written: a row is damaged, or an index. *version is the spool's when
+ * it was so last.
+ */
+static int still_sound(struct group *g, struct doubt *d, struct err *e)
+{
+    int64_t version = 0;
+
+    if (db_int(g->s, e, &version, "PRAGMA data_version", "") < 0)
+        return -1;
+    d->times = version == d->version ? d->times + 1 : 1;
+    d->version = version;
+    if (d->times < 3)
+        return 0;
+    return err_set(e, EX_IOERR,
+                   "%s: damaged: what its table \"%s\" says of group %s contradicts itself: see "
+                   "spool check, or restore it from a backup",
+                   g->s->path, d->table, err_quote_text(g->name).text);
+}
+
 int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
                 struct group_event ***out, struct err *e)
 {
     struct wanted w = {0, at_once, last == 0 ? INT64_MAX : last};
+    struct doubt doubt = {0, 0, NULL};
     struct claim *c;
     int got;
 
@@ -797,6 +832,8 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
     if (see_clock(g, e) < 0 || (!g->joined && join(g, e) < 0))
         return -1;
     for (;;) {
+        if (g->s->stopping != NULL && g->s->stopping())
+            return 0;
         g->looked_ms = clock_now_ms();
         if (g->ordered && (got = order_enter(g, e)) <= 0)
             return got;
@@ -815,8 +852,10 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
         c = new_claim(g, w.max);
         bool anything = (got = prepare(g, c, &w, e)) > 0, others = g->others_turn;
         paced &= c->n > 0;
-        if (anything && !paced && (got = take(g, c, e)) > 0 && c->n > 0)
+        if (anything && !paced && (got = take(g, c, &doubt.table, e)) > 0 && c->n > 0)
             break;
+        if (anything && got == 0)
+            got = still_sound(g, &doubt, e);
         g->alone = false;
         claim_spare(g, c);
         if (got < 0 || paced)

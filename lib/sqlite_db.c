@@ -30,12 +30,33 @@ static int fail_open(struct store *s, int number, struct err *e)
 
     if (file != NULL && access(file, F_OK) != 0 && errno == ENOENT)
         return err_set(e, EX_NOINPUT, "%s: it is gone", s->path);
+    if (file != NULL && access(file, W_OK) != 0 && errno == EROFS)
+        return err_set(e, EX_NOPERM,
+                       "%s: is on a read-only file system, and a spool is written to also by those "
+                       "who read: copy it to another place",
+                       s->path);
     if (number == ENOENT) /* the file is there: this is the second try's, and means nothing */
         return err_set(e, EX_IOERR, "%s: cannot open it, or the -wal and -shm files beside it",
                        s->path);
     return err_set(e, forbidden ? EX_NOPERM : EX_IOERR,
                    "%s: cannot open it, or the -wal and -shm files beside it: %s", s->path,
                    strerror(number));
+}
+
+int db_fail_moved(struct store *s, struct err *e)
+{
+    return err_set(
+        e, EX_IOERR,
+        "%s: was deleted, moved or replaced while in use: start again when it is in its place",
+        s->path);
+}
+
+bool db_moved(struct store *s)
+{
+    int moved = 0;
+
+    return sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+           moved;
 }
 
 int db_fail(struct store *s, struct err *e)
@@ -46,9 +67,10 @@ int db_fail(struct store *s, struct err *e)
     switch (code) {
     case SQLITE_FULL:
     case SQLITE_IOERR_SHMSIZE:
+        s->full = true;
         return err_set(e, EX_IOERR, "%s: the disk is full", s->path);
     case SQLITE_READONLY_DBMOVED:
-        return err_set(e, EX_IOERR, "%s: was moved or replaced while in use", s->path);
+        return db_fail_moved(s, e);
     case SQLITE_READONLY_DIRECTORY:
     case SQLITE_READONLY_CANTINIT:
         return err_set(e, EX_NOPERM,
@@ -72,6 +94,10 @@ int db_fail(struct store *s, struct err *e)
                        strerror(sqlite3_system_errno(s->db)));
     case SQLITE_CORRUPT:
         return err_set(e, EX_IOERR, "%s: damaged (%s): restore it from a backup", s->path, words);
+    case SQLITE_CONSTRAINT: /* nothing that we write contradicts what we wrote before */
+        return err_set(e, EX_IOERR,
+                       "%s: damaged (%s): see spool check, or restore it from a backup", s->path,
+                       words);
     case SQLITE_NOTADB:
         return err_set(e, EX_DATAERR, "%s: not an eventutils spool", s->path);
     case SQLITE_READONLY:
@@ -96,6 +122,10 @@ static sqlite3_stmt *statement(struct store *s, const char *sql, struct err *e)
 {
     size_t at = ((uintptr_t)sql >> 3) % DB_STATEMENTS;
 
+    if (s->moved) {
+        db_fail_moved(s, e);
+        return NULL;
+    }
     while (s->statement[at].sql != NULL && s->statement[at].sql != sql)
         at = (at + 1) % DB_STATEMENTS;
     if (s->statement[at].sql == NULL) {
@@ -252,8 +282,25 @@ int db_exec(struct store *s, const char *sql, struct err *e)
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : db_fail(s, e);
 }
 
+/* Only the busy handler's interrupt keeps SQLite from trying in another way. */
+static int move_wal(struct store *s, int mode)
+{
+    s->checkpointing = true;
+    int got = sqlite3_wal_checkpoint_v2(s->db, NULL, mode, NULL, NULL);
+    s->checkpointing = false;
+    return got;
+}
+
+bool db_move_wal(struct store *s)
+{
+    return move_wal(s, SQLITE_CHECKPOINT_RESTART) == SQLITE_OK;
+}
+
 int db_begin(struct store *s, enum db_sync sync, struct err *e)
 {
+    space_look(s);
+    if (s->tight)
+        db_move_wal(s);
     /* The level takes effect when the pragma is prepared, and not within a transaction. */
     if (sync != s->sync) {
         if (db_exec(s, sync == DB_FULL ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
@@ -277,9 +324,7 @@ static void checkpoint(struct store *s, int wrote)
 
     if (s->frames < 0 || s->frames / 1000 == (s->frames - wrote) / 1000)
         return;
-    s->checkpointing = true;
-    sqlite3_wal_checkpoint_v2(s->db, NULL, mode, NULL, NULL);
-    s->checkpointing = false;
+    move_wal(s, mode);
 }
 
 static int pages_written(struct store *s)
@@ -297,6 +342,9 @@ int db_commit(struct store *s, bool ring, struct err *e)
         db_rollback(s);
         return -1;
     }
+    /* After it, and before anyone is told that it is on disk: SQLite does not look. */
+    if (s->sync == DB_FULL && db_moved(s))
+        return db_fail_moved(s, e);
     s->lasting |= s->sync == DB_FULL;
     checkpoint(s, pages_written(s));
     if (ring)

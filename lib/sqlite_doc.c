@@ -14,6 +14,13 @@
 
 #define SWEEP 10 /* expired documents that go with each change */
 
+/* A revision that no document has would be compared with for ever. */
+static int damaged(struct store *s, const char *kind, const char *name, struct err *e)
+{
+    return err_set(e, EX_IOERR, "%s: damaged: its document \"%s\" %s: see spool check", s->path,
+                   kind, err_quote_text(name).text);
+}
+
 int doc_get(struct store *s, const char *kind, const char *name, struct doc *out, struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e,
@@ -26,6 +33,10 @@ int doc_get(struct store *s, const char *kind, const char *name, struct doc *out
     if (got <= 0)
         return got;
     out->rev = sqlite3_column_int64(q, 0);
+    if (out->rev <= 0 || sqlite3_column_type(q, 1) != SQLITE_BLOB) {
+        db_done(q);
+        return damaged(s, kind, name, e);
+    }
     out->expires_ms = sqlite3_column_int64(q, 2);
     buf_reset(&s->stored);
     buf_str(&s->stored, db_text(q, 1));
@@ -117,18 +128,17 @@ int doc_put(struct store *s, const struct doc_put *put, struct err *e)
     return db_commit(s, put->wake, e) < 0 ? -1 : 1;
 }
 
+/* Whatever its revision, and also a damaged one: it is the way out. */
 int doc_forget(struct store *s, const char *kind, const char *name, struct err *e)
 {
-    struct doc doc;
-    int got;
-
-    do {
-        if ((got = doc_get(s, kind, name, &doc, e)) <= 0)
-            return got;
-        got = doc_put(
-            s, &(struct doc_put){.kind = kind, .name = name, .rev = doc.rev, .durable = true}, e);
-    } while (got == 0);
-    return got;
+    if (db_begin(s, DB_FULL, e) < 0)
+        return -1;
+    int got = db_run(s, e, "DELETE FROM document WHERE kind=? AND name=?", "tt", kind, name);
+    if (got < 0) {
+        db_rollback(s);
+        return -1;
+    }
+    return db_commit(s, false, e) < 0 ? -1 : got > 0;
 }
 
 int doc_each(struct store *s, const char *kind,

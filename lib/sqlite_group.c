@@ -115,16 +115,41 @@ int group_row(struct store *s, const char *name, int64_t *grp, struct err *e)
     return got > 0 ? 0 : got < 0 ? -1 : unknown_group(s, name, "", e);
 }
 
+/* Who waits for a row that is not there would wait for ever. A group that was dropped has none. */
+static int no_place(struct store *s, int64_t grp, int priority, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups WHERE grp=?", "i", grp);
+    int got = q == NULL ? -1 : db_row(s, q, e);
+
+    if (got <= 0)
+        return got;
+    struct str name = db_text(q, 0);
+    err_set(
+        e, EX_IOERR,
+        "%s: damaged: its table \"cursor\" has no position for priority %d of group %s: give it "
+        "one with spool group seek",
+        s->path, priority, err_quote(name.p, name.n).text);
+    db_done(q);
+    return -1;
+}
+
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e, "SELECT priority,seq FROM cursor WHERE grp=?", "i", grp);
+    bool there[10] = {false};
     int got = -1;
 
     while (q != NULL && (got = db_row(s, q, e)) > 0) {
         int64_t priority = sqlite3_column_int64(q, 0);
-        if (priority >= 0 && priority <= 9)
-            cursor[priority] = sqlite3_column_int64(q, 1);
+        if (priority < 0 || priority > 9 || sqlite3_column_type(q, 1) != SQLITE_INTEGER ||
+            sqlite3_column_int64(q, 1) < 0)
+            continue;
+        cursor[priority] = sqlite3_column_int64(q, 1);
+        there[priority] = true;
     }
+    for (int i = 0; i < 10 && got == 0; i++)
+        if (!there[i])
+            return no_place(s, grp, i, e);
     return got;
 }
 

@@ -83,7 +83,9 @@ int lock_open(struct store *s, struct err *e)
 
     if (s->lock_fd >= 0)
         return 0;
+    mode_t mask = umask(0177); /* or another user of it might find one that nobody can open */
     s->lock_fd = open(s->lock_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    umask(mask);
     if (s->lock_fd < 0)
         return err_errno(e, 0, "%s", s->lock_path);
     /* root may work on a user's spool, and must not lock that user out of it */
@@ -283,9 +285,16 @@ void store_bell_clear(struct store *s)
 {
     char events[4096];
 
+    s->moved |= db_moved(s); /* an idle follower would find nothing new in it for ever */
     if (s->bell_fd >= 0)
         while (read(s->bell_fd, events, sizeof events) > 0)
             continue;
+}
+
+int store_there(struct store *s, struct err *e)
+{
+    s->moved |= db_moved(s);
+    return s->moved ? db_fail_moved(s, e) : 0;
 }
 
 void lock_close(struct store *s)

@@ -10,34 +10,13 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 #define CLOCK_STEP_MS 60000 /* going back less than this is smoothed over */
-#define RESERVE_MAX (16 << 20)
+#define CROWDED (64 << 10)  /* bytes of room: it takes a line that is not very long */
 #define PAGE_EVENTS 1000
 #define PAGE_BYTES (1 << 20)
 
 /* ------------------------------------------------------------------------------------- append */
-
-/* Settling needs room, too: publishing stops first, at 16 MiB or a sixteenth of a small disk. */
-static int check_space(struct store *s, struct err *e)
-{
-    struct statvfs fs;
-    uint64_t free_bytes, reserve;
-
-    if (statvfs(s->path, &fs) != 0)
-        return err_errno(e, EX_IOERR, "%s", s->path);
-    free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-    reserve = (uint64_t)fs.f_blocks * fs.f_frsize / 16;
-    if (reserve > RESERVE_MAX)
-        reserve = RESERVE_MAX;
-    if (free_bytes < reserve)
-        return err_set(e, EX_IOERR,
-                       "%s: the disk is nearly full (%llu KiB free): the rest is kept for settling "
-                       "what is in the spool",
-                       s->path, (unsigned long long)free_bytes >> 10);
-    return 0;
-}
 
 /* One bulk publisher that takes the lock again at once would keep a one-shot waiting for a second:
    let those who wait have it. */
@@ -63,19 +42,25 @@ int append_begin(struct store *s, const struct log_terms *terms, struct err *e)
     s->put.first = s->put.last = got > 0 ? sqlite3_column_int64(q, 0) : 0;
     s->put.recorded = got > 0 ? sqlite3_column_int64(q, 1) : terms->now_ms;
     db_done(q);
-    s->put.segment_ms = -1;
+    s->put.segment_ms = LOG_NONE;
     if (terms->now_ms >= s->put.recorded)
         s->put.recorded = terms->now_ms;
     else if (s->put.recorded - terms->now_ms > CLOCK_STEP_MS)
         s->put.recorded = s->put.segment_ms = terms->now_ms;
+    s->put.room = INT64_MAX;
     s->appending = true;
     return 0;
 }
 
 int log_begin(struct store *s, const struct log_terms *terms, struct err *e)
 {
+    int64_t room;
+
     give_way(s);
-    return check_space(s, e) < 0 ? -1 : append_begin(s, terms, e);
+    if (space_for_batch(s, &room, e) < 0 || append_begin(s, terms, e) < 0)
+        return -1;
+    s->put.room = room;
+    return 0;
 }
 
 /* 1: stored already, and out says whether it is the same; 0: not stored. */
@@ -195,7 +180,7 @@ static int begin_segment(struct store *s, struct err *e)
     if (db_run(s, e, "INSERT INTO segment(seq,recorded) VALUES(?,?)", "ii", s->put.last + 1,
                s->put.segment_ms) < 0)
         return -1;
-    s->put.segment_ms = -1;
+    s->put.segment_ms = LOG_NONE;
     return 0;
 }
 
@@ -260,7 +245,9 @@ int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *
         return got < 0 ? -1 : 0;
     if (out->fate != LOG_STORED)
         return 0;
-    if (s->put.segment_ms >= 0 && begin_segment(s, e) < 0)
+    if (s->put.room != INT64_MAX && (s->put.room -= space_of(ev)) < 0)
+        return space_fail(s, e);
+    if (s->put.segment_ms != LOG_NONE && begin_segment(s, e) < 0)
         return -1;
     if ((got = insert(s, ev, out->version, e)) < 0)
         return -1;
@@ -268,6 +255,11 @@ int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *
         return find_same(s, ev, out, e) < 0 ? -1 : 0;
     out->seq = ++s->put.last;
     return 0;
+}
+
+bool log_crowded(const struct store *s)
+{
+    return s->put.room < CROWDED;
 }
 
 int append_commit(struct store *s, bool ring, struct err *e)
@@ -563,7 +555,10 @@ static int read_page(struct log *l, struct err *e)
             db_done(q);
             return 1;
         }
-        l->next = (l->query.stream != NULL ? row.version : row.seq) + 1;
+        /* Of a damaged row the version is not known: at least it is not an earlier one. */
+        l->next = l->query.stream == NULL ? row.seq + 1
+                  : row.damaged           ? l->next + 1
+                                          : row.version + 1;
         rows++;
     }
     if (got < 0 && l->page.n == 0)

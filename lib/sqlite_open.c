@@ -23,6 +23,7 @@
 
 #define SHORT_WAL 100 /* frames: recovered in a fifth of a millisecond */
 #define SCHEMA 2
+#define PATH_LENGTH 480        /* 512 less SPOOL.new-PID-journal */
 #define APPLICATION 0x65767574 /* "evut", at offset 68 of the file */
 
 /* share/schema.sql, between two labels. */
@@ -123,8 +124,10 @@ static int check_schema(struct store *s, struct err *e)
 {
     const char *at = schema_sql, *walk = schema_sql; /* mostly it is in our order */
     sqlite3_stmt *q = db_query(s, e,
-                               "SELECT sql,type,name FROM sqlite_schema WHERE sql IS NOT NULL "
-                               "AND name NOT LIKE 'sqlite_%'",
+                               "SELECT sql,type,name FROM sqlite_schema WHERE NOT(type='table' AND "
+                               "name IN ('sqlite_sequence','sqlite_stat1','sqlite_stat4') OR "
+                               "type='index' AND sql IS NULL AND "
+                               "substr(name,1,17)='sqlite_autoindex_')",
                                "");
     int got = -1, missing = 0;
 
@@ -244,7 +247,9 @@ static int make_directories(char *path, struct err *e)
 {
     for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
+        mode_t mask = umask(0077);
         int failed = mkdir(path, 0700) == 0 ? 0 : errno;
+        umask(mask);
         if (failed != 0 && access(path, F_OK) != 0) {
             errno = failed;
             err_errno(e, EX_CANTCREAT, "cannot create the directory %s", path);
@@ -427,6 +432,14 @@ static int set_path(struct store *s, const char *path, struct err *e)
     buf_printf(&full, "%s/%s", strcmp(real, "/") == 0 ? "" : real, base);
     free(s->path);
     s->path = mem_dup(full.p, full.n);
+    if (full.n > PATH_LENGTH) {
+        buf_free(&full);
+        return err_set(
+            e, s->mode == STORE_CREATE ? EX_CANTCREAT : EX_NOINPUT,
+            "%s: the path is longer than %d bytes, and with what SQLite adds to it for the "
+            "files beside it, too long: choose a shorter -s",
+            s->path, PATH_LENGTH);
+    }
     buf_puts(&full, "-lock");
     s->lock_path = mem_dup(full.p, full.n);
     buf_free(&full);

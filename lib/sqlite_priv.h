@@ -6,6 +6,7 @@
  *     sqlite_lock.c    SPOOL-lock: who is alive, and the bell
  *     sqlite_log.c     the log
  *     sqlite_sum.c     its checksums
+ *     sqlite_space.c   room on the disk
  *     sqlite_group.c   groups: open, settle, stand
  *     sqlite_claim.c   how they claim, and take over from the dead
  *     sqlite_pace.c    how fast a group may claim
@@ -35,6 +36,7 @@
 
 #include <jansson.h>
 #include <sqlite3.h>
+#include <sys/statvfs.h>
 
 #define DB_STATEMENTS 512 /* a power of two, above twice the statements there are */
 #define DB_BUSY_MS 30000
@@ -61,6 +63,9 @@ struct store {
     bool lasting;     /* committed something that has to be on disk */
     bool wrote;       /* appended before: then others may be waiting for us */
     bool appending;   /* between log_begin and its end */
+    bool tight, full; /* there is little room on the disk; and SQLite met its end */
+    unsigned space_looks;
+    bool moved;       /* the file is not the one with the name any more: nothing works */
     bool gathering;   /* between doc_begin and its end */
     int64_t last_old; /* position of the last event with a checksum of schema 1; -1: not read */
     enum db_sync sync;
@@ -69,7 +74,8 @@ struct store {
     struct {
         struct log_terms terms;
         int64_t first, last, recorded; /* seqs before and now; time of the last event */
-        int64_t segment_ms;            /* -1, or when a new segment begins */
+        int64_t room;                  /* bytes of disk for what is put; INT64_MAX: any */
+        int64_t segment_ms;            /* LOG_NONE, or when a new segment begins */
     } put;
     struct js_scan scan;
     struct event seen; /* scratch for looking at stored events */
@@ -98,7 +104,19 @@ void db_rollback(struct store *s);
 int db_exec(struct store *s, const char *sql, struct err *e); /* text that need not be kept */
 int db_busy(void *store, int times);                          /* SQLite's callbacks */
 int db_note_frames(void *store, sqlite3 *db, const char *name, int frames);
+bool db_moved(struct store *s); /* or deleted */
+int db_fail_moved(struct store *s, struct err *e);
 int db_fail(struct store *s, struct err *e); /* what SQLite says, in words; returns -1 */
+
+bool db_move_wal(struct store *s); /* all of it into the file, outside a transaction; did it go? */
+
+/* sqlite_space.c. How many bytes a batch may take of the disk (space_of each event), or 74; and
+   what is kept for settling. space_look, before a transaction: is the disk tight? */
+int64_t space_reserve(const struct statvfs *fs);
+void space_look(struct store *s);
+int64_t space_of(const struct event *ev);
+int space_for_batch(struct store *s, int64_t *room, struct err *e);
+int space_fail(struct store *s, struct err *e); /* says that publishing ends here; -1 */
 
 /* sqlite_lock.c. Owners are random numbers of 62 bits, and the offsets of their lock bytes. */
 int lock_open(struct store *s, struct err *e);     /* needed before the next three */
@@ -159,7 +177,9 @@ int item_forget(struct store *s, int64_t grp, bool ordered, int64_t seq, struct 
 /* What was passed of a priority; in a damaged row that may be any number. */
 int64_t group_passed(const int64_t cursor[10], int64_t priority);
 int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64_t */
+/* 74 when one of them is missing. */
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
+int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e); /* set all of them */
 
 /* sqlite_claim.c: what the dead consumers of a group, and leases that ran out, still hold goes back
    to it. */

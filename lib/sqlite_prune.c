@@ -79,13 +79,14 @@ static int lower_last(struct store *s, int64_t *last, struct err *e)
     return 0;
 }
 
-/* The end of the next window. 1, 0 when there is none, -1. */
-static int next_window(struct store *s, int64_t behind, int64_t last, int64_t *end, struct err *e)
+/* The end of the next window, of n events at most. 1, 0 when there is none, -1. */
+static int next_window(struct store *s, int64_t behind, int64_t last, int64_t n, int64_t *end,
+                       struct err *e)
 {
     return db_int(s, e, end,
                   "SELECT max(seq) FROM (SELECT seq FROM event WHERE seq>? AND seq<=? ORDER BY seq "
-                  "LIMIT 1000)",
-                  "ii", behind, last);
+                  "LIMIT ?)",
+                  "iii", behind, last, n);
 }
 
 /* ----------------------------------------------------------------------------------- one window */
@@ -397,7 +398,7 @@ static int tell_held(struct store *s, const struct prune_terms *terms, int64_t l
 
 int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *e)
 {
-    int64_t behind = 0, last, asked, n = 0, end, pruned, newest = 0;
+    int64_t behind = 0, last, asked, n = 0, end, pruned, newest = 0, window = WINDOW;
     int got;
 
     if (find_last(s, terms, &last, e) < 0 ||
@@ -408,9 +409,17 @@ int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *
     asked = last;
     if (!terms->force && lower_last(s, &last, e) < 0)
         return -1;
-    while ((got = next_window(s, behind, last, &end, e)) > 0) {
+    while ((got = next_window(s, behind, last, window, &end, e)) > 0) {
+        s->full = false;
         pruned = terms->dry_run ? count_window(s, terms->force, behind, end, e)
                                 : delete_window(s, terms->force, behind, end, e);
+        /* On a full disk a smaller one may fit, and what it frees is room for the next. */
+        if (pruned < 0 && s->full && window > 1) {
+            err_clear(e);
+            window = window < 4 ? 1 : window / 4;
+            s->tight = true;
+            continue;
+        }
         if (pruned < 0)
             return -1;
         n += pruned;

@@ -15,6 +15,18 @@ static int in_group(const char *name, struct err *e)
 
 /* ----------------------------------------------------------------------------------------- seek */
 
+/* Rows that a damaged spool may lack are made. */
+int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
+{
+    return db_run(s, e, "DELETE FROM cursor WHERE grp=?", "i", grp) < 0 ||
+                   db_run(s, e,
+                          "INSERT INTO cursor(grp,priority,seq) SELECT ?1,value,?2 FROM "
+                          "json_each('[0,1,2,3,4,5,6,7,8,9]')",
+                          "ii", grp, seq) < 0
+               ? -1
+               : 0;
+}
+
 /* Read only: it costs as much as there is to forget, and nobody should wait for that. */
 static int count_dropped(struct store *s, int64_t grp, struct group_seek *out, struct err *e)
 {
@@ -135,8 +147,7 @@ static int move(struct store *s, int64_t grp, int64_t to, int64_t *below, struct
 
     if (db_begin(s, DB_FULL, e) < 0)
         return -1;
-    if ((got = group_forget(s, grp, to, below, e)) > 0 &&
-        db_run(s, e, "UPDATE cursor SET seq=? WHERE grp=?", "ii", to - 1, grp) < 0)
+    if ((got = group_forget(s, grp, to, below, e)) > 0 && group_place(s, grp, to - 1, e) < 0)
         got = -1;
     if (got < 0) {
         db_rollback(s);

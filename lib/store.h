@@ -47,9 +47,13 @@ void store_stop(struct store *s, bool (*stopping)(void)); /* asked while waiting
  * The bell: a descriptor that becomes readable when somebody has committed work, -1 when the
  * system has none to give (then look once a second, as everyone should anyway). The order is:
  * store_bell_clear, look for work, wait for the bell. Closed with the store.
+ *
+ * store_bell_clear also looks whether the spool was deleted or replaced: then nothing works any
+ * more, with 74. Who waits without looking into the spool asks store_there, which returns 0 or -1.
  */
 int store_bell(struct store *s);
 void store_bell_clear(struct store *s);
+int store_there(struct store *s, struct err *e);
 
 struct store_info {
     const char *path; /* absolute; valid until the store is closed */
@@ -95,8 +99,9 @@ struct log_terms {
  * Others wait meanwhile: no reading of input that may block, and no more than about a thousand
  * events in between.
  *
- * log_begin refuses with 74 when the file system is nearly full, earlier than settling would fail,
- * so that consumers can still settle what they have.
+ * log_begin, and log_put for what does not fit any more, refuse with 74 when the file system is
+ * nearly full, earlier than settling would fail, so that consumers can still settle what they have.
+ * Where little room is left, a commit in time makes some: log_crowded says when.
  * log_put returns 0 and says what became of the event; only LOG_STORED changes anything. The same
  * event twice is LOG_DUPLICATE the second time, before its version is looked at, so that a publish
  * whose outcome is unknown can be repeated. It may raise ev's hops to one more than its cause's.
@@ -105,6 +110,7 @@ struct log_terms {
  */
 int log_begin(struct store *s, const struct log_terms *terms, struct err *e);
 int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *e);
+bool log_crowded(const struct store *s);
 int log_commit(struct store *s, struct err *e);
 void log_rollback(struct store *s);
 
@@ -477,7 +483,8 @@ int log_type(struct store *s, struct str id, struct buf *type, struct err *e);
  *
  *     structure  SQLite's quick_check complains               value 1
  *     damage     events do not have their checksum, or their columns are not what their line
- *                says, or an index lacks them                 value how many
+ *                says, or an index lacks them; rows of other tables that no command
+ *                writes                                       value how many
  *     clock      recorded times in the future, a clock that was set back today, or times that are
  *                not in order                                 value seconds
  *     wal        SPOOL-wal is larger than commits explain     value bytes

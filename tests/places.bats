@@ -187,3 +187,97 @@ said() {
     [ "$(cat err.* | grep -c 'created the spool')" -eq 1 ]
     run -1 compgen -G 'spool.db.new*'
 }
+
+# ------------------------------------------------------------------------------- while it is in use
+
+@test "spool's place: whoever waits notices that the spool was deleted or replaced, and ends with 74" {
+    local gone=': was deleted, moved or replaced while in use: start again when it is in its place'
+    printf '%s\n' '-- @init' 'CREATE TABLE t(seq);' '-- @on x' 'INSERT INTO t VALUES(:seq);' >m.sql
+    for how in 'rm s' 'cp s copy && mv copy s'; do
+        rm -f s* err.*
+        put s
+        consume -s s -g lags --from start -n 1 --backoff 9d..9d -- false
+        pids=()
+        n=0
+        # shellcheck disable=SC2094,SC2086 # words; each has a file of its own
+        for command in 'consume -s s -g g -f -- true' 'consume -s s -g h --from start -f --auto-ack' 'replay -s s -f' \
+            'spool wait -s s -g lags' 'publish -s s -t x -d 1 --max-pending 1 --wait 1h' 'project -s s m.db m.sql -f'; do
+            background sh -c "exec $command >out.$n 2>err.$n"
+            pids+=("$pid")
+            n=$((n + 1))
+        done
+        background sh -c 'exec once -s s -k k -- sh -c "echo >running; read x <latch" 2>err.once'
+        [ -p latch ] || mkfifo latch
+        wait_for test -s out.1
+        wait_for test -s out.2
+        wait_for test -e running
+        seen() { [ "$(spool group -s s -o ndjson 2>/dev/null | grep -c .)" -ge 4 ]; }
+        wait_for seen
+        eval "$how"
+        timeout 20 sh -c 'echo >latch'
+        ends_with 74 "$pid"
+        grep -qF "$PWD/s$gone" err.once
+        for i in "${!pids[@]}"; do
+            ends_with 74 "${pids[i]}"
+            grep -qF "$PWD/s$gone" "err.$i"
+        done
+        rm running
+    done
+}
+
+@test "spool's place: what was published into a file that has no name any more is not called stored" {
+    put s
+    mkfifo in
+    background sh -c 'exec publish -s s -t x --echo <in >out 2>said'
+    exec 8>in
+    echo 1 >&8
+    wait_for test -s out
+    rm s
+    echo 2 >&8
+    exec 8>&-
+    ends_with 74 "$pid"
+    [ "$(wc -l <out)" -eq 1 ]
+    [ "$(cat said)" = "publish: $PWD/s: was deleted, moved or replaced while in use: start again when it is in its place" ]
+}
+
+@test "spool's place: a path that is too long for SQLite says so" {
+    local long
+    long=$PWD/$(printf 'd%.0s' {1..240})/$(printf 'd%.0s' {1..240})
+    run -73 --separate-stderr publish -s "$long/s" -t x -d 1
+    [ "$stderr" = "publish: $long/s: the path is longer than 480 bytes, and with what SQLite adds to it for the files beside it, too long: choose a shorter -s" ]
+    run -66 --separate-stderr replay -s "$long/s"
+    [[ $stderr == *': the path is longer than 480 bytes, '* ]]
+}
+
+@test "spool's place: on a read-only file system it says that, and what to do" {
+    mkdir disk
+    mount -t tmpfs -o size=2m tmpfs disk 2>/dev/null || skip 'only root can mount a file system'
+    put disk/s
+    mount -o remount,ro disk
+    for command in 'publish -s disk/s -t x -d 1' 'replay -s disk/s' 'consume -s disk/s -g g -- true' 'spool info -s disk/s'; do
+        status=0
+        # shellcheck disable=SC2086 # words
+        $command >out 2>"said.${command%% *}" || status=$?
+        echo "$status" >>statuses
+    done
+    umount -l disk
+    [ "$(paste -sd' ' statuses)" = '77 77 77 77' ]
+    [ "$(cat said.replay)" = "replay: $PWD/disk/s: is on a read-only file system, and a spool is written to also by those who read: copy it to another place" ]
+}
+
+@test "spool's place: with a umask that forbids everything, its files are still its owner's" {
+    (
+        umask 777
+        publish -s d/s -t x -d 1
+        consume -s d/s -g g --from start -- true
+    )
+    [ "$(find d -printf '%y%m %f\n' | sort | paste -sd' ')" = 'd700 d f600 s f600 s-lock' ]
+}
+
+@test "spool's place: a foreign table or trigger is seen whatever it is called" {
+    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to make one with'
+    put s
+    sqlite3 s 'CREATE TRIGGER sqlitex AFTER INSERT ON event BEGIN DELETE FROM event; END'
+    run -65 --separate-stderr publish -s s -t x -d 1
+    [ "$stderr" = "publish: $PWD/s: its schema was changed by someone else (trigger \"sqlitex\")" ]
+}

@@ -66,6 +66,16 @@ END
     [ "${lines[-1]}" = 4 ]
 }
 
+@test "world: a clock before 1970 that goes back begins the times anew, as any other" {
+    needs_world
+    now=$(date +%s)
+    echo $((-now - 86400)) >clock
+    world publish -t n -d 1
+    echo $((-now - 10 * 86400)) >clock
+    world publish -t n -d 2
+    [ "$(spool info | jq .segments)" = 1 ]
+}
+
 @test "world: a retry is due when its time has come, whatever the clock was in between" {
     needs_world
     publish -t n -d 1
@@ -225,6 +235,49 @@ END
     [ "$lag" = 0 ]
     [ "$acked" = 0 ]
     run -1 grep -E 'structure|damage' found
+}
+
+@test "world: on small disks, what is in the spool is settled and pruned after publish has called them full" {
+    mkdir disk
+    mount -t tmpfs -o size=1m tmpfs disk 2>/dev/null || skip 'only root can mount a small disk'
+    umount disk
+    export EVENT_SPOOL=$PWD/disk/spool.db
+    cat >steps <<'END'
+n=0 data=$1
+while yes "$data" | head -n $((600000 / (${#data} + 400))) | publish -t n --text 2>said; do
+    [ $((n += 1)) -lt 100 ]
+done
+grep -q 'nearly full' said
+consume -g g -n 5 -- true
+consume -g g -n 3 -a 1 -- false 2>errors || [ $? -eq 1 ]
+consume -g g --auto-ack >out
+once -k k -- true
+dlq drop -g g --all
+spool prune --keep 10
+publish -t n -d 1
+yes "$data" | head -n 500 | publish -t n --text
+consume -g g --auto-ack >out
+[ "$(wc -l <out)" -ge 501 ]
+spool backup copy.db
+END
+    for size in ${LONG:+3 8 40} 2; do
+        for data in 12345678901234567890 ${LONG:+"$(head -c 2000 /dev/zero | tr '\0' x)"}; do
+            mount -t tmpfs -o "size=${size}m" tmpfs disk
+            publish -t n -d 0
+            consume -g g --from start -n 1 -- true
+            # While somebody has the spool open, nobody moves the WAL by closing it.
+            background sh -c 'exec replay -f >followed'
+            wait_for test -s followed
+            failed=
+            bash -ex steps "$data" </dev/null 2>trail || failed=1
+            kill "$pid"
+            wait "$pid" || true
+            umount -l disk
+            [ -z "$failed" ] || { echo "size $size: $(tail -n 3 trail said)"; false; }
+            spool check -s copy.db
+            rm copy.db followed
+        done
+    done
 }
 
 # --- readers that do not read
