@@ -87,11 +87,10 @@ static int fill_info(struct store *s, int64_t grp, struct group_info *info, stru
         count_ahead(s, grp, info->types, INT64_MAX - 1, &info->lag, e) < 0 ||
         db_int(s, e, &info->position, "SELECT seq FROM cursor WHERE grp=? AND priority=5", "i",
                grp) < 0 ||
-        db_int(s, e, &info->due, "SELECT count(*) FROM item WHERE grp=? AND state=0 AND due<=?",
+        db_int(s, e, &info->due,
+               "SELECT count(*) FROM item INDEXED BY item_due WHERE grp=? AND state=0 AND due<=?",
                "ii", grp, now) < 0 ||
-        db_int(s, e, &info->waiting,
-               "SELECT count(*) FROM item WHERE grp=? AND (state=2 OR (state=0 AND due>?))", "ii",
-               grp, now) < 0 ||
+        db_int(s, e, &info->waiting, COUNT_LATER, "iii", grp, now, INT64_MAX) < 0 ||
         db_int(s, e, &info->dead,
                "SELECT count(*) FROM item INDEXED BY item_dead WHERE grp=? AND state=3", "i",
                grp) < 0)
@@ -164,8 +163,7 @@ static int backlog_of(struct store *s, int64_t grp, int64_t most, int64_t *lag, 
 
     *lag = 0;
     if (got > 0 && (got = count_in_flight(s, grp, lag, e)) == 0)
-        got = db_int(s, e, &waiting,
-                     "SELECT count(*) FROM item WHERE grp=? AND (state=0 OR state=2)", "i", grp);
+        got = db_int(s, e, &waiting, COUNT_LATER, "iii", grp, INT64_MIN, INT64_MAX);
     *lag += waiting;
     if (got >= 0 && *lag <= most)
         got = count_ahead(s, grp, &types, most, lag, e);

@@ -91,13 +91,12 @@ static int count_items(struct left *l, struct err *e)
     sqlite3_stmt *q;
     int got;
 
-    if (db_int(l->s, e, &out->due,
-               "SELECT count(*) FROM item WHERE grp=? AND state=0 AND due<=? AND seq<=?", "iii",
-               l->grp, l->now, l->last) < 0 ||
-        db_int(l->s, e, &out->waiting,
-               "SELECT count(*) FROM item WHERE grp=? AND (state=2 OR state=0 AND due>?) AND "
-               "seq<=?",
-               "iii", l->grp, l->now, l->last) < 0 ||
+    if (db_int(
+            l->s, e, &out->due,
+            "SELECT count(*) FROM item INDEXED BY item_due WHERE grp=? AND state=0 AND due<=? AND "
+            "seq<=?",
+            "iii", l->grp, l->now, l->last) < 0 ||
+        db_int(l->s, e, &out->waiting, COUNT_LATER, "iii", l->grp, l->now, l->last) < 0 ||
         db_int(l->s, e, &out->dead,
                "SELECT count(*) FROM item INDEXED BY item_dead WHERE grp=? AND state=3 AND seq<=?",
                "ii", l->grp, l->last) < 0)
