@@ -60,6 +60,19 @@ static void clear_settles(struct dispatch *d)
     buf_shrink(&d->lines, 1 << 20);
 }
 
+/*
+ * The order of a subject, in an ordered group. Nobody else may claim, so an event is begun too soon
+ * only by us, and two rules keep us from it:
+ *
+ *     what gives an event back takes the later ones of its subject, which are not begun, back with
+ *     it (hold_subject), and in the spool their rows stand behind its row;
+ *     it is settled before the next claim or begin (settle_due): until then there is no such row,
+ *     and a claim would hand out what comes behind it.
+ *
+ * So when an event is begun, no earlier one of its subject is anywhere but done or dead. A done or
+ * a dead one may still be on its way into the spool: a crash repeats it, and then what follows it.
+ */
+
 /* Back to the group, as if it had never been claimed. */
 static void give_back(struct dispatch *d, struct group_event *event, enum group_outcome how)
 {
@@ -68,11 +81,6 @@ static void give_back(struct dispatch *d, struct group_event *event, enum group_
                    .event = event, .outcome = how, .due_ms = clock_now_ms(), .took_ms = -1},
                (struct span){0, 0});
     d->taken--;
-}
-
-void decide_release(struct dispatch *d, struct group_event *event)
-{
-    give_back(d, event, GROUP_RELEASE);
 }
 
 /* What is behind an event of its subject must not be begun before it: back to the group. */
@@ -88,6 +96,12 @@ static void hold_subject(struct dispatch *d, const struct group_event *event)
         else
             d->queue[kept++] = d->queue[i];
     d->queued = kept;
+}
+
+void decide_release(struct dispatch *d, struct group_event *event)
+{
+    give_back(d, event, GROUP_RELEASE);
+    hold_subject(d, event);
 }
 
 /* The event in words, and about it for --log json; both are views of the scratch event. */
@@ -115,10 +129,8 @@ static void say_failure(struct dispatch *d, const struct outcome *o, bool dead, 
 
     if (dead)
         snprintf(again, sizeof again, "dead letter");
-    else if (wait >= 1000)
-        snprintf(again, sizeof again, "again in %s", clock_age((char[CLOCK_TEXT_SIZE]){0}, wait));
     else if (wait > 0)
-        snprintf(again, sizeof again, "again in %" PRId64 "ms", wait);
+        snprintf(again, sizeof again, "again in %s", clock_span((char[CLOCK_TEXT_SIZE]){0}, wait));
     else
         snprintf(again, sizeof again, "again at once");
     err_say(dead ? ERR_WARN : ERR_NOTE, o->status, &about, "seq %lld %s: %s, attempt %lld: %s",
@@ -285,7 +297,8 @@ static void take_back(struct dispatch *d)
 }
 
 /* Put what was made into the log, in one transaction with the settling that follows. When an event
-   of it cannot be stored, its cause is a dead letter, and all begins anew. */
+   of it cannot be stored, all begins anew without it. Its cause is a dead letter; or is tried
+   again, when others have published that version meanwhile. */
 static int begin_emit(struct dispatch *d, struct err *e)
 {
     const struct log_terms terms = {.chained = true, .now_ms = clock_now_ms()};
@@ -304,8 +317,9 @@ static int begin_emit(struct dispatch *d, struct err *e)
         if (got < 0)
             return -1;
         const struct outcome bad = {.event = (struct group_event *)(uintptr_t)d->settle[i].event,
-                                    .status = EX_DATAERR,
+                                    .status = why.status,
                                     .why = why.text,
+                                    .delay_ms = -1,
                                     .started_ms = terms.now_ms,
                                     .took_ms = d->settle[i].took_ms,
                                     .tail = {"", 0}};
@@ -313,7 +327,10 @@ static int begin_emit(struct dispatch *d, struct err *e)
         memmove(d->settle + i, d->settle + i + 1, (d->settles - i) * sizeof *d->settle);
         memmove(d->made + i, d->made + i + 1, (d->settles - i) * sizeof *d->made);
         d->result->done--;
-        decide_dead(d, &bad);
+        if (why.status == EX_TEMPFAIL)
+            decide_retry(d, &bad);
+        else
+            decide_dead(d, &bad);
     }
     return got;
 }
@@ -346,11 +363,21 @@ static int settle(struct dispatch *d, struct err *e)
     return got;
 }
 
+/* Has an event of an ordered group been given back, and the spool does not know it yet? */
+static bool order_waits(const struct dispatch *d)
+{
+    for (size_t i = 0; i < d->settles && group_ordered(d->group); i++)
+        if (d->settle[i].outcome != GROUP_DONE && d->settle[i].outcome != GROUP_DEAD)
+            return true;
+    return false;
+}
+
 /* Decisions are settled together, but nobody waits for long: not the log, not whoever stands
-   behind, and not we when there is nothing else to do. */
+   behind, and not we when there is nothing else to do. Nor is anything begun before what was given
+   back holds its subject. */
 static bool settle_due(const struct dispatch *d)
 {
-    return d->settles >= SETTLE_BATCH || (d->running == 0 && d->queued == 0) ||
+    return order_waits(d) || d->settles >= SETTLE_BATCH || (d->running == 0 && d->queued == 0) ||
            d->terms->window == 0 || d->on_hold || clock_mono_ms() >= d->settle_ms + SETTLE_MS;
 }
 
@@ -392,7 +419,7 @@ static int release_queued(struct dispatch *d, struct err *e)
     if (d->queued == 0)
         return 0;
     for (size_t i = 0; i < d->queued; i++)
-        decide_release(d, d->queue[i]);
+        give_back(d, d->queue[i], GROUP_RELEASE);
     d->queued = 0;
     return settle(d, e);
 }

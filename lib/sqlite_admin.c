@@ -5,6 +5,7 @@
 #include "sqlite_priv.h"
 
 #include "mem.h"
+#include "table.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -171,7 +172,8 @@ static int backlog_of(struct store *s, int64_t grp, int64_t most, int64_t *lag, 
     return got < 0 ? -1 : 0;
 }
 
-int group_backlog(struct store *s, int64_t most, int64_t *lag, struct buf *b, struct err *e)
+int group_backlog(struct store *s, const char *except, int64_t most, int64_t *lag, struct buf *b,
+                  struct err *e)
 {
     struct buf name = BUF_INIT;
     int64_t grp = 0, of_one;
@@ -187,6 +189,8 @@ int group_backlog(struct store *s, int64_t most, int64_t *lag, struct buf *b, st
         buf_reset(&name);
         buf_str(&name, db_text(q, 1));
         db_done(q);
+        if (except != NULL && str_is((struct str){name.p, name.n}, except))
+            continue;
         if ((got = backlog_of(s, grp, most, &of_one, e)) == 0 && of_one > *lag) {
             *lag = of_one;
             buf_reset(b);
@@ -207,7 +211,7 @@ static int set_paused(struct store *s, const char *name, bool paused, struct err
 
     return got <= 0 ? got
                     : sys_put(s, paused ? "sys.group.paused" : "sys.group.resumed", name, NULL,
-                              json_pack("{s:s}", "group", name), e);
+                              json_pack("{s:o}", "group", table_text(str_of(name))), e);
 }
 
 int group_pause(struct store *s, const char *name, bool paused, struct err *e)
@@ -345,8 +349,9 @@ static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter
 }
 
 #define LETTER(on)                                                                                 \
-    "SELECT e.seq,e.recorded,e.id,e.source,e.type,e.subject,e.sum,e.line,i.attempts,i.deaths,"     \
-    "i.due FROM item i LEFT JOIN event e ON " on " WHERE i.grp=? AND i.seq=? AND i.state=3"
+    "SELECT e.seq,recorded,id,source,type,e.subject,sums,line,priority,e.due,expires,version,"     \
+    "i.attempts,i.deaths,i.due FROM item i LEFT JOIN event e ON " on                               \
+    " WHERE i.grp=? AND i.seq=? AND i.state=3"
 
 /* 1, 0 when it is no longer there, -1. Its history includes what was before a retry. An event whose
    row cannot be read is as good as none. */
@@ -364,18 +369,18 @@ static int read_letter(struct store *s, const char *group, int64_t grp, int64_t 
     }
     if (got <= 0)
         return got;
-    log_entry_read(q, &row);
+    log_entry_read(s, q, &row);
     row.seq = seq;
-    row.damaged = row.line.p == NULL || log_entry_damaged(q, &row);
+    row.damaged = log_entry_damaged(q, &row);
     if (row.damaged)
         row.line = (struct str){NULL, 0};
     l->page.n = 0;
     page_add(&l->page, &row);
     l->shown = (struct dead_letter){.group = group,
                                     .event = l->page.entry[0],
-                                    .attempts = sqlite3_column_int64(q, 8),
-                                    .deaths = sqlite3_column_int64(q, 9),
-                                    .died_ms = sqlite3_column_int64(q, 10)};
+                                    .attempts = sqlite3_column_int64(q, LOG_END),
+                                    .deaths = sqlite3_column_int64(q, LOG_END + 1),
+                                    .died_ms = sqlite3_column_int64(q, LOG_END + 2)};
     db_done(q);
     return read_history(s, grp, seq, l, e) < 0 ? -1 : 1;
 }

@@ -9,6 +9,7 @@
 #include "sqlite_group.h"
 
 #include "mem.h"
+#include "table.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -80,8 +81,8 @@ static int remember_death(struct group *g, int64_t seq, int64_t now, struct err 
 static int tell_takeover(struct group *g, int64_t pid, size_t events, struct err *e)
 {
     return sys_put(g->s, "sys.group.taken-over", g->name, NULL,
-                   json_pack("{s:s,s:I,s:I}", "group", g->name, "pid", (json_int_t)pid, "events",
-                             (json_int_t)events),
+                   json_pack("{s:o,s:I,s:I}", "group", table_text(str_of(g->name)), "pid",
+                             (json_int_t)pid, "events", (json_int_t)events),
                    e);
 }
 
@@ -270,7 +271,7 @@ static bool add_item(struct group *g, struct claim *c, size_t max, sqlite3_stmt 
 {
     struct log_entry row;
 
-    log_entry_read(q, &row);
+    log_entry_read(g->s, q, &row);
     if (log_entry_damaged(q, &row)) {
         notes_add(&g->damage, seq, 1);
         return true;
@@ -344,19 +345,33 @@ static void note_aside(struct group *g, struct str subject)
     buf_char(&g->aside, '\0');
 }
 
+/* Of a row with damaged columns it is not known in which priority it belongs. The pass over all rows
+   finds it, and another one only what that has passed already. */
+static int add_damaged(struct group *g, const struct log_entry *row, int priority)
+{
+    if (log_may_match(&g->types, row) &&
+        (priority == EVENT_PRIORITY || row->seq <= g->cursor[EVENT_PRIORITY]))
+        notes_add(&g->damage, row->seq, 0);
+    return 1;
+}
+
 /* One event of the log behind a cursor. 1, 0 when the claim is full before it, -1. */
-static int add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt *q, int64_t now,
-                     struct err *e)
+static int add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt *q, int priority,
+                     int64_t now, struct err *e)
 {
     struct log_entry row;
     int64_t due, expires;
     int held;
 
-    log_entry_read(q, &row);
+    log_entry_read(g->s, q, &row);
+    if (row.damaged)
+        return add_damaged(g, &row, priority);
+    if (!g->ordered && sqlite3_column_int64(q, LOG_PRIORITY) != priority)
+        return 1;
     if (!pattern_any(&g->types, row.type))
         return 1;
-    due = sqlite3_column_int64(q, 9);
-    expires = sqlite3_column_int64(q, 10);
+    due = sqlite3_column_int64(q, LOG_DUE);
+    expires = sqlite3_column_int64(q, LOG_EXPIRES);
     if (expires != 0 && expires <= now)
         return 1;
     if ((held = held_back(g, row.subject, e)) < 0)
@@ -373,8 +388,6 @@ static int add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt 
     }
     return 1;
 }
-
-#define CLAIM_COLUMNS LOG_COLUMNS ",priority,due,expires"
 
 /* Past a row that cannot be read. 1 or -1, as it was. */
 static int add_broken(struct group *g, int priority, int64_t last, struct err *e)
@@ -398,18 +411,17 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
     sqlite3_stmt *q =
         priority == EVENT_PRIORITY
             ? db_query(g->s, e,
-                       "SELECT " CLAIM_COLUMNS " FROM event WHERE seq>? AND seq<=? ORDER BY seq "
+                       "SELECT " LOG_COLUMNS " FROM event WHERE seq>? AND seq<=? ORDER BY seq "
                        "LIMIT 1000",
                        "ii", at, last)
             : db_query(g->s, e,
-                       "SELECT " CLAIM_COLUMNS " FROM event INDEXED BY event_priority WHERE "
+                       "SELECT " LOG_COLUMNS " FROM event INDEXED BY event_priority WHERE "
                        "seq>? AND seq<=? AND priority=? AND priority<>5 ORDER BY seq LIMIT 1000",
                        "iii", at, last, (int64_t)priority);
     int got = -1, passed = 0, added = 1;
 
     while (q != NULL && c->n < max && !noted_enough(g, c) && (got = db_row(g->s, q, e)) > 0) {
-        if ((g->ordered || sqlite3_column_int64(q, 8) == priority) &&
-            (added = add_event(g, c, max, q, now, e)) <= 0)
+        if ((added = add_event(g, c, max, q, priority, now, e)) <= 0)
             break;
         g->moved[priority] = sqlite3_column_int64(q, 0);
         passed++;

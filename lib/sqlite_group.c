@@ -230,7 +230,7 @@ static int create_group(struct group *g, const struct group_terms *terms, struct
     int64_t start;
     int got;
 
-    if (log_point(s, terms->from, &start, e) < 0)
+    if (log_start(s, terms->from, &start, e) < 0)
         return -1;
     patterns_write(&terms->types, &patterns);
     if (db_begin(s, DB_FULL, e) < 0) {
@@ -361,9 +361,11 @@ void group_close(struct group *g)
         group_seen(g, &ignored);
         db_commit(g->s, false, &ignored);
     }
-    order_leave(g);
+    /* In this order: the next active consumer must find what we leave in hand to be a dead one's, or
+       it would hand out what comes behind it. */
     if (g->joined)
         lock_drop(g->s, g->owner);
+    order_leave(g);
     lease_free(g);
     free_claims(g->claims);
     free_claims(g->spare);
@@ -545,8 +547,8 @@ int death_tell(struct group *g, const struct log_entry *event, int64_t attempts,
     struct str why = str_of(reason == NULL ? "" : reason);
 
     return sys_put(g->s, "sys.dead-lettered", g->name, event->damaged ? NULL : event,
-                   json_pack("{s:s,s:I,s:o,s:o,s:I,s:i,s:o}", "group", g->name, "seq",
-                             (json_int_t)event->seq, "id", table_text(event->id), "type",
+                   json_pack("{s:o,s:I,s:o,s:o,s:I,s:i,s:o}", "group", table_text(str_of(g->name)),
+                             "seq", (json_int_t)event->seq, "id", table_text(event->id), "type",
                              table_text(event->type), "attempts", (json_int_t)attempts, "status",
                              status, "reason", table_text(why)),
                    e);
@@ -565,10 +567,10 @@ int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err 
 
     if (got <= 0)
         return got;
-    log_entry_read(q, &row);
+    log_entry_read(g->s, q, &row);
+    row.damaged = log_entry_damaged(q, &row);
     page_add(&copy, &row);
-    copy.entry[0].damaged = log_entry_damaged(q, &row);
-    int64_t attempts = sqlite3_column_int64(q, 8);
+    int64_t attempts = sqlite3_column_int64(q, LOG_END);
     db_done(q);
     if (!sys_type(copy.entry[0].type))
         got = death_tell(g, &copy.entry[0], attempts, 0, reason, e);

@@ -194,22 +194,19 @@ struct named {
     int64_t *at;
     struct buf type;
     int known, open; /* events with the name, and those of them that are handed out */
+    int64_t seq;     /* the last that is known */
 };
 
-static int find_named(struct group *g, struct str id, struct str source, struct named *x,
-                      struct err *e)
+static int note_named(struct group *g, sqlite3_stmt *q, struct named *x, struct err *e)
 {
-    sqlite3_stmt *q = source.p == NULL
-                          ? db_query(g->s, e, "SELECT seq,type FROM event WHERE id=?", "s", id)
-                          : db_query(g->s, e, "SELECT seq,type FROM event WHERE id=? AND source=?",
-                                     "ss", id, source);
     struct leased *in;
     int64_t *at;
     int got = -1;
 
     while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
         x->known++;
-        if ((at = find_seq(g, sqlite3_column_int64(q, 0), &in)) == NULL)
+        x->seq = sqlite3_column_int64(q, 0);
+        if ((at = find_seq(g, x->seq, &in)) == NULL)
             continue;
         x->open++;
         x->at = at;
@@ -218,6 +215,103 @@ static int find_named(struct group *g, struct str id, struct str source, struct 
         buf_str(&x->type, db_text(q, 1));
     }
     return got;
+}
+
+/* A number that is a position, and the id of another event that is handed out: which is meant? */
+static int check_position(struct group *g, const struct lease_name *name, struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(g->s, e, "SELECT seq FROM event WHERE id=? AND seq<>?", "si", name->id, name->seq);
+    struct leased *in;
+    int got = -1;
+
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        int64_t seq = sqlite3_column_int64(q, 0);
+        if (find_seq(g, seq, &in) == NULL)
+            continue;
+        db_done(q);
+        return err_set(
+            e, EX_DATAERR,
+            "%lld is a position, and the id of the event at %lld: write %lld, or id:%lld",
+            (long long)name->seq, (long long)seq, (long long)seq, (long long)name->seq);
+    }
+    return got;
+}
+
+static int find_named(struct group *g, const struct lease_name *name, struct named *x,
+                      struct err *e)
+{
+    return note_named(
+        g,
+        name->seq != 0 ? db_query(g->s, e, "SELECT seq,type FROM event WHERE seq=?", "i", name->seq)
+        : name->source.p == NULL
+            ? db_query(g->s, e, "SELECT seq,type FROM event WHERE id=?", "s", name->id)
+            : db_query(g->s, e, "SELECT seq,type FROM event WHERE id=? AND source=?", "ss",
+                       name->id, name->source),
+        x, e);
+}
+
+static bool settled_here(const struct group *g, int64_t seq)
+{
+    for (size_t i = 0; i < g->leases; i++)
+        for (size_t k = 0; k < g->leased[i].n; k++)
+            if (g->leased[i].seq[k] == -seq)
+                return true;
+    return false;
+}
+
+/* Does somebody hold it? Our own claims are not yet written. */
+static int claimed(struct group *g, int64_t seq, struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(g->s, e, "SELECT open FROM claim WHERE grp=? AND first<=?", "ii", g->grp, seq);
+    int got = -1;
+
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        int64_t *open;
+        size_t n = open_decode(db_text(q, 0), &open);
+        bool found = bsearch(&seq, open, n, sizeof *open, seq_compare) != NULL;
+        free(open);
+        if (!found)
+            continue;
+        db_done(q);
+        return 1;
+    }
+    return got;
+}
+
+static int ahead(struct group *g, int64_t seq, struct err *e)
+{
+    int64_t cursor[10] = {0};
+    sqlite3_stmt *q;
+    int got;
+
+    if (group_cursors(g->s, g->grp, cursor, e) < 0)
+        return -1;
+    q = db_query(g->s, e, "SELECT priority,type FROM event WHERE seq=?", "i", seq);
+    if (q == NULL || (got = db_row(g->s, q, e)) < 0)
+        return -1;
+    bool is = got > 0 && seq > group_passed(cursor, sqlite3_column_int64(q, 0)) &&
+              pattern_any(&g->types, db_text(q, 1));
+    db_done(q);
+    return is;
+}
+
+/* Of an event that is not handed out: is it still to be settled? 1, 0, -1. */
+static int still_open(struct group *g, int64_t seq, struct err *e)
+{
+    int64_t state = 0;
+    int got;
+
+    if (settled_here(g, seq))
+        return 0;
+    got =
+        db_int(g->s, e, &state, "SELECT state FROM item WHERE grp=? AND seq=?", "ii", g->grp, seq);
+    if (got < 0 || (got > 0 && state == 3))
+        return got < 0 ? -1 : 0;
+    if (got > 0 || (got = claimed(g, seq, e)) != 0)
+        return got;
+    return ahead(g, seq, e);
 }
 
 static int settle_named(struct group *g, const struct named *x, const struct group_settle *how,
@@ -243,23 +337,40 @@ static int settle_named(struct group *g, const struct named *x, const struct gro
     return tells_of_death(&s, type) ? death_tell_seq(g, seq, s.reason, e) : 0;
 }
 
-int lease_settle(struct group *g, struct str id, struct str source, const struct group_settle *how,
+static int settle_one(struct group *g, const struct lease_name *name, struct named *x,
+                      const struct group_settle *how, int64_t max_attempts, struct err *e)
+{
+    struct err_quoted id = err_quote(name->id.p, name->id.n);
+    int got;
+
+    if (find_named(g, name, x, e) < 0)
+        return -1;
+    if (x->known == 0 && name->seq != 0)
+        return err_set(e, EX_DATAERR, "there is no event at position %.*s; an id is id:%.*s",
+                       (int)name->id.n, name->id.p, (int)name->id.n, name->id.p);
+    if (x->known == 0)
+        return err_set(e, EX_DATAERR, "there is no event with id %s", id.text);
+    if (name->seq != 0 && check_position(g, name, e) < 0)
+        return -1;
+    if (x->open > 1)
+        return err_set(e, EX_DATAERR,
+                       "id %s fits events of several sources: give their lines, not their ids",
+                       id.text);
+    if (x->open == 1)
+        return settle_named(g, x, how, max_attempts, e) < 0 ? -1 : LEASE_SETTLED;
+    got = still_open(g, x->seq, e);
+    return got < 0 ? -1 : got > 0 ? LEASE_OPEN : LEASE_OVER;
+}
+
+int lease_settle(struct group *g, const struct lease_name *name, const struct group_settle *how,
                  int64_t max_attempts, struct err *e)
 {
     bool appends = how->outcome == GROUP_DEAD || how->outcome == GROUP_RETRY;
-    struct named x = {NULL, NULL, BUF_INIT, 0, 0};
+    struct named x = {.type = BUF_INIT};
     int got = begin(g, appends, e);
 
     if (got == 0)
-        got = find_named(g, id, source, &x, e);
-    if (got == 0 && x.known == 0)
-        got = err_set(e, EX_DATAERR, "there is no event with id %s", err_quote(id.p, id.n).text);
-    else if (got == 0 && x.open > 1)
-        got = err_set(e, EX_DATAERR,
-                      "id %s fits events of several sources: give their lines, not their ids",
-                      err_quote(id.p, id.n).text);
-    else if (got == 0 && x.open == 1)
-        got = settle_named(g, &x, how, max_attempts, e) < 0 ? -1 : 1;
+        got = settle_one(g, name, &x, how, max_attempts, e);
     buf_free(&x.type);
     return got;
 }

@@ -5,6 +5,7 @@
  *     sqlite_db.c      statements, transactions, checkpoints, error codes
  *     sqlite_lock.c    SPOOL-lock: who is alive, and the bell
  *     sqlite_log.c     the log
+ *     sqlite_sum.c     its checksums
  *     sqlite_group.c   groups: open, settle, stand
  *     sqlite_claim.c   how they claim, and take over from the dead
  *     sqlite_pace.c    how fast a group may claim
@@ -57,10 +58,11 @@ struct store {
     } statement[DB_STATEMENTS];
     int64_t busy_until_ms; /* 0: not waiting; monotonic */
     bool checkpointing, waiting;
-    bool lasting;   /* committed something that has to be on disk */
-    bool wrote;     /* appended before: then others may be waiting for us */
-    bool appending; /* between log_begin and its end */
-    bool gathering; /* between doc_begin and its end */
+    bool lasting;     /* committed something that has to be on disk */
+    bool wrote;       /* appended before: then others may be waiting for us */
+    bool appending;   /* between log_begin and its end */
+    bool gathering;   /* between doc_begin and its end */
+    int64_t last_old; /* position of the last event with a checksum of schema 1; -1: not read */
     enum db_sync sync;
     int frames; /* in the WAL after our last commit; -1: it did not write */
 
@@ -193,15 +195,50 @@ size_t open_decode(struct str blob, int64_t **seq); /* *seq is the caller's to f
 sqlite3_stmt *log_of_priority(struct store *s, int64_t priority, int64_t behind, int64_t last,
                               struct err *e);
 
-/* sqlite_log.c: fill an entry with views of the row, from these columns; the checksum costs time,
-   so it is looked at only for events that pass the filters. */
-#define LOG_COLUMNS "seq,recorded,id,source,type,subject,sum,line"
-void log_entry_read(sqlite3_stmt *q, struct log_entry *out);
+/* sqlite_log.c: an event's row, all of it, because its checksum covers all. log_entry_read fills an
+   entry with views of the row. It is damaged when its columns may not be trusted: then attributes
+   are those of its line if that is right, and else empty, and no other column counts. The line is
+   looked at only in events that are wanted: log_entry_damaged is both. */
+#define LOG_COLUMNS "seq,recorded,id,source,type,subject,sums,line,priority,due,expires,version"
+enum log_column {
+    LOG_SEQ,
+    LOG_RECORDED,
+    LOG_ID,
+    LOG_SOURCE,
+    LOG_TYPE,
+    LOG_SUBJECT,
+    LOG_SUMS,
+    LOG_LINE,
+    LOG_PRIORITY,
+    LOG_DUE,
+    LOG_EXPIRES,
+    LOG_VERSION,
+    LOG_END, /* further columns of a query begin here */
+};
+void log_entry_read(struct store *s, sqlite3_stmt *q, struct log_entry *out);
+/* By its type; one of unknown type may. */
+bool log_may_match(const struct pattern_list *types, const struct log_entry *entry);
 bool log_entry_damaged(sqlite3_stmt *q, const struct log_entry *entry);
+/* Where a group begins that is to begin at a point: a position beyond the log is its end, or the
+   group would pass over what is published from now on. */
+int log_start(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e);
 /* After an error: was it a row from here on that is no row any more? 1 with its position; -1 when
    not, or when what is behind it cannot be found either. Where all of the page is gone, each
    position from here on is taken to have been one. */
 int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq);
+
+/* sqlite_sum.c: a whole row of LOG_COLUMNS, as views of it, and its checksum. sum_columns and
+   sum_line: are they what was stored? */
+#define LOG_NONE INT64_MIN /* in the place of NULL */
+struct log_row {
+    int64_t seq, recorded, priority, due, expires, version, sums;
+    struct str id, source, type, subject, line;
+};
+void log_row_read(sqlite3_stmt *q, struct log_row *out);
+int64_t sum_of(const struct log_row *row);
+bool sum_columns(struct store *s, sqlite3_stmt *q, const struct log_row *row);
+bool sum_line(int64_t sums, struct str line);
+bool sum_old(struct store *s, int64_t seq, int64_t sums); /* one of schema 1: of the line alone */
 
 /* Entries with copies of their bytes: at most a thousand, and 1 MiB unless one alone is larger. */
 struct page {

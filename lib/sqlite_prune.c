@@ -26,7 +26,8 @@
     "NOT "                                                                                         \
     "NULL)) "
 #define FREE                                                                                       \
-    WANTED "AND e.seq<=coalesce((SELECT seq FROM seen WHERE seen.priority=e.priority),e.seq) AND " \
+    WANTED "AND e.seq<=coalesce((SELECT seq FROM seen WHERE seen.priority=CASE WHEN e.priority "   \
+           "BETWEEN 0 AND 9 THEN e.priority ELSE 5 END),e.seq) AND "                               \
            "e.seq<coalesce((SELECT min(first) FROM claim),e.seq+1) AND e.seq NOT IN (SELECT "      \
            "i.seq FROM groups g CROSS JOIN item i ON i.grp=g.grp AND i.seq>?1 AND i.seq<=?2)"
 

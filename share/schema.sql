@@ -1,17 +1,18 @@
--- The spool, schema 1. This text is compiled in, runs when a spool is created, and is compared
+-- The spool, schema 2. This text is compiled in, runs when a spool is created, and is compared
 -- with the text in a spool each time one is opened: a foreign trigger or table is refused.
 --
--- To change it: raise SCHEMA in lib/sqlite_open.c and PRAGMA user_version here, write the steps
--- from the old version, keep a spool file of the old version under tests/data, and say what an
--- index costs on the publish path (the id index is most of an insert; one on type would cost a
+-- To change it: raise SCHEMA in lib/sqlite_open.c and PRAGMA user_version here, add the statements
+-- that lead from the old version there, keep an old spool under tests/data, and say what an index
+-- costs on the publish path (the id index is most of an insert; one on type would cost a
 -- quarter of all publishing, and reading through it is slower than a scan).
 --
 -- All times are wall milliseconds since 1970.
 
--- The log. line is the event as it was accepted, sum the crc32c of its bytes.
+-- The log. line is the event as it was accepted, sums the checksums of it and of all else in the row
+-- (lib/sqlite_sum.c).
 -- due and expires are notbefore and expirytime, priority 0 to 9 (5 unless the event says).
 CREATE TABLE event(seq INTEGER PRIMARY KEY, recorded INTEGER NOT NULL, priority INTEGER NOT NULL,
-  due INTEGER, expires INTEGER, version INTEGER, sum INTEGER NOT NULL, id TEXT NOT NULL,
+  due INTEGER, expires INTEGER, version INTEGER, sums INTEGER NOT NULL, id TEXT NOT NULL,
   source TEXT NOT NULL, type TEXT NOT NULL, subject TEXT, line BLOB NOT NULL) STRICT;
 
 -- The deduplication key. id first, so that it also serves a bare id.
@@ -89,8 +90,9 @@ CREATE TABLE document(kind TEXT NOT NULL, name TEXT NOT NULL, rev INTEGER NOT NU
   expires INTEGER, value BLOB NOT NULL, PRIMARY KEY(kind, name)) STRICT;
 CREATE INDEX document_expires ON document(expires) WHERE expires IS NOT NULL;
 
--- lock: the token that SPOOL-lock holds, a space, and its inode number.
+-- lock: the token that SPOOL-lock holds, a space, and its inode number. sums: the last position whose
+-- checksum is one of schema 1; absent when there was no such schema.
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
 PRAGMA application_id = 1702262132;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;

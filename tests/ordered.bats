@@ -125,6 +125,100 @@ END
     [ "$(spool group show g -o ndjson | jq .lag)" = 0 ]
 }
 
+# A worker in bash: $id and $d are its event's id and data; answer [STATUS [MEMBERS]] answers. What it
+# begins is in the file seen.
+worker() { # SCRIPT
+    {
+        cat <<'END'
+#!/bin/bash
+answer() { printf '{"id":"%s","status":"%s"%s}\n' "$id" "${1:-done}" "${2:+,$2}"; }
+again() { answer retry '"delay":"0"'; }
+starts=$(cat starts 2>/dev/null || echo 0)
+echo $((starts + 1)) >starts
+while IFS= read -r line; do
+    id=${line#*\"id\":\"} id=${id%%\"*} d=${line##*\"data\":\"} d=${d%%\"*}
+    echo "$d" >>seen
+END
+        printf '%s\ndone\n' "$1"
+    } >w
+    chmod +x w
+}
+
+@test "ordered: the end of a worker holds the subjects of all that it had" {
+    events 2 4
+    # It has the first of both subjects, and the others are claimed behind them.
+    worker 'if [ "$starts" = 0 ]; then [ "$d" != "s2 1" ] || exit 7; else answer; fi'
+    run -0 --separate-stderr timeout 60 consume -g g --from start --ordered --workers --backoff 0 -- ./w
+    in_order seen
+    [ "$(sort -u seen | wc -l)" -eq 8 ]
+}
+
+@test "ordered: a worker's retry holds its subject from the answer on, whatever is published meanwhile" {
+    echo '{"type":"n","subject":"busy","data":"busy 1"}' | publish
+    for n in 1 2 3 4 5; do echo "{\"type\":\"n\",\"subject\":\"s$n\",\"data\":\"s$n 1\"}"; done | publish
+    # One event stays unanswered: with nothing in hand what is decided would be settled at once.
+    worker 'case $d in
+        busy*) busy=$id ;;
+        *1) if [ -e "$d" ]; then answer; else
+            : >"$d"
+            again
+            echo "{\"type\":\"n\",\"subject\":\"${d% *}\",\"data\":\"${d% *} 2\"}" | publish
+        fi ;;
+        *) answer; [ $((n += 1)) -lt 5 ] || { id=$busy answer; exec cat; } ;;
+        esac'
+    run -0 --separate-stderr timeout 60 consume -g g --from start -f -n 16 --ordered --workers -- ./w
+    in_order seen
+    [ "$(wc -l <seen)" -eq 16 ]
+}
+
+# SEED=n repeats a round.
+@test "ordered: workers that answer late, retry, give up, defer and die keep each subject's order" {
+    seed=${SEED:-$RANDOM}
+    echo "SEED=$seed"
+    cat >w <<'END'
+#!/bin/bash
+starts=$(cat starts)
+echo $((starts + 1)) >starts
+RANDOM=$((SEED + starts))
+while true; do
+    if read -r -t 0.01 line; then
+        line=$part$line part=
+        id=${line#*\"id\":\"} id=${id%%\"*} d=${line##*\"data\":\"}
+        echo "${d%%\"*}" >>seen
+        ids+=("$id")
+        [ $((RANDOM % 3)) -eq 0 ] || continue
+    elif [ $? -gt 128 ]; then # nothing for a while, or not all of a line
+        part+=$line
+    else
+        exit
+    fi
+    for id in "${ids[@]}"; do
+        case $((RANDOM % 60)) in
+        [0-9]) echo "{\"id\":\"$id\",\"status\":\"retry\",\"delay\":\"0\"}" ;;
+        1[0-2]) echo "{\"id\":\"$id\",\"status\":\"dead\"}" ;;
+        13) echo "{\"id\":\"$id\",\"status\":\"defer\",\"delay\":\"0\"}" ;;
+        14) exit 3 ;;
+        15) echo nonsense ;;
+        *) echo "{\"id\":\"$id\"}" ;;
+        esac
+    done
+    ids=()
+done
+END
+    chmod +x w
+    for ((round = 0; round < ${LONG:+20} + 1; round++)); do
+        rm -f seen
+        echo $((round * 1000)) >starts
+        events 5 12
+        background env SEED="$seed" consume -g g --from start -f --ordered --workers -j 3 --window 8 -a 1000 --backoff 0 -- ./w 2>/dev/null
+        wait_for spool wait -g g --wait 1s
+        kill "$pid"
+        wait "$pid" || [ $? -eq 1 ]
+        in_order seen
+        [ "$(sort -u seen | wc -l)" -eq 60 ]
+    done
+}
+
 @test "ordered: one consumer works, the other stands by and takes over" {
     events 1 2
     background sh -c 'exec consume -g g --from start --ordered -f -- sh -c "echo \$EVENT_SEQ >>one; cat >/dev/null"'

@@ -41,6 +41,24 @@ worn_group() {
     [ -z "$(positions g)" ]
 }
 
+@test "group seek and consume --from: a position or time beyond the log is its end, and nothing new is passed over" {
+    seq 3 | publish -t n
+    for point in 1000 9223372036854775807 2100-01-01 4; do
+        run -0 --separate-stderr consume -g "from $point" --from "$point" -- printenv EVENT_SEQ
+        [ -z "$output" ]
+        run -0 --separate-stderr consume -g "seek $point" --from now -- printenv EVENT_SEQ
+        [ "$(spool group seek "seek $point" "$point")" = \
+            "group seek $point goes from position 4 to 4; 0 waiting and 0 dead letters dropped" ]
+    done
+    publish -t n -d 4
+    for point in 1000 9223372036854775807 2100-01-01 4; do
+        for how in from seek; do
+            run -0 consume -g "$how $point" -- printenv EVENT_SEQ
+            [ "$output" = 4 ]
+        done
+    done
+}
+
 @test "group seek: what waits is dropped, dead letters before the point stay, others are delivered again" {
     worn_group
     run -0 --separate-stderr spool group seek g 3
@@ -305,4 +323,19 @@ killed() {
     run -66 --separate-stderr spool group seek h start
     [ "$stderr" = "spool: there is no group \"h\" in $EVENT_SPOOL" ]
     run -66 spool group set h -t x
+}
+
+@test "spool group: lag is what is ahead, due, waiting and in flight" {
+    seq 6 | publish -t n
+    consume -g g --from start -n 2 --backoff 0 -- sh -c 'exec >&3; [ "$EVENT_SEQ" = 1 ] && echo delay 1h || echo delay 0; exit 1'
+    counts() { spool group show g -o ndjson | jq -c '[.lag, .due, .waiting, .in_flight]'; }
+    [ "$(counts)" = '[6,1,1,0]' ] # 1 waits for an hour, 2 can be retried now, 3 to 6 are ahead
+    background consume -g g -n 1 -- sh -c ': >begun; until [ -e go ]; do sleep 0.02; done'
+    wait_for test -e begun
+    [ "$(counts)" = '[6,0,1,1]' ]
+    : >go
+    ends_with 0 "$pid"
+    [ "$(counts)" = '[5,0,1,0]' ]
+    run -0 spool sql "SELECT waiting FROM group_list"
+    [ "$output" = '{"waiting":1}' ]
 }

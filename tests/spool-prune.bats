@@ -244,9 +244,9 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
 @test "prune: points in time still lead to the first event at or after them" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to set recorded times with'
     events 3
-    sqlite3 spool.db 'UPDATE event SET recorded=recorded+864000000' # the clock was wrong,
-    events 3                                                       # and is set back
-    sqlite3 spool.db 'UPDATE event SET recorded=recorded-86400000*(9-seq) WHERE seq IN (4,5);
+    edit_events 'recorded=recorded+864000000' # the clock was wrong,
+    events 3                                  # and is set back
+    edit_events 'recorded=recorded-86400000*(9-seq) WHERE seq IN (4,5);
         UPDATE segment SET recorded=recorded-86400000*5'
     [ "$(spool info | jq .segments)" -eq 1 ]
     [ "$(replay --from 109h -o positions | paste -sd' ')" = '5 6' ]
