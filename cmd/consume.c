@@ -159,8 +159,6 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
     struct group_stand stand;
     char text[CLOCK_TEXT_SIZE];
 
-    if (group_stand(group, terms.last, &stand, e) < 0)
-        return -1;
     if (isatty(STDERR_FILENO))
         err_note("group %s: %" PRId64 " done", g.text, result->done);
     if (result->dead > 0)
@@ -168,6 +166,8 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
                  result->dead == 1 ? "" : "s", name);
     if (result->stopped || terms.follow || (terms.most > 0 && result->done >= terms.most))
         return 0;
+    if (group_stand(group, terms.last, &stand, e) < 0)
+        return -1;
     if (stand.orphans)
         return err_set(e, EX_TEMPFAIL,
                        "group %s: handlers of a consumer that died still run, and its order waits "

@@ -705,16 +705,10 @@ int group_stand(struct group *g, int64_t last, struct group_stand *out, struct e
         last = INT64_MAX;
     if (db_int(g->s, e, &paused, "SELECT paused FROM groups WHERE grp=?", "i", g->grp) < 0 ||
         db_int(g->s, e, &hold, "SELECT hold FROM groups WHERE grp=?", "i", g->grp) < 0 ||
-        db_int(g->s, e, &out->due,
-               "SELECT count(*) FROM item i WHERE grp=?1 AND state=0 AND due<=?2 AND seq<=?3 AND "
-               "NOT " ITEM_EXPIRED("?2"),
-               "iii", g->grp, now, last) < 0 ||
-        db_int(g->s, e, &out->later,
-               "SELECT count(*) FROM item i WHERE grp=?1 AND seq<=?3 AND (state=0 AND due>?2 OR "
-               "state=2 AND NOT " ITEM_EXPIRED("?2") ")",
-               "iii", g->grp, now, last) < 0 ||
+        db_int(g->s, e, &out->due, COUNT_DUE, "iii", g->grp, now, last) < 0 ||
+        db_int(g->s, e, &out->later, COUNT_LATER, "iii", g->grp, now, last) < 0 ||
         db_int(g->s, e, &out->next_due_ms,
-               "SELECT min(due) FROM item WHERE grp=? AND state=0 AND "
+               "SELECT min(due) FROM item INDEXED BY item_due WHERE grp=? AND state=0 AND "
                "due>? AND seq<=?",
                "iii", g->grp, now, last) < 0)
         return -1;

@@ -91,14 +91,9 @@ static int count_claims(struct left *l, struct err *e)
 
 static int count_items(struct left *l, struct err *e)
 {
-    return db_int(l->s, e, &l->out->due,
-                  "SELECT count(*) FROM item i WHERE grp=?1 AND state=0 AND due<=?2 AND seq<=?3 "
-                  "AND NOT " ITEM_EXPIRED("?2"),
-                  "iii", l->grp, l->now, l->last) < 0 ||
-                   db_int(l->s, e, &l->out->waiting,
-                          "SELECT count(*) FROM item i WHERE grp=?1 AND seq<=?3 AND (state=0 AND "
-                          "due>?2 OR state=2 AND NOT " ITEM_EXPIRED("?2") ")",
-                          "iii", l->grp, l->now, l->last) < 0
+    return db_int(l->s, e, &l->out->due, COUNT_DUE, "iii", l->grp, l->now, l->last) < 0 ||
+                   db_int(l->s, e, &l->out->waiting, COUNT_LATER, "iii", l->grp, l->now, l->last) <
+                       0
                ? -1
                : 0;
 }

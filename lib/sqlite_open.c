@@ -173,9 +173,9 @@ static const char *const to_schema_2[] = {
     "DROP INDEX item_subject",
     "CREATE INDEX item_subject ON item(grp, subject, seq) WHERE subject IS NOT NULL AND state <> 3",
     "CREATE INDEX item_dead ON item(grp, seq) WHERE state = 3",
-    "CREATE INDEX consumer_group ON consumer(grp)",
     "CREATE INDEX claim_owner ON claim(grp, owner)",
     "CREATE INDEX claim_lease ON claim(grp, boot, lease) WHERE lease IS NOT NULL",
+    "CREATE INDEX consumer_group ON consumer(grp)",
     "PRAGMA user_version=2",
 };
 

@@ -211,6 +211,16 @@ int group_alive(struct store *s, int64_t grp, int64_t *out, struct err *e);
 void open_encode(struct buf *b, const int64_t *seq, size_t n);
 size_t open_decode(struct str blob, int64_t **seq); /* *seq is the caller's to free */
 
+/* How many rows of group ?1 up to position ?3 are due at the time ?2 and not expired; and how many
+   wait beyond it, or behind their subject. */
+#define COUNT_DUE                                                                                  \
+    "SELECT count(*) FROM item i INDEXED BY item_due WHERE grp=?1 AND state=0 AND due<=?2 AND "    \
+    "seq<=?3 AND NOT " ITEM_EXPIRED("?2")
+#define COUNT_LATER                                                                                \
+    "SELECT (SELECT count(*) FROM item INDEXED BY item_due WHERE grp=?1 AND state=0 AND due>?2 "   \
+    "AND seq<=?3)+(SELECT count(*) FROM item i INDEXED BY item_subject WHERE grp=?1 AND subject "  \
+    "IS NOT NULL AND state<>3 AND state=2 AND seq<=?3 AND NOT " ITEM_EXPIRED("?2") ")"
+
 /* sqlite_left.c: seq, type, recorded and due of the next thousand events of a priority. */
 #define LOG_PAGE 1000
 sqlite3_stmt *log_of_priority(struct store *s, int64_t priority, int64_t behind, int64_t last,

@@ -100,12 +100,13 @@ static int64_t count_window(struct store *s, bool force, int64_t behind, int64_t
     return got < 0 ? -1 : n;
 }
 
-static int64_t delete_window(struct store *s, bool force, int64_t behind, int64_t end,
+/* look: first without the write lock. Nobody has to wait for a window that stays as it is. */
+static int64_t delete_window(struct store *s, bool force, bool look, int64_t behind, int64_t end,
                              struct err *e)
 {
-    int64_t n = count_window(s, force, behind, end, e);
+    int64_t n = look ? count_window(s, force, behind, end, e) : 1;
 
-    if (n <= 0) /* nobody has to wait while a window is looked at that stays as it is */
+    if (n <= 0)
         return n;
     if (db_begin(s, DB_FULL, e) < 0)
         return -1;
@@ -398,7 +399,7 @@ static int tell_held(struct store *s, const struct prune_terms *terms, int64_t l
 
 int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *e)
 {
-    int64_t behind = 0, last, asked, n = 0, end, pruned, newest = 0, window = WINDOW;
+    int64_t behind = 0, last, asked, n = 0, end, pruned = 0, newest = 0, window = WINDOW;
     int got;
 
     if (find_last(s, terms, &last, e) < 0 ||
@@ -412,7 +413,7 @@ int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *
     while ((got = next_window(s, behind, last, window, &end, e)) > 0) {
         s->full = false;
         pruned = terms->dry_run ? count_window(s, terms->force, behind, end, e)
-                                : delete_window(s, terms->force, behind, end, e);
+                                : delete_window(s, terms->force, pruned == 0, behind, end, e);
         /* On a full disk a smaller one may fit, and what it frees is room for the next. */
         if (pruned < 0 && s->full && window > 1) {
             err_clear(e);

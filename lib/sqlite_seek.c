@@ -165,8 +165,6 @@ int group_seek(struct store *s, const char *name, const struct clock_point *poin
     *out = (struct group_seek){0};
     if (group_row(s, name, &grp, e) < 0 || log_start(s, point, &out->to, e) < 0)
         return -1;
-    if (out->to < 1)
-        out->to = 1;
     if (look(s, grp, out, e) < 0)
         return in_group(name, e);
     while (!dry_run && got == 0) {
