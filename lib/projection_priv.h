@@ -98,11 +98,14 @@ struct projection {
     char *path; /* of the user's database, absolute; that of a draft is the model's */
     struct model model;
     struct statements statements;
-    struct buf objects;     /* JSON */
-    int64_t position;       /* in the database */
-    int64_t until;          /* no further than here */
-    int64_t told;           /* the spool knows that all up to here is seen */
-    int64_t applied, fresh; /* events: committed, and in the transaction that is open */
+    struct buf objects;          /* JSON */
+    int64_t position;            /* in the database */
+    int64_t until;               /* no further than here */
+    int64_t told;                /* the spool knows that all up to here is seen */
+    int64_t applied, fresh;      /* events: committed, and in the transaction that is open */
+    struct group_passed *passed; /* by type: applied and not told to the spool */
+    int64_t *fresh_of;           /* of them, in the transaction that is open */
+    size_t passed_n, passed_room;
     struct log *log;
     int64_t bad_seq; /* an event that failed: when it comes again it is dealt with. 0: none */
     struct err bad;  /* how it failed */
