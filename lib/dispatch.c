@@ -475,8 +475,8 @@ static bool blocked(const struct dispatch *d)
     return group_ordered(d->group) && d->queued > 0 && d->crew->room(d) > 0;
 }
 
-/* How many may be claimed now, but for the rate. About twice as many as can run, so that nobody waits
-   for a commit; not more, so that others get their share and a crash costs few a death. */
+/* How many may be claimed now, whatever the rate. About twice as many as can run, so that nobody
+   waits for a commit; not more, so that others get their share and a crash costs few a death. */
 static size_t wanted(const struct dispatch *d)
 {
     size_t held = d->queued + d->running, most = blocked(d) ? BLOCKED_MAX : d->queue_max;
@@ -515,9 +515,9 @@ static int claim(struct dispatch *d, struct err *e)
 
 /* ----------------------------------------------------------------------------------------- loop */
 
-/* When to look for work again though no bell rings: at once, when the last look has found some; when
-   the rate allows what there is, or the next thing becomes due; and each second. A store that fails
-   is met by the claim that follows. */
+/* When to look for work again though no bell rings: at once, when the last look has found some;
+   when the rate allows what there is, or the next thing becomes due; and each second. A store that
+   fails is met by the claim that follows. */
 static int64_t next_look(struct dispatch *d, int64_t now)
 {
     struct err met_later = ERR_NONE;

@@ -190,6 +190,10 @@ void projection_free(struct projection *p)
     model_close(&p->model);
     if (p->mark[0] != '\0')
         mark_drop(p->terms.spool, p->mark);
+    for (size_t i = 0; i < p->passed_n; i++)
+        free(p->passed[i].type);
+    free(p->passed);
+    free(p->fresh_of);
     buf_free(&p->objects);
     buf_free(&p->last_id);
     event_free(&p->event);
@@ -323,6 +327,35 @@ static void note_last(struct projection *p, const struct log_entry *entry)
     buf_str(&p->last_id, entry->id);
 }
 
+/* Count an event of a type, to be reported to the spool once it is committed. */
+static void count_type(struct projection *p, struct str type)
+{
+    size_t i = 0;
+
+    while (i < p->passed_n && !str_is(type, p->passed[i].type))
+        i++;
+    if (i == p->passed_room) {
+        p->passed_room = i == 0 ? 8 : 2 * i;
+        p->passed = mem_grow(p->passed, p->passed_room, sizeof *p->passed);
+        p->fresh_of = mem_grow(p->fresh_of, p->passed_room, sizeof *p->fresh_of);
+    }
+    if (i == p->passed_n) {
+        p->passed[p->passed_n++] = (struct group_passed){mem_dup(type.p, type.n), 0};
+        p->fresh_of[i] = 0;
+    }
+    p->fresh_of[i]++;
+}
+
+/* The batch that was counted is committed, or was rolled back. */
+static void close_counts(struct projection *p, bool committed)
+{
+    for (size_t i = 0; i < p->passed_n; i++) {
+        if (committed)
+            p->passed[i].done += p->fresh_of[i];
+        p->fresh_of[i] = 0;
+    }
+}
+
 /* Apply events from entry on, which has been read. Sets *last to the last event handled. */
 static enum fate apply_some(struct projection *p, struct log_entry *entry, int64_t *last,
                             struct err *e)
@@ -339,6 +372,8 @@ static enum fate apply_some(struct projection *p, struct log_entry *entry, int64
             return got > 0 ? AGAIN : FAILED;
         *last = entry->seq;
         p->fresh++;
+        if (!bad && !p->draft)
+            count_type(p, entry->type);
         note_last(p, entry);
         if (bad || ++n == BATCH_EVENTS || clock_mono_ms() >= until_ms)
             break;
@@ -352,6 +387,7 @@ static enum fate apply_batch(struct projection *p, struct log_entry *entry, stru
     enum fate fate;
 
     p->fresh = 0;
+    close_counts(p, false);
     if (model_begin(&p->model, e) < 0)
         return FAILED;
     fate = check_place(p, e);
@@ -369,6 +405,7 @@ static enum fate apply_batch(struct projection *p, struct log_entry *entry, stru
         return FAILED;
     p->position = last;
     p->applied += p->fresh;
+    close_counts(p, true);
     if (fate == APPLIED && last == p->bad_seq) { /* it was the last of the batch */
         p->bad_seq = 0;
         if (p->terms.aside != NULL)
@@ -395,7 +432,11 @@ static int tell_spool(struct projection *p, int64_t seen, struct err *e)
     if (p->draft || seen <= p->told)
         return 0;
     p->told = seen;
-    return group_pass(p->terms.spool, p->terms.name, seen, e);
+    if (group_pass(p->terms.spool, p->terms.name, seen, p->passed, p->passed_n, e) < 0)
+        return -1;
+    for (size_t i = 0; i < p->passed_n; i++)
+        p->passed[i].done = 0;
+    return 0;
 }
 
 /* Nothing matches up to seq. Passing many events is worth a commit, or the next run would read them

@@ -347,7 +347,7 @@ int projection_rebuild(const struct projection_terms *terms, bool incomplete, in
             got = advance_draft(&a, e) < 0 ? -1 : swap(&a, e);
         } while (got == 0);
     if (got > 0 && (got = claim_group(&a.draft, e)) == 0)
-        got = group_pass(terms->spool, terms->name, a.draft.position, e);
+        got = group_pass(terms->spool, terms->name, a.draft.position, NULL, 0, e);
     *applied = a.draft.applied;
     close_draft(&a);
     return got;

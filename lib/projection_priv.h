@@ -98,11 +98,14 @@ struct projection {
     char *path; /* of the user's database, absolute; a draft's own is in model */
     struct model model;
     struct statements statements;
-    struct buf objects;     /* JSON */
-    int64_t position;       /* in the database */
-    int64_t until;          /* the last position to apply */
-    int64_t told;           /* the position last copied to the spool */
-    int64_t applied, fresh; /* events: committed, and in the transaction that is open */
+    struct buf objects;          /* JSON */
+    int64_t position;            /* in the database */
+    int64_t until;               /* the last position to apply */
+    int64_t told;                /* the position last copied to the spool */
+    int64_t applied, fresh;      /* events: committed, and in the transaction that is open */
+    struct group_passed *passed; /* by type: applied and not yet counted in the spool */
+    int64_t *fresh_of;           /* of those, in the transaction that is open */
+    size_t passed_n, passed_room;
     struct log *log;
     int64_t bad_seq; /* an event that failed once, to be handled the second time. 0: none */
     struct err bad;  /* how it failed */

@@ -175,16 +175,40 @@ int group_seek(struct store *s, const char *name, const struct clock_point *poin
     return 0;
 }
 
-int group_pass(struct store *s, const char *name, int64_t seq, struct err *e)
+/* Only the cursors of priorities that have events there, as with claims: those that stay tell where
+   the group began (passed_means in sqlite_where.c). In an ordered group all are one. */
+static int move_past(struct store *s, int64_t grp, int64_t seq, struct err *e)
+{
+    return db_run(s, e,
+                  "UPDATE cursor SET seq=?1 WHERE grp=?2 AND seq<?1 AND (priority=5 OR EXISTS("
+                  "SELECT 1 FROM groups g WHERE g.grp=?2 AND g.ordered) OR EXISTS(SELECT 1 FROM "
+                  "event e INDEXED BY event_priority WHERE e.priority=cursor.priority AND "
+                  "e.priority<>5 AND e.seq>cursor.seq AND e.seq<=?1))",
+                  "ii", seq, grp);
+}
+
+static int count_passed(struct store *s, int64_t grp, const struct group_passed *p, struct err *e)
+{
+    return db_run(s, e,
+                  "INSERT INTO tally(grp,type,done,retried,dead,deferred,took) VALUES(?,?,?,0,0,0,"
+                  "0) ON CONFLICT(grp,type) DO UPDATE SET done=done+excluded.done",
+                  "iti", grp, p->type, p->done);
+}
+
+int group_pass(struct store *s, const char *name, int64_t seq, const struct group_passed *passed,
+               size_t n, struct err *e)
 {
     int64_t grp;
-    int moved;
+    int moved, got;
 
     if (group_row(s, name, &grp, e) < 0 || db_begin(s, DB_NORMAL, e) < 0)
         return -1;
-    moved = db_run(s, e, "UPDATE cursor SET seq=?1 WHERE grp=?2 AND seq<?1", "ii", seq, grp);
-    if (moved < 0 || db_run(s, e, "UPDATE groups SET rev=rev+1,seen=? WHERE grp=?", "ii",
-                            clock_now_ms(), grp) < 0) {
+    got = moved = move_past(s, grp, seq, e);
+    for (size_t i = 0; i < n && got >= 0; i++)
+        if (passed[i].done > 0)
+            got = count_passed(s, grp, &passed[i], e);
+    if (got < 0 || db_run(s, e, "UPDATE groups SET rev=rev+1,seen=? WHERE grp=?", "ii",
+                          clock_now_ms(), grp) < 0) {
         db_rollback(s);
         return -1;
     }

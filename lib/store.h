@@ -252,8 +252,8 @@ int group_holds(struct group *g, const struct group_event *event, struct err *e)
 int64_t group_pace_ms(struct group *g);
 
 /* How long until there may be something to claim, up to last, that group_claim did not find because
-   of the time: a retry or an event becomes due, a hold is over, a lease runs out. To be asked before
-   a wait. 0: that time has come since; -1: nothing is in sight, or what is will ring the bell. */
+   of the time: a retry or an event becomes due, a hold is over, a lease runs out. To be asked
+   before a wait. 0: that time has come since; -1: nothing is in sight, or the bell will ring. */
 int group_next(struct group *g, int64_t last, int64_t *wait_ms, struct err *e);
 
 /* In an ordered group the descriptor that its handlers are to keep open: while one of them lives,
@@ -357,9 +357,14 @@ int group_seek(struct store *s, const char *name, const struct clock_point *poin
                struct group_seek *out, struct err *e);
 
 /* For a reader that keeps its place itself, elsewhere, and has a group for others to see it: all up
-   to seq is seen. It never moves a group back, and a power cut may undo it. 66 when there is no
-   such group. */
-int group_pass(struct store *s, const char *name, int64_t seq, struct err *e);
+   to seq is seen, and n types had events among it that are done. It never moves a group back, and a
+   power cut may undo it. 66 when there is no such group. */
+struct group_passed {
+    char *type;
+    int64_t done;
+};
+int group_pass(struct store *s, const char *name, int64_t seq, const struct group_passed *passed,
+               size_t n, struct err *e);
 
 /*
  * What a group has yet to settle, up to position last (0: all). All counts 0 means that it is

@@ -157,6 +157,28 @@ END
     done
 }
 
+@test "project: what was there before the group is done when it is applied, for trace and spool group, too" {
+    counter
+    seq 3 | publish -t n
+    publish -t n -d 4 --priority 2
+    publish -t other -d 5
+    project read.db counter.sql
+    seq 6 7 | publish -t n
+    for seq in 1 4 6; do
+        run -0 trace "$seq" -g counter -o ndjson
+        [ "$(jq -c '.standing[0] | [.state,.why]' <<<"$output")" = \
+            "$([ "$seq" = 6 ] && echo '["ahead","not yet reached (position 5 of 7); no consumer is running"]' || echo '["done","done"]')" ]
+    done
+    project read.db counter.sql
+    run -0 trace 6 -g counter -o ndjson
+    [ "$(jq -r '.standing[0].state' <<<"$output")" = 'done' ]
+    run -0 spool group show counter -o ndjson
+    [ "$(jq -c '[.position,.lag,.done]' <<<"$output")" = '[7,0,6]' ]
+    # What a rebuild applies once more is done already.
+    project read.db counter.sql --rebuild
+    [ "$(spool group show counter -o ndjson | jq -c '[.position,.lag,.done]')" = '[7,0,6]' ]
+}
+
 @test "project: the group of its name shows how far it is, and what it has not seen is not pruned" {
     accounts
     project read.db accounts.sql
