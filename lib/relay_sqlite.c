@@ -94,6 +94,7 @@ static int fail(struct relay *r, struct err *e)
     }
 }
 
+/* Rows that are about to be relayed can wait for the next run; those that are, are to be marked. */
 static int on_busy(void *arg, int times)
 {
     struct sqlite *q = arg;
@@ -101,7 +102,7 @@ static int on_busy(void *arg, int times)
 
     if (times == 0)
         q->busy_until_ms = now + q->wait_ms;
-    if (now >= q->busy_until_ms || proc_stopping())
+    if (now >= q->busy_until_ms || (q->locked ? proc_forced() : proc_stopping()))
         return 0;
     struct timespec pause = {0, 500000 + (long)(clock_random() % 1500000)};
     nanosleep(&pause, NULL);

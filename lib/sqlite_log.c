@@ -79,6 +79,7 @@ int append_begin(struct store *s, const struct log_terms *terms, struct err *e)
 int log_begin(struct store *s, const struct log_terms *terms, struct err *e)
 {
     give_way(s);
+    s->locked = false;
     return check_space(s, e) < 0 ? -1 : append_begin(s, terms, e);
 }
 
