@@ -76,7 +76,7 @@ int child_start(struct child *c, const struct child_run *run, struct err *e);
 
 /* The descriptors it waits for, at most CHILD_FDS of them; returns how many. */
 size_t child_fds(const struct child *c, struct pollfd *fds);
-/* Move what can be moved, and act on the clock. now_ms is monotonic. 0, or -1: an I/O error, and its
+/* Move what can be moved, and act on the clock. now_ms is monotonic. 0, or -1: an I/O error, so its
    output cannot be kept: 73 or 74. */
 int child_io(struct child *c, int64_t now_ms, struct err *e);
 /* When child_io wants to be called again at the latest; INT64_MAX: when a descriptor is ready. */

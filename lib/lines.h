@@ -30,9 +30,9 @@ enum { LINES_END = 0, LINES_LINE = 1, LINES_TOO_LONG = 2 };
 /* path NULL or "-" is stdin. Fails with 66 when there is no such file, 77, 65 for a directory. */
 int lines_open(struct lines **in, const char *path, size_t max, struct err *e);
 /* LINES_*, or -1 with 74. Waits for input. In a process that has called proc_stage, being told to
-   stop is the end of the input, too: not of what has come by then, up to 1 MiB of it, but of what
-   would have to be waited for; a line that has not come whole by then is not returned. So is it when
-   the reader of stdout has gone that out_watch watches. */
+   stop ends the input, too: what has come by then is still returned, up to 1 MiB of it, but nothing
+   is waited for, and a line that has not come whole is left. The input also ends when the reader of
+   stdout has gone that out_watch watches. */
 int lines_next(struct lines *in, struct line *out, struct err *e);
 bool lines_stopped(const struct lines *in); /* that was how it ended */
 bool lines_again(const struct lines *in);   /* a file, whose lines are there a second time */
@@ -51,8 +51,8 @@ int out_line(struct str line, struct err *e); /* with a newline behind it */
 int out_write(const void *p, size_t n, struct err *e);
 int out_flush(struct err *e);
 bool out_gone(void);
-/* Who works for the reader of stdout alone need not find out by writing: a wait that meanwhile loses
-   it ends, see proc_wait, and out_gone says so. Only pipes and sockets tell. */
+/* A command that works for the reader of stdout need not write to find out that it has gone: waits
+   end then, see proc_wait, and out_gone says so. Only pipes and sockets tell. */
 void out_watch(void);
 bool out_watched(void); /* for proc_wait */
 void out_note_gone(void);

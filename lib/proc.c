@@ -162,7 +162,7 @@ void proc_shut(void)
     sigprocmask(SIG_BLOCK, &ours, NULL);
 }
 
-/* As ppoll, and has the reader of stdout gone? Whoever waits for work must not do any for nobody. */
+/* As ppoll, and look whether the reader of stdout has gone: no work is to be begun for nobody. */
 static int wait_with_reader(struct pollfd *fds, size_t n, const struct timespec *time,
                             const sigset_t *mask)
 {

@@ -492,6 +492,28 @@ END
     [ "$(sort <<<"$output")" = $'1 1\n2 1\n3 1' ]
 }
 
+@test "stop: when the disk is too full for what --emit publishes, no event is to blame" {
+    unshare -m true 2>/dev/null || skip 'no mount namespace to be had'
+    mkdir disk
+    cat >full <<'END'
+mount -t tmpfs -o size=32m none disk || exit 99
+export EVENT_SPOOL=$PWD/disk/spool.db
+seq 3 | publish -t n
+dd if=/dev/zero of=disk/filler bs=1M count=30 2>/dev/null
+for round in 1 2 3; do
+    consume -g g -t n --from start -j 2 -a 2 --emit -- echo '{"type":"made"}' 2>said
+    echo "$? $(sed "s,$PWD/,," said)"
+done
+rm disk/filler
+consume -g g --emit -- sh -c 'echo "$EVENT_SEQ $EVENT_ATTEMPT" >>ran; echo "{\"type\":\"made\"}"'
+sort ran
+replay -t made | wc -l
+END
+    run -0 unshare -m bash full
+    [ "$(grep -c '^74 consume: disk/spool.db: the disk is nearly full' <<<"$output")" = 3 ]
+    [ "$(grep -v '^74' <<<"$output" | tail -n 4)" = $'1 1\n2 1\n3 1\n3' ]
+}
+
 @test "stop: a handler whose definition is broken or missing stops consume with 78, and no event is to blame" {
     events 3
     printf '%s\n' '{"initial":' >broken.json
