@@ -86,7 +86,7 @@ drained() {
     wait_for has_lines ended 1
     let_write
     ends_with 0 "$consumer"
-    [ -z "$(grep -v 'seq 2 n "e2": exit status 1' err)" ]
+    run -1 grep -v 'seq 2 n "e2": exit status 1' err
     group_is g 1 1 0 0
 }
 
@@ -156,7 +156,7 @@ END
     wait_for group_is g 3 0 3 0
     hold_lock
     timeout 20 head -c 65536 <&8 >full
-    for _ in 1 2 3; do read -r -t 20 line <&8; done
+    for _ in 1 2 3; do read -r -t 20 _ <&8; done
     kill -TERM "$consumer"
     let_write
     ends_with 0 "$consumer"
@@ -425,7 +425,7 @@ END
     background bash -c 'exec consume -g g --ordered --from start -f -- cat >p'
     one=$pid
     exec 8<p
-    read -r -t 20 line <&8
+    read -r -t 20 _ <&8
     background consume -g g -f -- sh -c 'cat >>two' 8<&-
     exec 8<&-
     ends_with 0 "$one"
@@ -442,7 +442,7 @@ END
         replay 1 >&8
         run -0 timeout 20 bash -c "$command <in | head -n 1; echo \${PIPESTATUS[0]}"
         [ "${lines[1]}" = 0 ]
-        while read -r -t 0 -u 8; do read -r -u 8 line; done
+        while read -r -t 0 -u 8; do read -r -u 8 _; done
     done
     exec 8<&-
 }
