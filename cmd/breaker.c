@@ -95,7 +95,8 @@ static void go_without(struct call *c, const struct err *why)
 
 static enum breaker_outcome outcome_of(const struct child *c)
 {
-    if (proc_stopping() || c->status == EX_CANNOT_RUN || c->status == EX_NOT_FOUND)
+    if (proc_stopping() || c->status == EX_CONFIG || c->status == EX_CANNOT_RUN ||
+        c->status == EX_NOT_FOUND)
         return BREAKER_IGNORED;
     if (c->timed_out)
         return BREAKER_TIMEOUT;

@@ -194,7 +194,7 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
 
 static int status(const struct group *group, const struct dispatch_result *result, struct err *e)
 {
-    if (result->cannot_run != 0)
+    if (result->why.status != 0)
         *e = result->why;
     else if (group_damaged(group) > 0)
         err_set(e, EX_IOERR, "%" PRId64 " damaged, set aside as dead letters: dlq list -g %s",
@@ -231,9 +231,10 @@ static int consume(struct store *spool, struct err *e)
         result.dead += group_buried(group);
         if (got == 0 && (got = tell(group, &result, e)) == 0)
             got = status(group, &result, e);
-        else if (got < 0 && result.cannot_run != 0)
+        else if (got < 0 && result.why.status != 0)
             status(group, &result, e);
     }
+    store_stop(spool, proc_stopping); /* that it leaves may be found out later */
     group_close(group);
     return got;
 }

@@ -150,11 +150,14 @@ static int once(const char *name, const struct wrap *w, struct err *e)
         err_note("created the spool %s", store_path(k.store));
     if (got < 0 && e->status == EX_DATAERR) /* behind consume that would be the event's fault */
         e->status = EX_IOERR;
-    if (got >= 0)
+    if (got >= 0) {
+        store_stop(k.store, proc_stopping);
         got = key_take(&k, args_given("wait") ? longest : -1, e);
-    if (got == KEY_OURS)
+    }
+    if (got == KEY_OURS) {
+        store_stop(k.store, proc_forced); /* what has run is to be recorded */
         got = run(&k, w, e);
-    else if (got == KEY_DONE)
+    } else if (got == KEY_DONE)
         got = print_again(&k, e);
     else if (got == KEY_BUSY)
         got = err_set(e, EX_TEMPFAIL, "%s: another process is at it", err_quote_text(name).text);

@@ -215,6 +215,7 @@ int main(int argc, char **argv)
         return out_finish(&e);
     }
     proc_stage();
+    proc_grace(RELAY_GRACE_MS);
     relay(&result, &e);
     if (e.status == 0 && result.failed > 0)
         e.status = EX_NO;

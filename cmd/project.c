@@ -99,6 +99,7 @@ static int run(const struct projection_terms *terms, struct err *e)
 
     if (created > 0)
         err_note("created the database %s", terms->database);
+    store_stop(terms->spool, proc_forced); /* the spool is told of what has been applied */
     while (got >= 0) {
         if (follow)
             store_bell_clear(terms->spool);

@@ -3,6 +3,7 @@
 #include "batch.h"
 #include "environment.h"
 #include "lines.h"
+#include "proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #define ATOMIC_MAX (64 << 20)
+#define GRACE_MS 30000 /* for what has been read from a pipe, once we are told to stop */
 
 static const char *data, *expect, *rejects, *delay;
 static struct batch batch = {.fill.priority = -1, .pending.wait_ms = -1};
@@ -63,21 +65,31 @@ static const struct cmd self = {
 
 static struct buf held; /* the input of --atomic */
 static int64_t lines_seen;
+static bool stopped; /* before the end of the input */
 static int rejects_fd = -1, input_status;
+
+/* A signal may end a write that nobody reads. */
+static int echo(struct err *e)
+{
+    proc_open();
+    int got = out_write(batch.safe.p, batch.safe.n, e) < 0 ? -1 : out_flush(e);
+    proc_shut();
+    return got;
+}
 
 /* What the last commit made safe, and what was wrong. */
 static int tell(struct err *e)
 {
     const struct buf *wrong = &batch.complaints;
 
-    if (batch.safe.n > 0 && out_write(batch.safe.p, batch.safe.n, e) < 0)
+    if (batch.safe.n > 0 && echo(e) < 0)
         return -1;
     for (size_t at = 0; at < wrong->n; at += strlen(wrong->p + at) + 1)
         err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", wrong->p + at);
     if (batch.rejected.n > 0 && write_all(rejects_fd, batch.rejected.p, batch.rejected.n) < 0)
         return err_errno(e, EX_IOERR, "%s", rejects);
     batch_told(&batch);
-    return out_flush(e);
+    return 0;
 }
 
 /* Commit, then tell: what is echoed is on disk. */
@@ -171,6 +183,8 @@ static int publish_file(const char *path, struct err *e)
 
     if (got >= 0)
         lines_widen(in);
+    /* What comes from a pipe is lost with us; a file is there for another try. */
+    store_stop(batch.store, got >= 0 && lines_again(in) ? proc_stopping : proc_forced);
     while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0) {
         struct batch_place place = {lines_name(in) == NULL ? NULL : path, line.number, NULL};
         failed = take_line(&line, got == LINES_TOO_LONG, place, e) < 0 ||
@@ -178,6 +192,7 @@ static int publish_file(const char *path, struct err *e)
     }
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;
+    stopped |= got == LINES_END && lines_stopped(in);
     err_report(&unreadable);
     lines_close(in);
     return failed ? -1 : 0;
@@ -352,12 +367,19 @@ static int publish(int argc, char **argv, struct err *e)
         err_note("created the spool %s", store_path(batch.store));
     batch.pending.own = own_group();
     got = 0;
+    store_stop(batch.store, proc_stopping);
     if (data != NULL)
         return publish_data(e);
     if (argc == 0)
         got = publish_file(NULL, e);
-    for (int i = 0; i < argc && got == 0; i++)
-        got = publish_file(argv[i], e);
+    for (int i = 0; i < argc && got == 0 && !stopped; i++) {
+        stopped = proc_stopping();
+        if (!stopped)
+            got = publish_file(argv[i], e);
+    }
+    if (atomic && stopped)
+        return err_set(e, EX_SIGNAL + proc_signal(),
+                       "stopped before the end of the input: nothing published");
     return got < 0 ? -1 : atomic ? publish_held(e) : commit(e);
 }
 
@@ -368,8 +390,16 @@ int main(int argc, char **argv)
 
     check_options(argc - first);
     read_surroundings();
-    if (publish(argc - first, argv + first, &e) == 0 && lines_seen == 0 && input_status == 0)
+    proc_stage();
+    proc_grace(GRACE_MS);
+    out_stop_when(proc_forced);
+    if (batch.echo)
+        out_watch();
+    if (publish(argc - first, argv + first, &e) == 0 && lines_seen == 0 && input_status == 0 &&
+        !stopped)
         err_note("the input was empty: nothing published");
+    if (proc_stopping() && !out_gone() && (stopped || e.status == EX_TEMPFAIL))
+        e.status = EX_SIGNAL + proc_signal(); /* not all of the input */
     if (e.status == 0)
         e.status = batch.stale > 0 ? EX_TEMPFAIL : batch.bad > 0 ? EX_DATAERR : input_status;
     if (batch.duplicates > 0 && isatty(STDERR_FILENO))

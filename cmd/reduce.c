@@ -162,7 +162,7 @@ static int reduce(struct err *e)
         if ((got = round_of(e)) < 0)
             break;
         if (reducer.argv != NULL && proc_stopping()) {
-            proc_kill_all(SIGTERM);
+            proc_kill_all(0, SIGTERM);
             e->status = wrap_stopped();
             got = -1;
         } else if (running_n > 0 && (running_n == (size_t)parallel || begun == subjects_n)) {
@@ -217,6 +217,7 @@ int main(int argc, char **argv)
     terms.reducer = &reducer;
     if (first < argc) {
         proc_stage();
+        out_watch();
         out_stop_when(proc_stopping);
     }
     fold_reducer_open(&reducer, first < argc ? argv + first : NULL, version);

@@ -222,6 +222,7 @@ int main(int argc, char **argv)
     if (follow || speed > 0) {
         proc_stage();
         proc_open();
+        out_watch();
     }
     if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 && (got = find_ends(&e)) == 0) {
         query.lines = form != FORM_TABLE;

@@ -43,7 +43,7 @@ static bool worth_retrying(int status)
         return false;
     if (args_given("retry-on"))
         return retry_on[status];
-    return status != EX_CANNOT_RUN && status != EX_NOT_FOUND;
+    return status != EX_CONFIG && status != EX_CANNOT_RUN && status != EX_NOT_FOUND;
 }
 
 /* How long to wait before the next attempt; -1: there is none. */

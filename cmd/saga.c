@@ -109,7 +109,9 @@ static int read_event(struct buf *event, struct err *e)
     if (got == 0 && (got = lines_next(in, &line, e)) == LINES_LINE)
         buf_str(event, line.text);
     else if (got >= 0)
-        got = err_set(e, EX_DATAERR, got == LINES_END ? "stdin: no event" : "stdin: too long");
+        got = lines_stopped(in) ? err_set(e, EX_TEMPFAIL, "stopped while reading stdin")
+                                : err_set(e, EX_DATAERR,
+                                          got == LINES_END ? "stdin: no event" : "stdin: too long");
     if (got == LINES_LINE && (got = lines_next(in, &line, e)) != LINES_END && got > 0)
         got = err_set(e, EX_DATAERR,
                       "stdin: more than one event; consume gives each a run of its own");
@@ -124,11 +126,15 @@ static int run_run(int first, int argc, char **argv)
 
     one_operand(first, argc, argv, "run", "DEFINITION");
     wrap_stage();
-    if (read_definition(argv[first], &e) == 0 && read_event(&event, &e) == 0 &&
-        open_spool(STORE_CREATE, &e) == 0) {
+    if (read_definition(argv[first], &e) < 0 ||
+        (read_event(&event, &e) == 0 && open_spool(STORE_CREATE, &e) < 0)) {
+        err_config(&e);
+    } else if (e.status == 0) {
         store_stop(r.store, proc_stopping);
-        if (saga_start(&r, (struct str){event.p, event.n}, &e) >= 0)
+        if (saga_start(&r, (struct str){event.p, event.n}, &e) >= 0) {
+            store_stop(r.store, proc_forced); /* what a step has done is to be written down */
             saga_drive(&r, &e);
+        }
     }
     buf_free(&event);
     return finish(&e);
@@ -181,7 +187,9 @@ static int run_resume(int first, int argc, char **argv)
     if (all == (first < argc))
         args_usage(all ? "--all and IDs exclude each other" : "resume wants IDs, or --all");
     wrap_stage();
-    if (open_spool(STORE_WRITE, &e) == 0 && all)
+    if (open_spool(STORE_WRITE, &e) == 0)
+        store_stop(r.store, proc_forced);
+    if (e.status == 0 && all)
         doc_each(r.store, SAGA_KIND, resume_idle, NULL, &e);
     else if (e.status == 0)
         for (int i = first; i < argc && !proc_stopping(); i++)

@@ -1,6 +1,7 @@
 /* settle: the end of a pipe that began with consume --lease. */
 #include "args.h"
 #include "lines.h"
+#include "proc.h"
 #include "store.h"
 
 #include <inttypes.h>
@@ -9,6 +10,7 @@
 
 #define BATCH 1000
 #define COMPLAINTS_MAX (1 << 20) /* bytes */
+#define GRACE_MS 30000           /* for what has been read, once we are told to stop */
 
 static const char *name, *dead;
 static bool retry, defer;
@@ -107,6 +109,7 @@ static int find_group(struct err *e)
         return 0;
     if (spool == NULL && store_open(&spool, args_spool(), STORE_WRITE, e) < 0)
         return -1;
+    store_stop(spool, proc_forced);
     return group_open(&group, spool, &terms, e);
 }
 
@@ -169,7 +172,7 @@ static int settle(int n, char **file, struct err *e)
     int64_t left = 0;
     int got = n == 0 ? read_file(NULL, e) : 0;
 
-    for (int i = 0; i < n && got == 0; i++)
+    for (int i = 0; i < n && got == 0 && !proc_stopping(); i++)
         got = read_file(file[i], e);
     if (got < 0 || find_group(e) < 0 || commit(e) < 0 || lease_left(group, &left, e) < 0)
         return -1;
@@ -218,6 +221,8 @@ int main(int argc, char **argv)
     int first = args_parse(&self, argc, argv);
 
     check_options();
+    proc_stage();
+    proc_grace(GRACE_MS);
     settle(argc - first, argv + first, &e);
     group_close(group);
     store_close(spool);

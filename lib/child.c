@@ -33,7 +33,7 @@ static void end(const struct child *c, pid_t leader, int signal_number)
     if (c->run.given == NULL)
         proc_kill(leader, c->run.marker, signal_number);
     else
-        proc_kill_all(signal_number);
+        proc_kill_all(leader, signal_number);
 }
 
 static void shut_all(struct child *c)
@@ -53,52 +53,17 @@ static int make_pipes(struct child *c, int *theirs, struct err *e)
             theirs[i] = c->run.given[i];
             continue;
         }
-        if (pipe2(pair, O_CLOEXEC) != 0)
-            return err_errno(e, EX_OSERR, "cannot make a pipe");
+        if (pipe2(pair, O_CLOEXEC) != 0) {
+            int why = errno;
+            err_errno(e, EX_OSERR, "cannot make a pipe");
+            errno = why;
+            return -1;
+        }
         c->fd[i] = pair[i == IN];
         theirs[i] = pair[i != IN];
         fcntl(c->fd[i], F_SETFL, O_NONBLOCK);
     }
     return 0;
-}
-
-int child_start(struct child *c, const struct child_run *run, struct err *e)
-{
-    int theirs[PROC_FDS], failed;
-
-    c->run = *run;
-    c->spill = -1;
-    failed = make_pipes(c, theirs, e) < 0;
-    if (!failed) {
-        c->started_ms = clock_now_ms();
-        c->began_ms = clock_mono_ms();
-        c->kill_at_ms =
-            run->timeout_ms == 0 || run->stay ? INT64_MAX : c->began_ms + run->timeout_ms;
-        theirs[CHILD_FDS] = run->fd4;
-        int n = theirs[WORD] < 0 ? WORD : CHILD_FDS + (run->fd4 > 0);
-        c->pid = proc_start(run->argv, run->envp, theirs, n, run->given != NULL, e);
-        failed = c->pid < 0;
-    }
-    for (int i = 0; i < CHILD_FDS; i++)
-        if (run->given == NULL || run->given[i] == CHILD_PIPE)
-            shut(&theirs[i]);
-    if (failed) {
-        shut_all(c);
-        c->pid = 0;
-        return -1;
-    }
-    c->open = true;
-    return child_io(c, c->began_ms, e); /* most inputs fit a pipe: one write and it is done */
-}
-
-size_t child_fds(const struct child *c, struct pollfd *fds)
-{
-    size_t n = 0;
-
-    for (int i = 0; i < CHILD_FDS; i++)
-        if (c->fd[i] >= 0 && (i != IN || !c->run.stay || c->in.n > c->fed))
-            fds[n++] = (struct pollfd){.fd = c->fd[i], .events = i == IN ? POLLOUT : POLLIN};
-    return n;
 }
 
 /* A command that does not read its input, or not all, has every right to. */
@@ -119,6 +84,48 @@ static void feed(struct child *c)
         else
             c->fed += (size_t)n;
     }
+}
+
+int child_start(struct child *c, const struct child_run *run, struct err *e)
+{
+    int theirs[PROC_FDS], failed, why;
+
+    c->run = *run;
+    c->spill = -1;
+    failed = make_pipes(c, theirs, e) < 0;
+    if (!failed) {
+        c->started_ms = clock_now_ms();
+        c->began_ms = clock_mono_ms();
+        c->kill_at_ms =
+            run->timeout_ms == 0 || run->stay ? INT64_MAX : c->began_ms + run->timeout_ms;
+        theirs[CHILD_FDS] = run->fd4;
+        int n = theirs[WORD] < 0 ? WORD : CHILD_FDS + (run->fd4 > 0);
+        c->pid = proc_start(run->argv, run->envp, theirs, n, run->given != NULL, e);
+        failed = c->pid < 0;
+    }
+    why = errno;
+    for (int i = 0; i < CHILD_FDS; i++)
+        if (run->given == NULL || run->given[i] == CHILD_PIPE)
+            shut(&theirs[i]);
+    if (failed) {
+        shut_all(c);
+        c->pid = 0;
+        errno = why;
+        return -1;
+    }
+    c->open = true;
+    feed(c); /* most inputs fit a pipe: one write and it is done */
+    return 0;
+}
+
+size_t child_fds(const struct child *c, struct pollfd *fds)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < CHILD_FDS; i++)
+        if (c->fd[i] >= 0 && (i != IN || !c->run.stay || c->in.n > c->fed))
+            fds[n++] = (struct pollfd){.fd = c->fd[i], .events = i == IN ? POLLOUT : POLLIN};
+    return n;
 }
 
 /* ----------------------------------------------------------------------------------- its output */
@@ -143,7 +150,7 @@ static int hold(struct child *c, const char *p, size_t n, struct err *e)
         c->out_size = (int64_t)(c->out.n + n);
     if (c->run.given == NULL && c->out_size > CHILD_OUTPUT_MAX) {
         if (!c->too_much)
-            end(c, c->pid, SIGKILL);
+            end(c, c->ended ? 0 : c->pid, SIGKILL);
         c->too_much = true;
         return 0;
     }
@@ -292,6 +299,17 @@ void child_stop(struct child *c, int64_t now_ms)
     c->force = CHILD_TERMED;
     c->kill_at_ms = now_ms + STOP_MS;
     end(c, c->pid, SIGTERM);
+}
+
+void child_lose(struct child *c, int64_t now_ms)
+{
+    c->lost = true;
+    shut(&c->fd[OUT]);
+    if (c->ended)
+        return;
+    c->force = CHILD_KILLED;
+    c->kill_at_ms = now_ms + LINGER_MS;
+    end(c, c->pid, SIGKILL);
 }
 
 int child_io(struct child *c, int64_t now_ms, struct err *e)

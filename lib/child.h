@@ -67,20 +67,22 @@ struct child {
     struct buf in, out, errors, line, word, reason, text;
     int64_t out_size, began_ms, ended_ms, kill_at_ms;
     enum { CHILD_RUNS, CHILD_TERMED, CHILD_KILLED } force;
-    bool timed_out, too_much, open, last_input;
+    bool timed_out, too_much, open, last_input, lost;
 };
 
 void child_init(struct child *c);
-/* As proc_start: -1 with 127, 126, 71 or 65; then nothing runs. */
+/* As proc_start: -1 with 127, 126, 71 or 65, and errno; then nothing runs. */
 int child_start(struct child *c, const struct child_run *run, struct err *e);
 
 /* The descriptors it waits for, at most CHILD_FDS of them; returns how many. */
 size_t child_fds(const struct child *c, struct pollfd *fds);
-/* Move what can be moved, and act on the clock. now_ms is monotonic. 0, or -1: an I/O error. */
+/* Move what can be moved, and act on the clock. now_ms is monotonic. 0, or -1: an I/O error, so its
+   output cannot be kept: 73 or 74. */
 int child_io(struct child *c, int64_t now_ms, struct err *e);
 /* When child_io wants to be called again at the latest; INT64_MAX: when a descriptor is ready. */
 int64_t child_deadline(const struct child *c);
 void child_stop(struct child *c, int64_t now_ms); /* SIGTERM now, SIGKILL after half a second */
+void child_lose(struct child *c, int64_t now_ms); /* SIGKILL: its output cannot be kept; lost */
 void child_ended(struct child *c, int wait_status, int64_t now_ms);
 bool child_done(struct child *c);
 

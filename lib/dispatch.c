@@ -15,11 +15,19 @@
 #define HOLD_MIN_MS 100   /* even with --backoff 0 nobody hammers at what is down */
 #define PIPE_BATCH 1000   /* events a claim without handlers: a commit for each half */
 #define BLOCKED_MAX 1000  /* events claimed ahead for the sake of other subjects */
-#define SAME_MS 100       /* a further signal so soon is the same one */
 #define SETTLE_MS 50      /* a decision waits no longer for others */
 #define SETTLE_BATCH 1000 /* nor for more of them */
 
 /* ------------------------------------------------------------------------------------ decisions */
+
+static const struct span NOTHING = {0, 0, false};
+
+/* What is wrong is ours, or the handler's as such: no event is to blame. */
+void decide_stop(struct dispatch *d, const struct err *why)
+{
+    if (d->result->why.status == 0)
+        d->result->why = *why;
+}
 
 static void add_settle(struct dispatch *d, const struct group_settle *s, struct span made)
 {
@@ -47,7 +55,7 @@ static void add_failure(struct dispatch *d, const struct outcome *o, enum group_
                                       .took_ms = o->took_ms,
                                       .reason = mem_dup(o->why, strlen(o->why)),
                                       .tail = {mem_dup(o->tail.p, o->tail.n), o->tail.n}},
-               (struct span){0, 0});
+               NOTHING);
 }
 
 static void clear_settles(struct dispatch *d)
@@ -79,7 +87,7 @@ static void give_back(struct dispatch *d, struct group_event *event, enum group_
     add_settle(d,
                &(struct group_settle){
                    .event = event, .outcome = how, .due_ms = clock_now_ms(), .took_ms = -1},
-               (struct span){0, 0});
+               NOTHING);
     d->taken--;
 }
 
@@ -160,10 +168,10 @@ static void note_cannot_run(struct dispatch *d, const struct outcome *o)
         return; /* the same event once more says nothing new */
     d->cannot_run_seq = o->event->entry.seq;
     if (++d->cannot_run_row == 3) {
-        d->result->cannot_run = o->status;
-        err_set(&d->result->why, o->status,
-                "%s: three events in a row ended with status %d: stopping",
+        struct err why = ERR_NONE;
+        err_set(&why, o->status, "%s: three events in a row ended with status %d: stopping",
                 err_quote_text(d->terms->argv[0]).text, o->status);
+        decide_stop(d, &why);
     }
 }
 
@@ -206,6 +214,30 @@ void decide_hopeless(struct dispatch *d, struct group_event *event, const struct
     d->result->dead++;
 }
 
+void decide_misconfigured(struct dispatch *d, const struct outcome *o)
+{
+    struct err why = ERR_NONE;
+    struct err_about about;
+
+    err_set(&why, o->status, "%s: seq %lld %s: %s, which no event is to blame for: stopping",
+            err_quote_text(d->terms->argv[0]).text, (long long)o->event->entry.seq,
+            name_it(d, o->event, &about).text, o->why);
+    give_back(d, o->event, GROUP_RELEASE);
+    decide_stop(d, &why);
+}
+
+/* Others kept the spool locked for too long, or so long that we must not wait any more. What runs
+   may end, and what has ended is tried again until the grace is over; nothing is begun. */
+static int stop_when_locked(struct dispatch *d, struct err *e)
+{
+    if (!store_locked(d->store) || proc_forced() ||
+        (d->grace_ms != 0 && clock_mono_ms() >= d->grace_ms))
+        return -1;
+    decide_stop(d, e);
+    err_clear(e);
+    return 0;
+}
+
 int decide_defer(struct dispatch *d, const struct outcome *o, struct err *e)
 {
     char text[CLOCK_TEXT_SIZE];
@@ -227,7 +259,9 @@ int decide_defer(struct dispatch *d, const struct outcome *o, struct err *e)
              name_it(d, o->event, &about).text, o->why, err_quote_text(d->terms->group).text,
              clock_format(text, until));
     /* The hold first: an event that is back before it would be claimed again at once. */
-    return group_hold(d->group, until, e);
+    if (group_hold(d->group, until, e) == 0)
+        return 0;
+    return stop_when_locked(d, e);
 }
 
 int decide_print(struct dispatch *d, const struct group_event *event, struct err *e)
@@ -252,7 +286,7 @@ static int make_events(struct dispatch *d, const struct outcome *o, struct str o
 
     if (event_read(&d->event, &d->scan, o->event->entry.line, &why) == 0 &&
         emit_make(&d->emit, &d->event, o->event->entry.recorded_ms, output, &d->lines, &why) == 0) {
-        *made = (struct span){before, d->lines.n - before};
+        *made = (struct span){before, d->lines.n - before, false};
         return 1;
     }
     bad.status = EX_DATAERR;
@@ -263,7 +297,7 @@ static int make_events(struct dispatch *d, const struct outcome *o, struct str o
 
 int decide_done(struct dispatch *d, const struct outcome *o, struct str output, struct err *e)
 {
-    struct span made = {0, 0};
+    struct span made = NOTHING;
 
     d->holds = 0;
     d->cannot_run_row = 0;
@@ -273,12 +307,18 @@ int decide_done(struct dispatch *d, const struct outcome *o, struct str output, 
     } else if (output.p != NULL) {
         if (decide_print(d, o->event, e) < 0)
             return -1;
+        struct err why = ERR_NONE;
         proc_open();
-        int got = out_write(output.p, output.n, e);
+        int got = out_write(output.p, output.n, &why);
         proc_shut();
-        if (got < 0)
-            return -1;
+        if (got < 0) {
+            decide_stop(d, &why);
+            decide_release(d, o->event);
+            return 0;
+        }
+        made.printed = true;
     }
+    made.printed |= o->printed;
     add_settle(
         d, &(struct group_settle){.event = o->event, .outcome = GROUP_DONE, .took_ms = o->took_ms},
         made);
@@ -288,7 +328,7 @@ int decide_done(struct dispatch *d, const struct outcome *o, struct str output, 
 
 /* --------------------------------------------------------------------------------------- settle */
 
-/* Flush so that a signal ends the wait for a reader that does not read. */
+/* Flush so that a signal ends the wait for a reader that does not read, once it is forceful. */
 static int flush(struct err *e)
 {
     proc_open();
@@ -297,14 +337,19 @@ static int flush(struct err *e)
     return got;
 }
 
-/* The reader got none or part of it: what printed is not done. */
-static void take_back(struct dispatch *d)
+/* What has succeeded, and cannot be printed or published for reasons of our own. */
+static void take_back(struct dispatch *d, bool printed)
 {
     for (size_t i = 0; i < d->settles; i++)
-        if (d->settle[i].outcome == GROUP_DONE) {
-            d->settle[i] = (struct group_settle){
-                .event = d->settle[i].event, .outcome = GROUP_RELEASE, .due_ms = clock_now_ms()};
+        if (d->settle[i].outcome == GROUP_DONE &&
+            (printed ? d->made[i].printed : d->made[i].n > 0)) {
+            d->settle[i] = (struct group_settle){.event = d->settle[i].event,
+                                                 .outcome = GROUP_RELEASE,
+                                                 .due_ms = clock_now_ms(),
+                                                 .took_ms = -1};
+            d->made[i] = NOTHING;
             d->result->done--;
+            d->taken--;
         }
 }
 
@@ -317,8 +362,14 @@ static int begin_emit(struct dispatch *d, struct err *e)
     struct err why = ERR_NONE;
     int got = 1;
 
-    if (log_begin(d->store, &terms, e) < 0)
-        return -1;
+    if (log_begin(d->store, &terms, e) < 0) {
+        if (store_locked(d->store))
+            return -1;
+        decide_stop(d, e); /* as on a disk that is nearly full, where settling goes on */
+        err_clear(e);
+        take_back(d, false);
+        return 0;
+    }
     for (size_t i = 0; i < d->settles && got > 0; i++) {
         if (d->made[i].n == 0)
             continue;
@@ -355,24 +406,29 @@ static bool emits(const struct dispatch *d)
     return false;
 }
 
-/* Output, then settle. A crash in between repeats the output; the other order would lose it. */
+/* Output, then settle. A crash in between repeats the output; the other order would lose it. A
+   reader that has gone does not want it, and what is done is done; what was lost for other reasons
+   is not done. */
 static int settle(struct dispatch *d, struct err *e)
 {
+    struct err unwritten = ERR_NONE;
     int got;
 
     if (d->settles == 0)
         return 0;
-    if (flush(e) < 0)
-        return -1;
-    if (out_gone())
-        take_back(d);
+    if (flush(&unwritten) < 0)
+        decide_stop(d, &unwritten);
+    if (out_lost())
+        take_back(d, true);
     while (emits(d) && (got = begin_emit(d, e)) <= 0)
         if (got < 0)
-            return -1;
+            return stop_when_locked(d, e);
     got = group_settle(d->group, d->settle, d->settles, e);
+    if (got < 0)
+        return stop_when_locked(d, e);
     clear_settles(d);
     d->drained = false; /* a retry may be due already */
-    return got;
+    return 0;
 }
 
 /* Has an event of an ordered group been given back, and the spool does not know it yet? */
@@ -489,6 +545,23 @@ static size_t wanted(const struct dispatch *d)
     return max;
 }
 
+/* As group_claim. Nothing is begun yet that would be lost when a signal ends the wait: then it has
+   found none. Whatever runs may end when others keep the spool locked for too long: -1, and we are
+   to stop. */
+static int group_claim_or_stop(struct dispatch *d, size_t max, size_t at_once,
+                               struct group_event ***out, struct err *e)
+{
+    store_stop(d->store, proc_stopping);
+    int n = group_claim(d->group, max, at_once, d->last, out, e);
+    store_stop(d->store, proc_forced);
+    if (n >= 0 || !store_locked(d->store))
+        return n;
+    if (!proc_stopping())
+        decide_stop(d, e);
+    err_clear(e);
+    return d->result->why.status == 0 ? 0 : -1;
+}
+
 static int claim(struct dispatch *d, struct err *e)
 {
     struct group_event **got;
@@ -499,8 +572,10 @@ static int claim(struct dispatch *d, struct err *e)
     if (max == 0 || (d->pace_ms != 0 && clock_mono_ms() < d->pace_ms))
         return 0;
     store_bell_clear(d->store);
-    if (find_last(d, e) < 0 || (n = group_claim(d->group, max, at_once, d->last, &got, e)) < 0)
+    if (find_last(d, e) < 0)
         return -1;
+    if ((n = group_claim_or_stop(d, max, at_once, &got, e)) < 0)
+        return d->result->why.status == 0 ? -1 : 0;
     for (int i = 0; i < n; i++)
         d->queue[d->queued++] = got[i];
     d->taken += n;
@@ -580,18 +655,13 @@ static int stop(struct dispatch *d, struct err *e)
     if (d->grace_ms == 0) {
         d->result->stopped = true;
         d->grace_ms = now + d->terms->grace_ms;
-        d->same_ms = now + SAME_MS;
         if (release_queued(d, e) < 0)
             return -1;
         if (d->running > 0 && isatty(STDERR_FILENO))
             err_note("stopping: %zu running; once more ends them now", d->running);
         d->crew->quit(d, now);
     }
-    if (now < d->same_ms) /* timeout(1) signals its child, and then the group with its child */
-        d->stops = proc_stops();
-    else if (proc_stops() > d->stops && proc_stops() > 1)
-        d->grace_ms = now;
-    if (now >= d->grace_ms)
+    if (proc_forced() || now >= d->grace_ms)
         d->crew->force(d, now);
     return 0;
 }
@@ -601,7 +671,7 @@ static bool all_done(const struct dispatch *d)
 {
     if (d->running > 0 || d->queued > 0 || d->settles > 0)
         return false;
-    if (d->grace_ms != 0 || d->result->cannot_run != 0)
+    if (d->grace_ms != 0 || d->result->why.status != 0)
         return true;
     if (d->terms->most != 0 && d->taken >= d->terms->most)
         return true;
@@ -615,7 +685,7 @@ static bool finished(const struct dispatch *d)
 
 static int go_round(struct dispatch *d, struct err *e)
 {
-    bool stopping = proc_stopping() || out_gone() || d->result->cannot_run != 0;
+    bool stopping = proc_stopping() || out_gone() || d->result->why.status != 0;
 
     if (stopping && stop(d, e) < 0)
         return -1;
@@ -629,7 +699,7 @@ static int go_round(struct dispatch *d, struct err *e)
         d->crew->quit(d, clock_mono_ms());
     if (finished(d))
         return 0;
-    if ((d->result->cannot_run == 0 || stopping) && (d->settles == 0 || !settle_due(d)))
+    if ((d->result->why.status == 0 || stopping) && (d->settles == 0 || !settle_due(d)))
         wait_for_something(d);
     reap(d);
     if (d->crew->move(d, clock_mono_ms(), e) < 0)
@@ -653,7 +723,7 @@ static int run_crew(struct dispatch *d, struct err *e)
     while (got == 0 && !finished(d))
         got = go_round(d, e);
     if (got == 0 && proc_stopping())
-        proc_kill_all(SIGKILL); /* daemons that handlers left behind */
+        proc_kill_all(0, SIGKILL); /* daemons that handlers left behind */
     d->crew->close(d);
     return got;
 }
@@ -661,28 +731,34 @@ static int run_crew(struct dispatch *d, struct err *e)
 /* ---------------------------------------------------------------------------- without a handler */
 
 /* Print what was claimed, then settle it, or leave that to whoever is at the end of the pipe. A
-   reader that has gone, or a signal while the pipe was full: it all goes back, though some of it
-   may have been read. */
+   reader that has gone, a disk that is full, or a signal while the pipe was full: it all goes back,
+   though some of it may have been read. */
 static int print_claimed(struct dispatch *d, struct group_event **events, int n, struct err *e)
 {
+    struct err why = ERR_NONE;
     int got = 0;
 
     proc_open();
     for (int i = 0; i < n && got == 0; i++)
-        got = out_line(events[i]->entry.line, e);
+        got = out_line(events[i]->entry.line, &why);
+    if (got == 0)
+        got = out_flush(&why);
     proc_shut();
-    if (got < 0 || (d->terms->lease && flush(e) < 0))
-        return -1;
-    if (d->terms->lease && !out_gone()) {
+    if (got < 0)
+        decide_stop(d, &why);
+    if (d->terms->lease && got == 0 && !out_gone()) {
         group_hand_over(d->group);
         d->result->done += n;
         return 0;
     }
+    d->result->done += n;
+    d->taken += n;
     for (int i = 0; i < n; i++)
         add_settle(d,
                    &(struct group_settle){.event = events[i], .outcome = GROUP_DONE, .took_ms = -1},
-                   (struct span){0, 0});
-    d->result->done += n;
+                   (struct span){0, 0, true});
+    if (got < 0 || out_gone())
+        take_back(d, true);
     return settle(d, e);
 }
 
@@ -693,7 +769,7 @@ static int run_pipe(struct dispatch *d, struct err *e)
     size_t max;
     int n;
 
-    while (!proc_stopping() && !out_gone()) {
+    while (!proc_stopping() && !out_gone() && d->result->why.status == 0) {
         if (d->terms->most != 0)
             left = d->terms->most - d->result->done;
         if (left == 0)
@@ -702,7 +778,9 @@ static int run_pipe(struct dispatch *d, struct err *e)
         if (find_last(d, e) < 0)
             return -1;
         max = left < PIPE_BATCH ? (size_t)left : PIPE_BATCH;
-        n = group_claim(d->group, max, max, d->last, &events, e);
+        n = group_claim_or_stop(d, max, max, &events, e);
+        if (proc_stopping() || d->result->why.status != 0)
+            break;
         int64_t pace = n == 0 ? group_pace_ms(d->group) : 0;
         if (n < 0 ||
             (n == 0 && pace == 0 && (passed_last(d, e) < 0 || !d->terms->follow || d->past_last)))
@@ -736,7 +814,11 @@ int dispatch_run(struct store *store, struct group *group, const struct dispatch
     int got;
 
     *out = (struct dispatch_result){0};
-    out_stop_when(proc_stopping);
+    proc_grace(terms->grace_ms);
+    store_stop(store, proc_forced);
+    out_watch();
+    /* A handler has done its work, and the grace is for its output, too; mere lines go back. */
+    out_stop_when(terms->argv == NULL ? proc_stopping : proc_forced);
     got = terms->argv == NULL ? run_pipe(&d, e) : run_crew(&d, e);
     clear_settles(&d);
     event_free(&d.event);

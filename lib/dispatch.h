@@ -11,7 +11,9 @@
  *     dead_on      a dead letter at once
  *     defer_on     handed back without an attempt; the group is put on hold with backoff
  *     anything else, a signal, a timeout: retried with backoff, and after so many attempts dead
- * A handler that cannot be started at all costs no event an attempt: everything goes back.
+ *     EX_CONFIG    unless it is one of those: consume stops, and the event goes back
+ * A handler that cannot be started at all costs no event an attempt: everything goes back. So does
+ * what is wrong with consume itself, as a disk that is full behind its stdout.
  */
 #ifndef DISPATCH_H
 #define DISPATCH_H
@@ -39,9 +41,10 @@ struct dispatch_terms {
 
 struct dispatch_result {
     int64_t done, retried, dead, deferred;
-    bool stopped;   /* by a signal, or because the reader of stdout has gone */
-    int cannot_run; /* 126 or 127: the handler cannot be started, or three in a row said so */
-    struct err why; /* of cannot_run */
+    bool stopped; /* by a signal, because the reader of stdout has gone, or by why */
+    struct err
+        why; /* what made it stop, and is no event's fault: the handler cannot be run, or says
+                       that it is not set up; stdout cannot be written; no descriptors */
 };
 
 /* proc_stage must have been called. Returns 0 when there is no more to do (or we were told to

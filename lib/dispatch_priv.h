@@ -39,6 +39,7 @@ extern const struct crew handlers_crew, workers_crew;
 
 struct span {
     size_t at, n;
+    bool printed; /* to stdout */
 };
 
 struct dispatch {
@@ -56,7 +57,7 @@ struct dispatch {
     struct pollfd *fds;
 
     struct group_settle *settle; /* decided and not yet settled; their texts are ours */
-    struct span *made;           /* of lines: what each emits */
+    struct span *made;           /* of lines: what each emits; or has printed */
     size_t settles, settle_room;
     int64_t settle_ms; /* monotonic: when the first of them was decided */
     struct emit emit;
@@ -70,8 +71,6 @@ struct dispatch {
     int64_t cannot_run_seq; /* the last of them */
     int64_t last;           /* as terms->last, once the time terms->until_ms has come */
     int64_t grace_ms;       /* monotonic: when a stop becomes forceful; 0: not stopping */
-    int64_t same_ms;        /* monotonic: signals before are one */
-    int stops;              /* so many they were */
     bool more;              /* the last claim found something */
     bool drained;           /* the last claim found nothing, and we do not follow */
     bool on_hold;
@@ -86,6 +85,7 @@ struct outcome {
     int64_t started_ms, took_ms;
     int64_t delay_ms; /* its word about when to try again; -1: none */
     struct str tail;
+    bool printed; /* its output is on stdout already */
 };
 
 /* output goes to stdout, or with emit into the log; absent: none. It may turn out to be no events:
@@ -96,7 +96,10 @@ int decide_print(struct dispatch *d, const struct group_event *event, struct err
 void decide_retry(struct dispatch *d, const struct outcome *o); /* dead after the last attempt */
 void decide_dead(struct dispatch *d, const struct outcome *o);
 int decide_defer(struct dispatch *d, const struct outcome *o, struct err *e);
-void decide_release(struct dispatch *d, struct group_event *event); /* we ended it ourselves */
+void decide_release(struct dispatch *d, struct group_event *event);     /* we ended it ourselves */
+void decide_misconfigured(struct dispatch *d, const struct outcome *o); /* back, and we stop */
+/* Begin nothing more, let end what runs, give back the rest, and then say why: no event's fault. */
+void decide_stop(struct dispatch *d, const struct err *why);
 /* An event that no attempt can help: not an event any more, or too large for an environment. */
 void decide_hopeless(struct dispatch *d, struct group_event *event, const struct err *why);
 

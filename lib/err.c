@@ -183,6 +183,13 @@ int err_errno(struct err *e, int status, const char *format, ...)
     return -1;
 }
 
+int err_config(struct err *e)
+{
+    if (e->status >= EX_USAGE && e->status <= EX_NOINPUT)
+        e->status = EX_CONFIG;
+    return -1;
+}
+
 int err_at(struct err *e, const char *format, ...)
 {
     struct buf raw = BUF_INIT;

@@ -61,6 +61,9 @@ int err_errno(struct err *e, int status, const char *format, ...)
 
 /* Put a place in front of what e already says ("in.ndjson: line 12: "). Returns -1. */
 int err_at(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What a command needs to be run at all, such as its definition, is missing or wrong: EX_CONFIG
+   instead of 64 to 66, which as a handler's status would blame the event. Returns -1. */
+int err_config(struct err *e);
 
 /* Text from outside, fit for a message: in double quotes, control and bidirectional characters
    and invalid bytes escaped, cut after 80 characters. Use as err_quote(p, n).text in the call. */

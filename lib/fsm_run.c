@@ -2,12 +2,14 @@
 #include "fsm.h"
 #include "fsm_verbs.h"
 #include "lines.h"
+#include "proc.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
 #define LINE_MAX_BYTES (64 << 20)
+#define GRACE_MS 30000     /* for what has been read, once we are told to stop */
 #define HELD_MAX (1 << 20) /* bytes to be told: then a commit comes early */
 
 static const char *rejects;
@@ -28,6 +30,7 @@ static struct buf out, complaints, rejected; /* to be told after the commit */
 static struct buf transition;
 static int64_t refused;
 static int rejects_fd = -1, input_status;
+static bool stopped; /* before the end of the input */
 
 void fsm_say(const char *path, const struct machine_findings *findings)
 {
@@ -43,7 +46,9 @@ void fsm_say(const char *path, const struct machine_findings *findings)
 
 static int tell(struct err *e)
 {
-    int got = out_write(out.p, out.n, e);
+    proc_open(); /* a signal may end a write that nobody reads */
+    int got = out_write(out.p, out.n, e) < 0 ? -1 : out_flush(e);
+    proc_shut();
 
     for (size_t at = 0; at < complaints.n; at += strlen(complaints.p + at) + 1)
         err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
@@ -52,7 +57,7 @@ static int tell(struct err *e)
     buf_reset(&out);
     buf_reset(&complaints);
     buf_reset(&rejected);
-    return got < 0 ? -1 : out_flush(e);
+    return got < 0 ? -1 : 0;
 }
 
 /* Not the other way round: fsm.h says why. A kill between the two costs nothing, because events
@@ -163,6 +168,7 @@ static int read_input(const char *path, struct err *e)
         failed = commit(e) < 0;
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;
+    stopped |= got == LINES_END && lines_stopped(in);
     err_report(&unreadable);
     lines_close(in);
     return failed ? -1 : 0;
@@ -176,13 +182,16 @@ static int open_all(const char *path, struct err *e)
     fsm_say(path, &findings);
     machine_findings_free(&findings);
     if (got < 0)
-        return -1;
+        return err_config(e);
     if (rejects != NULL &&
         (rejects_fd = open(rejects, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) < 0)
         return err_errno(e, EX_CANTCREAT, "%s: cannot open it", rejects);
     if ((got = store_open(&fsm.store, args_spool(), STORE_CREATE, e)) > 0)
         err_note("created the spool %s", store_path(fsm.store));
-    return got < 0 ? -1 : 0;
+    if (got < 0)
+        return err_config(e);
+    store_stop(fsm.store, proc_forced);
+    return 0;
 }
 
 static int run(int first, int argc, char **argv)
@@ -193,11 +202,17 @@ static int run(int first, int argc, char **argv)
         args_usage("run wants a MACHINE, a file");
     if (worker && (rejects != NULL || first + 1 < argc))
         args_usage("--worker reads what consume writes, and answers: no FILE, no --rejects");
+    proc_stage();
+    proc_grace(GRACE_MS);
+    out_stop_when(proc_forced);
+    out_watch();
     int got = open_all(argv[first], &e);
     if (got == 0 && first + 1 == argc)
         got = read_input(NULL, &e);
-    for (int i = first + 1; i < argc && got == 0; i++)
+    for (int i = first + 1; i < argc && got == 0 && !stopped; i++)
         got = read_input(argv[i], &e);
+    if (stopped && e.status == 0 && !out_gone())
+        e.status = EX_SIGNAL + proc_signal();
     if (e.status == 0) /* said already */
         e.status = refused > 0 ? EX_DATAERR : input_status;
     fsm_free(&fsm);

@@ -7,10 +7,12 @@
 #include "mem.h"
 #include "proc.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define PAUSE_MS 1000
 
@@ -23,9 +25,14 @@ struct slot {
     char marker[40];
 };
 
+struct hands {
+    struct slot *slot;
+    size_t most; /* as many as there are descriptors for */
+};
+
 static struct slot *slots(const struct dispatch *d)
 {
-    return d->hands;
+    return ((struct hands *)d->hands)->slot;
 }
 
 static size_t count(const struct dispatch *d)
@@ -42,7 +49,9 @@ static int handlers_open(struct dispatch *d, struct err *e)
         child_init(&slot[i].child);
         slot[i].environment.word = true;
     }
-    d->hands = slot;
+    struct hands *hands = mem_zero(1, sizeof *hands);
+    *hands = (struct hands){slot, count(d)};
+    d->hands = hands;
     d->fds_max = CHILD_FDS * count(d);
     d->queue_max = 2 * count(d);
     return 0;
@@ -50,7 +59,8 @@ static int handlers_open(struct dispatch *d, struct err *e)
 
 static size_t handlers_room(const struct dispatch *d)
 {
-    return count(d) - d->running;
+    size_t most = ((const struct hands *)d->hands)->most;
+    return most > d->running ? most - d->running : 0;
 }
 
 static struct slot *free_slot(struct dispatch *d)
@@ -60,6 +70,27 @@ static struct slot *free_slot(struct dispatch *d)
     while (s->event != NULL)
         s++;
     return s;
+}
+
+/* Each handler needs four descriptors of ours, and a fifth when it prints much. */
+static void too_few_files(struct dispatch *d)
+{
+    size_t *most = &((struct hands *)d->hands)->most;
+    struct rlimit limit = {0, 0};
+    struct err why = ERR_NONE;
+
+    getrlimit(RLIMIT_NOFILE, &limit);
+    if (d->running == 0) {
+        err_set(&why, EX_OSERR,
+                "no handler can be run: the limit of open files, %lld, is too low (ulimit -n)",
+                (long long)limit.rlim_cur);
+        decide_stop(d, &why);
+        return;
+    }
+    *most = d->running < 5 ? d->running : d->running - d->running / 5;
+    err_warn("no more than %zu handlers at once, not %zu: the limit of open files is %lld "
+             "(ulimit -n)",
+             *most, count(d), (long long)limit.rlim_cur);
 }
 
 static int cannot_start(struct dispatch *d, struct group_event *ge, struct err *why, struct err *e)
@@ -75,8 +106,7 @@ static int cannot_start(struct dispatch *d, struct group_event *ge, struct err *
         return 1;
     case EX_CANNOT_RUN:
     case EX_NOT_FOUND:
-        d->result->cannot_run = why->status;
-        d->result->why = *why;
+        decide_stop(d, why);
         return 0;
     default:
         *e = *why;
@@ -108,8 +138,12 @@ static int handlers_begin(struct dispatch *d, struct group_event *ge, struct err
                   .group = str_of(d->terms->group),
                   .correlationid = s->parsed.correlationid,
                   .attempt = ge->attempts + 1}};
-    if (child_start(&s->child, &run, &why) < 0)
-        return cannot_start(d, ge, &why, e);
+    if (child_start(&s->child, &run, &why) < 0) {
+        if (errno != EMFILE)
+            return cannot_start(d, ge, &why, e);
+        too_few_files(d);
+        return 0;
+    }
     s->event = ge;
     d->running++;
     return 1;
@@ -147,19 +181,28 @@ static void handlers_ended(struct dispatch *d, pid_t pid, int wait_status, int64
 /* To stdout it goes block by block, however long it is. */
 static int succeed(struct dispatch *d, struct child *c, const struct outcome *o, struct err *e)
 {
+    struct outcome done = *o;
     struct str output = {NULL, 0};
+    struct err why = ERR_NONE;
     int got = 0;
 
     if (child_has_output(c) && d->terms->emit) {
         buf_shrink(&d->output, CHILD_MEMORY_MAX);
-        got = child_output(c, &d->output, e);
+        got = child_output(c, &d->output, &why);
         output = (struct str){d->output.p, d->output.n};
-    } else if (child_has_output(c) && (got = decide_print(d, o->event, e)) == 0) {
+    } else if (child_has_output(c)) {
+        if (decide_print(d, o->event, e) < 0)
+            return -1;
         proc_open(); /* more than fits our block is written at once, and may have to wait */
-        got = child_output(c, NULL, e);
+        got = child_output(c, NULL, &why);
         proc_shut();
+        done.printed = true;
     }
-    return got < 0 ? -1 : decide_done(d, o, output, e);
+    if (got == 0)
+        return decide_done(d, &done, output, e);
+    decide_stop(d, &why);
+    decide_release(d, o->event);
+    return 0;
 }
 
 /* What a finished handler means. */
@@ -177,6 +220,10 @@ static int judge(struct dispatch *d, struct slot *s, struct err *e)
 
     if (c->force != CHILD_RUNS && d->running == 1) /* then these can only be its own */
         proc_kill(0, NULL, SIGKILL);
+    if (c->lost) {
+        decide_release(d, s->event);
+        return 0;
+    }
     if (c->status == 0)
         return succeed(d, c, &o, e);
     if (c->force != CHILD_RUNS && !c->timed_out) /* it was we who ended it */
@@ -185,6 +232,8 @@ static int judge(struct dispatch *d, struct slot *s, struct err *e)
         return decide_defer(d, &o, e);
     else if (coded && d->terms->dead_on[c->status])
         decide_dead(d, &o);
+    else if (coded && c->status == EX_CONFIG)
+        decide_misconfigured(d, &o);
     else
         decide_retry(d, &o);
     return 0;
@@ -196,8 +245,11 @@ static int handlers_move(struct dispatch *d, int64_t now_ms, struct err *e)
         struct slot *s = &slots(d)[i];
         if (s->event == NULL)
             continue;
-        if (child_io(&s->child, now_ms, e) < 0)
-            return -1;
+        struct err why = ERR_NONE;
+        if (child_io(&s->child, now_ms, &why) < 0) {
+            decide_stop(d, &why);
+            child_lose(&s->child, now_ms);
+        }
         if (!child_done(&s->child))
             continue;
         if (judge(d, s, e) < 0)
@@ -242,6 +294,7 @@ static void handlers_close(struct dispatch *d)
         event_free(&slots(d)[i].parsed);
         environment_free(&slots(d)[i].environment);
     }
+    free(slots(d));
     free(d->hands);
 }
 

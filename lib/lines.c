@@ -6,6 +6,7 @@
 #include "lines.h"
 
 #include "mem.h"
+#include "proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 #define IN_BLOCK ((size_t)256 * 1024)
 #define IN_LEAST ((size_t)64 * 1024) /* room that is worth a read(2) */
 #define OUT_BLOCK ((size_t)64 * 1024)
+#define STOP_BYTES ((size_t)1 << 20) /* the most that a pipe may hold */
 
 struct lines {
     int fd;
@@ -27,12 +29,16 @@ struct lines {
     size_t room, start, scan, end; /* start <= scan <= end <= room; line from start */
     int64_t number;
     bool ended, skipping; /* skipping: the line was too long, its newline is still to come */
+    bool file, stopped;
+    size_t late; /* bytes read since we were told to stop */
 };
 
 static struct {
     char block[OUT_BLOCK];
     size_t n;
     bool gone;
+    bool cut;           /* by a signal: the reader is there */
+    bool watch;         /* the reader's going away is looked for */
     int failed;         /* errno of the write that failed; what came after it is lost */
     bool (*stop)(void); /* asked when a signal interrupts a write */
 } out;
@@ -63,6 +69,7 @@ int lines_open(struct lines **in, const char *path, size_t max, struct err *e)
     l->fd = fd;
     l->name = is_stdin ? NULL : mem_dup(path, strlen(path));
     l->max = max;
+    l->file = S_ISREG(st.st_mode);
     l->room = IN_BLOCK;
     l->block = mem_alloc(l->room);
     *in = l;
@@ -74,11 +81,34 @@ void lines_widen(struct lines *in)
     fcntl(in->fd, F_SETPIPE_SZ, (int)IN_BLOCK); /* or it stays as it is */
 }
 
+/* Wait until there is something to read: not when we are told to stop, nor for nobody. */
+static bool await(struct lines *in)
+{
+    struct pollfd ready = {.fd = in->fd, .events = POLLIN, .revents = 0};
+
+    if (!proc_staged() && !out_watched())
+        return true;
+    for (;;) {
+        bool stop = proc_stopping();
+        proc_wait(&ready, 1, stop ? 0 : -1);
+        if (out.gone || (stop && (ready.revents == 0 || in->late >= STOP_BYTES)))
+            return false;
+        if (ready.revents != 0)
+            return true;
+    }
+}
+
 /* Read some more. Returns 0, also at the end of the input, or -1. */
 static int fill(struct lines *in, struct err *e)
 {
     ssize_t got;
 
+    if (!await(in)) {
+        in->end = in->start;
+        in->skipping = false;
+        in->ended = in->stopped = true;
+        return 0;
+    }
     if (in->room - in->end < IN_LEAST && in->start > 0) {
         memmove(in->block, in->block + in->start, in->end - in->start);
         in->scan -= in->start;
@@ -102,6 +132,8 @@ static int fill(struct lines *in, struct err *e)
     }
     in->ended = got == 0;
     in->end += (size_t)got;
+    if (proc_staged() && proc_stopping())
+        in->late += (size_t)got;
     return 0;
 }
 
@@ -178,6 +210,16 @@ const char *lines_name(const struct lines *in)
     return in->name;
 }
 
+bool lines_stopped(const struct lines *in)
+{
+    return in->stopped;
+}
+
+bool lines_again(const struct lines *in)
+{
+    return in->file;
+}
+
 void lines_close(struct lines *in)
 {
     if (in == NULL)
@@ -233,6 +275,7 @@ static int put(const char *p, size_t n, struct err *e)
         return 0;
     out.n = 0;
     if (errno == EPIPE || errno == EINTR) {
+        out.cut = errno == EINTR;
         out.gone = true;
         return 0;
     }
@@ -300,6 +343,30 @@ int out_flush(struct err *e)
 bool out_gone(void)
 {
     return out.gone;
+}
+
+bool out_lost(void)
+{
+    return out.cut || out.failed != 0;
+}
+
+void out_watch(void)
+{
+    struct stat st;
+    int mode = fcntl(STDOUT_FILENO, F_GETFL);
+
+    out.watch = mode >= 0 && (mode & O_ACCMODE) != O_RDONLY && fstat(STDOUT_FILENO, &st) == 0 &&
+                (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+}
+
+bool out_watched(void)
+{
+    return out.watch && !out.gone;
+}
+
+void out_note_gone(void)
+{
+    out.gone = true;
 }
 
 int out_finish(struct err *e)

@@ -29,8 +29,13 @@ enum { LINES_END = 0, LINES_LINE = 1, LINES_TOO_LONG = 2 };
 
 /* path NULL or "-" is stdin. Fails with 66 when there is no such file, 77, 65 for a directory. */
 int lines_open(struct lines **in, const char *path, size_t max, struct err *e);
-/* LINES_*, or -1 with 74. Waits for input. */
+/* LINES_*, or -1 with 74. Waits for input. In a process that has called proc_stage, being told to
+   stop ends the input, too: what has come by then is still returned, up to 1 MiB of it, but nothing
+   is waited for, and a line that has not come whole is left. The input also ends when the reader of
+   stdout has gone that out_watch watches. */
 int lines_next(struct lines *in, struct line *out, struct err *e);
+bool lines_stopped(const struct lines *in); /* that was how it ended */
+bool lines_again(const struct lines *in);   /* a file, whose lines are there a second time */
 /* Can lines_next return without waiting? Also true at the end of the input. Reads what there is. */
 bool lines_waiting(struct lines *in);
 /* Is there another line in memory, so that lines_next does not read? Whoever holds a lock asks this
@@ -53,6 +58,14 @@ int out_line(struct str line, struct err *e); /* with a newline behind it */
 int out_write(const void *p, size_t n, struct err *e);
 int out_flush(struct err *e);
 bool out_gone(void);
+/* A command that works for the reader of stdout need not write to find out that it has gone: waits
+   end then, see proc_wait, and out_gone says so. Only pipes and sockets tell. */
+void out_watch(void);
+bool out_watched(void); /* for proc_wait */
+void out_note_gone(void);
+/* Was it a signal that ended a write, or did one fail? Then what was to be written is lost, though
+   there is a reader. */
+bool out_lost(void);
 /* When a signal interrupts a write and f says that we are to stop, treat the reader as gone: it
    may never read again. Without this, writing goes on. */
 void out_stop_when(bool (*f)(void));

@@ -325,6 +325,7 @@ int pacer_filter(struct pacer *p, const char *by, struct err *e)
         err_note("created the spool %s", store_path(p->store));
     else if (got < 0)
         alone(&broken);
+    out_watch();
     got = lines_open(&in, NULL, LINE_MAX_BYTES, e);
     if (got == 0)
         got = by == NULL ? one_rate(&f, in, e) : rate_each(&f, in, by, e);

@@ -1,6 +1,6 @@
 #include "pending.h"
 
-#include <poll.h>
+#include "proc.h"
 
 #define LOOK_MS 100 /* settling rings no bell */
 
@@ -21,7 +21,12 @@ int64_t pending_wait(const struct pending *p, struct store *store, struct err *e
                           (long long)p->most, p->most == 1 ? "" : "s");
             break;
         }
-        poll(NULL, 0, (int)(left < LOOK_MS ? left : LOOK_MS));
+        if (proc_staged() && proc_stopping()) {
+            got = err_set(e, EX_TEMPFAIL, "stopped while group %s was full (--max-pending)",
+                          err_quote(name.p, name.n).text);
+            break;
+        }
+        proc_wait(NULL, 0, left < LOOK_MS ? left : LOOK_MS);
         if ((got = store_there(store, e)) < 0)
             break;
     }

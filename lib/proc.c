@@ -1,5 +1,7 @@
 #include "proc.h"
 
+#include "clock.h"
+#include "lines.h"
 #include "mem.h"
 
 #include <dirent.h>
@@ -15,34 +17,72 @@
 #include <time.h>
 #include <unistd.h>
 
+#define SAME_MS 1000
+
 static volatile sig_atomic_t stops;
 static volatile sig_atomic_t last;    /* the last of them */
-static volatile sig_atomic_t sent;    /* that one came from a process */
+static volatile sig_atomic_t sender;  /* the process that sent it; 0: the kernel, for a key */
+static volatile sig_atomic_t doubted; /* it came once more, and may be the same stop */
 static volatile sig_atomic_t noticed; /* a signal that nobody has acted on since */
+static int64_t first_ms, last_ms;     /* monotonic: the first of them, the last */
+static int64_t grace_ms = -1;         /* between the first and the end of all patience; -1: none */
 static sigset_t ours, before;         /* what is blocked, and what was when we were started */
 static sigset_t ignored;              /* what was ignored then */
 static int reaper;                    /* were we a subreaper then? */
 
 /* -------------------------------------------------------------------------------------- signals */
 
+/*
+ * Is this the stop that we know of, sent a second time? Where others are in our process group, a
+ * parent may pass on what the whole group gets: then the senders differ. And timeout(1) signals its
+ * child, and then the group with its child: then our parent has sent both, which a script that
+ * means it may have done, too. Only timeout sends SIGCONT right behind it: until that comes, or the
+ * next alarm, the second one is in doubt. What a process group of our own gets, a key that is
+ * pressed again, another signal: all these are stops of their own, however soon they come.
+ */
+static bool same_stop(int number, pid_t from, int64_t now_ms)
+{
+    pid_t parent = getppid();
+
+    if (stops == 0 || number != last || from == 0 || getpgrp() == getpid() ||
+        now_ms >= last_ms + SAME_MS || (from != parent && sender != parent))
+        return false;
+    if (from == sender)
+        doubted = 1;
+    return true;
+}
+
 /* A signal that comes between proc_open and a blocking write would leave the write blocked: the
    alarm interrupts it a second later. */
 static void on_signal(int number, siginfo_t *info, void *context)
 {
+    const struct itimerval again = {{1, 0}, {1, 0}};
+    int64_t now = clock_mono_ms();
+    pid_t from = info->si_code <= 0 ? info->si_pid : 0;
+
     (void)context;
     noticed = 1;
-    if (number == SIGALRM || number == SIGCHLD)
+    if (number == SIGALRM && doubted) { /* nobody has explained it: it was meant */
+        doubted = 0;
+        stops++;
+    } else if (number == SIGCONT) {
+        doubted = 0;
+    }
+    if (number == SIGALRM || number == SIGCHLD || number == SIGCONT)
         return;
-    stops++;
-    last = number;
-    sent = info->si_code <= 0; /* not the kernel */
-    const struct itimerval again = {{1, 0}, {1, 0}};
     setitimer(ITIMER_REAL, &again, NULL);
+    if (same_stop(number, from, now))
+        return;
+    if (stops++ == 0)
+        first_ms = now;
+    last = number;
+    sender = from;
+    last_ms = now;
 }
 
 void proc_stage(void)
 {
-    static const int caught[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGALRM};
+    static const int caught[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGCONT};
     struct sigaction action = {.sa_sigaction = on_signal,
                                .sa_flags = SA_SIGINFO}; /* no SA_RESTART */
     struct sigaction was;
@@ -62,6 +102,11 @@ void proc_stage(void)
     sigprocmask(SIG_BLOCK, &ours, &before);
     prctl(PR_GET_CHILD_SUBREAPER, &reaper, 0L, 0L, 0L);
     prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L);
+}
+
+bool proc_staged(void)
+{
+    return sigismember(&ours, SIGCHLD) > 0;
 }
 
 /* A pending one is let through, not only counted: whoever counts it asks next which it was. */
@@ -92,7 +137,19 @@ int proc_signal(void)
 
 bool proc_sent(void)
 {
-    return sent;
+    return sender != 0;
+}
+
+void proc_grace(int64_t ms)
+{
+    grace_ms = ms;
+}
+
+bool proc_forced(void)
+{
+    int n = proc_stops();
+
+    return n > 1 || (n == 1 && grace_ms >= 0 && clock_mono_ms() >= first_ms + grace_ms);
 }
 
 void proc_open(void)
@@ -103,6 +160,31 @@ void proc_open(void)
 void proc_shut(void)
 {
     sigprocmask(SIG_BLOCK, &ours, NULL);
+}
+
+/* As ppoll, and look whether the reader of stdout has gone: no work is to be begun for nobody. */
+static int wait_with_reader(struct pollfd *fds, size_t n, const struct timespec *time,
+                            const sigset_t *mask)
+{
+    static struct pollfd *all;
+    static size_t room;
+
+    mask = proc_staged() ? mask : NULL;
+    if (!out_watched())
+        return ppoll(fds, n, time, mask);
+    if (room <= n)
+        all = mem_grow(all, room = n + 16, sizeof *all);
+    if (n > 0)
+        memcpy(all, fds, n * sizeof *all);
+    all[n] = (struct pollfd){.fd = STDOUT_FILENO};
+    int got = ppoll(all, n + 1, time, mask);
+    if (n > 0)
+        memcpy(fds, all, n * sizeof *all);
+    if (got > 0 && all[n].revents != 0) {
+        out_note_gone();
+        got--;
+    }
+    return got;
 }
 
 int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms)
@@ -116,7 +198,7 @@ int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms)
     /* One that came while a write had signals open is not to be waited for again. */
     if (noticed)
         time = (struct timespec){0, 0};
-    int got = ppoll(fds, n, timeout_ms < 0 && !noticed ? NULL : &time, &mask);
+    int got = wait_with_reader(fds, n, timeout_ms < 0 && !noticed ? NULL : &time, &mask);
     noticed = 0;
     if (got < 0) /* a signal: nothing was looked at */
         for (size_t i = 0; i < n; i++)
@@ -139,7 +221,7 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int *
     int from[PROC_FDS];
 
     if (!wrapped)
-        setpgid(0, 0);
+        setsid();
     prctl(PR_SET_PDEATHSIG, (unsigned long)SIGKILL, 0UL, 0UL, 0UL);
     if (getppid() != parent) /* it died before that took effect */
         _exit(EX_TEMPFAIL);
@@ -148,7 +230,10 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int *
             sigaction(i, &standard, NULL); /* nohup's is meant for a wrapped one, args' is not */
     /* First out of the way of those that come before them. */
     for (int i = 0; i < n; i++)
-        from[i] = fd[i] < n ? fcntl(fd[i], F_DUPFD_CLOEXEC, n) : fd[i];
+        if ((from[i] = fd[i] < n ? fcntl(fd[i], F_DUPFD_CLOEXEC, n) : fd[i]) < 0) {
+            *failed = errno;
+            _exit(EX_CANNOT_RUN);
+        }
     for (int i = 0; i < n; i++)
         if (dup2(from[i], i) < 0) {
             *failed = errno;
@@ -170,8 +255,10 @@ static int cannot_start(const char *name, int error, struct err *e)
                  : error == E2BIG ? EX_DATAERR
                                   : EX_CANNOT_RUN;
 
-    return err_set(e, status, "cannot run %s: %s", err_quote_text(name).text,
-                   status == EX_NOT_FOUND ? "not found" : strerror(error));
+    err_set(e, status, "cannot run %s: %s", err_quote_text(name).text,
+            status == EX_NOT_FOUND ? "not found" : strerror(error));
+    errno = error;
+    return -1;
 }
 
 /* 0, or why the command that execvp would take cannot be run. */
@@ -221,7 +308,7 @@ int proc_exec(char *const argv[], struct err *e)
 
     signal(SIGPIPE, SIG_DFL);
     signal(SIGXFSZ, SIG_DFL);
-    if (sigismember(&ours, SIGCHLD) > 0) { /* staged; one that is pending must not be lost */
+    if (proc_staged()) { /* one that is pending must not be lost */
         for (int i = 1; i < 32; i++)
             if (sigismember(&ours, i) > 0)
                 signal(i, SIG_DFL);
@@ -340,6 +427,8 @@ static void kill_chosen(const struct process *list, size_t n, int signal_number)
             kill(list[i].pid, signal_number);
 }
 
+/* /proc is looked through before anybody is signalled: who dies of it leaves children that could
+   not be told for descendants any more. Without /proc there is the leader's group. */
 void proc_kill(pid_t leader, const char *marker, int signal_number)
 {
     size_t n;
@@ -350,11 +439,15 @@ void proc_kill(pid_t leader, const char *marker, int signal_number)
         list[i].chosen = (leader != 0 && (list[i].pid == leader || list[i].group == leader)) ||
                          (list[i].parent == self && marked(list[i].pid, marker));
     choose_descendants(list, n);
+    if (leader != 0)
+        kill(-leader, signal_number);
+    for (size_t i = 0; i < n; i++) /* these have got it */
+        list[i].chosen &= leader == 0 || list[i].group != leader;
     kill_chosen(list, n, signal_number);
     free(list);
 }
 
-void proc_kill_all(int signal_number)
+void proc_kill_all(pid_t child, int signal_number)
 {
     size_t n;
     struct process *list = processes(&n);
@@ -364,5 +457,7 @@ void proc_kill_all(int signal_number)
         list[i].chosen = list[i].parent == self;
     choose_descendants(list, n);
     kill_chosen(list, n, signal_number);
+    if (n == 0 && child != 0) /* no /proc */
+        kill(child, signal_number);
     free(list);
 }

@@ -501,6 +501,10 @@ int projection_advance(struct projection *p, struct err *e)
     last = last - 1 < p->until ? last - 1 : p->until;
     while (!p->terms.stopping() && (got = log_next(p->log, &entry, e)) > 0) {
         enum fate fate = apply_batch(p, &entry, e);
+        if (fate == FAILED && p->model.stopped) {
+            err_clear(e);
+            break;
+        }
         if (fate == FAILED || (fate == APPLIED && after_batch(p, last, e) < 0) ||
             (fate == AGAIN && open_log(p, e) < 0))
             return -1;

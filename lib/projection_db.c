@@ -24,7 +24,8 @@
 
 static int fail_busy(struct model *m, struct err *e)
 {
-    if (m->stopping != NULL && m->stopping())
+    m->stopped = m->stopping != NULL && m->stopping();
+    if (m->stopped)
         return err_set(e, EX_TEMPFAIL, "%s: stopped while waiting for its lock", m->path);
     return err_set(e, EX_TEMPFAIL,
                    "%s: kept locked by another process for %d s; is one stopped? see fuser %s",

@@ -27,6 +27,7 @@ struct model {
     sqlite3 *db;
     char *path; /* absolute */
     bool (*stopping)(void);
+    bool stopped; /* that was why it failed: nothing has happened */
     bool created, checkpointing;
     int64_t busy_until_ms; /* monotonic, as is the next */
     int64_t stop_ms;       /* after a signal: when to interrupt a statement. 0: no signal */

@@ -111,12 +111,8 @@ static int check_source(struct relay *r, struct err *e)
 
 bool relay_must_end(struct relay *r)
 {
-    if (!proc_stopping())
-        return false;
-    if (r->stop_ms == 0)
-        r->stop_ms = clock_mono_ms() + RELAY_GRACE_MS;
-    /* What is confirmed and not marked is relayed again: that is worth some time. */
-    return !r->marking || proc_stops() > 1 || clock_mono_ms() >= r->stop_ms;
+    /* A row that is confirmed and not marked is relayed again: marking it is worth the grace. */
+    return r->marking ? proc_forced() : proc_stopping();
 }
 
 /* A lock, or a server that is away. */

@@ -46,6 +46,9 @@ struct relay_result {
     int64_t relayed, failed, waiting, pruned;
 };
 
+/* After a signal: for marking what is confirmed, and for a sink's last answers (proc_grace). */
+#define RELAY_GRACE_MS 10000
+
 enum relay_mode { RELAY_LOOK, RELAY_MOVE };
 
 /* Append the statements that make the table, for SQLite or, with a database that begins with

@@ -10,7 +10,6 @@
 
 #define RELAY_PAGE 500             /* rows that are read, published and marked together */
 #define RELAY_PAGE_BYTES (8 << 20) /* no more rows to a page that is so large already */
-#define RELAY_GRACE_MS 10000       /* after a signal: for marking, and for a sink's last answers */
 #define RELAY_TABLE "outbox_events"
 /* Not with "--" in front: that would be an option where the text is an argument. */
 #define RELAY_SCHEMA_HEAD                                                                          \
@@ -135,7 +134,6 @@ struct relay {
     bool unmarked;    /* it failed */
     bool locked;      /* the trouble was a lock, and not a server that is away */
     int64_t troubles; /* in a row */
-    int64_t stop_ms;  /* when the grace after a signal is over; 0: none came */
 
     struct child child;  /* the sink */
     bool sink_runs;      /* it may outlive a page */

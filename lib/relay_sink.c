@@ -228,7 +228,7 @@ static int converse(struct relay *r, struct err *e)
             return -1;
         if (proc_stopping() && stop_at == INT64_MAX)
             stop_at = now + RELAY_GRACE_MS;
-        if (now >= stop_at || proc_stops() > 1)
+        if (now >= stop_at || proc_forced())
             child_stop(&r->child, now);
         if (!r->sink_over) {
             bool moved = unanswered(r) < before || r->child.in.n > r->child.fed;

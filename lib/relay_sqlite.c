@@ -100,6 +100,7 @@ static int fail(struct relay *r, struct err *e)
     }
 }
 
+/* Rows that are about to be relayed can wait for the next run; those that are, are to be marked. */
 static int on_busy(void *arg, int times)
 {
     struct relay *r = arg;

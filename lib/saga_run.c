@@ -580,8 +580,11 @@ static int drive(struct drive *d, struct err *e)
 
     if (got == 0)
         got = go_on(d, e);
+    for (size_t i = 0; i < d->hands; i++)
+        if (d->hand[i].used && !d->hand[i].child.ended)
+            proc_kill(d->hand[i].child.pid, buf_text(&d->hand[i].marker), SIGKILL);
     if (d->running > 0)
-        proc_kill_all(SIGKILL);
+        proc_kill_all(0, SIGKILL);
     mark_drop(d->run->store, d->mark);
     return got;
 }

@@ -14,6 +14,7 @@
 
 static int fail_locked(struct store *s, struct err *e)
 {
+    s->locked = true;
     if (s->stopping != NULL && s->stopping())
         return err_set(e, EX_TEMPFAIL, "%s: stopped while waiting for its lock", s->path);
     return err_set(e, EX_TEMPFAIL,
@@ -64,6 +65,7 @@ int db_fail(struct store *s, struct err *e)
     int code = sqlite3_extended_errcode(s->db);
     const char *words = sqlite3_errmsg(s->db);
 
+    s->locked = false;
     switch (code) {
     case SQLITE_FULL:
     case SQLITE_IOERR_SHMSIZE:
@@ -308,6 +310,7 @@ int db_begin(struct store *s, enum db_sync sync, struct err *e)
             return -1;
         s->sync = sync;
     }
+    s->locked = false;
     int got = db_run(s, e, "BEGIN IMMEDIATE", "");
     lock_wait(s, false);
     return got < 0 ? -1 : 0;

@@ -626,10 +626,12 @@ static int settle_one(struct group *g, const struct group_settle *s, struct err 
 
 int group_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e)
 {
-    bool ring = false, failed;
+    bool ring = false, failed = false;
 
     if (n == 0)
         return g->s->appending ? log_commit(g->s, e) : 0;
+    if (begin_settle(g, settle, n, e) < 0)
+        return -1;
     for (size_t i = 0; i < n; i++) {
         struct held *h = held_of(settle[i].event);
         h->open = false;
@@ -638,7 +640,6 @@ int group_settle(struct group *g, const struct group_settle *settle, size_t n, s
         g->held--;
         ring |= settle[i].outcome != GROUP_DONE && settle[i].outcome != GROUP_DROP;
     }
-    failed = begin_settle(g, settle, n, e) < 0;
     for (size_t i = 0; i < n && !failed; i++)
         failed = settle_one(g, &settle[i], e) < 0;
     if (failed || tally_write(g, &g->tallies, e) < 0) {

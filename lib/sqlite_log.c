@@ -57,6 +57,7 @@ int log_begin(struct store *s, const struct log_terms *terms, struct err *e)
     int64_t room;
 
     give_way(s);
+    s->locked = false;
     if (space_for_batch(s, &room, e) < 0 || append_begin(s, terms, e) < 0)
         return -1;
     s->put.room = room;

@@ -525,6 +525,11 @@ void store_stop(struct store *s, bool (*stopping)(void))
     s->stopping = stopping;
 }
 
+bool store_locked(const struct store *s)
+{
+    return s->locked;
+}
+
 static int64_t file_size(const char *path, const char *suffix)
 {
     struct buf name = BUF_INIT;

@@ -60,6 +60,7 @@ struct store {
     } statement[DB_STATEMENTS];
     int64_t busy_until_ms; /* 0: not waiting; monotonic */
     bool checkpointing, waiting;
+    bool locked;      /* as store_locked */
     bool lasting;     /* committed something that has to be on disk */
     bool wrote;       /* appended before: then others may be waiting for us */
     bool appending;   /* between log_begin and its end */

@@ -16,7 +16,8 @@
  * Nothing here waits for input or holds a lock between calls, but for log_begin to log_commit, and
  * doc_begin to doc_commit.
  * Waiting for others' transactions ends after half a minute with 75, or at once when the function
- * given to store_stop says so. One process, one store, one thread; a store does not cross a fork.
+ * given to store_stop says so; then nothing has happened, and store_locked is true. One process,
+ * one store, one thread; a store does not cross a fork.
  */
 #ifndef STORE_H
 #define STORE_H
@@ -39,9 +40,13 @@ enum store_mode {
 
 /* Returns 1 when the spool was created by this call, which the user is told, else 0 or -1. */
 int store_open(struct store **out, const char *path, enum store_mode mode, struct err *e);
-void store_close(struct store *s);                        /* NULL is fine */
-const char *store_path(const struct store *s);            /* absolute */
-void store_stop(struct store *s, bool (*stopping)(void)); /* asked while waiting for a lock */
+void store_close(struct store *s);             /* NULL is fine */
+const char *store_path(const struct store *s); /* absolute */
+/* Asked while waiting for a lock. As long as nothing has begun that is the time to stop, and
+   proc_stopping is the function; what has happened is to be settled, recorded, or marked all the
+   same, and there it is proc_forced. */
+void store_stop(struct store *s, bool (*stopping)(void));
+bool store_locked(const struct store *s); /* was that how the last call failed? */
 
 /*
  * The bell: a descriptor that becomes readable when somebody has committed work, -1 when the
@@ -236,9 +241,10 @@ struct group_settle {
 };
 
 /* Settle n events of this process's claims, all or none. The events are gone afterwards, also when
-   it fails. After log_begin it is log_commit, too: what was put into the log, and the settling of
-   what it was made of, are one transaction, and on disk. Each event that dies is told as
-   sys.dead-lettered in the log, unless it is one of the toolkit's own.
+   it fails, unless store_locked is true: then it may be tried again. After log_begin it is
+   log_commit, too: what was put into the log, and the settling of what it was made of, are one
+   transaction, and on disk. Each event that dies is told as sys.dead-lettered in the log, unless it
+   is one of the toolkit's own.
    75 when a claim is no longer ours: what the handler printed must not get out. */
 int group_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e);
 

@@ -11,10 +11,12 @@
 #include "environment.h"
 #include "mem.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define CLAIM_AHEAD 1000 /* a claim is a commit, and these are handled in no time */
 #define LAST_MS 1000     /* between the end of its output and its own */
@@ -107,6 +109,32 @@ static struct worker *least_busy(struct dispatch *d)
     return best;
 }
 
+/* One that there are no descriptors for is never started; the others do its work. */
+static void too_few_files(struct dispatch *d, struct worker *w)
+{
+    struct rlimit limit = {0, 0};
+    struct err why = ERR_NONE;
+    size_t n = 0;
+
+    getrlimit(RLIMIT_NOFILE, &limit);
+    for (size_t i = 0; i < count(d); i++)
+        n += workers(d)[i].running;
+    w->rest_ms = INT64_MAX;
+    if (n > 0) {
+        err_warn("no more than %zu workers at once, not %zu: the limit of open files is %lld "
+                 "(ulimit -n)",
+                 n, count(d), (long long)limit.rlim_cur);
+        for (size_t i = 0; i < count(d); i++)
+            if (!workers(d)[i].running)
+                workers(d)[i].rest_ms = INT64_MAX;
+        return;
+    }
+    err_set(&why, EX_OSERR,
+            "no worker can be run: the limit of open files, %lld, is too low (ulimit -n)",
+            (long long)limit.rlim_cur);
+    decide_stop(d, &why);
+}
+
 /* 1, 0 not now, -1. */
 static int start(struct dispatch *d, struct worker *w, struct err *e)
 {
@@ -127,6 +155,10 @@ static int start(struct dispatch *d, struct worker *w, struct err *e)
         w->nonsense[0] = '\0';
         return 1;
     }
+    if (errno == EMFILE) {
+        too_few_files(d, w);
+        return 0;
+    }
     if (why.status == EX_OSERR) {
         err_warn("%s: waiting", why.text);
         d->pause_ms = clock_mono_ms() + 1000;
@@ -134,8 +166,7 @@ static int start(struct dispatch *d, struct worker *w, struct err *e)
     }
     if (why.status != EX_CANNOT_RUN && why.status != EX_NOT_FOUND)
         return err_set(e, why.status, "%s", why.text);
-    d->result->cannot_run = why.status;
-    d->result->why = why;
+    decide_stop(d, &why);
     return 0;
 }
 
@@ -149,8 +180,9 @@ static int workers_begin(struct dispatch *d, struct group_event *ge, struct err 
         decide_hopeless(d, ge, &why);
         return 1;
     }
-    if (!w->running && (got = start(d, w, e)) <= 0)
-        return got;
+    while (!w->running && (got = start(d, w, e)) <= 0)
+        if (got < 0 || w->rest_ms != INT64_MAX || (w = least_busy(d)) == NULL)
+            return got;
     if (w->flights == 0)
         w->alone_ms = clock_mono_ms();
     w->flight[w->flights++] = (struct flight){ge, clock_now_ms(), clock_mono_ms()};
@@ -336,7 +368,8 @@ static int take_answers(struct dispatch *d, struct worker *w, int64_t now_ms, st
 
 static void give_up_flights(struct dispatch *d, struct worker *w)
 {
-    bool charged = w->forced; /* it was we who ended it */
+    bool broken = w->child.status == EX_CONFIG && w->nonsense[0] == '\0';
+    bool charged = w->forced || broken; /* it was we who ended it, or no event is to blame */
     struct buf why = BUF_INIT;
 
     if (w->nonsense[0] != '\0')
@@ -353,7 +386,9 @@ static void give_up_flights(struct dispatch *d, struct worker *w)
                                   .delay_ms = -1,
                                   .tail = w->child.tail};
         d->running--;
-        if (charged)
+        if (broken && !w->forced)
+            decide_misconfigured(d, &o);
+        else if (charged)
             decide_release(d, f.event);
         else
             decide_retry(d, &o);

@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #define GRACE_MS 5000 /* between the SIGTERM of a timeout and SIGKILL */
-#define SAME_MS 1000  /* a further signal so soon is the same one: see pass_signal */
 #define WORD_FD 3
 #define READ_MAX (32 << 20)
 
@@ -158,33 +157,26 @@ static int begin_of(const struct wrap_input *in, struct err *e)
     }
     snprintf(name, sizeof name, "/proc/self/fd/%d", in->fd);
     fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && lseek(in->fd, 0, SEEK_SET) == 0) /* without /proc the position is a shared one */
+        fd = fcntl(in->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     return fd >= 0 ? fd : err_errno(e, EX_OSERR, "cannot read stdin again");
 }
 
 /* ----------------------------------------------------------------------------------------- run */
 
-struct passed {
-    int stops;
-    int64_t first_ms;
-};
-
-/* The first is passed on, a second one kills. timeout(1) sends its own twice, to its child and to
-   the group that this is in: that must not cost the command the time to clean up. */
-static void pass_signal(const struct child *c, struct passed *p)
+/* The first is passed on, a second one kills. */
+static void pass_signal(const struct child *c, int *passed)
 {
-    int64_t now = clock_mono_ms();
     int stops = proc_stops();
 
-    if (stops == p->stops)
+    if (stops == *passed || c->ended) {
+        *passed = stops;
         return;
-    bool first = p->stops == 0;
-    p->stops = stops;
-    if (c->ended || (!first && now < p->first_ms + SAME_MS))
-        return;
-    if (first)
-        p->first_ms = now;
+    }
+    bool first = *passed == 0 && stops == 1;
+    *passed = stops;
     if (!first)
-        proc_kill_all(SIGKILL);
+        proc_kill_all(c->pid, SIGKILL);
     else if (proc_sent())
         kill(c->pid, proc_signal());
 }
@@ -201,7 +193,7 @@ static void reap(struct child *c)
 static int to_end(struct child *c, struct err *e)
 {
     struct pollfd fds[CHILD_FDS];
-    struct passed passed = {0, 0};
+    int passed = 0;
 
     for (;;) {
         reap(c); /* first: it may have ended before anyone looked */

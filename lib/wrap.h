@@ -9,7 +9,7 @@
  *     child_reset(&c);
  *
  * The command has our stderr, our environment, and the descriptors that we were started with. A
- * signal to us reaches it; a second one, a second later or more, kills it and all that it started.
+ * signal to us reaches it; a second one kills it and all that it started.
  * When we are killed, so is it.
  */
 #ifndef WRAP_H

@@ -280,28 +280,23 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
     done
 }
 
-@test "retry: the same signal twice is one, as timeout(1) sends it to a command and to its group" {
-    for _ in 1 2 3 4 5; do
+@test "retry: the same signal twice is one, when timeout(1) sends it to a command and to its group" {
+    for _ in 1 2 3; do
         rm -f begun
-        background retry --backoff 0s -- sh -c 'trap "sleep 0.1; exit 7" TERM; : >begun; while :; do sleep 0.02; done' 2>said
+        background timeout 7d retry --backoff 0s -- sh -c 'trap "sleep 0.1; exit 7" TERM; : >begun; while :; do sleep 0.02; done' 2>said
         wait_for test -e begun
-        kill "$pid"
         kill "$pid"
         ends_with 7 "$pid"
     done
 }
 
-@test "retry: a second signal, later, kills the command and all that it has started" {
-    [ -e "$BUILD/fault/world.so" ] || skip 'preloading needs a build without sanitizers'
-    [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
-    echo 0 >steady
-    background env LD_PRELOAD="$BUILD/fault/world.so" WORLD_STEADY=steady retry --backoff 0s -- sh -c 'trap ": >got" TERM
+@test "retry: a second signal kills the command and all that it has started" {
+    background retry --backoff 0s -- sh -c 'trap ": >got" TERM
         setsid sh -c "trap : TERM; echo \$\$ >left.pid; while :; do sleep 0.02; done" &
         until [ -s left.pid ]; do sleep 0.02; done; : >begun; while :; do sleep 0.02; done'
     wait_for test -e begun
     kill "$pid"
     wait_for test -e got
-    echo 100 >steady
     kill "$pid"
     ends_with 137 "$pid"
     wait_for gone "$(cat left.pid)"

@@ -703,12 +703,12 @@ EOF
 
 # --- definitions and listings
 
-@test "saga: what is wrong with a definition is named: 65, and nothing runs" {
+@test "saga: what is wrong with a definition is named, 65 and for run 78, and nothing runs" {
     wrong() { # JSON MESSAGE
         echo "$1" >order.json
         run -65 --separate-stderr saga check order.json
         [ "$stderr" = "saga: \"order.json\": $2" ] || { echo "$stderr"; false; }
-        run -65 --separate-stderr saga run order.json < <(event)
+        run -78 --separate-stderr saga run order.json < <(event)
         [ "$stderr" = "saga: \"order.json\": $2" ]
     }
     wrong '{"name":"t","steps":[' "line 1: \"']' expected near end of file\"" || true
