@@ -253,7 +253,7 @@ ids() { sqlite3 read.db "SELECT id FROM applied WHERE type='$1'" | sort; }
 
 @test "storm: kills and stops lose nothing, break no order, and leave nothing unfinished" {
     seed=${SEED:-$RANDOM} batches=${LONG:+300} hits=${LONG:+3000}
-    : "${batches:=4}" "${hits:=30}"
+    : "${batches:=3}" "${hits:=20}"
     echo "SEED=$seed"
     programs
     : >unexpected
