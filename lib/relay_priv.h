@@ -59,9 +59,9 @@ struct relay_row {
     enum relay_fate fate;
     char *reason;                        /* RELAY_FAILED; freed by the policy */
     size_t line_at, line_n, id_at, id_n; /* its event, in relay.lines and relay.ids */
-    int64_t before; /* the row of its aggregate in front of it, for a sink; -1: none */
-    bool given;     /* the sink has it, since given_ms */
-    int64_t given_ms;
+    int64_t before;            /* the row of its aggregate in front of it, for a sink; -1: none */
+    bool given;                /* the sink has it, since given_ms */
+    int64_t given_ms, given_n; /* given_n: as the n-th */
 };
 
 /* Texts, by their hashes: all zero is the empty set. */
@@ -143,6 +143,8 @@ struct relay {
     bool sink_reads_all; /* it answers when its input ends, not before */
     bool sink_strange;   /* it printed something else, which is reported once */
     int64_t slowest_ms;  /* its slowest answer */
+    int64_t gave_n;      /* events given to it; the last one of them that it answered */
+    int64_t answered_n;
     int64_t downs, pause_ms;
 };
 

@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define QUIET_MS 1000 /* of a sink that has answered before: then it leaves out the rest */
+#define QUIET_MS 1000 /* of a sink that has left out an event: no answer to that will come */
 #define DOWN_MS 1000  /* not available: ask again after this, then later */
 #define DOWN_MAX_MS 60000
 
@@ -58,6 +58,7 @@ static size_t feed(struct relay *r, int64_t now_ms)
         child_feed(&r->child, (struct str){r->lines.p + row->line_at, row->line_n});
         row->given = true;
         row->given_ms = now_ms;
+        row->given_n = ++r->gave_n;
         n++;
     }
     return n;
@@ -90,6 +91,7 @@ static void note_answer(struct relay *r, struct relay_row *row)
 
     row->fate = RELAY_DONE;
     r->sink_kept = false;
+    r->answered_n = row->given_n > r->answered_n ? row->given_n : r->answered_n;
     if (r->sink_over)
         return;
     r->sink_streams = true;
@@ -179,12 +181,23 @@ static int64_t wait_ms(const struct relay *r, int64_t now, int64_t quiet_at, int
     return until == INT64_MAX ? -1 : until < now ? 0 : until - now;
 }
 
+/* Has it answered one that it was given later, and so left this one out? */
+static bool leaves_out(const struct relay *r)
+{
+    for (size_t i = 0; i < r->page.n; i++)
+        if (r->page.row[i].fate == RELAY_READY && r->page.row[i].given &&
+            r->page.row[i].given_n < r->answered_n)
+            return true;
+    return false;
+}
+
 /* How long a sink may be silent that has all that may be given to it. */
 static int64_t patience_ms(const struct relay *r)
 {
     int64_t often = 4 * r->slowest_ms > QUIET_MS ? 4 * r->slowest_ms : QUIET_MS;
 
-    return r->sink_streams && often < r->terms->timeout_ms ? often : r->terms->timeout_ms;
+    return r->sink_streams && often < r->terms->timeout_ms && leaves_out(r) ? often
+                                                                            : r->terms->timeout_ms;
 }
 
 /* May its input end? It may when there is nothing more to give, or when the sink waits for that. */

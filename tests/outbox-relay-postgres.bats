@@ -381,7 +381,7 @@ outbox-relay: $place: connected again" ]
     kill "$pid"
     ends_with 0 "$pid"
     [ "$(state)" = '0 0 0' ]
-    [ "$(cat told)" = "outbox-relay: $place: canceling statement due to lock timeout: waiting
+    [ "$(head -n 2 told)" = "outbox-relay: $place: canceling statement due to lock timeout: waiting
 outbox-relay: $place: no longer locked" ]
     [ "$(cat err.stopped)" = "outbox-relay: $place: stopped while waiting for the server" ]
 }

@@ -57,9 +57,9 @@ END
 @test "outbox-relay: one sink is kept as long as there are rows, however long its first answer takes" {
     table
     db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a', 't.u', value FROM generate_series(1, 30)"
-    background outbox-relay app.db -- sh -c 'echo >>starts; until [ -e go ]; do sleep 0.02; done; exec cat'
+    background outbox-relay --timeout 1h app.db -- sh -c 'echo >>starts; until [ -e go ]; do sleep 0.02; done; exec cat'
     wait_for test -e starts
-    for _ in 1 2 3 4 5 6 7 8; do # it has no answer yet, and time passes
+    for _ in 1 2 3; do # it has no answer yet, and time passes
         [ "$(state)" = '30 0 0' ]
     done
     touch go
@@ -70,7 +70,7 @@ END
 
 @test "outbox-relay: with -f one sink is kept between rows, and another takes its place without an attempt" {
     table
-    background outbox-relay -f app.db -- sh -c 'echo $$ >>starts; tee -a seen' 2>err
+    background outbox-relay -f --timeout 1h app.db -- sh -c 'echo $$ >>starts; tee -a seen' 2>err
     for i in 1 2 3; do
         rows a t.u $i
         wait_for has_lines seen $i
@@ -194,7 +194,8 @@ END
     wait_for grep -q 'data":2' seen
     kill "$always"
     ends_with 0 "$always"
-    [ "$(cat told)" = 'outbox-relay: app.db: kept locked by another process for 0.0 s; try again later: waiting
+    # Another relay may have kept it locked for more than those 10 ms once more.
+    [ "$(head -n 2 told)" = 'outbox-relay: app.db: kept locked by another process for 0.0 s; try again later: waiting
 outbox-relay: app.db: no longer locked' ]
     [ ! -s err.always ]
 }
