@@ -263,8 +263,8 @@ static void note_group(json_t *groups, const char *group)
     json_array_append_new(groups, name);
 }
 
-/* One entry a fingerprint, which handlers may have printed as anything but text. Times are text that
-   sorts as time does. */
+/* One entry a fingerprint, which handlers may have printed as anything but text. Times are text
+   that sorts as time does. */
 static int count_kind(const struct dead_letter *letter, void *kinds, struct err *e)
 {
     char when[CLOCK_TEXT_SIZE];

@@ -294,8 +294,8 @@ static void read_surroundings(void)
     batch.fill.source = buf_text(&source);
 }
 
-/* In a handler of a group that has too much to settle, --max-pending would wait for what only we can
-   settle. Of another spool's group it is none. */
+/* In a handler of a group that has too much to settle, --max-pending would wait for what only we
+   can settle. Of another spool's group it is none. */
 static const char *own_group(void)
 {
     const char *spool = getenv("EVENT_SPOOL");

@@ -334,8 +334,8 @@ int group_each(struct store *s, const char *name,
                struct err *e);
 
 /* The group that has most to settle still, counted no further than to more than most: *lag events,
-   and its name in b. 0 when all have settled everything. The group called except, unless it is NULL,
-   does not count. */
+   and its name in b. 0 when all have settled everything. The group called except, unless it is
+   NULL, does not count. */
 int group_backlog(struct store *s, const char *except, int64_t most, int64_t *lag, struct buf *b,
                   struct err *e);
 
