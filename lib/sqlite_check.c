@@ -286,10 +286,8 @@ static const char *const strange[] = {
     "SELECT " NAME
     ",'table \"duration\" counts less than nothing' FROM duration t WHERE min(le,n)<0",
     "SELECT NULL,'the document '||kind||' \"'||name||'\" is none that a command writes' FROM "
-    "document "
-    "WHERE rev<1 OR kind NOT IN "
-    "('breaker','breaker-output','bucket','fsm','key','key-output','saga','snapshot') OR (kind NOT "
-    "LIKE '%-output' AND NOT json_valid(CAST(value AS TEXT)))",
+    "document WHERE rev<1 OR (kind IN ('breaker','bucket','fsm','key','saga','snapshot') AND NOT "
+    "json_valid(CAST(value AS TEXT)))",
     "SELECT NULL,'table \"meta\" has a value for \"'||key||'\" that no command writes' FROM meta "
     "WHERE "
     "CASE key WHEN 'lock' THEN length(value)<34 OR substr(value,1,33) GLOB '*[^0-9a-f]*[^0-9a-f]*' "

@@ -374,7 +374,7 @@ void trace_line(struct buf *b, const struct trace *t, const struct trace_event *
     add_escaped(b, ev->type);
     buf_puts(b, "  ");
     add_escaped(b, ev->subject);
-    if (ev->recorded_ms != 0) /* of a damaged one it is not known */
+    if (ev->recorded_ms != 0 || !ev->damaged) /* of a damaged one it may not be known */
         buf_printf(b, "  %s", clock_age(age, now_ms - ev->recorded_ms));
     if (ev->damaged)
         buf_puts(b, "  (damaged in the spool)");
