@@ -184,7 +184,10 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
     if (stand.hold_ms != 0)
         return err_set(e, EX_TEMPFAIL, "group %s is on hold until %s", g.text,
                        clock_format(text, stand.hold_ms));
-    if (stand.later > 0)
+    if (stand.later > 0 && stand.next_due_ms == 0)
+        err_note("group %s: %" PRId64 " waiting behind earlier events of their subjects", g.text,
+                 stand.later);
+    else if (stand.later > 0)
         err_note("group %s: %" PRId64 " waiting, the next until %s", g.text, stand.later,
                  clock_format(text, stand.next_due_ms));
     if (stand.elsewhere > 0)

@@ -204,6 +204,15 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     [ -z "$stderr" ]
 }
 
+@test "prune --force: what then stands behind another has no time that it waits for" {
+    seq 4 | publish -t n -k s
+    consume -g g --from start --ordered --backoff 100d -n 1 -- false 2>/dev/null
+    consume -g g -- true 2>/dev/null
+    spool prune --keep 3 --force
+    run -1 --separate-stderr consume -g g -a 1 -n 1 -- false
+    [ "${stderr_lines[-1]}" = 'consume: group "g": 1 waiting behind earlier events of their subjects' ]
+}
+
 @test "prune --force: what goes from behind its subject frees nobody" {
     publish -t v -k s --expect-version none -d 1 # the newest version stays
     seq 3 | publish -t n -k s
