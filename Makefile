@@ -9,6 +9,8 @@ bindir = $(PREFIX)/bin
 libexecdir = $(PREFIX)/libexec
 datadir = $(PREFIX)/share
 mandir = $(datadir)/man
+# fish looks below /usr/local only where XDG_DATA_DIRS names it, and always in its administrator's folder.
+fishdir = $(if $(filter /usr/local,$(PREFIX)),/etc/fish/completions,$(datadir)/fish/vendor_completions.d)
 # In front of the names in bindir, ev excepted: PROGRAM_PREFIX=eu- gives eu-publish.
 PROGRAM_PREFIX ?=
 DESTDIR ?=
@@ -29,13 +31,13 @@ BUILD = build$(if $(SAN),/san-$(SAN))$(if $(STATIC),/static)
 # What we need, whatever the caller's flags are.
 warnings = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
 sanitize = $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-compile = $(CC) -std=c11 -D_GNU_SOURCE -DEVENTUTILS_VERSION='"$(VERSION)"' -Ilib $(defines) \
+compile = $(if $(MISSING),$(error $(MISSING)))$(CC) -std=c11 -D_GNU_SOURCE -DEVENTUTILS_VERSION='"$(VERSION)"' -Ilib $(defines) \
     $(CPPFLAGS) $(PKG_CFLAGS) $(warnings) $(CFLAGS)
 link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static) -Wl,--as-needed $(LDFLAGS)
 
 # Sources. A module includes only its own layer and those before it; make lint sees to that.
 
-base = utf8 err mem buf args lines json% event environment fingerprint pattern clock backoff gcra times proc child wrap table crc32c sha1
+base = utf8 err mem buf name args lines json% event environment fingerprint pattern clock backoff gcra times proc child wrap table crc32c sha1
 store = store sqlite_%
 policy = pending batch letter spool_% emit dispatch% handlers workers standing flow breaker circuit bucket pacer key relay% saga% fold% machine fsm% trace metrics rules projection%
 
@@ -47,13 +49,20 @@ benches = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 # Preloaded by tests. A sanitizer wants to be loaded first, so there are none beside one.
 faults = $(if $(SAN),,$(patsubst tests/%.c,$(BUILD)/%.so,$(wildcard tests/fault/*.c)))
 pages = $(wildcard man/*.[1-9])
-extras = $(wildcard share/examples share/completions share/units)
 
 # Build.
 
 .DELETE_ON_ERROR:
 .SECONDARY:
 .SUFFIXES:
+# What is built for somebody who wants to see something else is a line, not a page.
+ifneq ($(filter test demo,$(MAKECMDGOALS)),)
+.SILENT:
+ifndef MAKE_RESTARTS
+$(info building in $(BUILD): a minute or two when all is new$(if $(filter test,$(MAKECMDGOALS)),; then the \
+    tests: all of them take about four minutes on two cores))
+endif
+endif
 .PHONY: all install uninstall test bench demo lint setup setup-build setup-test setup-lint clean \
     format FORCE
 
@@ -96,26 +105,30 @@ $(BUILD)/libexecdir: FORCE
 	@echo '$(libexecdir)' | cmp -s - $@ || echo '$(libexecdir)' >$@
 
 # The libraries, asked for before anything is built: make writes this file, then reads it; what is
-# the same stays as it is. Goals that promise to do all the set-up install them first.
+# the same stays as it is. Goals that promise to do all the set-up install them first. What is missing
+# is a line of the file, too, and the first command that needs it stops with that sentence: an
+# include that fails would have make complain about a file that nobody has heard of.
 libraries = jansson 'sqlite3 >= 3.37'
 ifneq ($(filter-out uninstall lint setup clean format,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/libraries.mk
 endif
 $(BUILD)/libraries.mk: Makefile FORCE
-	@$(if $(filter test demo bench,$(MAKECMDGOALS)),share/setup build,:)
-	@pkg-config --exists $(libraries) 2>/dev/null || { echo 'eventutils needs a C compiler, pkg-config and' \
-	    'the libraries jansson and sqlite3 (3.37 or newer): "make setup" installs them' >&2; exit 1; }
+	@$(if $(filter test demo bench,$(MAKECMDGOALS)),share/setup build || :,:)
 	@mkdir -p $(@D)
 	@postgres=; \
-	if [ '$(LIBPQ)' != no ] && pkg-config --exists 'libpq >= 11' 2>/dev/null; then postgres=libpq; \
-	elif [ '$(LIBPQ)' = yes ]; then echo 'LIBPQ=yes, but pkg-config finds no libpq' >&2; exit 1; fi; \
-	text=$$(set -e; static='$(if $(STATIC),--static)'; \
+	if [ '$(LIBPQ)' != no ] && pkg-config --exists 'libpq >= 11' 2>/dev/null; then postgres=libpq; fi; \
+	text=$$(static='$(if $(STATIC),--static)'; \
+	    if ! command -v $(firstword $(CC)) >/dev/null || ! pkg-config --exists $(libraries) 2>/dev/null; then \
+	        echo 'MISSING = eventutils needs a C compiler, pkg-config and the libraries jansson and' \
+	            'sqlite3 (3.37 or newer): "make setup" installs them'; exit; \
+	    elif [ '$(LIBPQ)' = yes ] && [ -z "$$postgres" ]; then \
+	        echo 'MISSING = LIBPQ=yes, but pkg-config finds no libpq'; exit; fi; \
 	    echo "PKG_CFLAGS = $$(pkg-config --cflags $(libraries))"; \
 	    echo "PKG_LIBS = $$(pkg-config $$static --libs $(libraries))"; \
 	    [ -z "$$postgres" ] || echo "PQ_CFLAGS = -DHAVE_LIBPQ $$(pkg-config --cflags libpq)"; \
-	    [ -z "$$postgres" ] || echo "PQ_LIBS = $$(pkg-config $$static --libs libpq)") || exit; \
+	    [ -z "$$postgres" ] || echo "PQ_LIBS = $$(pkg-config $$static --libs libpq)"); \
 	echo "$$text" | cmp -s - $@ || { echo "$$text" >$@; \
-	    [ -n "$$postgres" ] || echo 'without libpq: outbox-relay will not read PostgreSQL' >&2; }
+	    [ -n "$$postgres$${text##PKG*}" ] || echo 'without libpq: outbox-relay will not read PostgreSQL' >&2; }
 
 -include $(wildcard $(BUILD)/lib/*.d $(BUILD)/cmd/*.d $(BUILD)/tests/*/*.d)
 
@@ -149,36 +162,29 @@ setup-lint:
 clean:
 	rm -rf build
 
-# Install: the executables into a folder of their own, ev and the manual where they are found, and
-# a link for each executable whose name nobody else has (share/links says which it left out).
+# Install: the executables into a folder of their own, ev and the manual where they are found, each
+# command's page as eventutils-NAME(1); and for each command whose name nobody else has a link, with
+# its page and completions under that name (share/links says which it left out).
 
 own = $(DESTDIR)$(libexecdir)/eventutils
-links = OWN='$(libexecdir)/eventutils' BIN='$(bindir)' DESTDIR='$(DESTDIR)' \
-    PROGRAM_PREFIX='$(PROGRAM_PREFIX)' BUILD='$(abspath $(BUILD))' share/links
-
-# Where shells look for completions; links into our own folder.
-shells = bash-completion/completions zsh/site-functions fish/vendor_completions.d
+data = $(DESTDIR)$(datadir)/eventutils
+links = OWN='$(libexecdir)/eventutils' BIN='$(bindir)' DATA='$(datadir)' MAN='$(mandir)' \
+    FISH='$(fishdir)' DESTDIR='$(DESTDIR)' PROGRAM_PREFIX='$(PROGRAM_PREFIX)' BUILD='$(abspath $(BUILD))' share/links
 
 install: all
-	mkdir -p '$(own)' '$(DESTDIR)$(bindir)' '$(DESTDIR)$(datadir)/eventutils'
+	mkdir -p '$(own)' '$(DESTDIR)$(bindir)' '$(data)'
 	install -m 755 $(filter-out %/ev,$(programs)) '$(own)'
 	install -m 755 $(BUILD)/bin/ev '$(DESTDIR)$(bindir)/ev'
-	$(if $(extras),cp -R $(extras) '$(DESTDIR)$(datadir)/eventutils')
-	@cd '$(DESTDIR)$(datadir)' && mkdir -p $(shells) && from=../../eventutils/completions && \
-	    for name in $(notdir $(programs)); do \
-	        ln -sf $$from/eventutils.bash bash-completion/completions/$(PROGRAM_PREFIX)$$name; done && \
-	    ln -sf $$from/_eventutils zsh/site-functions/ && \
-	    ln -sf $$from/eventutils.fish fish/vendor_completions.d/
-	@for page in $(pages); do to='$(DESTDIR)$(mandir)'/man$${page##*.}; \
-	    mkdir -p "$$to" && install -m 644 "$$page" "$$to" || exit; done
+	cp -R share/examples share/completions '$(data)'
+	@for page in $(pages); do n=$${page##*.}; name=$${page##*/}; \
+	    [ $$n != 1 ] || name=eventutils-$$name; mkdir -p '$(DESTDIR)$(mandir)'/man$$n && \
+	    sed 's|share/examples|$(datadir)/eventutils/examples|g' $$page | \
+	        install -m 644 /dev/stdin '$(DESTDIR)$(mandir)'/man$$n/$$name || exit; done
 	@$(links) add
 
 uninstall:
 	@$(links) remove
-	rm -rf '$(own)' '$(DESTDIR)$(datadir)/eventutils'
+	rm -rf '$(own)' '$(data)'
 	rm -f '$(DESTDIR)$(bindir)/ev'
-	@cd '$(DESTDIR)$(datadir)' 2>/dev/null || exit 0; \
-	    for link in $(addsuffix /*,$(shells)); do case $$(readlink "$$link") in \
-	        ../../eventutils/completions/*) rm -f "$$link" ;; esac; done
-	@for page in $(notdir $(pages)); do \
-	    rm -f '$(DESTDIR)$(mandir)'/man$${page##*.}/"$$page"; done
+	rm -f $(patsubst %,'$(DESTDIR)$(mandir)'/man1/eventutils-%,$(notdir $(filter %.1,$(pages)))) \
+	    $(foreach n,5 7,$(patsubst %,'$(DESTDIR)$(mandir)'/man$n/%,$(notdir $(filter %.$n,$(pages)))))

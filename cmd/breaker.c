@@ -46,12 +46,15 @@ static const struct cmd self = {
     .name = "breaker",
     .about = "run a command unless what it depends on is down",
     .usage = {"[OPTION...] NAME [--] COMMAND [ARG...]"},
-    .examples =
-        {"breaker stripe -- ./charge",
-         "breaker --timeout 3s --fallback ./from-cache rates -- curl -fsS https://example.com",
-         "breaker --error-percent 50 --volume 20 --open 10s..5m api -- retry -a 3 -- ./call",
-         "spool breaker show stripe"},
+    .examples = {"breaker stripe -- ./charge",
+                 "breaker --timeout 3s --fallback ./from-cache rates -- ./get-rates",
+                 "breaker --error-percent 50 --open 10s..5m api -- retry -a 3 -- ./call",
+                 "spool breaker show stripe"},
     .options = options,
+    .common = "failures timeout open fallback",
+    .note = "exit status: that of COMMAND; 69 the breaker is open and COMMAND was not run; 124 it "
+            "took too "
+            "long",
     .wrapper = true,
 };
 
@@ -108,7 +111,7 @@ static void say_change(const struct call *c)
 
     if (b->state == BREAKER_OPEN)
         err_warn("%s is open for %s: %s", err_quote_text(c->circuit.name).text,
-                 clock_age(age, b->until_ms - b->since_ms + 999), b->reason);
+                 clock_span(age, b->until_ms - b->since_ms), b->reason);
     else if (b->state == BREAKER_CLOSED)
         err_note("%s is closed: %s", err_quote_text(c->circuit.name).text, b->reason);
 }
@@ -116,18 +119,19 @@ static void say_change(const struct call *c)
 static void report(struct call *c, const struct breaker_ticket *ticket,
                    enum breaker_outcome outcome)
 {
-    char why[BREAKER_REASON];
-    int64_t epoch = c->circuit.breaker.epoch;
+    char why[BREAKER_REASON], took[CLOCK_TEXT_SIZE];
     struct err broken = ERR_NONE;
+    int changed;
 
     if (c->spool == NULL)
         return;
     snprintf(why, sizeof why, "%s", c->child.why);
     if (outcome == BREAKER_FAILED && c->child.status == 0)
-        snprintf(why, sizeof why, "it took %" PRId64 " ms", c->child.took_ms);
-    if (circuit_report(&c->circuit, ticket, outcome, c->child.took_ms, why, &broken) < 0)
+        snprintf(why, sizeof why, "it took %s", clock_span(took, c->child.took_ms));
+    changed = circuit_report(&c->circuit, ticket, outcome, c->child.took_ms, why, &broken);
+    if (changed < 0)
         go_without(c, &broken);
-    else if (c->circuit.breaker.epoch != epoch)
+    else if (changed > 0)
         say_change(c);
 }
 
@@ -215,6 +219,12 @@ static int64_t time_left(const struct breaker *b)
     return left < 1 ? 1 : left;
 }
 
+/* How long it is of no use to try. */
+static int64_t try_again_ms(const struct breaker *b)
+{
+    return b->state == BREAKER_OPEN ? time_left(b) : b->state == BREAKER_HALF_OPEN ? SOON_MS : 0;
+}
+
 /* Tell whoever started us how long it is of no use to try, and be deferred: an outage must cost no
    event an attempt. */
 static int reject(struct call *c, const struct breaker_ticket *ticket, struct err *e)
@@ -231,7 +241,7 @@ static int reject(struct call *c, const struct breaker_ticket *ticket, struct er
     if (ticket->word == BREAKER_IS_OPEN) {
         wrap_say(time_left(b), STR(""));
         return err_set(e, EX_UNAVAILABLE, "%s is open, the next probe in %s: %s", name.text,
-                       clock_age(age, time_left(b) + 999), b->reason);
+                       clock_span(age, time_left(b)), b->reason);
     }
     wrap_say(SOON_MS, STR(""));
     if (ticket->word == BREAKER_IS_FULL)
@@ -246,13 +256,18 @@ static void keep_output(struct call *c)
 {
     struct err broken = ERR_NONE;
     struct buf output = BUF_INIT;
+    int got;
 
-    if (c->spool == NULL || c->child.out_size > CACHE_MAX)
+    if (c->spool == NULL)
         return;
-    if (child_output(&c->child, &output, &broken) == 0 &&
-        circuit_keep_output(&c->circuit, (struct str){output.n == 0 ? "" : output.p, output.n},
-                            cache, &broken) < 0)
-        err_warn("%s: the output is not kept", broken.text);
+    if (c->child.out_size > CACHE_MAX)
+        got = err_set(&broken, EX_DATAERR, "%" PRId64 " bytes, more than %d MiB", c->child.out_size,
+                      CACHE_MAX >> 20);
+    else if ((got = child_output(&c->child, &output, &broken)) == 0)
+        got = circuit_keep_output(
+            &c->circuit, (struct str){output.n == 0 ? "" : output.p, output.n}, cache, &broken);
+    if (got < 0)
+        err_warn("%s: the output is not kept for --cache", broken.text);
     buf_free(&output);
 }
 
@@ -275,10 +290,11 @@ static int run(struct call *c, const struct breaker_ticket *ticket, char **comma
     if (cache > 0 && child_output(&c->child, NULL, e) < 0)
         return -1;
     e->status = c->child.status;
-    /* In an outage: deferred like those that it rejects, if somebody is there to understand. */
-    if (c->spool != NULL && c->circuit.breaker.state == BREAKER_OPEN && c->child.status != 0 &&
+    /* In an outage: deferred like those that it rejects, if somebody is there to understand. So are
+       calls that began before it and end while another one is the probe, or when it is over. */
+    if (c->spool != NULL && breaker_outage(&c->circuit.breaker, ticket) && c->child.status != 0 &&
         outcome != BREAKER_IGNORED && wrap_heard()) {
-        wrap_say(time_left(&c->circuit.breaker), str_of(c->child.why));
+        wrap_say(try_again_ms(&c->circuit.breaker), str_of(c->child.why));
         e->status = EX_UNAVAILABLE;
     }
     return 0;

@@ -18,7 +18,7 @@ static int64_t window = 64, lease, each_us;
 static struct dispatch_terms terms = {.workers = 1, .attempts = 12, .grace_ms = 30000};
 
 static const struct opt options[] = {
-    OPT_TEXT('g', "group", &name, "GROUP", "the group to work for"),
+    OPT_NAME('g', "group", &name, "GROUP", "the group to work for"),
     OPT_PATTERN('t', "type", &types, "only events of matching types; for a new group"),
     OPT_POINT(0, "from", &from, "create the group if there is none, beginning there"),
     OPT_POINT(0, "to", &to, "go no further than this"),
@@ -33,7 +33,7 @@ static const struct opt options[] = {
                  "between asking a handler to end and killing it; 30s"),
     OPT_CODES(0, "dead-on", terms.dead_on, "statuses that no retry can help, by default 65"),
     OPT_CODES(0, "defer-on", terms.defer_on, "statuses that put the group on hold, by default 69"),
-    OPT_FLAG(0, "ordered", &ordered, "a new group keeps the order of events of each subject"),
+    OPT_FLAG(0, "ordered", &ordered, "a new group keeps the order of each subject"),
     OPT_FLAG(0, "emit", &terms.emit, "publish what the command prints, exactly once"),
     OPT_FLAG(0, "workers", &stay, "the command stays, and answers each event with a line"),
     OPT_INT(0, "window", &window, "N", 1, 10000, "events a worker has at once, by default 64"),
@@ -48,12 +48,14 @@ static const struct cmd self = {
     .name = "consume",
     .about = "deliver a group's events to a handler",
     .usage = {"-g GROUP [-t PATTERN]... [--from POINT] [-f] -- COMMAND [ARG...]",
-              "-g GROUP [-t PATTERN]... [--from POINT] [-f] --auto-ack",
-              "-g GROUP [--from POINT] [-f] --lease D | ... | settle -g GROUP"},
+              "-g GROUP [-t PATTERN]... [--from POINT] [-f] --auto-ack|--lease D"},
     .examples = {"consume -g email -t 'order.*' --from start -- ./send-email",
                  "consume -g charge -t order.placed --from now -f -j 4 --timeout 30s -- ./charge",
                  "consume -g stats --from start --auto-ack | jq -r .type | sort | uniq -c"},
     .options = options,
+    .common = "group type from follow jobs attempts ordered",
+    .note = "exit status: 0 done; 1 dead letters; 64 wrong usage; 66 no such group; 74 I/O error; "
+            "75 locked or on hold, run it later; 126, 127 COMMAND cannot be run",
     .wrapper = true,
 };
 
@@ -122,6 +124,7 @@ static int show(struct store *spool, struct err *e)
     struct err unknown = ERR_NONE;
     struct log_entry entry;
     struct log *log;
+    int64_t damaged = 0;
     int got;
 
     if (log_open(&log, spool, &query, &unknown) < 0) {
@@ -139,9 +142,13 @@ static int show(struct store *spool, struct err *e)
     for (int64_t n = 0;
          (terms.most == 0 || n < terms.most) && (got = log_next(log, &entry, e)) > 0 && !out_gone();
          n++)
-        if (!entry.damaged && out_line(entry.line, e) < 0)
+        if (entry.damaged)
+            damaged++;
+        else if (out_line(entry.line, e) < 0)
             break;
     log_close(log);
+    if (e->status == 0 && damaged > 0)
+        err_set(e, EX_IOERR, "%" PRId64 " damaged, left out", damaged);
     return e->status == 0 ? 0 : -1;
 }
 

@@ -24,10 +24,11 @@ static bool all, dry_run;
 static const char *like;
 static struct buf wanted, print; /* --like: the fingerprint asked for; that of a letter */
 
+#define FILTER_NAMES "group type key error like from to"
 #define FILTERS                                                                                    \
-    OPT_TEXT('g', "group", &filter.group, "GROUP", "only of this group"),                          \
+    OPT_NAME('g', "group", &filter.group, "GROUP", "only of this group"),                          \
         OPT_PATTERN('t', "type", &filter.types, "only events of matching types"),                  \
-        OPT_TEXT('k', "key", &filter.subject, "KEY", "only events with this subject"),             \
+        OPT_WORDS('k', "key", &filter.subject, "KEY", "only events with this subject"),            \
         OPT_TEXT(0, "error", &filter.error, "TEXT",                                                \
                  "only with this in the last reason or stderr"),                                   \
         OPT_TEXT(0, "like", &like, "EVENT", "only those that failed the way this one did"),        \
@@ -48,7 +49,7 @@ static const struct opt show_options[] = {
 };
 
 static const struct opt try_options[] = {
-    OPT_TEXT('g', "group", &filter.group, "GROUP", "the group, when the event is dead in several"),
+    OPT_NAME('g', "group", &filter.group, "GROUP", "the group, when the event is dead in several"),
     OPT_END,
 };
 
@@ -87,6 +88,26 @@ static int count_one(const struct dead_letter *letter, void *arg, struct err *e)
 }
 
 /* ------------------------------------------------------------------------------------ the verbs */
+
+/* 1: neither the events named nor the filters have found one. */
+static int found_none(struct store *spool, int n, char **event, struct err *e)
+{
+    struct buf text = BUF_INIT, filters = BUF_INIT;
+
+    args_used(&filters, FILTER_NAMES);
+    if (n == 0) {
+        args_none(&text, "dead letters", store_path(spool), FILTER_NAMES);
+    } else {
+        buf_printf(&text, "%s is no dead letter%s%s", event[0],
+                   filters.n > 0 ? " that matches " : "", buf_text(&filters));
+        if (n > 1)
+            buf_puts(&text, ", nor are the others");
+    }
+    err_set(e, EX_NO, "%s", buf_text(&text));
+    buf_free(&text);
+    buf_free(&filters);
+    return -1;
+}
 
 static int set_time(const char *option, const struct clock_point *point, int64_t *ms)
 {
@@ -127,7 +148,9 @@ static int find_like(struct store *spool, struct err *e)
         return -1;
     int64_t n = dead_each(spool, &one, note_like, NULL, e);
     if (n == 0)
-        return err_set(e, EX_NO, "--like: %s is no dead letter", like);
+        return err_set(e, EX_NO, "--like: %s is no dead letter%s%s", like,
+                       filter.group == NULL ? "" : " of group ",
+                       filter.group == NULL ? "" : err_quote_text(filter.group).text);
     filter.accept = is_like;
     return n < 0 ? -1 : 0;
 }
@@ -167,8 +190,8 @@ static int run_list(int first, int argc, char **argv)
         struct table *table = table_begin(columns, (enum table_form)form);
         int64_t n = dead_each(spool, &filter, list_one, table, &e);
         table_end(table, &e);
-        if (n == 0 && isatty(STDERR_FILENO))
-            err_note("no dead letters in %s", store_path(spool));
+        if (n == 0)
+            args_nothing("dead letters", store_path(spool), FILTER_NAMES);
     }
     return finish(spool, &e);
 }
@@ -181,9 +204,7 @@ static int run_show(int first, int argc, char **argv)
 
     if (open_spool(&spool, STORE_READ, argc - first, argv + first, &e) == 0 &&
         dead_each(spool, &filter, show_one, as_text ? &e : NULL, &e) == 0)
-        err_set(&e, EX_NO, first < argc ? "%s is no dead letter%s" : "no dead letters in %s",
-                first < argc ? argv[first] : store_path(spool),
-                argc - first > 1 ? ", nor the others" : "");
+        found_none(spool, argc - first, argv + first, &e);
     return finish(spool, &e);
 }
 
@@ -208,7 +229,7 @@ static int change(int first, int argc, char **argv, const char *done,
         out_line(str_of(text), &e);
     }
     if (n == 0 && first < argc)
-        err_set(&e, EX_NO, "%s is no dead letter", argv[first]);
+        found_none(spool, argc - first, argv + first, &e);
     return finish(spool, &e);
 }
 
@@ -293,8 +314,11 @@ static int run_stats(int first, int argc, char **argv)
     json_t *kinds = json_object();
 
     if (open_spool(&spool, STORE_READ, argc - first, argv + first, &e) == 0 &&
-        dead_each(spool, &filter, count_kind, kinds, &e) >= 0)
+        dead_each(spool, &filter, count_kind, kinds, &e) >= 0) {
         print_kinds(kinds, &e);
+        if (json_object_size(kinds) == 0)
+            args_nothing("dead letters", store_path(spool), FILTER_NAMES);
+    }
     json_decref(kinds);
     return finish(spool, &e);
 }
@@ -338,7 +362,7 @@ static int run_try(int first, int argc, char **argv)
         args_usage("try wants an EVENT and a command");
     if (open_spool(&spool, STORE_READ, 1, argv + first, &e) == 0 &&
         dead_each(spool, &filter, prepare, spool, &e) == 0)
-        err_set(&e, EX_NO, "%s is no dead letter", argv[first]);
+        found_none(spool, 1, argv + first, &e);
     if (e.status != 0)
         return finish(spool, &e);
     store_close(spool);
@@ -388,7 +412,12 @@ static const struct cmd verbs[] = {
     {0},
 };
 
-static const struct cmd self = {.name = "dlq", .about = "look after dead letters", .verbs = verbs};
+static const struct cmd self = {
+    .name = "dlq",
+    .about = "look after dead letters",
+    .examples = {"dlq list", "dlq show -g charge -n 1", "dlq retry -g charge --all"},
+    .verbs = verbs,
+};
 
 int main(int argc, char **argv)
 {

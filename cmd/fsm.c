@@ -78,7 +78,12 @@ int main(int argc, char **argv)
     const struct cmd verbs[] = {
         fsm_verb_run, fsm_verb_show, fsm_verb_list, fsm_verb_forget, check, dot, {0}};
     const struct cmd self = {
-        .name = "fsm", .about = "run state machines over events", .verbs = verbs};
+        .name = "fsm",
+        .about = "run state machines over events",
+        .examples = {"consume -g orders --ordered --emit -- fsm run order.machine.json",
+                     "fsm show order-42"},
+        .verbs = verbs,
+    };
 
     return args_verb(&self, argc, argv);
 }

@@ -7,6 +7,7 @@
 #include "store.h"
 #include "wrap.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@ static const char *key, *by;
 static int64_t ttl = INT64_C(86400000), longest;
 
 static const struct opt options[] = {
-    OPT_TEXT('k', "key", &key, "KEY", "the key; by default a handler's group and event"),
+    OPT_WORDS('k', "key", &key, "KEY", "the key; by default a handler's group and event"),
     OPT_TEXT(0, "by", &by, "POINTER", "the key is in the event on stdin, as /data/paymentId"),
     OPT_DURATION(0, "ttl", &ttl, "forget the key after this, by default 1d"),
     OPT_DURATION(0, "wait", &longest,
@@ -53,9 +54,9 @@ static void key_of_handler(struct buf *name)
 
     if (group == NULL || id == NULL || source == NULL || *id == '\0')
         args_usage("-k KEY or --by POINTER is missing (a handler of consume needs neither)");
-    add_word(name, group);
-    add_word(name, source);
-    buf_puts(name, id);
+    add_word(name, args_name("EVENT_GROUP", group, NAME_BYTES));
+    add_word(name, args_name("EVENT_SOURCE", source, NAME_TEXT_BYTES));
+    buf_puts(name, args_name("EVENT_ID", id, NAME_TEXT_BYTES));
 }
 
 static int key_of_input(struct buf *name, const struct wrap_input *input, struct err *e)
@@ -77,6 +78,11 @@ static int key_of_input(struct buf *name, const struct wrap_input *input, struct
         buf_str(name, value);
     if (got == 0 && name->n == 0)
         got = err_set(e, EX_DATAERR, "the key at %s is empty", by);
+    else if (got == 0 &&
+             name_check("the key", (struct str){name->p, name->n}, NAME_TEXT_BYTES, e) < 0) {
+        e->status = EX_DATAERR; /* the event's fault */
+        got = err_at(e, "%s: ", by);
+    }
     js_scan_free(&scan);
     buf_free(&all);
     return got;
@@ -90,10 +96,13 @@ static int record(struct key *k, struct child *c, struct err *e)
     int got = 0;
 
     if (c->out_size > KEY_OUTPUT_MAX)
-        err_warn("more than %d MiB of output: a repeat will print nothing", KEY_OUTPUT_MAX >> 20);
+        err_warn("%" PRId64
+                 " bytes of output are more than the %d MiB that are kept: a repeat will "
+                 "print nothing",
+                 c->out_size, KEY_OUTPUT_MAX >> 20);
     else if ((got = child_output(c, &output, e)) == 0 && output.n > 0)
         kept = (struct str){output.p, output.n};
-    if (got == 0 && (got = key_done(k, kept, ttl, e)) < 0)
+    if (got == 0 && (got = key_done(k, kept, c->out_size, ttl, e)) < 0)
         err_at(e, "the command succeeded, but that is not recorded, and it would run again: ");
     buf_free(&output);
     if (child_output(c, NULL, e) < 0)
@@ -121,6 +130,17 @@ static int run(struct key *k, const struct wrap *w, struct err *e)
     return got;
 }
 
+/* What it printed the first time. It has succeeded, and is not to be run again: nothing but a
+   message can make up for an output that was not kept. */
+static int print_again(const struct key *k, struct err *e)
+{
+    if ((int64_t)k->output.n < k->bytes)
+        err_warn("%s: succeeded before, and printed %" PRId64 " bytes that were not kept: this "
+                 "repeat prints nothing",
+                 err_quote_text(k->name).text, k->bytes);
+    return out_write(k->output.p == NULL ? "" : k->output.p, k->output.n, e);
+}
+
 static int once(const char *name, const struct wrap *w, struct err *e)
 {
     struct key k = {.name = name};
@@ -135,7 +155,7 @@ static int once(const char *name, const struct wrap *w, struct err *e)
     if (got == KEY_OURS)
         got = run(&k, w, e);
     else if (got == KEY_DONE)
-        got = out_write(k.output.p == NULL ? "" : k.output.p, k.output.n, e);
+        got = print_again(&k, e);
     else if (got == KEY_BUSY)
         got = err_set(e, EX_TEMPFAIL, "%s: another process is at it", err_quote_text(name).text);
     store_close(k.store);
@@ -154,8 +174,6 @@ int main(int argc, char **argv)
 
     if (first == argc)
         args_usage("a command is missing");
-    if (key != NULL && js_utf8(str_of(key)) < strlen(key))
-        args_usage("-k is no UTF-8: %s", err_quote_text(key).text);
     if (key != NULL && by != NULL)
         args_usage("-k and --by exclude each other");
     if (by != NULL && js_pointer_check(by, &e) < 0)

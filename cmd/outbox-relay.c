@@ -12,28 +12,32 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct relay_terms terms = {.attempts = 12, .wait_ms = 30000, .prune_ms = -1};
+static struct relay_terms terms = {
+    .attempts = 12, .timeout_ms = 10000, .wait_ms = 30000, .prune_ms = -1};
 static int64_t backoff[2] = {1000, 15 * 60 * 1000};
 static bool schema, dry_run, status, retry_failed;
 static int form;
 
 static const struct opt options[] = {
-    OPT_FLAG(0, "schema", &schema, "print the table's definition, of SQLite unless DB says other"),
-    OPT_TEXT(0, "table", &terms.table, "TABLE", "the table, by default outbox_events"),
-    OPT_TEXT(0, "map", &terms.map, "OURS=THEIRS,...", "names of its columns, as id=seq,type=kind"),
-    OPT_TEXT(0, "source", &terms.source, "URI", "the events' source, by default /HOSTNAME"),
+    OPT_FLAG(0, "schema", &schema, "print the definition of the table"),
+    OPT_NAME(0, "table", &terms.table, "TABLE", "the table, by default outbox_events"),
+    OPT_WORDS(0, "map", &terms.map, "OURS=THEIRS,...", "names of its columns, as id=seq,type=kind"),
+    OPT_WORDS(0, "source", &terms.source, "URI", "the events' source, by default /HOSTNAME"),
     OPT_FLAG('f', "follow", &terms.follow, "wait for more at the end"),
     OPT_INT('n', "count", &terms.most, "N", 1, INT64_MAX, "at most N rows"),
     OPT_INT('a', "attempts", &terms.attempts, "N", 1, 1000000,
             "of SINK for a row, which then is marked as failed; by default 12"),
     OPT_RANGE(0, "backoff", backoff, "wait between attempts, by default 1s..15m"),
+    OPT_DURATION(0, "timeout", &terms.timeout_ms,
+                 "end SINK's input when it is silent for D, default 10s"),
     OPT_DURATION(0, "wait", &terms.wait_ms, "for a lock on the database, by default 30s"),
-    OPT_TEXT(0, "channel", &terms.channel, "NAME",
+    OPT_NAME(0, "channel", &terms.channel, "NAME",
              "PostgreSQL: what the table's trigger notifies, by default outbox_events"),
-    OPT_DURATION(0, "prune", &terms.prune_ms, "then remove rows that were relayed so long ago"),
+    OPT_DURATION(0, "prune", &terms.prune_ms, "then remove rows relayed longer than D ago"),
+    OPT_FLAG(0, "delete", &terms.remove, "delete relayed rows: for a table without a flag"),
     OPT_FLAG(0, "retry-failed", &retry_failed, "first give failed rows another chance"),
     OPT_FLAG(0, "dry-run", &dry_run, "print the events; change nothing"),
-    OPT_FLAG(0, "status", &status, "print how many rows wait, and since when; change nothing"),
+    OPT_FLAG(0, "status", &status, "print how many rows wait, and since when"),
     OPT_CHOICE('o', "output", &form, "auto|table|ndjson",
                "of --status: by default a table on a terminal"),
     OPT_END,
@@ -49,6 +53,7 @@ static const struct cmd self = {
                  "outbox-relay --table outbox --map type=kind,aggregate=order_id app.db",
                  "outbox-relay app.db -- publish -s other.db --echo"},
     .options = options,
+    .common = "schema table follow prune status",
 };
 
 static const struct table_column columns[] = {
@@ -108,6 +113,8 @@ static int move(struct relay *r, struct relay_result *result, struct err *e)
     struct store *spool = NULL;
     int got = 0;
 
+    if (proc_stopping()) /* while it was being opened */
+        return 0;
     if (terms.sink == NULL && (got = store_open(&spool, args_spool(), STORE_CREATE, e)) > 0)
         err_note("created the spool %s", store_path(spool));
     if (spool != NULL)
@@ -156,8 +163,10 @@ static void check_operands(int argc, char **argv, int first, bool sink_missing)
     if (terms.database != NULL && sink_missing) /* the spool would be the wrong place */
         args_usage("a sink is missing behind -- (an unset variable?)");
     if (first + 1 < argc && !dashes)
-        args_usage("one database at a time: %s; a command goes behind --",
-                   err_quote_text(argv[first + 1]).text);
+        args_usage("one database at a time%s%s; a command goes behind --",
+                   strchr(argv[first + 1], ':') != NULL ? "" : ": ", /* it may hold a password */
+                   strchr(argv[first + 1], ':') != NULL ? ""
+                                                        : err_quote_text(argv[first + 1]).text);
     if (first + 1 < argc)
         terms.sink = argv + first + 1;
 }
@@ -172,6 +181,10 @@ static void check_options(void)
         (terms.follow || retry_failed || terms.prune_ms >= 0 || terms.sink != NULL))
         args_usage("--schema, --status and --dry-run change nothing: -f, --retry-failed, --prune "
                    "and a sink do not go with them");
+    if (terms.remove && terms.prune_ms >= 0)
+        args_usage("--delete leaves nothing to --prune: give one of them");
+    if (schema && terms.remove)
+        args_usage("--delete is for a table without a flag, and --schema prints one that has it");
     if (schema && terms.map != NULL)
         args_usage("--map is for a table that is there already: it does not go with --schema");
     if (args_given("output") && !status)
@@ -191,7 +204,9 @@ int main(int argc, char **argv)
     check_options();
     if (terms.source == NULL)
         terms.source = getenv("EVENT_DEFAULT_SOURCE");
-    if (terms.source == NULL || *terms.source == '\0') {
+    if (terms.source != NULL && *terms.source != '\0') {
+        args_name("EVENT_DEFAULT_SOURCE", terms.source, NAME_TEXT_BYTES);
+    } else {
         environment_source(&source, NULL);
         terms.source = buf_text(&source);
     }

@@ -21,7 +21,7 @@ static bool follow, rebuild, verify, status, force;
 static int on_error, form;
 
 static const struct opt options[] = {
-    OPT_TEXT('g', "group", &name, "NAME", "its name, by default the file's without .sql"),
+    OPT_NAME('g', "group", &name, "NAME", "its name, by default the file's without .sql"),
     OPT_FLAG('f', "follow", &follow, "wait for more at the end of the log"),
     OPT_CHOICE(0, "on-error", &on_error, "stop|dead",
                "an event that fails: stop, or put it aside and go on"),
@@ -35,14 +35,14 @@ static const struct opt options[] = {
 
 static const struct cmd self = {
     .name = "project",
-    .about = "keep tables of a SQLite database up to date with events, each applied once",
+    .about = "keep tables of a SQLite database up to date with events, each once",
     .usage = {"[-g NAME] [-f] [--on-error stop|dead] DATABASE FILE.sql",
               "--rebuild [--force] [-g NAME] DATABASE FILE.sql",
               "--verify [-g NAME] DATABASE FILE.sql", "--status [-g NAME] DATABASE [FILE.sql]"},
     .examples = {"project read.db accounts.sql", "project -f read.db accounts.sql",
-                 "project --status read.db", "project --rebuild read.db accounts.sql",
-                 "project --verify read.db accounts.sql"},
+                 "project --status read.db", "project --rebuild read.db accounts.sql"},
     .options = options,
+    .common = "group follow on-error rebuild status",
 };
 
 static const struct table_column status_columns[] = {
@@ -231,7 +231,9 @@ int main(int argc, char **argv)
     terminal = isatty(STDERR_FILENO) == 1;
     if (name == NULL && argc - first == 2)
         name = derived = name_of(argv[first + 1]);
-    if (name != NULL && (*name == '\0' || strchr(name, '/') != NULL))
+    if (derived != NULL)
+        args_name("the name of FILE.sql without .sql", name, NAME_BYTES);
+    if (name != NULL && strchr(name, '/') != NULL)
         args_usage("the name is part of a file's name, and %s cannot be: give another with -g",
                    err_quote_text(name).text);
     if (status)

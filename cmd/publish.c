@@ -21,13 +21,13 @@ static bool atomic;
 static const struct opt options[] = {
     OPT_TEXT('t', "type", &batch.fill.type, "TYPE",
              "each line is the data of an event of this type"),
-    OPT_TEXT('k', "key", &batch.fill.subject, "KEY", "the subject: what the event is about"),
+    OPT_WORDS('k', "key", &batch.fill.subject, "KEY", "the subject: what the event is about"),
     OPT_TEXT('d', "data", &data, "JSON|@FILE", "one event, with this data, instead of input"),
-    OPT_TEXT(0, "id", &batch.fill.id, "ID",
-             "the event's id, for events that may be published twice"),
+    OPT_WORDS(0, "id", &batch.fill.id, "ID",
+              "the event's id, for events that may be published twice"),
     OPT_TEXT(0, "id-from", &batch.fill.id_from, "POINTER", "take ids from the lines, as /orderId"),
     OPT_TEXT(0, "key-from", &batch.fill.subject_from, "POINTER", "take subjects from the lines"),
-    OPT_TEXT(0, "source", &batch.fill.source, "URI", "the source, by default /HOSTNAME"),
+    OPT_WORDS(0, "source", &batch.fill.source, "URI", "the source, by default /HOSTNAME"),
     OPT_TEXT(0, "delay", &delay, "D|TIME", "deliver it no sooner than this: notbefore"),
     OPT_INT(0, "priority", &batch.fill.priority, "N", 0, 9,
             "0 is delivered first, 9 last; by default 5"),
@@ -55,6 +55,10 @@ static const struct cmd self = {
                  "journalctl -f -o cat | publish -t log.line --text",
                  "replay -s old.db | publish -s new.db"},
     .options = options,
+    .common = "type key data id-from echo",
+    .note = "exit status: 0 all is on disk; 65 some lines were refused; 75 locked, or others were "
+            "faster. "
+            "Other than 0: unknown for what --echo has not printed",
 };
 
 static struct buf held; /* the input of --atomic */
@@ -155,9 +159,9 @@ static int take_line(const struct line *line, bool too_long, struct batch_place 
     return 0;
 }
 
-/* A commit when the batch is full, or when the next line would have to be waited for: a slow
-   producer gets its event on disk at once, and nobody waits for our lock meanwhile. A file that
-   cannot be read does not keep the others from being published. */
+/* Commit when the batch is full and before input is read, or the next file opened, which is often
+   the time to wait for a producer: a slow one gets its event on disk at once, and nobody waits for
+   our lock meanwhile. A file that cannot be read does not keep the others from being published. */
 static int publish_file(const char *path, struct err *e)
 {
     struct err unreadable = ERR_NONE;
@@ -165,10 +169,12 @@ static int publish_file(const char *path, struct err *e)
     struct line line;
     int got = lines_open(&in, path, (size_t)max_size, &unreadable), failed = 0;
 
+    if (got >= 0)
+        lines_widen(in);
     while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0) {
         struct batch_place place = {lines_name(in) == NULL ? NULL : path, line.number, NULL};
         failed = take_line(&line, got == LINES_TOO_LONG, place, e) < 0 ||
-                 ((batch_full(&batch) || !lines_waiting(in)) && commit(e) < 0);
+                 ((batch_full(&batch) || !lines_ready(in)) && commit(e) < 0);
     }
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;
@@ -243,30 +249,46 @@ static int64_t read_hops(const char *text)
     return hops < 0 ? 0 : hops > EVENT_HOPS_MAX ? EVENT_HOPS_MAX : hops;
 }
 
+/* NULL when it is not set, or empty. */
+static const char *variable(const char *name, size_t max)
+{
+    const char *text = getenv(name);
+
+    return text == NULL || *text == '\0' ? NULL : args_name(name, text, max);
+}
+
 /* Inside a handler the event continues the causal chain of the one being handled. */
 static void read_surroundings(void)
 {
     static struct buf source;
-    const char *hops = getenv("EVENT_HOPS"), *group = getenv("EVENT_GROUP");
+    const char *hops = getenv("EVENT_HOPS"), *group;
 
-    batch.fill.causationid = getenv("EVENT_ID");
-    if (batch.fill.causationid != NULL && *batch.fill.causationid == '\0')
-        batch.fill.causationid = NULL;
+    batch.fill.causationid = variable("EVENT_ID", NAME_TEXT_BYTES);
     batch.fill.hops = -1;
     if (batch.fill.causationid != NULL) {
         batch.fill.hops = read_hops(hops == NULL ? "" : hops);
-        batch.fill.correlationid = getenv("EVENT_CORRELATIONID");
-        if (batch.fill.correlationid != NULL && *batch.fill.correlationid == '\0')
-            batch.fill.correlationid = NULL;
+        batch.fill.correlationid = variable("EVENT_CORRELATIONID", NAME_TEXT_BYTES);
     }
     batch.fill.traceparent = getenv("TRACEPARENT");
     if (batch.fill.source == NULL)
-        batch.fill.source = getenv("EVENT_DEFAULT_SOURCE");
-    if (batch.fill.source != NULL && *batch.fill.source != '\0')
+        batch.fill.source = variable("EVENT_DEFAULT_SOURCE", NAME_TEXT_BYTES);
+    if (batch.fill.source != NULL)
         return;
-    environment_source(
-        &source, batch.fill.causationid != NULL && group != NULL && *group != '\0' ? group : NULL);
+    group = variable("EVENT_GROUP", NAME_BYTES);
+    environment_source(&source, batch.fill.causationid != NULL ? group : NULL);
     batch.fill.source = buf_text(&source);
+}
+
+/* In a handler of a group that has too much to settle, --max-pending would wait for what only we can
+   settle. Of another spool's group it is none. */
+static const char *own_group(void)
+{
+    const char *spool = getenv("EVENT_SPOOL");
+
+    return batch.fill.causationid != NULL && spool != NULL &&
+                   strcmp(spool, store_path(batch.store)) == 0
+               ? variable("EVENT_GROUP", NAME_BYTES)
+               : NULL;
 }
 
 static void check_delay(void)
@@ -280,33 +302,14 @@ static void check_delay(void)
                err_quote_text(delay).text);
 }
 
-/* What is put into the events must be text. */
-static int check_text(struct err *e)
-{
-    const struct {
-        const char *option, *text;
-    } given[] = {{"-t", batch.fill.type},
-                 {"-k", batch.fill.subject},
-                 {"--id", batch.fill.id},
-                 {"--source", batch.fill.source},
-                 {"EVENT_ID", batch.fill.causationid},
-                 {"EVENT_CORRELATIONID", batch.fill.correlationid}};
-
-    for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
-        struct str text = str_of(given[i].text);
-        if (js_utf8(text) < text.n)
-            return err_set(e, EX_DATAERR, "%s: invalid UTF-8 at byte %zu: %s", given[i].option,
-                           js_utf8(text) + 1, err_quote_text(given[i].text).text);
-    }
-    return 0;
-}
-
 static void check_options(int operands)
 {
     struct err e = ERR_NONE;
     char *end;
 
     check_delay();
+    if (batch.fill.type != NULL && pattern_type(batch.fill.type, &e) < 0)
+        args_usage("-t %s", e.text);
     if (args_given("wait") && batch.pending.most == 0)
         args_usage("--wait goes with --max-pending");
     if (batch.fill.text && batch.fill.type == NULL)
@@ -347,6 +350,7 @@ static int publish(int argc, char **argv, struct err *e)
         return -1;
     if (got > 0)
         err_note("created the spool %s", store_path(batch.store));
+    batch.pending.own = own_group();
     got = 0;
     if (data != NULL)
         return publish_data(e);
@@ -364,8 +368,7 @@ int main(int argc, char **argv)
 
     check_options(argc - first);
     read_surroundings();
-    if (check_text(&e) == 0 && publish(argc - first, argv + first, &e) == 0 && lines_seen == 0 &&
-        input_status == 0)
+    if (publish(argc - first, argv + first, &e) == 0 && lines_seen == 0 && input_status == 0)
         err_note("the input was empty: nothing published");
     if (e.status == 0)
         e.status = batch.stale > 0 ? EX_TEMPFAIL : batch.bad > 0 ? EX_DATAERR : input_status;

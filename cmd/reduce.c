@@ -20,7 +20,7 @@ static int64_t parallel = 1;
 static bool all;
 
 static const struct opt options[] = {
-    OPT_TEXT('k', "key", &key, "KEY", "the subject to reduce"),
+    OPT_WORDS('k', "key", &key, "KEY", "the subject to reduce"),
     OPT_FLAG(0, "all", &all, "every subject; a line for each, as they are done"),
     OPT_PATTERN('t', "type", &types, "with --all: subjects with an event of matching type"),
     OPT_INT('j', "parallel", &parallel, "N", 1, 256, "with --all: reducers at once, by default 1"),
@@ -28,7 +28,7 @@ static const struct opt options[] = {
             "keep the state after N more events, by default 100; 0: never"),
     OPT_POINT(0, "to", &to, "as it was then: a position is included, a time is not"),
     OPT_INT(0, "at-version", &terms.at_version, "N", 1, INT64_MAX, "as it was at version N"),
-    OPT_TEXT(0, "reducer-version", &version, "V",
+    OPT_NAME(0, "reducer-version", &version, "V",
              "tells reducers apart, instead of what is in the files"),
     OPT_END,
 };
@@ -42,6 +42,7 @@ static const struct cmd self = {
                  "reduce -k account-7 --to yesterday -- jq -c -n -f account.jq",
                  "reduce --all -t 'account.#' -j 4 -- ./account-reducer"},
     .options = options,
+    .common = "key all type parallel to",
     .wrapper = true,
 };
 
@@ -201,8 +202,6 @@ static void check_options(void)
         args_usage("--at-version goes with -k: each subject has versions of its own");
     if (terms.at_version > 0 && args_given("to"))
         args_usage("--to and --at-version exclude each other");
-    if (key != NULL && js_utf8(str_of(key)) < strlen(key))
-        args_usage("-k is no UTF-8: %s", err_quote_text(key).text);
 }
 
 int main(int argc, char **argv)

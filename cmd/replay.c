@@ -25,17 +25,17 @@ enum { FORM_AUTO, FORM_NDJSON, FORM_TABLE, FORM_POSITIONS };
 
 static const struct opt options[] = {
     OPT_PATTERN('t', "type", &query.types, "only events of matching types"),
-    OPT_TEXT('k', "key", &query.subject, "KEY", "only events with this subject"),
-    OPT_TEXT('g', "group", &query.group, "GROUP", "only what this group has yet to settle"),
+    OPT_WORDS('k', "key", &query.subject, "KEY", "only events with this subject"),
+    OPT_NAME('g', "group", &query.group, "GROUP", "only what this group has yet to settle"),
     OPT_POINT(0, "from", &from, "begin there, by default at the start"),
     OPT_POINT(0, "to", &to, "end there: a position is included, a time is not"),
     OPT_INT(0, "last", &query.newest, "N", 1, INT64_MAX, "only the newest N that match"),
-    OPT_TEXT(0, "correlation", &query.correlationid, "ID", "only events with this correlationid"),
+    OPT_WORDS(0, "correlation", &query.correlationid, "ID", "only events with this correlationid"),
     OPT_INT('n', "count", &most, "N", 1, INT64_MAX, "at most N events"),
     OPT_FLAG('f', "follow", &follow, "wait for more at the end"),
     OPT_TEXT(0, "speed", &speed_text, "Nx", "keep the gaps between events, N times as fast"),
     OPT_CHOICE('o', "output", &form, "auto|ndjson|table|positions",
-               "events, or positions for xargs; by default events, a table on a terminal"),
+               "events, or positions for xargs; a table on a terminal"),
     OPT_END,
 };
 
@@ -47,6 +47,7 @@ static const struct cmd self = {
                  "replay --from yesterday --to today | publish -s copy.db",
                  "replay -f -t 'order.*'"},
     .options = options,
+    .common = "type key from last follow output",
 };
 
 static const struct table_column columns[] = {
@@ -86,7 +87,7 @@ static int show(const struct log_entry *entry, struct err *e)
 {
     char text[CLOCK_TEXT_SIZE];
 
-    if (entry->damaged && form != FORM_TABLE) {
+    if (entry->damaged) {
         err_warn("seq %" PRId64 " is damaged: left out", entry->seq);
         damaged++;
         return 0;
@@ -114,7 +115,7 @@ static int drain(struct log *log, struct err *e)
     while ((got = log_next(log, &entry, e)) > 0) {
         if (until_ms != 0 && entry.recorded_ms >= until_ms)
             return 1;
-        if (speed > 0 && (out_flush(e) < 0 || !keep_pace(&entry)))
+        if (speed > 0 && !entry.damaged && (out_flush(e) < 0 || !keep_pace(&entry)))
             return e->status == 0 ? 1 : -1;
         if (show(&entry, e) < 0)
             return -1;
@@ -230,6 +231,8 @@ int main(int argc, char **argv)
         if (table != NULL && table_end(table, &e) < 0)
             got = -1;
     }
+    if (got >= 0 && e.status == 0 && shown + damaged == 0 && !follow)
+        args_nothing("events", store_path(spool), "type key group from to correlation");
     if (got == 0 && damaged > 0)
         err_set(&e, EX_IOERR, "%" PRId64 " damaged, left out", damaged);
     store_close(spool);

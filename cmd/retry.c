@@ -61,12 +61,10 @@ static void tell(const struct child *c, int64_t attempt, int64_t wait, int64_t l
 {
     char again[CLOCK_TEXT_SIZE];
 
-    if (wait >= 1000)
-        err_note("attempt %" PRId64 ": %s: again in %s", attempt, c->why, clock_age(again, wait));
+    if (wait > 0)
+        err_note("attempt %" PRId64 ": %s: again in %s", attempt, c->why, clock_span(again, wait));
     else if (wait == 0)
         err_note("attempt %" PRId64 ": %s: again at once", attempt, c->why);
-    else if (wait > 0)
-        err_note("attempt %" PRId64 ": %s: again in %" PRId64 "ms", attempt, c->why, wait);
     else if (proc_stopping())
         err_note("attempt %" PRId64 ": %s: stopped", attempt, c->why);
     else if (!worth_retrying(c->status))

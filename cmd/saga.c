@@ -72,6 +72,8 @@ static int one_operand(int first, int argc, char **argv, const char *verb, const
         args_usage("%s wants %s", verb, what);
     if (argc - first > 1)
         args_usage("%s: one too many: %s", verb, err_quote_text(argv[first + 1]).text);
+    if (strcmp(what, "ID") == 0)
+        args_name(what, argv[first], NAME_KEY_BYTES);
     return first;
 }
 
@@ -209,18 +211,23 @@ static json_t *row_of(const struct saga *s)
                      (json_int_t)s->steps, "since", table_time(s->since_ms), "begun",
                      table_time(s->begun_ms), "deadline", table_time(s->deadline_ms), "pid",
                      runs ? json_integer(mark_pid(s->mark)) : json_null(), "why",
-                     s->why == NULL ? json_null() : json_string(s->why));
+                     saga_why(s) == NULL ? json_null() : json_string(saga_why(s)));
 }
+
+static int64_t listed;
 
 static int list_one(const struct doc *doc, void *table, struct err *e)
 {
     struct saga s;
     int got = 0;
 
+    listed++;
     if (!saga_read(&s, doc->value))
         err_warn("saga %s is damaged", err_quote_text(doc->name).text);
     else if (state == NULL || strcmp(state, saga_word(s.state)) == 0)
         got = table_row(table, row_of(&s), e) < 0 ? -1 : out_gone();
+    else
+        listed--;
     saga_free(&s);
     return got;
 }
@@ -241,6 +248,8 @@ static int run_list(int first, int argc, char **argv)
         struct table *table = table_begin(list_columns, (enum table_form)form);
         doc_each(r.store, SAGA_KIND, list_one, table, &e);
         table_end(table, &e);
+        if (listed == 0 && e.status == 0)
+            args_nothing("sagas", store_path(r.store), "state");
     }
     return finish(&e);
 }
@@ -255,12 +264,12 @@ static const struct table_column step_columns[] = {
 
 static json_t *step_row(const struct saga_step *t)
 {
-    return json_pack("{s:s,s:s,s:I,s:o,s:o,s:o,s:o,s:b}", "step", t->name, "state",
-                     step_word(t->state), "attempt", (json_int_t)t->attempt, "began",
-                     table_time(t->began_ms), "took_ms",
-                     t->began_ms == 0 ? json_null() : json_integer(t->took_ms), "result",
-                     t->result == NULL ? json_null() : json_string(t->result), "error",
-                     t->error == NULL ? json_null() : json_string(t->error), "pivot", t->pivot);
+    return json_pack(
+        "{s:s,s:s,s:I,s:o,s:o,s:o,s:o,s:b}", "step", t->name, "state", step_word(t->state),
+        "attempt", (json_int_t)t->attempt, "began", table_time(t->began_ms), "took_ms",
+        t->began_ms == 0 ? json_null() : json_integer(t->took_ms), "result",
+        t->result == NULL ? json_null() : json_string(t->result), "error",
+        step_why(t) == NULL ? json_null() : json_string(step_why(t)), "pivot", t->pivot);
 }
 
 static int show_text(const struct saga *s, struct err *e)
@@ -273,9 +282,9 @@ static int show_text(const struct saga *s, struct err *e)
     buf_puts(&line, "saga ");
     err_escape(&line, s->id, strlen(s->id));
     buf_printf(&line, ": %s since %s", saga_word(s->state), clock_format(since, s->since_ms));
-    if (s->why != NULL) {
+    if (saga_why(s) != NULL) {
         buf_puts(&line, ": ");
-        err_escape(&line, s->why, strlen(s->why));
+        err_escape(&line, saga_why(s), strlen(saga_why(s)));
     }
     got = out_line((struct str){line.p, line.n}, e);
     for (size_t i = 0; i < s->steps && got == 0; i++)
@@ -344,6 +353,8 @@ static int run_retry(int first, int argc, char **argv)
 
     if (argc - first != 2)
         args_usage("retry wants ID and STEP");
+    args_name("ID", argv[first], NAME_KEY_BYTES);
+    args_name("STEP", argv[first + 1], NAME_BYTES);
     wrap_stage();
     if (open_spool(STORE_WRITE, &e) == 0 && saga_load(&r, argv[first], &e) == 0) {
         size_t i = saga_find(&r.saga, argv[first + 1]);
@@ -493,7 +504,12 @@ static const struct cmd verbs[] = {
 };
 
 static const struct cmd self = {
-    .name = "saga", .about = "long-running operations whose steps can be undone", .verbs = verbs};
+    .name = "saga",
+    .about = "long-running operations whose steps can be undone",
+    .examples = {"consume -g orders --from start -- saga run order.saga.json", "saga resume --all",
+                 "saga show order/0192f1c0"},
+    .verbs = verbs,
+};
 
 int main(int argc, char **argv)
 {

@@ -14,7 +14,7 @@ static bool retry, defer;
 static int64_t delay, attempts = 12;
 
 static const struct opt options[] = {
-    OPT_TEXT('g', "group", &name, "GROUP", "the group that the events were handed out for"),
+    OPT_NAME('g', "group", &name, "GROUP", "the group that the events were handed out for"),
     OPT_FLAG(0, "retry", &retry, "they failed: again, which counts as an attempt"),
     OPT_TEXT(0, "dead", &dead, "REASON", "they failed for good: dead letters"),
     OPT_FLAG(0, "defer", &defer, "they come again, and that counts as nothing"),
@@ -39,7 +39,7 @@ static struct group *group;
 static struct group_settle how;
 static struct js_scan scan;
 static struct event event;
-static int64_t batch, bad, idle;
+static int64_t batch, bad, over, open;
 static int input_status;
 
 static void refuse(const char *file, int64_t number, const struct err *why)
@@ -49,18 +49,26 @@ static void refuse(const char *file, int64_t number, const struct err *why)
             file == NULL ? "" : ": ", number, why->text);
 }
 
-/* An event's line, or an id as it is. */
-static int read_name(struct str text, struct str *id, struct str *source, struct err *why)
+/* An event's line; or all digits, which are a position; or an id, also as id:42. */
+static int read_name(struct str text, struct lease_name *out, struct err *why)
 {
-    *id = text;
-    *source = (struct str){NULL, 0};
-    if (*text.p != '{')
-        return 0;
-    if (event_read(&event, &scan, text, why) < 0)
-        return -1;
-    *id = event.id;
-    *source = event.source;
-    return id->p != NULL ? 0 : err_set(why, EX_DATAERR, "has no \"id\"");
+    size_t digits = 0;
+
+    *out = (struct lease_name){.id = text, .source = {NULL, 0}};
+    if (*text.p == '{') {
+        if (event_read(&event, &scan, text, why) < 0)
+            return -1;
+        out->id = event.id;
+        out->source = event.source;
+        return out->id.p != NULL ? 0 : err_set(why, EX_DATAERR, "has no \"id\"");
+    }
+    while (digits < text.n && text.p[digits] >= '0' && text.p[digits] <= '9')
+        digits++;
+    if (digits == text.n && (!js_integer(text, &out->seq) || out->seq == 0))
+        out->seq = -1; /* where no event is */
+    else if (text.n > 3 && memcmp(text.p, "id:", 3) == 0)
+        out->id = (struct str){text.p + 3, text.n - 3};
+    return 0;
 }
 
 static struct str trim(struct str text)
@@ -91,7 +99,7 @@ static int find_group(struct err *e)
 static int take(struct str text, const char *file, int64_t number, struct err *e)
 {
     struct err why = ERR_NONE;
-    struct str id, source;
+    struct lease_name which;
     int got = -1;
 
     if (text.n == 0)
@@ -100,20 +108,23 @@ static int take(struct str text, const char *file, int64_t number, struct err *e
         return -1;
     how.started_ms = clock_now_ms();
     how.due_ms = how.started_ms + delay;
-    if (read_name(text, &id, &source, &why) == 0)
-        got = lease_settle(group, id, source, &how, attempts, &why);
+    if (read_name(text, &which, &why) == 0)
+        got = lease_settle(group, &which, &how, attempts, &why);
     if (got < 0 && why.status != EX_DATAERR) {
         *e = why;
         return -1;
     }
     if (got < 0)
         refuse(file, number, &why);
-    idle += got == 0;
+    bool comes_again = got == LEASE_OPEN && (retry || defer); /* as it shall */
+    over += got == LEASE_OVER || comes_again;
+    open += got == LEASE_OPEN && !comes_again;
     batch++;
     return 0;
 }
 
-/* A commit when the batch is full, or when the next line would have to be waited for. */
+/* Commit when the batch is full and before input is read, or the next file opened: nobody waits for
+   our lock while we wait for input. */
 static int read_file(const char *path, struct err *e)
 {
     struct err unreadable = ERR_NONE, too_long = {EX_DATAERR, "longer than 64 MiB"};
@@ -126,7 +137,7 @@ static int read_file(const char *path, struct err *e)
             refuse(lines_name(in), line.number, &too_long);
         else
             failed = take(trim(line.text), lines_name(in), line.number, e) < 0;
-        if (!failed && batch > 0 && (batch >= BATCH || !lines_waiting(in))) {
+        if (!failed && batch > 0 && (batch >= BATCH || !lines_ready(in))) {
             batch = 0;
             failed = lease_commit(group, e) < 0;
         }
@@ -148,9 +159,14 @@ static int settle(int n, char **file, struct err *e)
     if (got < 0 || find_group(e) < 0 || lease_commit(group, e) < 0 ||
         lease_left(group, &left, e) < 0)
         return -1;
-    if (idle > 0)
-        err_note("%" PRId64 " not handed out any more: settled already, or their lease ran out",
-                 idle);
+    if (over > 0)
+        err_note("%" PRId64 " not handed out any more: %ssettled already", over,
+                 retry || defer ? "they come again, or were " : "");
+    if (open > 0)
+        err_say(ERR_ERROR, EX_TEMPFAIL, NULL,
+                "group %s: %" PRId64 " not handed out, and not settled: they wait, or other "
+                "consumers have them",
+                err_quote_text(name).text, open);
     if (bad > 0 || input_status != 0)
         e->status = bad > 0 ? EX_DATAERR : input_status; /* said already */
     else if (left > 0)
@@ -158,6 +174,8 @@ static int settle(int n, char **file, struct err *e)
                        "group %s: %" PRId64 " handed out and not settled: they come again when "
                        "their lease has run out",
                        err_quote_text(name).text, left);
+    else if (open > 0)
+        e->status = EX_TEMPFAIL; /* said already */
     return 0;
 }
 

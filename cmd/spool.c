@@ -14,13 +14,13 @@ static const struct opt listing[] = {
 
 static json_t *info_row(const struct store_info *info)
 {
-    return json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:I,s:I,s:I}", "path", info->path,
-                     "schema", info->schema, "size", (json_int_t)info->size, "wal_size",
-                     (json_int_t)info->wal_size, "events", (json_int_t)info->events, "first_seq",
-                     (json_int_t)info->first_seq, "last_seq", (json_int_t)info->last_seq,
-                     "first_recorded", table_time(info->first_ms), "last_recorded",
-                     table_time(info->last_ms), "groups", (json_int_t)info->groups, "dead",
-                     (json_int_t)info->dead, "segments", (json_int_t)info->segments);
+    return json_pack("{s:o,s:i,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:I,s:I,s:I}", "path",
+                     table_text(str_of(info->path)), "schema", info->schema, "size",
+                     (json_int_t)info->size, "wal_size", (json_int_t)info->wal_size, "events",
+                     (json_int_t)info->events, "first_seq", (json_int_t)info->first_seq, "last_seq",
+                     (json_int_t)info->last_seq, "first_recorded", table_time(info->first_ms),
+                     "last_recorded", table_time(info->last_ms), "groups", (json_int_t)info->groups,
+                     "dead", (json_int_t)info->dead, "segments", (json_int_t)info->segments);
 }
 
 /* On a terminal a line for each member reads better than a table of one row. */
@@ -84,7 +84,11 @@ int main(int argc, char **argv)
                                 spool_check, spool_prune, spool_wait,    spool_backup, spool_sql,
                                 {0}};
     const struct cmd self = {
-        .name = "spool", .about = "look after the spool and its groups", .verbs = verbs};
+        .name = "spool",
+        .about = "look after the spool and its groups",
+        .examples = {"spool info", "spool group pause email", "spool prune --before 30d"},
+        .verbs = verbs,
+    };
 
     return args_verb(&self, argc, argv);
 }

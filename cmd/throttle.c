@@ -75,6 +75,7 @@ static int name_of_input(const char *name, struct buf *full, struct err *e)
 static int wait_turn(const char *name, struct err *e)
 {
     struct pacer pacer = {.pace = {each_us, burst, 0}, .name = name};
+    char wait[CLOCK_TEXT_SIZE];
     int64_t wait_us = 0;
     struct err broken = ERR_NONE;
     int got = 0;
@@ -92,9 +93,10 @@ static int wait_turn(const char *name, struct err *e)
         err_warn("%s: going on without a rate", broken.text);
     if (got > 0 || broken.status != 0)
         return 0;
-    wrap_say(wait_us / 1000, STR(""));
-    return err_set(e, EX_TEMPFAIL, "%s: no turn before %lld.%03lld s", err_quote_text(name).text,
-                   (long long)wait_us / 1000000, (long long)wait_us / 1000 % 1000);
+    int64_t wait_ms = (wait_us + 999) / 1000; /* up: whoever comes then must not come too early */
+    wrap_say(wait_ms, STR(""));
+    return err_set(e, EX_TEMPFAIL, "%s: no turn for %s", err_quote_text(name).text,
+                   clock_span(wait, wait_ms));
 }
 
 static int run(const char *name, char **command, struct err *e)

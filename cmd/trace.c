@@ -23,7 +23,7 @@ static int form;
 enum { FORM_AUTO, FORM_TREE, FORM_TEXT, FORM_NDJSON, FORM_DOT };
 
 static const struct opt options[] = {
-    OPT_TEXT('g', "group", &group, "GROUP", "only where this group stands"),
+    OPT_NAME('g', "group", &group, "GROUP", "only where this group stands"),
     OPT_INT('n', "count", &query.max, "N", 1, INT64_MAX, "at most N events a tree"),
     OPT_FLAG('v', "verbose", &verbose, "ids, and groups whose patterns do not match"),
     OPT_FLAG(0, "graph", &graph, "which types lead to which; without EVENT of the whole log"),
@@ -43,6 +43,7 @@ static const struct cmd self = {
     .examples = {"trace 42", "trace -g charge 0192d3a4-7a10-7c3e-9d6f-1f0e8a2b4c6d -o tree",
                  "trace --graph --from 24h -o text", "trace --graph -o dot | dot -Tsvg >flow.svg"},
     .options = options,
+    .common = "group graph output",
 };
 
 static struct store *spool;
@@ -232,10 +233,20 @@ static int find_ends(struct err *e)
     return 0;
 }
 
+/* What was found is printed all the same. */
+static int tell_damage(int64_t damaged, struct err *e)
+{
+    if (damaged == 0)
+        return 0;
+    return err_set(e, EX_IOERR, "%" PRId64 " damaged event%s may be missing here", damaged,
+                   damaged == 1 ? "" : "s");
+}
+
 static int run(int n, char **name, struct err *e)
 {
     const struct flow_query all = {query.first, query.last, types};
     struct flow flow = FLOW_INIT;
+    int64_t damaged = 0;
     int got = graph && n == 0 ? flow_read(&flow, spool, &all, e) : 0;
 
     for (int i = 0; i < n && got == 0 && !out_gone(); i++) {
@@ -248,12 +259,16 @@ static int run(int n, char **name, struct err *e)
             add_tree(&flow, &t);
         else if (got == 0)
             got = show_tree(&t, e);
+        damaged += t.damaged;
         trace_free(&t);
     }
+    if (graph && got == 0 && flow.n == 0)
+        args_nothing("causes and effects", store_path(spool), "type from to");
     if (graph && got == 0)
         got = show_graph(&flow, e);
+    damaged += flow.damaged;
     flow_free(&flow);
-    return got;
+    return got == 0 ? tell_damage(damaged, e) : got;
 }
 
 static void check_options(int operands)

@@ -28,13 +28,14 @@
 
 static const char *spool_option;
 static int log_option;
-static bool wants_help, wants_version;
+static bool wants_help, wants_help_all, wants_version;
 
 static const struct opt common[] = {
-    OPT_TEXT('s', "spool", &spool_option, "SPOOL",
-             "the spool; default $EVENT_SPOOL, else ~/.local/state/eventutils/spool.db"),
+    OPT_PATH('s', "spool", &spool_option, "SPOOL",
+             "the spool; by default $EVENT_SPOOL, else your own"),
     OPT_CHOICE(0, "log", &log_option, "text|json", "how messages are written; default text"),
-    OPT_FLAG('h', "help", &wants_help, "show this"),
+    OPT_FLAG('h', "help", &wants_help, "show examples and the common options"),
+    OPT_FLAG(0, "help-all", &wants_help_all, "show all options"),
     OPT_FLAG('V', "version", &wants_version, "show the version"),
     OPT_END,
 };
@@ -45,6 +46,13 @@ static const struct cmd *collection, *current;
 static const struct opt *order[OPTIONS_MAX];
 static bool given[OPTIONS_MAX];
 static size_t options;
+
+/* The options in the order in which they were used, with their values. */
+static struct use {
+    const struct opt *option;
+    const char *value;
+} * uses;
+static size_t used;
 
 /* Keeps in *best the candidate that is nearest to word, if it is near at all. */
 static void nearer(const char *word, const char *candidate, const char **best, size_t *least)
@@ -64,30 +72,6 @@ static void add_names(struct buf *b, const struct cmd *self)
     if (collection != NULL)
         buf_printf(b, "%s ", collection->name);
     buf_puts(b, self->name);
-}
-
-static void add_usage(struct buf *b, const struct cmd *self, const char *lead)
-{
-    size_t n = sizeof self->usage / sizeof self->usage[0];
-
-    for (size_t i = 0; i == 0 || (i < n && self->usage[i] != NULL); i++) {
-        buf_printf(b, "%*s", (int)strlen(lead), i == 0 ? lead : "");
-        add_names(b, self);
-        if (self->usage[i] != NULL && self->usage[i][0] != '\0')
-            buf_printf(b, " %s", self->usage[i]);
-        buf_char(b, '\n');
-    }
-}
-
-static void add_examples(struct buf *b, const struct cmd *self)
-{
-    if (self->examples[0] != NULL)
-        buf_puts(b, "\nexamples:\n");
-    for (size_t i = 0; i < sizeof self->examples / sizeof self->examples[0]; i++)
-        if (self->examples[i] != NULL)
-            buf_printf(b, "  %s\n", self->examples[i]);
-        else
-            break;
 }
 
 /* Words of text from column on, the further lines indented to it. */
@@ -111,6 +95,36 @@ static void add_wrapped(struct buf *b, const char *text, size_t column)
     buf_char(b, '\n');
 }
 
+static void add_usage(struct buf *b, const struct cmd *self, const char *lead)
+{
+    size_t n = sizeof self->usage / sizeof self->usage[0];
+
+    for (size_t i = 0; i == 0 || (i < n && self->usage[i] != NULL); i++) {
+        size_t start = b->n;
+
+        buf_printf(b, "%*s", (int)strlen(lead), i == 0 ? lead : "");
+        add_names(b, self);
+        if (self->usage[i] != NULL && self->usage[i][0] != '\0') {
+            buf_char(b, ' ');
+            add_wrapped(b, self->usage[i], b->n - start);
+        } else {
+            buf_char(b, '\n');
+        }
+    }
+}
+
+static void add_examples(struct buf *b, const struct cmd *self)
+{
+    size_t n = sizeof self->examples / sizeof self->examples[0];
+
+    if (self->examples[0] == NULL)
+        return;
+    buf_puts(b, "examples:\n");
+    for (size_t i = 0; i < n && self->examples[i] != NULL; i++)
+        buf_printf(b, "  %s\n", self->examples[i]);
+    buf_char(b, '\n');
+}
+
 static void add_option(struct buf *b, const struct opt *o)
 {
     size_t start = b->n, wide;
@@ -131,13 +145,54 @@ static void add_option(struct buf *b, const struct opt *o)
     add_wrapped(b, o->help, HELP_COLUMN);
 }
 
-static void add_verbs(struct buf *b, const struct cmd *self)
+/* Is name among the words? */
+static bool is_word(const char *words, const char *name)
 {
+    for (size_t n; *words != '\0'; words += n + (words[n] != '\0')) {
+        n = strcspn(words, " ");
+        if (str_is((struct str){words, n}, name))
+            return true;
+    }
+    return false;
+}
+
+/* Everything, or what --help shows: the command's common options, and -s. */
+static void add_options(struct buf *b, const struct cmd *self, bool everything)
+{
+    const char *title = "\noptions:\n";
+
+    for (size_t i = 0; i < options; i++) {
+        const struct opt *o = order[i];
+        bool own = o < common || o >= common + sizeof common / sizeof common[0];
+
+        bool usual = self->common == NULL || (o->name != NULL && is_word(self->common, o->name));
+
+        if (!everything && o->to != &spool_option && !(own && usual))
+            continue;
+        buf_puts(b, title);
+        title = "";
+        add_option(b, o);
+    }
+}
+
+/* A line for each verb, or all that can follow it. */
+static void add_verbs(struct buf *b, const struct cmd *self, bool everything)
+{
+    size_t widest = 0;
+
+    for (const struct cmd *v = self->verbs; v->name != NULL; v++)
+        widest = strlen(v->name) > widest ? strlen(v->name) : widest;
+    buf_puts(b, "\nverbs:\n");
     collection = self;
     for (const struct cmd *v = self->verbs; v->name != NULL; v++) {
-        add_usage(b, v, "  ");
-        buf_puts(b, "      ");
-        add_wrapped(b, v->about, 6);
+        if (everything) {
+            add_usage(b, v, "  ");
+            buf_puts(b, "      ");
+            add_wrapped(b, v->about, 6);
+        } else {
+            buf_printf(b, "  %-*s  ", (int)widest, v->name);
+            add_wrapped(b, v->about, widest + 4);
+        }
     }
     collection = NULL;
 }
@@ -151,26 +206,39 @@ static _Noreturn void print(struct buf *b)
     exit(out_finish(&e));
 }
 
-static _Noreturn void help(const struct cmd *self)
+/* Where there is more to read. */
+static void add_more(struct buf *b, const struct cmd *self, bool everything)
+{
+    buf_puts(b, "More: ");
+    if (self->verbs != NULL)
+        buf_printf(b, "%s VERB --help, ", self->name);
+    if (!everything) {
+        add_names(b, self);
+        buf_puts(b, " --help-all, ");
+    }
+    buf_printf(b, "man eventutils-%s\n", collection != NULL ? collection->name : self->name);
+}
+
+/* --help fits a terminal of 80 columns and 24 lines, its prompt included; --help-all need not. */
+static _Noreturn void help(const struct cmd *self, bool everything)
 {
     struct buf b = BUF_INIT;
 
     add_names(&b, self);
     buf_printf(&b, ": %s\n\n", self->about);
+    add_examples(&b, self);
     if (self->verbs == NULL || self->usage[0] != NULL)
         add_usage(&b, self, "usage: ");
     else
         buf_printf(&b, "usage: %s VERB [OPTION]...\n", self->name);
-    add_examples(&b, self);
-    if (self->verbs != NULL) {
-        buf_puts(&b, "\nverbs:\n");
-        add_verbs(&b, self);
-        buf_printf(&b, "\n%s VERB --help lists the options of a verb.\n", self->name);
-        print(&b);
-    }
-    buf_puts(&b, "\noptions:\n");
-    for (size_t i = 0; i < options; i++)
-        add_option(&b, order[i]);
+    if (self->verbs != NULL)
+        add_verbs(&b, self, everything);
+    else
+        add_options(&b, self, everything);
+    buf_char(&b, '\n');
+    if (self->note != NULL)
+        add_wrapped(&b, self->note, 0);
+    add_more(&b, self, everything);
     print(&b);
 }
 
@@ -367,6 +435,9 @@ static void set(const struct opt *o, const char *name, const char *text, bool fi
     case OPT_KIND_TEXT:
         *(const char **)o->to = text;
         break;
+    case OPT_KIND_NAME:
+        *(const char **)o->to = args_name(name, text, (size_t)o->max);
+        break;
     case OPT_KIND_INT:
         set_int(o, name, text);
         break;
@@ -509,10 +580,12 @@ static int parse(const struct cmd *self, int argc, char **argv)
         i = find(value, name);
         set(order[i], name, optarg, !given[i]);
         given[i] = true;
+        uses = mem_grow(uses, used + 1, sizeof *uses);
+        uses[used++] = (struct use){order[i], optarg};
         if (order[i]->to == &log_option)
             err_format(log_option == 1 ? ERR_JSON : ERR_TEXT);
-        if (wants_help)
-            help(self);
+        if (wants_help || wants_help_all)
+            help(self, wants_help_all);
         if (wants_version)
             version();
     }
@@ -558,7 +631,9 @@ int args_verb(const struct cmd *self, int argc, char **argv)
     collection = NULL;
     current = self;
     if (str_is(verb, "-h") || str_is(verb, "--help"))
-        help(self);
+        help(self, false);
+    if (str_is(verb, "--help-all"))
+        help(self, true);
     if (str_is(verb, "-V") || str_is(verb, "--version"))
         version();
     for (const struct cmd *v = self->verbs; v->name != NULL; v++)
@@ -569,12 +644,81 @@ int args_verb(const struct cmd *self, int argc, char **argv)
     complain_verb(self, word);
 }
 
+/* Is name one of the words of names? */
+static bool among(const char *name, const char *names)
+{
+    size_t n = strlen(name);
+
+    for (; *names != '\0'; names += strspn(names, " ")) {
+        size_t word = strcspn(names, " ");
+        if (word == n && strncmp(names, name, n) == 0)
+            return true;
+        names += word;
+    }
+    return false;
+}
+
+void args_used(struct buf *b, const char *names)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "-_.:,/@%+=#";
+    const char *space = "";
+
+    for (size_t i = 0; i < used; i++) {
+        const struct opt *o = uses[i].option;
+        const char *value = uses[i].value;
+        if (o->name == NULL || !among(o->name, names))
+            continue;
+        buf_puts(b, space);
+        space = " ";
+        if (o->letter != 0)
+            buf_printf(b, "-%c", o->letter);
+        else
+            buf_printf(b, "--%s", o->name);
+        if (value != NULL && value[strspn(value, plain)] == '\0')
+            buf_printf(b, " %s", value);
+        else if (value != NULL)
+            buf_printf(b, " %s", err_quote_text(value).text);
+    }
+}
+
+void args_none(struct buf *b, const char *what, const char *path, const char *filters)
+{
+    struct buf named = BUF_INIT;
+
+    args_used(&named, filters);
+    buf_printf(b, "no %s in %s", what, path);
+    if (named.n > 0)
+        buf_printf(b, " match %s", buf_text(&named));
+    buf_free(&named);
+}
+
+void args_nothing(const char *what, const char *path, const char *filters)
+{
+    struct buf text = BUF_INIT;
+
+    if (!isatty(STDERR_FILENO))
+        return;
+    args_none(&text, what, path, filters);
+    err_note("%s", buf_text(&text));
+    buf_free(&text);
+}
+
 bool args_given(const char *name)
 {
     for (size_t i = 0; i < options; i++)
         if (order[i]->name != NULL && strcmp(order[i]->name, name) == 0)
             return given[i];
     return false;
+}
+
+const char *args_name(const char *what, const char *name, size_t max)
+{
+    struct err e = ERR_NONE;
+
+    if (name_check(what, str_of(name), max, &e) < 0)
+        args_usage("%s", e.text);
+    return name;
 }
 
 const char *args_spool(void)
@@ -586,7 +730,7 @@ const char *args_spool(void)
         return spool_option;
     place = getenv("EVENT_SPOOL");
     if (place != NULL && *place != '\0')
-        return place;
+        return args_name("EVENT_SPOOL", place, NAME_PATH_BYTES);
     buf_reset(&path);
     place = getenv("XDG_STATE_HOME");
     if (place != NULL && *place == '/') { /* the XDG specification: others are to be ignored */
@@ -598,5 +742,5 @@ const char *args_spool(void)
         buf_printf(&path, "%s/.local/state", place);
     }
     buf_puts(&path, "/eventutils/spool.db");
-    return buf_text(&path);
+    return args_name("the path of the spool", buf_text(&path), NAME_PATH_BYTES);
 }

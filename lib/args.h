@@ -16,15 +16,17 @@
  *
  * args_parse sets the stage for a command: the name in messages, descriptors 0 to 2 open (on
  * /dev/null if they were closed, so that no file of ours lands there), SIGPIPE and SIGXFSZ
- * ignored, set-id starts refused (77). --help goes to stdout and is 0. Wrong usage is one line on
- * stderr and 64: args_parse does not return then. Every command has -s SPOOL, --log text|json,
- * -h and -V besides its own options.
+ * ignored, set-id starts refused (77). --help goes to stdout and is 0: examples, usage and the
+ * common options, in at most 23 lines of 80 columns; --help-all has all options. Wrong usage is one
+ * line on stderr and 64: args_parse does not return then. Every command has -s SPOOL,
+ * --log text|json, -h, --help-all and -V besides its own options.
  */
 #ifndef ARGS_H
 #define ARGS_H
 
 #include "clock.h"
 #include "err.h"
+#include "name.h"
 #include "pattern.h"
 
 #include <limits.h>
@@ -35,6 +37,7 @@ enum opt_kind {
     OPT_KIND_END,
     OPT_KIND_FLAG,     /* bool */
     OPT_KIND_TEXT,     /* const char *, not empty: an empty one is an unset variable */
+    OPT_KIND_NAME,     /* const char *, a name of at most max bytes (name.h) */
     OPT_KIND_INT,      /* int64_t within min and max */
     OPT_KIND_SIZE,     /* int64_t bytes: 1000, 64k, 1M, 2G (powers of 1024), within min and max */
     OPT_KIND_DURATION, /* int64_t milliseconds */
@@ -59,6 +62,9 @@ struct opt {
 /* clang-format off */
 #define OPT_FLAG(l, n, to, help) {OPT_KIND_FLAG, l, n, to, NULL, help, 0, 0}
 #define OPT_TEXT(l, n, to, arg, help) {OPT_KIND_TEXT, l, n, to, arg, help, 0, 0}
+#define OPT_NAME(l, n, to, arg, help) {OPT_KIND_NAME, l, n, to, arg, help, 0, NAME_BYTES}
+#define OPT_WORDS(l, n, to, arg, help) {OPT_KIND_NAME, l, n, to, arg, help, 0, NAME_TEXT_BYTES}
+#define OPT_PATH(l, n, to, arg, help) {OPT_KIND_NAME, l, n, to, arg, help, 0, NAME_PATH_BYTES}
 #define OPT_INT(l, n, to, arg, min, max, help) {OPT_KIND_INT, l, n, to, arg, help, min, max}
 #define OPT_SIZE(l, n, to, arg, min, max, help) {OPT_KIND_SIZE, l, n, to, arg, help, min, max}
 #define OPT_DURATION(l, n, to, help) {OPT_KIND_DURATION, l, n, to, "D", help, 0, 0}
@@ -73,12 +79,14 @@ struct opt {
 
 struct cmd {
     const char *name;
-    const char *about;       /* one line, shown under the usage and in lists of verbs */
+    const char *about; /* one line, with the name at most 80 columns; also in the list of verbs */
     const char *usage[4];    /* what follows the name; NULL ends the list, as below */
     const char *examples[6]; /* whole command lines, smallest first */
     const struct opt *options;
-    bool wrapper;            /* parsing stops at the first operand; the rest is a command line */
-    bool no_spool;           /* there is no -s */
+    const char *common; /* the long names of those that --help shows, "group type"; NULL: all */
+    const char *note;   /* a paragraph at the end of --help: exit statuses, say; or NULL */
+    bool wrapper;       /* parsing stops at the first operand; the rest is a command line */
+    bool no_spool;      /* there is no -s */
     const struct cmd *verbs; /* ended by one without a name; then run of the verb is called */
     int (*run)(int first, int argc, char **argv); /* of a verb: returns the exit status */
 };
@@ -94,12 +102,26 @@ int args_verb(const struct cmd *self, int argc, char **argv);
 /* Was this option given? name is the long name. */
 bool args_given(const char *name);
 
+/* Append the options among these (long names, with a space between) that were given, as they were
+   given: "-k none -t 'order.#'". */
+void args_used(struct buf *b, const char *names);
+
+/* A listing has found nothing. Append why: "no dead letters in PATH", and when any of the filters
+   were given " match -k none". args_nothing notes the same on stderr if that is a terminal, where
+   somebody would else wonder; to a script an empty listing is one like any other. */
+void args_none(struct buf *b, const char *what, const char *path, const char *filters);
+void args_nothing(const char *what, const char *path, const char *filters);
+
 /* Complain about the usage and exit 64; a pointer to --help follows the text. */
 _Noreturn void args_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* The same check for a name that comes from elsewhere: an operand, or a variable, which what names.
+   Returns name. */
+const char *args_name(const char *what, const char *name, size_t max);
+
 /* The spool of this run: -s, $EVENT_SPOOL, else $XDG_STATE_HOME/eventutils/spool.db with
    ~/.local/state for the variable. Valid until the end. Usage error when neither HOME nor the
-   variable is set. */
+   variable is set, or the path is no name. */
 const char *args_spool(void);
 
 #endif

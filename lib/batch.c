@@ -22,15 +22,36 @@ void batch_refuse(struct batch *b, struct batch_place place, struct str line, co
     }
 }
 
+static void explain_stale(struct batch *b, int64_t stands)
+{
+    const struct event *ev = &b->event;
+    struct err_quoted subject = err_quote(ev->subject.p, ev->subject.n);
+    /* What --expect-version says, unless the line itself is the one to differ. */
+    bool own = ev->version != 0 && ev->version != stands + 1;
+    int64_t expected = own ? ev->version - 1 : b->terms.expected;
+
+    if (b->terms.versions == LOG_UNVERSIONED)
+        err_set(&b->why, EX_TEMPFAIL,
+                "subject %s has another event at version %" PRId64
+                ": load it again and decide anew",
+                subject.text, ev->version);
+    else if (expected == 0)
+        err_set(&b->why, EX_TEMPFAIL,
+                "subject %s exists already, at version %" PRId64 ": load it and decide anew",
+                subject.text, stands);
+    else
+        err_set(&b->why, EX_TEMPFAIL,
+                "subject %s is at version %" PRId64 ", not %" PRId64
+                ": load it again and decide anew",
+                subject.text, stands, expected);
+}
+
 /* What kept an event out of the log, if anything did. */
 static void explain(struct batch *b, const struct log_put *put)
 {
     const struct event *ev = &b->event;
     struct err ignored = ERR_NONE;
     struct buf chain = BUF_INIT;
-    /* What --expect-version says, unless the line itself is the one to differ. */
-    int64_t expected =
-        ev->version != 0 && ev->version != put->version + 1 ? ev->version - 1 : b->terms.expected;
 
     switch (put->fate) {
     case LOG_CLASH:
@@ -38,10 +59,7 @@ static void explain(struct batch *b, const struct log_put *put)
                 err_quote(ev->id.p, ev->id.n).text, put->seq);
         break;
     case LOG_STALE:
-        err_set(&b->why, EX_TEMPFAIL,
-                "subject %s is at version %" PRId64 ", not %" PRId64
-                ": load it again and decide anew",
-                err_quote(ev->subject.p, ev->subject.n).text, put->version, expected);
+        explain_stale(b, put->version);
         break;
     case LOG_CYCLE:
         buf_str(&chain, ev->type);

@@ -227,6 +227,12 @@ static bool report_probe(struct breaker *b, const struct breaker_terms *t, bool 
     return true;
 }
 
+/* A call passes closed, or as a probe; each opening, and each closing after it, is a new epoch. */
+bool breaker_outage(const struct breaker *b, const struct breaker_ticket *ticket)
+{
+    return !b->disabled && ticket->epoch != b->epoch;
+}
+
 bool breaker_report(struct breaker *b, const struct breaker_terms *t,
                     const struct breaker_ticket *ticket, const char *mark,
                     enum breaker_outcome outcome, int64_t took_ms, const char *why, int64_t now_ms)

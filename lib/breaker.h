@@ -96,6 +96,10 @@ bool breaker_report(struct breaker *b, const struct breaker_terms *t,
                     const struct breaker_ticket *ticket, const char *mark,
                     enum breaker_outcome outcome, int64_t took_ms, const char *why, int64_t now_ms);
 
+/* After breaker_report of a call that failed: was there an outage between its beginning and its
+   end? Then its failure tells nothing about what it was called for, whatever the state is now. */
+bool breaker_outage(const struct breaker *b, const struct breaker_ticket *ticket);
+
 /* By hand. Each is a change of state, also to the same one. pause_ms 0: as the terms have it. */
 void breaker_trip(struct breaker *b, const struct breaker_terms *t, int64_t pause_ms,
                   const char *why, int64_t now_ms);

@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP_US 1000000                     /* a clock that goes back by less is not set */
-#define KEEP_MS (INT64_C(7) * 86400 * 1000) /* a bucket that nobody used is forgotten */
+#define STEP_US 1000000 /* a clock that goes back by less is not set */
+#define EACH_MAX_US (INT64_C(36500) * 86400 * 1000000) /* as long as a duration may be */
+#define KEEP_MS (INT64_C(7) * 86400 * 1000)            /* a bucket that nobody used is forgotten */
 
 bool bucket_read(struct str value, struct bucket *out)
 {
@@ -15,7 +16,7 @@ bool bucket_read(struct str value, struct bucket *out)
     bool good = json_unpack(root, "{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "each_us", &each, "burst",
                             &burst, "next_us", &next, "said_us", &said, "closed_us", &closed,
                             "taken", &taken, "since_ms", &since) == 0 &&
-                each >= 0 && burst > 0;
+                each >= 0 && each <= EACH_MAX_US && burst > 0;
 
     json_decref(root);
     if (good)

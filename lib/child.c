@@ -311,10 +311,11 @@ int64_t child_deadline(const struct child *c)
 
 static void explain(struct child *c, int wait_status)
 {
+    char limit[CLOCK_TEXT_SIZE];
+
     buf_reset(&c->text);
     if (c->timed_out)
-        buf_printf(&c->text, "timed out after %lld.%lld s", (long long)c->run.timeout_ms / 1000,
-                   (long long)c->run.timeout_ms % 1000 / 100);
+        buf_printf(&c->text, "timed out after %s", clock_span(limit, c->run.timeout_ms));
     else if (WIFSIGNALED(wait_status))
         buf_printf(&c->text, "killed by signal %d (%s)", WTERMSIG(wait_status),
                    strsignal(WTERMSIG(wait_status)));

@@ -2,6 +2,7 @@
 
 #include "clock.h"
 #include "mem.h"
+#include "table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,7 +106,7 @@ static char *write_circuit(const struct breaker *b, const struct breaker_terms *
         json_array_append_new(holders, json_pack("[s,b]", b->holder[i].mark, b->holder[i].probe));
     json_object_set_new(root, "state", json_integer(b->state));
     json_object_set_new(root, "disabled", json_boolean(b->disabled));
-    json_object_set_new(root, "reason", json_string(b->reason));
+    json_object_set_new(root, "reason", table_text(str_of(b->reason)));
     json_object_set_new(root, "breaker", write_fields(of_breaker, b));
     json_object_set_new(root, "terms", write_fields(of_terms, t));
     json_object_set_new(root, "figures", write_fields(of_figures, &b->figures));
@@ -220,8 +221,8 @@ static char *about(const struct circuit *c)
 {
     char text[CLOCK_TEXT_SIZE];
     const struct breaker *b = &c->breaker;
-    json_t *root = json_pack("{s:s,s:s,s:s}", "breaker", c->name, "state", circuit_state(b),
-                             "reason", b->reason);
+    json_t *root = json_pack("{s:o,s:s,s:o}", "breaker", table_text(str_of(c->name)), "state",
+                             circuit_state(b), "reason", table_text(str_of(b->reason)));
 
     if (b->state == BREAKER_OPEN)
         json_object_set_new(root, "until", json_string(clock_format(text, b->until_ms)));
@@ -285,6 +286,7 @@ int circuit_report(struct circuit *c, const struct breaker_ticket *ticket,
                    enum breaker_outcome outcome, int64_t took_ms, const char *why, struct err *e)
 {
     struct doc doc = {.rev = c->rev};
+    bool changed;
     int got;
 
     do {
@@ -295,14 +297,14 @@ int circuit_report(struct circuit *c, const struct breaker_ticket *ticket,
         int64_t now = clock_now_ms();
         if (c->breaker.created_ms == 0) /* it was forgotten meanwhile */
             c->breaker.created_ms = c->breaker.since_ms = now;
-        bool changed =
+        changed =
             breaker_report(&c->breaker, &c->terms, ticket, c->mark, outcome, took_ms, why, now);
         got = save(c, &doc, changed, e);
     } while (got == 0);
     if (c->mark[0] != '\0')
         mark_drop(c->store, c->mark);
     c->mark[0] = '\0';
-    return got < 0 ? -1 : 0;
+    return got < 0 ? -1 : changed;
 }
 
 int circuit_change(struct circuit *c, enum circuit_change how, int64_t pause_ms, struct err *e)

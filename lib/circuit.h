@@ -36,9 +36,10 @@ void circuit_open(struct circuit *c, struct store *s, const char *name,
                   const struct breaker_terms *terms);
 void circuit_close(struct circuit *c);
 
-/* Both -1 with e: then the word of the ticket is BREAKER_PASS, as the breaker must not be what
-   stands in the way. */
+/* With e filled in the word of the ticket is BREAKER_PASS, as the breaker must not be what stands
+   in the way. */
 struct breaker_ticket circuit_ask(struct circuit *c, struct err *e);
+/* 1 when this report changed the state, 0 when it did not (others may have, meanwhile), -1. */
 int circuit_report(struct circuit *c, const struct breaker_ticket *ticket,
                    enum breaker_outcome outcome, int64_t took_ms, const char *why, struct err *e);
 

@@ -239,6 +239,45 @@ const char *clock_age(char out[CLOCK_TEXT_SIZE], int64_t ms)
     return out;
 }
 
+/* "29.987s": milliseconds as seconds, without zeros at the end. */
+static const char *write_seconds(char out[CLOCK_TEXT_SIZE], int64_t ms)
+{
+    int n =
+        snprintf(out, CLOCK_TEXT_SIZE, "%lld.%03lld", (long long)ms / 1000, (long long)ms % 1000);
+
+    while (out[n - 1] == '0')
+        n--;
+    if (out[n - 1] == '.')
+        n--;
+    snprintf(out + n, (size_t)(CLOCK_TEXT_SIZE - n), "s");
+    return out;
+}
+
+const char *clock_span(char out[CLOCK_TEXT_SIZE], int64_t ms)
+{
+    static const struct {
+        int64_t ms;
+        char name;
+    } units[] = {{DAY_MS, 'd'}, {3600000, 'h'}, {60000, 'm'}, {1000, 's'}};
+    size_t i = 0;
+
+    if (ms < 1000) {
+        snprintf(out, CLOCK_TEXT_SIZE, "%lldms", (long long)ms);
+        return out;
+    }
+    if (ms < 60000)
+        return write_seconds(out, ms);
+    while (ms < units[i].ms)
+        i++;
+    long long first = ms / units[i].ms, second = ms % units[i].ms / units[i + 1].ms;
+    if (second > 0)
+        snprintf(out, CLOCK_TEXT_SIZE, "%lld%c%lld%c", first, units[i].name, second,
+                 units[i + 1].name);
+    else
+        snprintf(out, CLOCK_TEXT_SIZE, "%lld%c", first, units[i].name);
+    return out;
+}
+
 static int64_t unit_ms(const char *p, size_t n)
 {
     static const struct {
@@ -354,23 +393,45 @@ int clock_rate(const char *text, int64_t *each_us, struct err *e)
     return 0;
 }
 
+/* The smallest D with which "n/D", D in units of unit_us, is read as each_us, as clock_rate cuts;
+   0: there is none for this n. */
+static int64_t per_of(int64_t n, int64_t unit_us, int64_t each_us)
+{
+    int64_t d = (n * each_us + unit_us - 1) / unit_us;
+
+    return d * unit_us / n == each_us && d <= DURATION_MAX * 1000 / unit_us ? d : 0;
+}
+
+/* The number of times in a second, or up to 1,000 in a minute, an hour or a day; else the fewest
+   times in whole seconds, up to 100; else in milliseconds, where 1,000 times always do. */
 const char *clock_rate_format(char out[CLOCK_TEXT_SIZE], int64_t each_us)
 {
     static const struct {
         int64_t us;
-        char unit;
-    } per[] = {{1000000, 's'}, {60000000, 'm'}, {INT64_C(3600000000), 'h'}};
+        char name;
+    } units[] = {{1000000, 's'}, {60000000, 'm'}, {INT64_C(3600000000), 'h'}, {DAY_MS * 1000, 'd'}};
+    int64_t n, d = 0;
 
-    for (int i = 0; i < 3; i++)
-        if (each_us <= per[i].us && per[i].us % each_us == 0) {
-            snprintf(out, CLOCK_TEXT_SIZE, "%lld/%c", (long long)(per[i].us / each_us),
-                     per[i].unit);
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        n = units[i].us / each_us;
+        if (n > 0 && (i == 0 || n <= 1000) && units[i].us / n == each_us) {
+            snprintf(out, CLOCK_TEXT_SIZE, "%lld/%c", (long long)n, units[i].name);
             return out;
         }
-    if (each_us < 1000000)
-        snprintf(out, CLOCK_TEXT_SIZE, "%.2f/s", 1e6 / (double)each_us);
-    else
-        snprintf(out, CLOCK_TEXT_SIZE, "1/%.3gs", (double)each_us / 1e6);
+    }
+    for (n = 1; n <= 100 && (d = per_of(n, 1000000, each_us)) == 0; n++)
+        continue;
+    if (d > 0) {
+        size_t i = d % 60 != 0 ? 0 : d % 3600 != 0 ? 1 : d % 86400 != 0 ? 2 : 3;
+        snprintf(out, CLOCK_TEXT_SIZE, "%lld/%lld%c", (long long)n,
+                 (long long)(d * 1000000 / units[i].us), units[i].name);
+        return out;
+    }
+    for (n = 1; n <= 1000 && (d = per_of(n, 1000, each_us)) == 0; n++)
+        continue;
+    int at = snprintf(out, CLOCK_TEXT_SIZE, "%lld/", (long long)n);
+    char seconds[CLOCK_TEXT_SIZE];
+    snprintf(out + at, (size_t)(CLOCK_TEXT_SIZE - at), "%s", write_seconds(seconds, d));
     return out;
 }
 

@@ -31,8 +31,13 @@ const char *clock_format(char out[CLOCK_TEXT_SIZE], int64_t ms);
    none. */
 bool clock_parse(struct str text, int64_t *ms);
 
-/* "3s", "2m", "5h", "3d": the largest unit that fits, cut, for listings. Negative: "-3s". */
+/* "3s", "2m", "5h", "3d": the largest unit that fits, cut, for columns. Negative: "-3s". */
 const char *clock_age(char out[CLOCK_TEXT_SIZE], int64_t ms);
+
+/* A duration for messages, where "0s" or "1s" could be untrue: "250ms", "1.5s", "29.987s", exact to
+   the millisecond below a minute; "1m30s", "2h", "1d12h" above, the two largest units, the rest
+   cut. From 0 on. */
+const char *clock_span(char out[CLOCK_TEXT_SIZE], int64_t ms);
 
 /*
  * Durations: a number, a fraction if you like, and ms, s, m, h or d: "500ms" "30s" "1.5h" "7d"; a
@@ -45,7 +50,8 @@ int clock_range(const char *text, int64_t *low_ms, int64_t *high_ms, struct err 
 /* Rates: a number of times, a slash, and a unit or a duration: "100/s" "5/m" "1/500ms". *each_us is
    how long one of them takes, 1 us and up. Returns 0, or -1 with 64. */
 int clock_rate(const char *text, int64_t *each_us, struct err *e);
-const char *clock_rate_format(char out[CLOCK_TEXT_SIZE], int64_t each_us); /* "100/s" "1/1.5s" */
+/* "100/s" "5/m" "4/515s" "1/1.001s": clock_rate reads it as each_us again. */
+const char *clock_rate_format(char out[CLOCK_TEXT_SIZE], int64_t each_us);
 
 /*
  * POINT (--from, --to): a place in the log.

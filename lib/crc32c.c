@@ -37,17 +37,22 @@ __attribute__((target("sse4.2"))) static uint32_t hardware(uint32_t crc, const u
     return crc;
 }
 
-uint32_t crc32c(const void *p, size_t n)
+uint32_t crc32c_on(uint32_t crc, const void *p, size_t n)
 {
     static int have = -1;
 
     if (have < 0)
         have = __builtin_cpu_supports("sse4.2") != 0;
-    return ~(have ? hardware(~0u, p, n) : portable(~0u, p, n));
+    return ~(have ? hardware(~crc, p, n) : portable(~crc, p, n));
 }
 #else
-uint32_t crc32c(const void *p, size_t n)
+uint32_t crc32c_on(uint32_t crc, const void *p, size_t n)
 {
-    return ~portable(~0u, p, n);
+    return ~portable(~crc, p, n);
 }
 #endif
+
+uint32_t crc32c(const void *p, size_t n)
+{
+    return crc32c_on(0, p, n);
+}

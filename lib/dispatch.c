@@ -141,10 +141,8 @@ static void say_failure(struct dispatch *d, const struct outcome *o, bool dead, 
         snprintf(again, sizeof again, "dead letter");
     else if (expires != 0 && clock_now_ms() + wait >= expires)
         snprintf(again, sizeof again, "it expires before the next");
-    else if (wait >= 1000)
-        snprintf(again, sizeof again, "again in %s", clock_age((char[CLOCK_TEXT_SIZE]){0}, wait));
     else if (wait > 0)
-        snprintf(again, sizeof again, "again in %" PRId64 "ms", wait);
+        snprintf(again, sizeof again, "again in %s", clock_span((char[CLOCK_TEXT_SIZE]){0}, wait));
     else
         snprintf(again, sizeof again, "again at once");
     err_say(dead ? ERR_WARN : ERR_NOTE, o->status, &about, "seq %lld %s: %s, attempt %lld: %s",
@@ -311,7 +309,8 @@ static void take_back(struct dispatch *d)
 }
 
 /* Put what was made into the log, in one transaction with the settling that follows. When an event
-   of it cannot be stored, its cause is a dead letter, and all begins anew. */
+   of it cannot be stored, all begins anew without it. Its cause is a dead letter; or is tried
+   again, when others have published that version meanwhile. */
 static int begin_emit(struct dispatch *d, struct err *e)
 {
     const struct log_terms terms = {.chained = true, .now_ms = clock_now_ms()};
@@ -330,8 +329,9 @@ static int begin_emit(struct dispatch *d, struct err *e)
         if (got < 0)
             return -1;
         const struct outcome bad = {.event = (struct group_event *)(uintptr_t)d->settle[i].event,
-                                    .status = EX_DATAERR,
+                                    .status = why.status,
                                     .why = why.text,
+                                    .delay_ms = -1,
                                     .started_ms = terms.now_ms,
                                     .took_ms = d->settle[i].took_ms,
                                     .tail = {"", 0}};
@@ -339,7 +339,10 @@ static int begin_emit(struct dispatch *d, struct err *e)
         memmove(d->settle + i, d->settle + i + 1, (d->settles - i) * sizeof *d->settle);
         memmove(d->made + i, d->made + i + 1, (d->settles - i) * sizeof *d->made);
         d->result->done--;
-        decide_dead(d, &bad);
+        if (why.status == EX_TEMPFAIL)
+            decide_retry(d, &bad);
+        else
+            decide_dead(d, &bad);
     }
     return got;
 }

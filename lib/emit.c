@@ -122,6 +122,9 @@ static void explain(const struct emit *m, const struct log_put *put, struct err 
     if (put->fate == LOG_CYCLE)
         err_set(why, EX_DATAERR, "causal chain longer than %d events, is it a cycle?",
                 EVENT_HOPS_MAX);
+    else if (put->fate == LOG_STALE)
+        err_set(why, EX_TEMPFAIL, "subject %s has another event at version %" PRId64,
+                err_quote(m->event.subject.p, m->event.subject.n).text, m->event.version);
     else
         err_set(why, EX_DATAERR, "id %s is already stored with other content (seq %" PRId64 ")",
                 id.text, put->seq);

@@ -36,7 +36,9 @@ int emit_make(struct emit *m, const struct event *cause, int64_t recorded_ms, st
               struct buf *lines, struct err *why);
 
 /* Put lines that emit_make appended into the log. 1, or 0 when one of them cannot be stored, as why
-   says: then roll back, and go on without these; -1 when the store failed. */
+   says: then roll back, and go on without these; -1 when the store failed. The status in why is 65,
+   or 75 when somebody else has published that version of its subject: then the handler may decide
+   otherwise when it runs again. */
 int emit_put(struct emit *m, struct str lines, struct err *why, struct err *e);
 
 void emit_free(struct emit *m);

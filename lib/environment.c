@@ -15,7 +15,7 @@ static bool of_a_handler(const char *variable)
     static const char *const names[] = {
         "EVENT_ID=",    "EVENT_TYPE=",    "EVENT_SOURCE=", "EVENT_SUBJECT=",       "EVENT_SEQ=",
         "EVENT_TIME=",  "EVENT_ATTEMPT=", "EVENT_GROUP=",  "EVENT_CORRELATIONID=", "EVENT_HOPS=",
-        "EVENT_SPOOL=", "EVENT_CTL=",     "EVENT_WORKER=", "TRACEPARENT=",
+        "EVENT_SPOOL=", "EVENT_CTL=",     "EVENT_WORKER=", "TRACEPARENT=",         "TRACESTATE=",
     };
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -71,6 +71,8 @@ static void set_event(struct environment *env, const struct event *ev, int64_t s
     set(env, "EVENT_CORRELATIONID", ev->correlationid.p != NULL ? ev->correlationid : ev->id);
     set_number(env, "EVENT_HOPS", ev->hops);
     set(env, "TRACEPARENT", ev->traceparent);
+    if (ev->traceparent.p != NULL) /* it means nothing without */
+        set(env, "TRACESTATE", ev->tracestate);
 }
 
 char *const *environment_make(struct environment *env, const struct event *ev, int64_t seq,

@@ -2,7 +2,7 @@
  * environment: what a handler finds in its environment about the event that it handles.
  *
  *     EVENT_ID EVENT_TYPE EVENT_SOURCE EVENT_SUBJECT EVENT_TIME EVENT_SEQ EVENT_ATTEMPT EVENT_GROUP
- *     EVENT_CORRELATIONID EVENT_HOPS EVENT_SPOOL EVENT_CTL TRACEPARENT
+ *     EVENT_CORRELATIONID EVENT_HOPS EVENT_SPOOL EVENT_CTL TRACEPARENT TRACESTATE
  *
  * Those of an outer handler are replaced, or removed where this event has none; all else is
  * inherited. No name comes from an event, only values, and attributes have no control characters.

@@ -64,11 +64,18 @@ static const struct attribute attributes[] = {
     {NAME("expirytime"), TIME, AT(expiry_ms), 0, 0},
 };
 
-/* A value as its author would recognise it. */
+/* A value as its author would recognise it: only a string stands in quotes. */
 static struct err_quoted shown(const struct js_member *m)
 {
-    return m->kind == JS_STRING ? err_quote(m->value.p + 1, m->value.n - 2)
-                                : err_quote(m->value.p, m->value.n);
+    struct err_quoted out;
+
+    if (m->kind == JS_STRING)
+        return err_quote(m->value.p + 1, m->value.n - 2);
+    out = err_quote(m->value.p, m->value.n);
+    size_t n = strlen(out.text) - 2;
+    memmove(out.text, out.text + 1, n);
+    out.text[n] = '\0';
+    return out;
 }
 
 static int read_attribute(struct event *ev, const struct attribute *a, const struct js_member *m,
@@ -148,13 +155,22 @@ static int read_member(struct event *ev, const struct js_member *m, struct err *
     }
     if (m->kind == JS_NULL)
         return check_other(m, e);
+    if (str_is(m->key, "tracestate") && m->kind == JS_STRING) {
+        struct err unfit = ERR_NONE; /* for an environment; it stays in the line */
+        struct str text = js_string(m->value, &ev->decoded);
+        if (check_text("tracestate", text, text.p == m->value.p + 1, &unfit) == 0)
+            ev->tracestate = text;
+        return 0;
+    }
     if (str_is(m->key, "specversion")) {
         if (!str_is(m->value, "\"1.0\""))
-            return err_set(e, EX_DATAERR, "\"specversion\" must be \"1.0\", not %s", shown(m).text);
+            return err_set(e, EX_DATAERR, "\"specversion\" must be the string \"1.0\", not %s",
+                           shown(m).text);
         return 0;
     }
     if (str_is(m->key, "version") && m->kind == JS_NUMBER) {
-        if (!js_integer(m->value, &ev->version) || ev->version < 0)
+        if (!js_integer(m->value, &ev->version) || ev->version < 0 ||
+            ev->version > EVENT_VERSION_MAX)
             ev->version = 0;
         return 0;
     }
@@ -256,13 +272,14 @@ static bool is_traceparent(const char *text)
            (text[n] == '\0' || (text[n] == '-' && strncmp(text, "00", 2) != 0));
 }
 
-/* A child span: the same trace, a new parent-id, in version 00 (W3C Trace Context 1, 3.2.2). */
+/* A child span: the same trace, a new parent-id, in version 00 (W3C Trace Context 1, 3.2.2). Of the
+   flags that version knows "sampled" only; the others must be zero. */
 static void put_traceparent(struct buf *b, const char *parent)
 {
     char child[64];
 
-    snprintf(child, sizeof child, "00-%.32s-%016llx-%.2s", parent + 3,
-             (unsigned long long)clock_random() | 1u, parent + 53);
+    snprintf(child, sizeof child, "00-%.32s-%016llx-0%c", parent + 3,
+             (unsigned long long)clock_random() | 1u, strchr("13579bdf", parent[54]) ? '1' : '0');
     put(b, "traceparent", str_of(child));
 }
 
@@ -549,6 +566,34 @@ static int make_from_event(struct event *ev, struct js_scan *scan, const struct 
     return got < 0 ? -1 : put_missing(ev, scan, fill, line, e);
 }
 
+/* Base64 as RFC 4648 has it: groups of four, the last one padded. */
+static bool is_base64(struct str text)
+{
+    size_t n = text.n, pad = 0;
+
+    while (pad < 2 && n > 0 && text.p[n - 1] == '=') {
+        n--;
+        pad++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        char c = text.p[i];
+        if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+              c == '+' || c == '/'))
+            return false;
+    }
+    return text.n % 4 == 0;
+}
+
+/* As a string it may be spelled with escapes, "\/" for one. */
+static int check_base64(struct str string, struct err *e)
+{
+    struct buf decoded = BUF_INIT;
+    bool good = is_base64(js_string(string, &decoded));
+
+    buf_free(&decoded);
+    return good ? 0 : bad(e, "data_base64", "is not Base64 (RFC 4648, with padding)");
+}
+
 int event_make(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
                struct str line, struct err *e)
 {
@@ -561,7 +606,8 @@ int event_make(struct event *ev, struct js_scan *scan, const struct event_fill *
     else if (make_from_data(ev, scan, fill, line, e) < 0)
         return -1;
     /* What was put together is looked at as anyone else would. */
-    if (got < 0 || (got > 0 && read_own(ev, scan, e) < 0))
+    if (got < 0 || (got > 0 && read_own(ev, scan, e) < 0) ||
+        (ev->base64 && check_base64(ev->data, e) < 0))
         return -1;
     if (fill->hops >= 0 && ev->hops <= fill->hops)
         event_set(ev, scan, "hops", fill->hops + 1);

@@ -16,7 +16,7 @@
  * strings of 1 to 1,024 bytes without control characters (CloudEvents forbids them, and every
  * listing and every environment relies on it); time, notbefore and expirytime RFC 3339; hops 0 to
  * EVENT_HOPS_MAX; priority 0 to 9; any other attribute a string, number or boolean. null means
- * absent. data is any JSON.
+ * absent. data is any JSON; data_base64, of an event that is made, is Base64.
  */
 #ifndef EVENT_H
 #define EVENT_H
@@ -29,15 +29,17 @@
 
 #define EVENT_ATTRIBUTE_MAX 1024 /* bytes; longer ones would not fit an environment for long */
 #define EVENT_HOPS_MAX 64        /* a longer causal chain is a cycle */
-#define EVENT_PRIORITY 5         /* the default; 0 is soonest, 9 last */
+#define EVENT_VERSION_MAX ((int64_t)1 << 53) /* what every reader of JSON can count to */
+#define EVENT_PRIORITY 5                     /* the default; 0 is soonest, 9 last */
 
 struct event {
     struct str line; /* complete, without newline */
     struct str id, source, type;
     struct str subject, time, correlationid, causationid, traceparent; /* p NULL: absent */
+    struct str tracestate; /* p NULL: absent, or nothing for an environment */
     struct str data;  /* its bytes in line (of data_base64 when that is there); p NULL: absent */
     bool base64;      /* it is data_base64 */
-    int64_t version;  /* 0: none, or not an integer */
+    int64_t version;  /* its place in its subject's stream; 0: none, or no number for one */
     int64_t hops;     /* 0: none */
     int64_t priority; /* 0 to 9 */
     bool prioritised; /* it says so itself */

@@ -205,9 +205,11 @@ int flow_read(struct flow *f, struct store *s, const struct flow_query *query, s
 
     if (log_open(&log, s, &all, e) < 0)
         return -1;
-    while ((got = log_next(log, &entry, e)) > 0)
-        if (!entry.damaged && (got = add_line(&r, entry.line, e)) < 0)
+    while ((got = log_next(log, &entry, e)) > 0) {
+        f->damaged += entry.line.n == 0;
+        if (entry.line.n > 0 && (got = add_line(&r, entry.line, e)) < 0)
             break;
+    }
     log_close(log);
     event_free(&r.seen);
     js_scan_free(&r.scan);
@@ -237,6 +239,7 @@ void flow_dot(struct buf *b, const struct flow_edge *edge)
 
 json_t *flow_row(const struct flow_edge *edge)
 {
-    return json_pack("{s:s,s:s,s:I,s:b}", "from", edge->from, "to", edge->to, "count",
-                     (json_int_t)edge->count, "cycle", edge->cycle);
+    return json_pack("{s:o,s:o,s:I,s:b}", "from", table_text(str_of(edge->from)), "to",
+                     table_text(str_of(edge->to)), "count", (json_int_t)edge->count, "cycle",
+                     edge->cycle);
 }

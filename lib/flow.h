@@ -25,10 +25,11 @@ struct flow_edge {
 struct flow {
     struct flow_edge *edge;
     size_t n, room;
+    int64_t damaged; /* events whose lines cannot be read */
 };
 
 /* clang-format off */
-#define FLOW_INIT {NULL, 0, 0}
+#define FLOW_INIT {NULL, 0, 0, 0}
 /* clang-format on */
 
 void flow_add(struct flow *f, struct str from, struct str to); /* log in the number of edges */

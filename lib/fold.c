@@ -70,7 +70,7 @@ void fold_close(struct fold *f)
 
 /* --------------------------------------------------------------------------------- the snapshot */
 
-/* A member that is an integer; -1: it is none. */
+/* A member that is an integer; -1: it is missing or something else. */
 static int64_t number(const struct js_scan *scan, const char *key)
 {
     const struct js_member *m = js_member(scan, key);
@@ -86,8 +86,8 @@ static bool text_is(struct js_scan *scan, const char *key, const char *text)
     return m != NULL && m->kind == JS_STRING && str_is(js_string(m->value, &scan->scratch), text);
 }
 
-/* Is it of this subject, this reducer, and not of later than what is asked for? A stream that has
-   begun since then is not the same as the events without a version before it. */
+/* Does it belong to this subject and this reducer, and not to a time after what was asked for? If
+   the subject has become a stream since then, the snapshot of its events without versions is void. */
 static bool usable(struct fold *f, int64_t version, int64_t seq)
 {
     return text_is(&f->scan, "subject", f->subject) &&
@@ -135,7 +135,7 @@ void fold_print(const struct fold *f, struct buf *line)
     print(f, line);
 }
 
-/* Somebody who was faster has kept a state that is as good. */
+/* If another process was faster, its snapshot is just as good. */
 int fold_keep(struct fold *f, struct err *e)
 {
     const struct fold_terms *terms = f->terms;
@@ -157,7 +157,7 @@ int fold_keep(struct fold *f, struct err *e)
 
 /* ----------------------------------------------------------------------------------- the events */
 
-/* Where it ends, and which events are its own. */
+/* Decide where the reduction ends, and which events belong to the subject. */
 static int find_end(struct fold *f, struct err *e)
 {
     int64_t stands, want = f->terms->at_version;
@@ -218,11 +218,10 @@ static int next(struct fold *f, struct log_entry *entry, struct err *e)
         return -1;
     if (got == 0)
         return f->stream && f->version < f->limit ? missing(f, e) : 0;
+    if (entry->damaged)
+        return err_set(e, EX_IOERR, "seq %" PRId64 " is damaged: the state is unknown", entry->seq);
     if (f->stream && entry->version != f->version + 1)
         return missing(f, e);
-    if (entry->damaged)
-        return err_set(e, EX_IOERR, "seq %" PRId64 " is damaged: its state is not known",
-                       entry->seq);
     f->version = f->stream ? entry->version : 0;
     f->seq = entry->seq;
     f->events++;
@@ -231,7 +230,7 @@ static int next(struct fold *f, struct log_entry *entry, struct err *e)
 
 /* ------------------------------------------------------------------------------------ the merge */
 
-/* An event without data, or with binary data, says nothing about the state. */
+/* An event without data, or with binary data, does not change the state. */
 static int merge_event(json_t **state, struct event *ev, struct js_scan *scan,
                        const struct log_entry *entry, struct err *e)
 {
@@ -273,7 +272,7 @@ static int start(struct fold *f, struct err *e)
     return child_start(&f->child, &run, e);
 }
 
-/* A reducer that has closed its stdin gets no more, but its events count: that is its affair. */
+/* A reducer may close its stdin and ignore the rest; those events still count as reduced. */
 static void give(struct fold *f, const struct log_entry *entry)
 {
     if (f->child.fd[0] >= 0)
@@ -302,7 +301,7 @@ static bool blank(const char *p, size_t n)
     return n == 0;
 }
 
-/* Of the whole lines in its output, the last one that is not blank. */
+/* The last complete line of its output that is not blank. */
 static void take_lines(struct fold *f, size_t whole)
 {
     const char *text = f->child.out.p;
@@ -337,7 +336,7 @@ static void take(struct fold *f, bool last)
     f->too_long = true;
 }
 
-/* What it says is the state, if it is one; of all events, also those that it did not wait for. */
+/* The reducer's answer is the state after all events, also those that it did not read. */
 static int conclude(struct fold *f, struct err *e)
 {
     struct log_entry entry;
@@ -388,8 +387,8 @@ static int begin(struct fold *f, struct err *e)
     return 0;
 }
 
-/* It has ended. One that was edited meanwhile may have been the old one or the new one, and been
-   given a state by the other: once more. */
+/* The reducer has ended. If it was edited while it ran, it may have been the old one or the new one,
+   and may have got a state made by the other: run it again. */
 static int end(struct fold *f, struct err *e)
 {
     struct fold_reducer *r = f->terms->reducer;

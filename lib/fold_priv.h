@@ -7,18 +7,18 @@
 
 #include <jansson.h>
 
-/* fold_reducer.c: look again at the files; r->changes counts when one of them is another. */
+/* fold_reducer.c: look at the files again; r->changes goes up when one has changed. */
 void fold_reducer_look(struct fold_reducer *r);
 
 /*
  * fold_merge.c: RFC 7396. A state is a jansson object for an object, and for everything else a
- * string that holds its JSON text: so numbers keep their digits. Takes the state over (NULL: null)
- * and returns the new one.
+ * string that holds its JSON text, so that numbers keep their digits. Takes ownership of the state
+ * (NULL: null) and returns the new one.
  */
 json_t *fold_merge(json_t *state, struct str patch, struct err *e);
 void fold_merge_print(json_t *state, struct buf *text);
 
-/* The events that a user means: not the toolkit's own. */
+/* Matches every event except the toolkit's own. */
 extern const struct pattern_list fold_types;
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * Who reduces. A file that is named is known by its contents, so that a checkout or a copy of it is
- * the same reducer; a command out of PATH by place, size and time, because reading an interpreter
- * takes longer than most reductions.
+ * The identity of a reducer. A file named on the command line is identified by its contents, so that
+ * a fresh checkout or a copy is the same reducer; a command found in PATH by its path, size and
+ * modification time, because reading an interpreter takes longer than most reductions.
  */
 #include "fold_priv.h"
 
@@ -39,7 +39,7 @@ static void note_file(struct fold_reducer *r, const char *path, const struct sta
     r->file[r->files++] = (struct fold_file){mem_dup(path, strlen(path)), *st};
 }
 
-/* What cannot be read the reducer cannot read either: that it is there has to do. */
+/* The reducer cannot read an unreadable file either: that the file exists must do. */
 static void add_contents(struct sha1 *sum, const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -52,7 +52,7 @@ static void add_contents(struct sha1 *sum, const char *path)
         close(fd);
 }
 
-/* The file that execvp will take, if there is one. */
+/* The file that execvp will run, if any. */
 static void add_found(struct fold_reducer *r, struct sha1 *sum)
 {
     const char *path = getenv("PATH");
@@ -85,7 +85,7 @@ static void forget_files(struct fold_reducer *r)
     r->files = 0;
 }
 
-/* A file is looked at before it is read: what changes it later is noticed. */
+/* Stat a file before reading it, so that a later change is noticed. */
 static void identify(struct fold_reducer *r)
 {
     unsigned char digest[20];

@@ -13,7 +13,7 @@ const struct pattern_list fold_types = {patterns, 1};
 struct found {
     struct fold_subject *list;
     size_t n, room;
-    json_t *index; /* of each name its place in the list */
+    json_t *index; /* from each name to its index in the list */
     struct buf name;
 };
 
@@ -33,7 +33,7 @@ static struct fold_subject *subject(struct found *f, struct str name)
     return &f->list[f->n++];
 }
 
-/* Room doubles: the number of positions alone says how much there is. */
+/* The room doubles, so it follows from the number of positions. */
 static void add_seq(struct fold_subject *s, int64_t seq)
 {
     if ((s->seqs & (s->seqs - 1)) == 0)
@@ -74,8 +74,8 @@ int fold_subjects(struct store *s, const struct pattern_list *types, int64_t las
     if (got == 0 && last > 0)
         got = log_open(&log, s, &query, e);
     while (got == 0 && log != NULL && (got = log_next(log, &entry, e)) > 0)
-        got = entry.damaged && entry.id.n == 0 /* its subject is not known either */
-                  ? err_set(e, EX_IOERR, "seq %" PRId64 " is damaged: whose it is, is not known",
+        got = entry.damaged && entry.id.n == 0 /* its subject is unknown, too */
+                  ? err_set(e, EX_IOERR, "seq %" PRId64 " is damaged: its subject is unknown",
                             entry.seq)
                   : note(&f, &entry, types, e);
     log_close(log);

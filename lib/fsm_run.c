@@ -147,8 +147,8 @@ static bool full(void)
     return fsm_full(&fsm) || out.n + complaints.n + rejected.n > HELD_MAX;
 }
 
-/* A commit when the batch is full, or when the next line would have to be waited for: nobody waits
-   for us while we wait. A file that cannot be read does not keep the others from being. */
+/* Commit when the batch is full and before input is read, or the next file opened: nobody waits for
+   our lock while we wait for input. A file that cannot be read does not keep the others from it. */
 static int read_input(const char *path, struct err *e)
 {
     struct err unreadable = ERR_NONE;
@@ -158,7 +158,7 @@ static int read_input(const char *path, struct err *e)
 
     while (got >= 0 && !failed && !out_gone() && (got = lines_next(in, &line, &unreadable)) > 0)
         failed = take(&line, got == LINES_TOO_LONG, lines_name(in), e) < 0 ||
-                 ((full() || !lines_waiting(in)) && commit(e) < 0);
+                 ((full() || !lines_ready(in)) && commit(e) < 0);
     if (!failed)
         failed = commit(e) < 0;
     if (got < 0 && input_status == 0)
@@ -214,12 +214,11 @@ static int run(int first, int argc, char **argv)
 
 const struct cmd fsm_verb_run = {
     .name = "run",
-    .about = "read events, keep each subject's state, print a transition for each accepted",
+    .about = "print a transition for each event that its subject's state accepts",
     .usage = {"[--rejects FILE] MACHINE [FILE...]", "--worker MACHINE"},
-    .examples =
-        {"consume -g orders --ordered --from start --emit -- fsm run order.machine.json",
-         "consume -g orders --ordered --workers --emit -- fsm run --worker order.machine.json",
-         "replay | fsm run order.machine.json | publish"},
+    .examples = {"consume -g orders --ordered --from start --emit -- fsm run order.machine.json",
+                 "consume -g orders --ordered --workers --emit -- fsm run --worker order.json",
+                 "replay | fsm run order.machine.json | publish"},
     .options = options,
     .run = run,
 };

@@ -12,7 +12,7 @@ static const char *machine_option, *state_option;
 static int form;
 
 #define OPT_MACHINE                                                                                \
-    OPT_TEXT('m', "machine", &machine_option, "MACHINE", "only of this machine: its file, or name")
+    OPT_PATH('m', "machine", &machine_option, "MACHINE", "only of this machine: its file, or name")
 #define OPT_OUTPUT                                                                                 \
     OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "by default a table on a terminal")
 
@@ -20,7 +20,7 @@ static const struct opt show_options[] = {OPT_MACHINE, OPT_OUTPUT, OPT_END};
 static const struct opt forget_options[] = {OPT_MACHINE, OPT_END};
 static const struct opt list_options[] = {
     OPT_MACHINE,
-    OPT_TEXT(0, "state", &state_option, "STATE", "only subjects in this state"),
+    OPT_WORDS(0, "state", &state_option, "STATE", "only subjects in this state"),
     OPT_OUTPUT,
     OPT_END,
 };
@@ -65,11 +65,12 @@ static json_t *row_of(const struct doc *doc)
         return NULL;
     json_t *last = last_rows(s.last);
     json_t *newest = json_array_get(last, json_array_size(last) - 1);
-    json_t *row = json_pack("{s:o,s:s,s:o,s:o,s:I,s:O?,s:o}", "machine",
-                            table_text((struct str){doc->name, (size_t)(slash - doc->name)}),
-                            "subject", slash + 1, "state", table_text(js_string(s.state, &text)),
-                            "since", table_time(s.since_ms), "version", (json_int_t)s.version,
-                            "event", json_object_get(newest, "type"), "last", last);
+    json_t *row =
+        json_pack("{s:o,s:o,s:o,s:o,s:I,s:O?,s:o}", "machine",
+                  table_text((struct str){doc->name, (size_t)(slash - doc->name)}), "subject",
+                  table_text(str_of(slash + 1)), "state", table_text(js_string(s.state, &text)),
+                  "since", table_time(s.since_ms), "version", (json_int_t)s.version, "event",
+                  json_object_get(newest, "type"), "last", last);
     buf_free(&text);
     return row;
 }
@@ -171,6 +172,7 @@ static int list_one(struct search *s, const struct doc *doc, struct err *e)
     if (s->state != NULL &&
         strcmp(json_string_value(json_object_get(row, "state")), s->state) != 0) {
         json_decref(row);
+        s->found--;
         return 0;
     }
     json_object_del(row, "last");
@@ -187,6 +189,8 @@ static int run_list(int first, int argc, char **argv)
     s.table = table_begin(columns, (enum table_form)form);
     search(&s, STORE_READ, &e);
     table_end(s.table, &e);
+    if (s.found == 0 && e.status == 0)
+        args_nothing("states of subjects", store_path(s.spool), "machine state");
     return finish(&s, &e);
 }
 
@@ -218,8 +222,9 @@ static int run_show(int first, int argc, char **argv)
     struct err e = ERR_NONE;
     struct search s = {.f = show_one, .subject = first < argc ? argv[first] : NULL};
 
-    if (argc - first != 1 || *s.subject == '\0')
+    if (argc - first != 1)
         args_usage("show wants a SUBJECT");
+    args_name("SUBJECT", s.subject, NAME_TEXT_BYTES);
     search(&s, STORE_READ, &e);
     return finish(&s, &e);
 }
@@ -248,8 +253,9 @@ static int run_forget(int first, int argc, char **argv)
     struct err e = ERR_NONE;
     struct search s = {.f = forget_one, .subject = first < argc ? argv[first] : NULL};
 
-    if (argc - first != 1 || *s.subject == '\0')
+    if (argc - first != 1)
         args_usage("forget wants a SUBJECT");
+    args_name("SUBJECT", s.subject, NAME_TEXT_BYTES);
     search(&s, STORE_WRITE, &e);
     return finish(&s, &e);
 }

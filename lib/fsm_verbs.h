@@ -7,7 +7,7 @@
 
 extern const struct cmd fsm_verb_run, fsm_verb_show, fsm_verb_list, fsm_verb_forget;
 
-/* Say what findings has: of what is wrong as errors, of what is doubtful as warnings. */
+/* Print the findings: what is wrong as errors, what is doubtful as warnings. */
 void fsm_say(const char *path, const struct machine_findings *findings);
 
 #endif

@@ -18,18 +18,20 @@ bool key_read(struct str value, struct key_info *out)
     const char *mark = json_string_value(json_object_get(root, "mark"));
 
     *out = (struct key_info){.done = json_is_true(json_object_get(root, "done")),
-                             .at_ms = json_integer_value(json_object_get(root, "at_ms"))};
+                             .at_ms = json_integer_value(json_object_get(root, "at_ms")),
+                             .bytes = json_integer_value(json_object_get(root, "bytes"))};
     snprintf(out->mark, sizeof out->mark, "%s", mark == NULL ? "" : mark);
     bool good = root != NULL && (out->done || mark != NULL);
     json_decref(root);
     return good;
 }
 
-static int put(struct key *k, bool done, int64_t expires_ms, struct err *e)
+static int put(struct key *k, bool done, int64_t bytes, int64_t expires_ms, struct err *e)
 {
     int64_t now = clock_now_ms();
     json_t *root =
-        done ? json_pack("{s:b,s:I}", "done", 1, "at_ms", (json_int_t)now)
+        done ? json_pack("{s:b,s:I,s:I}", "done", 1, "at_ms", (json_int_t)now, "bytes",
+                         (json_int_t)bytes)
              : json_pack("{s:b,s:I,s:s}", "done", 0, "at_ms", (json_int_t)now, "mark", k->mark);
     char *text = json_dumps(root, JSON_COMPACT);
     const struct doc_put change = {.kind = KEY_KIND,
@@ -70,12 +72,14 @@ static int look(struct key *k, struct err *e)
     if (got > 0 && !key_read(doc.value, &info))
         return err_set(e, EX_IOERR, "key %s is damaged: spool key forget %s",
                        err_quote_text(k->name).text, k->name);
-    if (got > 0 && info.done)
+    if (got > 0 && info.done) {
+        k->bytes = info.bytes;
         return get_output(k, e) < 0 ? -1 : KEY_DONE;
+    }
     if (got > 0 && mark_lives(k->store, info.mark))
         return KEY_BUSY;
     k->rev = doc.rev;
-    if ((got = put(k, false, 0, e)) <= 0)
+    if ((got = put(k, false, 0, 0, e)) <= 0)
         return got < 0 ? -1 : KEY_BUSY; /* somebody was faster */
     if ((got = doc_get(k->store, KEY_KIND, k->name, &doc, e)) < 0)
         return -1;
@@ -117,14 +121,14 @@ static int keep_output(struct key *k, struct str output, int64_t expires_ms, str
     return output.n == 0 ? 0 : doc_put(k->store, &change, e) < 0 ? -1 : 0;
 }
 
-int key_done(struct key *k, struct str output, int64_t ttl_ms, struct err *e)
+int key_done(struct key *k, struct str output, int64_t bytes, int64_t ttl_ms, struct err *e)
 {
     int64_t expires_ms = clock_now_ms() + ttl_ms;
     int got;
 
     /* The output, then that it is done: a key that is done has its output. */
     if (keep_output(k, output, expires_ms + OUTLIVES_MS, e) < 0 ||
-        (got = put(k, true, expires_ms, e)) < 0)
+        (got = put(k, true, bytes, expires_ms, e)) < 0)
         return -1;
     if (got == 0)
         return err_set(e, EX_TEMPFAIL, "key %s was forgotten meanwhile",

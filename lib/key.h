@@ -2,7 +2,8 @@
  * key: what was done already, by name, and what it printed; once(1) behind its options.
  *
  *     key_take(&k, wait_ms, &e)      KEY_OURS: do it, then key_done or key_drop
- *                                    KEY_DONE: k.output is what it printed then
+ *                                    KEY_DONE: k.output is what it printed then, if that was
+ *                                    kept: k.bytes is how long it was
  *                                    KEY_BUSY: somebody does it, and wait_ms is over
  *
  * A document says that a process is at it, or that it is done. The process is known by its lock, so
@@ -26,6 +27,7 @@ struct key {
     char mark[MARK_SIZE];
     int64_t rev;
     struct buf output;
+    int64_t bytes;
 };
 
 enum key_word { KEY_OURS, KEY_DONE, KEY_BUSY };
@@ -33,8 +35,9 @@ enum key_word { KEY_OURS, KEY_DONE, KEY_BUSY };
 /* As above, or -1. wait_ms negative: as long as it takes. A signal ends the waiting: -1 with 75.
    After proc_stage. */
 int key_take(struct key *k, int64_t wait_ms, struct err *e);
-/* On disk when it returns. The key is free again ttl_ms from now. */
-int key_done(struct key *k, struct str output, int64_t ttl_ms, struct err *e);
+/* On disk when it returns. The key is free again ttl_ms from now. bytes: how much was printed, of
+   which output is all, or nothing: what is longer than KEY_OUTPUT_MAX is not kept. */
+int key_done(struct key *k, struct str output, int64_t bytes, int64_t ttl_ms, struct err *e);
 int key_drop(struct key *k, struct err *e); /* it is free */
 void key_free(struct key *k);
 
@@ -42,6 +45,7 @@ void key_free(struct key *k);
 struct key_info {
     bool done;
     int64_t at_ms; /* done, or begun, then */
+    int64_t bytes; /* printed by what is done */
     char mark[MARK_SIZE];
 };
 bool key_read(struct str value, struct key_info *out);

@@ -24,12 +24,12 @@ json_t *letter_row(const struct dead_letter *l)
     const struct dead_attempt *last = last_attempt(l);
     struct str none = {NULL, 0};
 
-    return json_pack("{s:I,s:s,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:i,s:o}", "seq",
-                     (json_int_t)l->event.seq, "group", l->group, "id", table_text(l->event.id),
-                     "source", table_text(l->event.source), "type", table_text(l->event.type),
-                     "subject", table_text(l->event.subject), "attempts", (json_int_t)l->attempts,
-                     "earlier", (json_int_t)earlier(l), "died", table_time(l->died_ms), "status",
-                     last == NULL ? 0 : last->status, "reason",
+    return json_pack("{s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:i,s:o}", "seq",
+                     (json_int_t)l->event.seq, "group", table_text(str_of(l->group)), "id",
+                     table_text(l->event.id), "source", table_text(l->event.source), "type",
+                     table_text(l->event.type), "subject", table_text(l->event.subject), "attempts",
+                     (json_int_t)l->attempts, "earlier", (json_int_t)earlier(l), "died",
+                     table_time(l->died_ms), "status", last == NULL ? 0 : last->status, "reason",
                      table_text(last == NULL ? none : last->reason));
 }
 

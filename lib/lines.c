@@ -69,6 +69,11 @@ int lines_open(struct lines **in, const char *path, size_t max, struct err *e)
     return 0;
 }
 
+void lines_widen(struct lines *in)
+{
+    fcntl(in->fd, F_SETPIPE_SZ, (int)IN_BLOCK); /* or it stays as it is */
+}
+
 /* Read some more. Returns 0, also at the end of the input, or -1. */
 static int fill(struct lines *in, struct err *e)
 {
@@ -161,6 +166,11 @@ bool lines_waiting(struct lines *in)
             return true;
     }
     return true;
+}
+
+bool lines_ready(struct lines *in)
+{
+    return find_newline(in) != NULL || (in->ended && (in->end > in->start || in->skipping));
 }
 
 const char *lines_name(const struct lines *in)

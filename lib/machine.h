@@ -1,5 +1,5 @@
 /*
- * machine: a state machine, read from JSON in XState's form, and what an event makes of a state.
+ * machine: a state machine, read from JSON in XState's form, and the state that follows an event.
  * Pure: no file, no clock, no spool.
  *
  *     {"id": "order", "initial": "new", "states": {
@@ -9,12 +9,13 @@
  *         "paid": {"type": "final"}}}
  *
  * A condition compares what an RFC 6901 pointer names in the event with a value:
- *     two numbers    as integers when both are, of 64 bits at most, else as floating point
- *     two strings    by code points
- *     true, false, null: only == and !=; values of two kinds are !=, and nothing else
- *     nothing there  false, whatever the operator
+ *     two numbers        as integers when both are 64-bit integers, else as floating point
+ *     two strings        by code point
+ *     true, false, null  only with == and !=
+ *     different types    only != holds
+ *     nothing there      no operator holds
  *
- * What of XState is not done here is wrong and not passed over: a machine that does less than it
+ * A machine that uses other parts of XState is refused: a machine that does less than its file
  * says is worse than none.
  */
 #ifndef MACHINE_H
@@ -49,10 +50,10 @@ struct machine_state {
 };
 
 struct machine {
-    char *name; /* in front of the types of its transitions */
+    char *name; /* the prefix of its transitions' types */
     struct machine_state *state;
     size_t states, initial;
-    char **type; /* that occur in an "on", sorted */
+    char **type; /* the types that occur in an "on", sorted */
     size_t types;
 };
 
@@ -60,36 +61,36 @@ struct machine {
 #define MACHINE_INIT {0}
 /* clang-format on */
 
-/* What is the matter with a machine: texts with a NUL behind each, without the file's name. */
+/* What is wrong with a machine: texts, each ending with a NUL, without the file's name. */
 struct machine_findings {
     struct buf wrong;    /* it cannot be run */
-    struct buf doubtful; /* states that nothing leads to or that lead nowhere, and the like */
+    struct buf doubtful; /* unreachable states, states without a way out, and the like */
 };
 
 /*
- * name: the machine's, unless it has an "id". Returns 0 when nothing is wrong, else -1 with e for
- * text that is not JSON, and with findings for everything else; then m is not to be used, but to
- * be freed. Either way m is overwritten, and must be free before.
+ * name: the machine's name, unless it has an "id". Returns 0 when nothing is wrong. Otherwise returns
+ * -1, with e filled in for text that is not JSON, and findings for everything else; m may then only
+ * be freed. m is overwritten in any case, so it must be free or fresh before the call.
  */
 int machine_read(struct machine *m, struct str json, struct str name,
                  struct machine_findings *findings, struct err *e);
 void machine_free(struct machine *m);
 void machine_findings_free(struct machine_findings *findings);
 
-/* Look for what is doubtful in a machine that was read without errors. */
+/* Add what is doubtful in a machine that was read without errors. */
 void machine_check(const struct machine *m, struct machine_findings *findings);
 
-/* Does the type occur anywhere? Events of others are not for this machine. */
+/* Does the type occur in any state? Events of other types are not for this machine. */
 bool machine_knows(const struct machine *m, struct str type);
 bool machine_find(const struct machine *m, struct str state, size_t *out);
 
 enum machine_answer {
     MACHINE_TAKEN,
     MACHINE_REFUSED, /* the state does not accept this type */
-    MACHINE_UNMET,   /* it does, but only under conditions, and none holds */
+    MACHINE_UNMET,   /* the state accepts it under conditions, and none holds */
 };
-/* What event, a line that js_scan has accepted, of this type makes of a state: the first of its
-   targets without a condition, or whose condition holds. */
+/* The state that follows an event of this type (a line that js_scan has accepted): the first target
+   that has no condition or whose condition holds. */
 enum machine_answer machine_step(const struct machine *m, size_t from, struct str type,
                                  struct str event, size_t *to);
 

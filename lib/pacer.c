@@ -85,6 +85,7 @@ struct rates {
     struct gcra own; /* of all that have no name */
     void *tree;      /* of the others, tsearch(3) */
     size_t n;
+    int64_t left_out; /* lines that were too long */
 };
 
 static int compare(const void *a, const void *b)
@@ -176,18 +177,28 @@ static bool sleep_until(int64_t us)
     return true;
 }
 
+/* As lines_next. A line that is too long is reported. */
+static int next_line(struct rates *f, struct lines *in, struct line *line, struct err *e)
+{
+    int got = lines_next(in, line, e);
+
+    if (got != LINES_TOO_LONG)
+        return got;
+    err_warn("line %lld: longer than %d MiB: left out", (long long)line->number,
+             LINE_MAX_BYTES >> 20);
+    f->left_out++;
+    return got;
+}
+
 /* All lines wait for one another. */
 static int one_rate(struct rates *f, struct lines *in, struct err *e)
 {
     struct line line;
     int got;
 
-    while ((got = lines_next(in, &line, e)) > 0 && !out_gone()) {
-        if (got == LINES_TOO_LONG) {
-            err_warn("line %lld: longer than %d MiB: left out", (long long)line.number,
-                     LINE_MAX_BYTES >> 20);
+    while ((got = next_line(f, in, &line, e)) > 0 && !out_gone()) {
+        if (got == LINES_TOO_LONG)
             continue;
-        }
         int64_t now = steady_us(), turn = next_turn(f, f->p->name, now);
         if (turn > now) {
             if (out_flush(e) < 0)
@@ -286,7 +297,7 @@ static int rate_each(struct rates *f, struct lines *in, const char *by, struct e
     while ((!ended || h.n > 0) && got >= 0 && !out_gone()) {
         bool room = !ended && h.n < HELD_MAX && h.bytes < HELD_BYTES;
         if (room && lines_waiting(in)) {
-            got = lines_next(in, &line, e);
+            got = next_line(f, in, &line, e);
             ended = got == LINES_END;
             if (got == LINES_LINE)
                 hold(f, &h, by, &line);
@@ -317,6 +328,9 @@ int pacer_filter(struct pacer *p, const char *by, struct err *e)
     got = lines_open(&in, NULL, LINE_MAX_BYTES, e);
     if (got == 0)
         got = by == NULL ? one_rate(&f, in, e) : rate_each(&f, in, by, e);
+    if (got == 0 && f.left_out > 0)
+        got = err_set(e, EX_DATAERR, "%lld line%s left out", (long long)f.left_out,
+                      f.left_out == 1 ? "" : "s");
     lines_close(in);
     forget_all(&f);
     store_close(p->store);

@@ -28,7 +28,8 @@ int pacer_turn(struct pacer *p, const char *name, int64_t max_ms, int64_t *wait_
 /*
  * Copy stdin to stdout, each line when its turn has come. by: a JSON pointer, and each value there
  * has a rate of its own: its lines wait for one another, those of other values pass by. Up to
- * 10,000 lines, 64 MiB, are held back before reading waits. 0, or -1.
+ * 10,000 lines, 64 MiB, are held back before reading waits. 0, or -1: 65 when lines were left out,
+ * each with a message, because they are longer than 64 MiB.
  */
 int pacer_filter(struct pacer *p, const char *by, struct err *e);
 

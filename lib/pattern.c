@@ -1,40 +1,64 @@
 #include "pattern.h"
 
 #include "mem.h"
+#include "name.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PATTERN_MAX 1024
 
 static bool wild(char c)
 {
     return c == '*' || c == '#';
 }
 
+/* What keeps text from being words separated by dots; NULL: nothing. */
+static const char *words_wrong(const char *text, bool wildcards)
+{
+    for (const char *c = text; *c != '\0'; c++) {
+        bool starts = c == text || c[-1] == '.', ends = c[1] == '.' || c[1] == '\0';
+
+        if (*c == ' ')
+            return "a space in it";
+        if (*c == '.' && (starts || ends))
+            return "an empty word in it";
+        if (wild(*c) && !wildcards)
+            return "* and # stand for words in patterns";
+        if (wild(*c) && !(starts && ends))
+            return "* and # stand for whole words, as in order.*";
+    }
+    return NULL;
+}
+
+/* The type that a pattern names as it is, or NULL. */
+static const char *exact(const char *pattern)
+{
+    return pattern[0] == '=' ? pattern + 1 : NULL;
+}
+
 int pattern_check(const char *pattern, struct err *e)
 {
-    const char *why = NULL;
-    size_t n = strlen(pattern);
+    const char *why;
 
-    if (n == 0)
-        return err_set(e, EX_USAGE, "wants a pattern; it is empty (an unset variable?)");
-    if (n > PATTERN_MAX)
-        why = "longer than 1024 bytes";
-    for (size_t i = 0; i < n && why == NULL; i++) {
-        const unsigned char *c = (const unsigned char *)pattern + i;
-        bool starts = i == 0 || c[-1] == '.', ends = c[1] == '.' || c[1] == '\0';
+    if (exact(pattern) != NULL)
+        return name_check("wants a type behind =; it", str_of(exact(pattern)), NAME_TEXT_BYTES, e);
+    if (name_check("wants a pattern; it", str_of(pattern), NAME_TEXT_BYTES, e) < 0)
+        return -1;
+    if ((why = words_wrong(pattern, true)) != NULL)
+        return err_set(e, EX_USAGE,
+                       "wants a pattern like order.* or #, not %s: %s; =TYPE names a type as it is",
+                       err_quote_text(pattern).text, why);
+    return 0;
+}
 
-        if (*c <= 0x20 || *c == 0x7f || (*c == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f))
-            why = "white space or a control character in it";
-        else if (*c == '.' && (starts || ends))
-            why = "an empty word in it";
-        else if (wild(pattern[i]) && !(starts && ends))
-            why = "* and # stand for whole words, as in order.*";
-    }
-    if (why != NULL)
-        return err_set(e, EX_USAGE, "wants a pattern like order.* or #, not %s: %s",
-                       err_quote(pattern, n).text, why);
+int pattern_type(const char *type, struct err *e)
+{
+    const char *why;
+
+    if (name_check("wants a type; it", str_of(type), NAME_TEXT_BYTES, e) < 0)
+        return -1;
+    if ((why = words_wrong(type, false)) != NULL)
+        return err_set(e, EX_USAGE, "wants a type like order.placed, not %s: %s",
+                       err_quote_text(type).text, why);
     return 0;
 }
 
@@ -92,6 +116,8 @@ bool pattern_match(const char *pattern, struct str type)
 
     if (type.p == NULL)
         return false;
+    if (exact(pattern) != NULL)
+        return str_is(type, exact(pattern));
     if (wild(pattern[0]) && type.n >= 4 && memcmp(type.p, "sys.", 4) == 0)
         return false;
     if (p.n == 1 && pattern[0] == '#')

@@ -4,6 +4,7 @@
  *
  *     order.*     order.placed, not order.item.added
  *     order.#     order, order.placed, order.item.added
+ *     =Mail Wanted    that type and no other, whatever it contains
  *
  * Types of the toolkit itself begin with "sys."; a pattern that begins with a wildcard does not
  * match them, so that "#" means everything the user's programs said. "sys.#" asks for them.
@@ -14,9 +15,13 @@
 #include "buf.h"
 #include "err.h"
 
-/* Is it a pattern? No empty word, "*" and "#" alone in their words, at most 1,024 bytes, no white
-   space or control characters. Returns 0, or -1 with status 64. */
+/* Is it a pattern? No empty word, "*" and "#" alone in their words, at most 1,024 bytes, no space,
+   no control characters; or "=" and any type. Returns 0, or -1 with status 64. */
 int pattern_check(const char *pattern, struct err *e);
+
+/* Is it a type as we let users make them: the words of a pattern, without "*" and "#"? Events that
+   come from elsewhere may have others, which "=" names. Returns 0, or -1 with status 64. */
+int pattern_type(const char *type, struct err *e);
 
 /* Time is at most the product of the lengths: no pattern is slow. */
 bool pattern_match(const char *pattern, struct str type);

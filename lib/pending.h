@@ -9,6 +9,7 @@
 struct pending {
     int64_t most;    /* 0: no limit */
     int64_t wait_ms; /* -1: for ever */
+    const char *own; /* the group that we handle an event of, or NULL: it would wait for itself */
 };
 
 /* Wait until the slowest group has less than most to settle. Returns how many more events it may

@@ -1,9 +1,9 @@
 /*
  * A projection: open it, and apply events.
  *
- * An event that does not fit is met twice. The first time the whole transaction is taken back,
- * since its statements, or a trigger, may have ended it anyhow; then all before it is applied again
- * and it is dealt with when it comes: put aside, or the end. So what goes well pays nothing: a
+ * An event that fails is met twice. The first time the whole transaction is rolled back, because a
+ * statement or a trigger may have ended it in any case. Then the events before it are applied again,
+ * and the event itself is set aside or ends the run. So events that succeed pay nothing for this: a
  * savepoint for each event would take about as long as a small update.
  */
 #include "projection_priv.h"
@@ -16,8 +16,8 @@
 #include <time.h>
 
 #define BATCH_EVENTS 5000
-#define BATCH_MS 250     /* others may want to write, and wait five seconds by custom */
-#define PASS_EVENTS 1000 /* so many that do not match are worth a commit to pass */
+#define BATCH_MS 250     /* other writers usually wait up to five seconds */
+#define PASS_EVENTS 1000 /* commit the position after passing this many that do not match */
 
 /* ------------------------------------------------------------------------------------ the rows */
 
@@ -87,7 +87,7 @@ static int add_row(struct projection *p, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-/* In a transaction: where the projection is. 1; 0 there is none; -1, also when it is another. */
+/* In a transaction: the projection's position. 1; 0: no row; -1, also when another file built it. */
 static int read_row(struct projection *p, struct err *e)
 {
     struct buf hash = BUF_INIT;
@@ -96,7 +96,7 @@ static int read_row(struct projection *p, struct err *e)
 
     if (got > 0 && strcmp(hash.p, p->terms.rules->hash) != 0)
         got = err_set(e, EX_DATAERR,
-                      "%s: projection %s was built from another %s: --rebuild builds it anew",
+                      "%s: projection %s was built from another %s: rebuild it with --rebuild",
                       p->model.path, err_quote_text(p->terms.name).text, p->terms.rules->file);
     if (got > 0)
         got = model_int(&p->model, e, &p->position,
@@ -128,8 +128,8 @@ static int find_or_make(struct projection *p, struct err *e)
 
 /* ---------------------------------------------------------------------------------- open, close */
 
-/* Has the log another event at our position than the one that we saw there? It may be pruned, which
-   is no. 1, 0, -1. */
+/* Does the log have another event at our position than the one that we applied there? 1; 0, also
+   when that event has been pruned; -1. */
 static int other_event(struct projection *p, struct err *e)
 {
     const struct log_query here = {.first = p->position, .last = p->position};
@@ -149,7 +149,7 @@ static int other_event(struct projection *p, struct err *e)
     return got;
 }
 
-/* A log that ends before our position is another one, too. */
+/* A log that ends before our position is a different log, too. */
 static int check_log(struct projection *p, struct err *e)
 {
     const struct clock_point point = {CLOCK_END, 0};
@@ -161,7 +161,7 @@ static int check_log(struct projection *p, struct err *e)
     if (got > 0)
         err_set(e, EX_DATAERR,
                 "%s: projection %s is at seq %" PRId64 " of another log than %s, or of a newer "
-                "copy: --rebuild builds it anew",
+                "copy: rebuild it with --rebuild",
                 p->model.path, err_quote_text(p->terms.name).text, p->position,
                 store_path(p->terms.spool));
     return got == 0 ? 0 : -1;
@@ -227,7 +227,7 @@ void projection_close(struct projection *p)
 
 /* ------------------------------------------------------------------------------------ an event */
 
-/* AGAIN: the transaction is taken back, and the log is to be read anew from the position. */
+/* AGAIN: the transaction was rolled back; read the log again from the position. */
 enum fate { FAILED = -1, APPLIED, AGAIN, ENDED };
 
 static struct err_quoted sql_of(const struct statement *s)
@@ -263,7 +263,7 @@ static int put_aside(struct projection *p, const struct log_entry *entry, struct
     return 0;
 }
 
-/* 0; 1 it does not fit, which is remembered; -1. */
+/* 0; 1: the event failed, which is remembered; -1. */
 static int run_statements(struct projection *p, const struct log_entry *entry, struct err *e)
 {
     struct err why = ERR_NONE;
@@ -305,7 +305,7 @@ static int write_position(struct projection *p, int64_t seq, bool stops, struct 
                : 0;
 }
 
-/* The row is still ours, and where we left it: a rebuild may have put another model there. */
+/* Check that the row is still ours and where we left it: a rebuild may have swapped the model. */
 static enum fate check_place(struct projection *p, struct err *e)
 {
     int64_t before = p->position;
@@ -314,10 +314,10 @@ static enum fate check_place(struct projection *p, struct err *e)
     if (got > 0)
         return p->position == before ? APPLIED : AGAIN;
     if (got == 0)
-        err_set(e, EX_TEMPFAIL, "%s: projection %s was removed meanwhile", p->model.path,
+        err_set(e, EX_TEMPFAIL, "%s: projection %s was removed by another process", p->model.path,
                 err_quote_text(p->terms.name).text);
     else if (e->status == EX_DATAERR)
-        e->status = EX_TEMPFAIL; /* it was right when we began */
+        e->status = EX_TEMPFAIL; /* it was right when this run began */
     return FAILED;
 }
 
@@ -356,7 +356,7 @@ static void close_counts(struct projection *p, bool committed)
     }
 }
 
-/* From entry on, which was read already. Leaves in *last the last that is dealt with. */
+/* Apply events from entry on, which has been read. Sets *last to the last event handled. */
 static enum fate apply_some(struct projection *p, struct log_entry *entry, int64_t *last,
                             struct err *e)
 {
@@ -439,8 +439,8 @@ static int tell_spool(struct projection *p, int64_t seen, struct err *e)
     return 0;
 }
 
-/* Nothing matches up to seq. That is worth a commit when there is much of it, or the next run would
-   look through all of it again. A draft is compared by its position. */
+/* Nothing matches up to seq. Passing many events is worth a commit, or the next run would read them
+   all again. A draft always commits, because it is compared by its position. */
 static int pass(struct projection *p, int64_t seq, struct err *e)
 {
     const struct log_query here = {.first = seq, .last = seq};
@@ -455,7 +455,7 @@ static int pass(struct projection *p, int64_t seq, struct err *e)
     if (got > 0)
         note_last(p, &entry);
     log_close(log);
-    if (got <= 0) /* it was pruned meanwhile: the next run passes it */
+    if (got <= 0) /* it has been pruned: the next run passes it */
         return got;
     if (model_begin(&p->model, e) < 0)
         return -1;
@@ -477,7 +477,7 @@ static void give_way(const struct projection *p)
         nanosleep(&pause, NULL);
 }
 
-/* What follows an applied batch. */
+/* Report an applied batch to the spool and the caller. */
 static int after_batch(struct projection *p, int64_t last, struct err *e)
 {
     if (p->position - p->told >= BATCH_EVENTS && tell_spool(p, p->position, e) < 0)

@@ -1,16 +1,17 @@
 /*
- * A model beside the model, in a file of its own, made from the first event on: to be put in its
- * place, or to be compared with it. A draft needs neither readers nor durability: what a kill
- * leaves of it is removed by the next one.
+ * The draft: a model in a file of its own, built from the first event on, either to replace the live
+ * model or to be compared with it. A draft needs neither readers nor durability: the next run
+ * removes what a kill leaves of it.
  *
- * The swap is a transaction of the user's database alone. The draft is attached to it, and only
- * read: a commit over two files in WAL mode is atomic for each of them and not for both. The new
- * tables are made from the draft's schema, without their indexes and triggers at first, and filled
- * from the draft's; so any names do, and statements need not know where they run.
+ * The swap is a transaction of the user's database alone. The draft is attached and only read,
+ * because a commit over two files in WAL mode is atomic for each file but not for both. The new
+ * tables are created from the draft's schema, at first without indexes and triggers, and filled from
+ * the draft's tables; so all names are allowed, and statements need not know where they run.
  */
 #include "projection_priv.h"
 
 #include "mem.h"
+#include "table.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +25,7 @@ struct aside {
     struct projection draft;
     struct model live;
     struct buf path; /* of the draft */
-    int64_t first;   /* where the log began when we did */
+    int64_t first;   /* position of the log's first event when we began */
 };
 
 /* ----------------------------------------------------------------------------------- the draft */
@@ -41,7 +42,7 @@ static void remove_draft(const struct aside *a)
     }
 }
 
-/* As readable as the model, and no more. */
+/* Readable by the same users as the model. */
 static int create_draft(const struct aside *a, struct err *e)
 {
     struct stat st;
@@ -55,7 +56,7 @@ static int create_draft(const struct aside *a, struct err *e)
     return 0;
 }
 
-/* Where the log begins; 1 when it is empty. */
+/* Position of the log's first event; 1 when the log is empty. */
 static int log_first(struct store *s, int64_t *first, struct err *e)
 {
     const struct log_query all = {.lines = true};
@@ -106,7 +107,7 @@ static void close_draft(struct aside *a)
     buf_free(&a->path);
 }
 
-/* To the end of the log, with nothing missing from its beginning. */
+/* Apply events to the end of the log; fail if its beginning was pruned since we began. */
 static int advance_draft(struct aside *a, struct err *e)
 {
     struct projection *p = &a->draft;
@@ -120,7 +121,8 @@ static int advance_draft(struct aside *a, struct err *e)
         return -1;
     return first == a->first
                ? 0
-               : err_set(e, EX_TEMPFAIL, "events were pruned meanwhile: nothing has changed");
+               : err_set(e, EX_TEMPFAIL,
+                         "events were pruned during the rebuild: nothing has changed");
 }
 
 /* ---------------------------------------------------------------------------------------- names */
@@ -215,7 +217,7 @@ static int copy_rows(struct aside *a, const char *table, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-/* AUTOINCREMENT goes on where it was, also when its last rows are gone. */
+/* AUTOINCREMENT continues where it was, even if its last rows are gone. */
 static int copy_sequences(struct aside *a, struct err *e)
 {
     int64_t n = 0;
@@ -239,7 +241,7 @@ static int copy_sequences(struct aside *a, struct err *e)
                : 0;
 }
 
-/* Tables first, and filled: triggers are not to see that. */
+/* Create and fill the tables before the triggers exist, so that none fires. */
 static int make_new(struct aside *a, struct err *e)
 {
     struct buf tables = BUF_INIT, rest = BUF_INIT;
@@ -282,7 +284,7 @@ static int copy_state(struct aside *a, const char *name, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-/* 1 done; 0 the old model is further by now, and the draft has to follow; -1. */
+/* 1: done; 0: the live model has advanced, so the draft must catch up; -1. */
 static int swap(struct aside *a, struct err *e)
 {
     const struct clock_point point = {CLOCK_END, 0};
@@ -296,7 +298,8 @@ static int swap(struct aside *a, struct err *e)
                   "SELECT position FROM main.eventutils_projection WHERE name=?", "t", name) < 0 ||
         log_point(a->draft.terms.spool, &point, &end, e) < 0)
         return -1;
-    if (position > a->draft.position && position < end) { /* beyond the end, it is another log's */
+    if (position > a->draft.position &&
+        position < end) { /* a position beyond the end belongs to another log */
         model_rollback(&a->live);
         return 0;
     }
@@ -316,7 +319,7 @@ static int check_complete(const struct aside *a, bool incomplete, struct err *e)
                    a->first);
 }
 
-/* What would make the swap fail is said before the work, too. */
+/* Report what would make the swap fail before doing the work. */
 static int check_tables(struct aside *a, struct err *e)
 {
     if (model_begin(&a->live, e) < 0)
@@ -392,12 +395,12 @@ static int tell(struct verify *v, const char *table, bool model, int64_t times, 
                 struct err *e)
 {
     v->found++;
-    return v->f(json_pack("{s:s,s:s,s:I,s:o}", "table", table, "only", model ? "model" : "rebuilt",
-                          "times", (json_int_t)times, "row", row),
+    return v->f(json_pack("{s:o,s:s,s:I,s:o}", "table", table_text(str_of(table)), "only",
+                          model ? "model" : "rebuilt", "times", (json_int_t)times, "row", row),
                 v->arg, e);
 }
 
-/* Rows that one side has more often than the other; the count is the last column. */
+/* Rows that one side has more often than the other; the last column is the difference. */
 static int compare_rows(struct verify *v, const char *table, struct err *e)
 {
     struct model *m = &v->a->live;
@@ -431,10 +434,12 @@ static int compare_rows(struct verify *v, const char *table, struct err *e)
 static int tell_schema(struct verify *v, const char *name, const char *sql, bool model,
                        struct err *e)
 {
-    return sql[0] == '\0' ? 0 : tell(v, name, model, 1, json_pack("{s:s}", "sql", sql), e);
+    return sql[0] == '\0'
+               ? 0
+               : tell(v, name, model, 1, json_pack("{s:o}", "sql", table_text(str_of(sql))), e);
 }
 
-/* One object of the draft: in the list it is type, name, its sql and the model's, perhaps empty. */
+/* One object of the draft; its row in the list is type, name, sql, and the model's sql or "". */
 static int compare_object(struct verify *v, const char *type, const char *name, const char *draft,
                           const char *live, struct err *e)
 {
@@ -480,13 +485,13 @@ static int follow_model(struct aside *a, struct err *e)
                        err_quote_text(p->terms.name).text);
     if (got < 0 || p->until == 0)
         return got < 0 ? -1 : 0;
-    log_close(p->log); /* it ends at what was the position */
+    log_close(p->log); /* this log was opened to end at the old position */
     p->log = NULL;
     return advance_draft(a, e);
 }
 
-/* The long way without a lock on the model, then the rest of it in a read transaction, which lasts
-   while they are compared. */
+/* Build most of the draft without a lock on the model, then the rest in a read transaction that
+   stays open during the comparison. */
 static int meet(struct aside *a, struct err *e)
 {
     struct err none = ERR_NONE;

@@ -1,7 +1,7 @@
 /*
- * Who works on a projection. A document in the spool names the process, by a mark that ends with
- * it, and the database, so that a name feeds one database only: there is one group of that name,
- * and what it has not seen is not pruned.
+ * Which process works on a projection. A document in the spool names the process, by a mark that
+ * dies with it, and the database. So a name belongs to one database: there is one group of that
+ * name, and what the group has not seen is not pruned.
  */
 #include "projection_priv.h"
 
@@ -24,7 +24,7 @@ static const char *split(struct buf *text, struct str value)
     return end + 1;
 }
 
-/* A consumer's group of that name: its place in the log is not ours to move. */
+/* Refuse a group of consumers that has this name: we must not move its position. */
 static int check_group(struct projection *p, struct err *e)
 {
     struct err missing = ERR_NONE;
@@ -51,7 +51,7 @@ static int check_database(struct projection *p, const char *database, struct err
     if (stat(database, &its) != 0)
         return 0;
     if (stat(p->path, &ours) == 0 && its.st_dev == ours.st_dev && its.st_ino == ours.st_ino)
-        return 0; /* perhaps by another of its names */
+        return 0; /* the same file, perhaps under another path */
     return err_set(e, EX_USAGE,
                    "projection %s is in %s: choose another name with -g for a second one",
                    err_quote_text(p->terms.name).text, database);
@@ -83,8 +83,8 @@ int claim_name(struct projection *p, struct err *e)
     return got;
 }
 
-/* Durably when it is another database than before: lost in a power cut, the next run would take our
-   group for a consumer's. 1; 0 somebody else was faster; -1. */
+/* Write durably when the database changes: if a power cut lost that, the next run would take our
+   group for one of consumers. 1; 0: another process was faster; -1. */
 static int put_claim(struct projection *p, enum claim_role role, int64_t rev, const char *mark,
                      const char *database, bool durable, struct err *e)
 {
@@ -128,7 +128,7 @@ int claim_take(struct projection *p, enum claim_role role, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-/* The name is our database's from now on: not before that has turned out to be one. */
+/* Bind the name to our database, once the file has proved to be a database. */
 static int settle_name(struct projection *p, struct err *e)
 {
     struct store *s = p->terms.spool;
@@ -162,8 +162,8 @@ int64_t claim_pid(struct store *s, const char *name, enum claim_role role)
     return pid;
 }
 
-/* In this order: a group without a name would be taken for a consumer's. Its patterns are those of
-   the file: after a rebuild they are others. */
+/* The claim comes first: a group without one would be taken for a group of consumers. The group's
+   patterns are those of the file, and change with a rebuild. */
 int claim_group(struct projection *p, struct err *e)
 {
     const struct clock_point start = {CLOCK_START, 0};

@@ -1,9 +1,9 @@
 /*
- * The user's database. It stays as it is: its journal mode, its settings and its tables are theirs.
- * What we add is manners: a busy handler with jitter, since the built-in one loses against writers
- * that come straight back; synchronous=FULL, because the spool is told how far we are and may then
- * be pruned; and no PASSIVE checkpoint, which together with a commit at the wrong moment loses
- * pages on SQLite before 3.51.3 (sqlite.org/wal.html#walresetbug): of ours and of others.
+ * The user's database. We leave its journal mode, its settings and its other tables alone, and add
+ * three precautions: a busy handler with jitter, since the built-in one loses against writers that
+ * come straight back; synchronous=FULL, because the spool records our position and may then be
+ * pruned; and no PASSIVE checkpoint, which together with a commit at the wrong moment loses pages
+ * on SQLite before 3.51.3 (sqlite.org/wal.html#walresetbug), ours and those of other writers.
  */
 #include "projection_priv.h"
 
@@ -19,7 +19,7 @@
 #define BUSY_MS 30000
 #define CHECKPOINT_MS 20
 #define CHECKPOINT_FRAMES 1000
-#define STOP_MS 1000        /* so long may a statement run on behind a signal */
+#define STOP_MS 1000        /* how long a statement may run after a signal */
 #define SPOOL_ID 1702262132 /* a spool's application_id, see share/schema.sql */
 
 static int fail_busy(struct model *m, struct err *e)
@@ -39,8 +39,8 @@ static int fail_io(struct model *m, const char *words, struct err *e)
     return err_set(e, EX_IOERR, "%s: %s: %s", m->path, words, strerror(number));
 }
 
-/* The file, or its journal, -wal or -shm. SQLite tries again in other ways when an open fails, and
-   the errno is the last one's: that there is no such file then means nothing. */
+/* The file, or its journal, -wal or -shm. When an open fails, SQLite tries again in other ways, and
+   errno is that of the last try: an ENOENT then means nothing. */
 static int fail_open(struct model *m, struct err *e)
 {
     int number = sqlite3_system_errno(m->db);
@@ -101,7 +101,7 @@ static int busy(void *model, int times)
         nanosleep(&pause, NULL);
         return 1;
     }
-    if (m->checkpointing) /* or SQLite goes on with a PASSIVE one */
+    if (m->checkpointing) /* else SQLite continues with a PASSIVE one */
         sqlite3_interrupt(m->db);
     return 0;
 }
@@ -114,7 +114,7 @@ static int note_frames(void *model, sqlite3 *db, const char *name, int frames)
     return SQLITE_OK;
 }
 
-/* A signal ends the work behind the transaction that goes on; but a statement may be a long one. */
+/* A signal stops the work after the current transaction, but one statement may take long. */
 static int stop(void *model)
 {
     struct model *m = model;
@@ -164,8 +164,8 @@ int model_open(struct model *m, const char *path, enum model_mode mode, bool (*s
     if (model_run(m, e, "PRAGMA synchronous=FULL", "") < 0 ||
         model_int(m, e, &id, "PRAGMA application_id", "") < 0)
         return -1;
-    if (id == SPOOL_ID) /* with a table of ours it would be none any more */
-        return err_set(e, EX_DATAERR, "%s: is a spool, and no place for tables", path);
+    if (id == SPOOL_ID) /* with a table of ours it would no longer be a spool */
+        return err_set(e, EX_DATAERR, "%s: is a spool: name another database", path);
     sqlite3_wal_hook(m->db, note_frames, m); /* instead of the automatic checkpoint */
     return 0;
 }
@@ -236,7 +236,7 @@ int model_run(struct model *m, struct err *e, const char *sql, const char *types
     return got < 0 ? -1 : sqlite3_changes(m->db);
 }
 
-/* 1 with a value in the first row, 0 when there is none or it is NULL, -1. */
+/* 1: a value in the first row; 0: no row, or NULL; -1. */
 static int first_value(struct model *m, sqlite3_stmt *q, struct err *e)
 {
     int got = q == NULL ? -1 : model_row(m, q, e);
@@ -288,10 +288,10 @@ int model_begin(struct model *m, struct err *e)
     return model_run(m, e, "BEGIN IMMEDIATE", "") < 0 ? -1 : 0;
 }
 
-/* Each thousand frames. That it was busy is no news: it is tried again after another thousand. */
+/* Every thousand frames. A busy database is no error: the next try is a thousand frames later. */
 static void checkpoint(struct model *m)
 {
-    if (m->frames < m->tried_frames) /* the WAL has begun anew */
+    if (m->frames < m->tried_frames) /* the WAL has restarted */
         m->tried_frames = 0;
     if (m->frames < m->tried_frames + CHECKPOINT_FRAMES)
         return;
@@ -316,7 +316,7 @@ void model_rollback(struct model *m)
 {
     struct err ignored = ERR_NONE;
 
-    /* A full disk, and a trigger that says so, have rolled back already. */
+    /* A full disk, or a trigger with RAISE(ROLLBACK), has rolled back already. */
     if (m->db != NULL && !sqlite3_get_autocommit(m->db))
         model_run(m, &ignored, "ROLLBACK", "");
 }

@@ -1,7 +1,7 @@
 /*
- * The statements of a projection's file. They begin with a word of a short list: what would end the
- * transaction, leave the database or change the tables of others has no place there. Values are
- * only ever bound.
+ * The statements of a projection's file. Each begins with a word from a short list: statements that
+ * would end the transaction, leave the database or change other tables are refused. Values are
+ * always bound.
  */
 #include "projection_priv.h"
 
@@ -34,7 +34,7 @@ static int at_line(const struct rules *rules, int64_t line, struct err *e)
 
 /* ------------------------------------------------------------------------------ one at a time */
 
-/* Past white space and comments, to where a statement begins. */
+/* Skip white space and comments up to the beginning of a statement. */
 static const char *skip(const char *p)
 {
     for (;;) {
@@ -66,16 +66,16 @@ static int check_word(enum rules_kind kind, const char *sql, struct err *e)
         return err_set(e, EX_DATAERR,
                        "a statement before the first heading: \"-- @init\" or \"-- @on TYPE\" "
                        "goes in front of it");
-    if (n == 0 || listed(everywhere, sql, n)) /* n 0: SQLite says it best */
+    if (n == 0 || listed(everywhere, sql, n)) /* n 0: SQLite has the best message */
         return 0;
     if (!listed(in_init, sql, n))
-        return err_set(e, EX_DATAERR, "%s has no place in a projection", err_quote(sql, n).text);
+        return err_set(e, EX_DATAERR, "%s is not allowed in a projection", err_quote(sql, n).text);
     return kind == RULES_INIT
                ? 0
                : err_set(e, EX_DATAERR, "%s belongs under \"@init\"", err_quote(sql, n).text);
 }
 
-/* What SQLite says of a text: it is the file's fault unless the database cannot be read. */
+/* SQLite's message about a statement: the file is wrong, unless the database cannot be read. */
 static int fail_prepare(struct model *m, struct err *e)
 {
     switch (sqlite3_errcode(m->db) & 0xff) {
@@ -88,7 +88,7 @@ static int fail_prepare(struct model *m, struct err *e)
     }
 }
 
-/* The next statement of a section, from *at on: 1, 0 there is none, -1. */
+/* The next statement of a section, from *at on: 1; 0: no more; -1. */
 static int next_statement(struct model *m, const struct rules *rules,
                           const struct rules_section *section, const char **at,
                           struct statement *out, struct err *e)
@@ -244,7 +244,7 @@ static void bind(sqlite3_stmt *stmt, int at, struct str text)
         sqlite3_bind_text64(stmt, at, text.p, text.n, SQLITE_STATIC, SQLITE_UTF8);
 }
 
-/* Views are bound: they hold until the statement is reset. */
+/* Values are bound as views, which are valid until the statement is reset. */
 static void bind_all(struct statement *s, const struct log_entry *entry, const struct event *ev)
 {
     for (int i = 0; i < s->parameters; i++) {
@@ -287,8 +287,8 @@ static void bind_all(struct statement *s, const struct log_entry *entry, const s
     }
 }
 
-/* Is it the event that does not fit, or would any? A statement that cannot be prepared any more,
-   because somebody dropped its table, is not the event's fault. */
+/* Did this event fail, or would any event? If a statement can no longer be prepared, because
+   somebody dropped its table, the event is not at fault. */
 static bool event_at_fault(struct statement *s, struct model *m)
 {
     sqlite3_stmt *again = NULL;
@@ -321,7 +321,8 @@ int statement_run(struct statement *s, struct model *m, const struct rules *rule
         sqlite3_reset(s->stmt);
         return 0;
     }
-    err_set(why, EX_DATAERR, "%s", sqlite3_errmsg(m->db)); /* before others are prepared */
+    err_set(why, EX_DATAERR, "%s",
+            sqlite3_errmsg(m->db)); /* before another statement replaces the message */
     struct err broken = ERR_NONE;
     model_fail(m, &broken);
     bool at_fault = event_at_fault(s, m);

@@ -1,4 +1,4 @@
-/* How far projections are. */
+/* The position and state of projections. */
 #include "projection_priv.h"
 
 #include "table.h"
@@ -11,7 +11,7 @@ struct ahead {
     int64_t n, oldest_ms;
 };
 
-/* Events that match and are yet to be applied. */
+/* Matching events still to be applied. */
 static int count_ahead(struct store *s, int64_t position, struct str types, struct ahead *out,
                        struct err *e)
 {
@@ -43,7 +43,7 @@ static json_t *make_row(struct store *s, const char *name, sqlite3_stmt *q,
     int64_t worker = claim_pid(s, name, CLAIM_WORK);
 
     return json_pack(
-        "{s:s,s:s,s:I,s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:b}", "name", name, "state",
+        "{s:o,s:s,s:I,s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:b}", "name", table_text(str_of(name)), "state",
         worker != 0 ? "running"
         : failed    ? "failed"
                     : "idle",
@@ -55,7 +55,7 @@ static json_t *make_row(struct store *s, const char *name, sqlite3_stmt *q,
         claim_pid(s, name, CLAIM_ASIDE) != 0);
 }
 
-/* Each a read of its own: what others do in between is seen, and nobody waits for the log. */
+/* Each projection is read separately, so that no read transaction stays open. */
 static int one(struct store *s, struct model *m, const char *name,
                int (*f)(json_t *row, void *arg, struct err *e), void *arg, struct err *e)
 {

@@ -17,7 +17,9 @@
 #define TURN_MS 20           /* between tries for a turn that another relay has */
 #define PRUNE_EACH_MS 60000  /* while following */
 #define BUSY_AGAIN_MS 100    /* rows that another relay has, while following */
-#define LOCKED_AGAIN_MS 1000 /* a database that stays locked, while following */
+#define LOCKED_AGAIN_MS 1000 /* a database that stays locked */
+#define AWAY_MS 1000         /* a server that is not there: again after this, then later */
+#define AWAY_MAX_MS 60000
 
 /* ---------------------------------------------------------------------------------- open, close */
 
@@ -42,6 +44,56 @@ int relay_schema(const struct relay_terms *terms, struct buf *out, struct err *e
     return 0;
 }
 
+/* Are all ports of "host:port,host" numbers? */
+static bool ports_are_numbers(struct str hosts)
+{
+    for (size_t at = 0; at < hosts.n;) {
+        const char *p = hosts.p + at;
+        const char *comma = memchr(p, ',', hosts.n - at);
+        size_t n = comma == NULL ? hosts.n - at : (size_t)(comma - p);
+        const char *end = n > 0 && *p == '[' ? memchr(p, ']', n) : NULL; /* an IPv6 address */
+        size_t from = end == NULL ? 0 : (size_t)(end - p);
+        const char *colon = memchr(p + from, ':', n - from);
+        if (colon != NULL)
+            for (const char *c = colon + 1; c < p + n; c++)
+                if (*c < '0' || *c > '9')
+                    return false;
+        at += n + 1;
+    }
+    return true;
+}
+
+/*
+ * What names a database may hold a password, and messages show names of hosts, ports and files. So
+ * a URI in which a part of the password may be taken for another part is refused, unseen: one
+ * without "@", or with an "@" or "/" in it that is not encoded. Neither are connection strings
+ * taken for names of files.
+ */
+static int check_database(const char *database, struct err *e)
+{
+    const char *rest = strstr(database, "://");
+
+    if (engine_of(database) == &relay_sqlite) {
+        bool secret = rest != NULL || strstr(database, "password=") != NULL;
+        return !secret || access(database, F_OK) == 0
+                   ? 0
+                   : err_set(e, EX_USAGE,
+                             "the database is neither a SQLite file nor a URI that begins with "
+                             "postgresql://");
+    }
+    if (rest != strchr(database, ':'))
+        return err_set(e, EX_USAGE, "a PostgreSQL database is postgresql://USER@HOST/DATABASE");
+    /* As libpq reads it: up to an "@" in front of any "/" stands who, and then where. */
+    const char *at = memchr(rest + 3, '@', strcspn(rest + 3, "/"));
+    const char *host = at == NULL ? rest + 3 : at + 1;
+    if (memchr(host, '@', strcspn(host, "?")) != NULL ||
+        !ports_are_numbers((struct str){host, strcspn(host, "/?")}))
+        return err_set(e, EX_USAGE,
+                       "the URI is not postgresql://USER:PASSWORD@HOST:PORT/DATABASE; within a "
+                       "part, write %%40 for @, %%2F for /, %%3A for : and %%3F for ?");
+    return 0;
+}
+
 /* Before any row is blamed for it. */
 static int check_source(struct relay *r, struct err *e)
 {
@@ -55,6 +107,72 @@ static int check_source(struct relay *r, struct err *e)
     return -1;
 }
 
+/* ------------------------------------------------------------------------- trouble that passes */
+
+bool relay_must_end(struct relay *r)
+{
+    if (!proc_stopping())
+        return false;
+    if (r->stop_ms == 0)
+        r->stop_ms = clock_mono_ms() + RELAY_GRACE_MS;
+    /* What is confirmed and not marked is relayed again: that is worth some time. */
+    return !r->marking || proc_stops() > 1 || clock_mono_ms() >= r->stop_ms;
+}
+
+/* A lock, or a server that is away. */
+static bool passes(const struct err *e)
+{
+    return e->status == EX_TEMPFAIL || e->status == EX_UNAVAILABLE;
+}
+
+/* Report trouble once, and wait. 1, or 0 when a signal ended the waiting. */
+static int endure(struct relay *r, struct err *e)
+{
+    const struct backoff away = {AWAY_MS, AWAY_MAX_MS, BACKOFF_EQUAL};
+    bool locked = e->status == EX_TEMPFAIL;
+    int64_t until = clock_mono_ms();
+
+    if (relay_must_end(r))
+        return 0;
+    if (r->troubles++ == 0)
+        err_warn("%s: %s", e->text, locked ? "waiting" : "trying again");
+    r->locked = locked;
+    until += locked ? LOCKED_AGAIN_MS : backoff_ms(&away, r->troubles, clock_random());
+    err_clear(e);
+    for (int64_t now; (now = clock_mono_ms()) < until;) {
+        if (relay_must_end(r))
+            return 0;
+        proc_wait(NULL, 0, until - now < AWAY_MS ? until - now : AWAY_MS);
+    }
+    return 1;
+}
+
+static void trouble_is_over(struct relay *r)
+{
+    if (r->troubles > 0)
+        err_note("%s: %s", r->place, r->locked ? "no longer locked" : "connected again");
+    r->troubles = 0;
+}
+
+/* Whoever follows waits for a database that is locked or away when it begins, too. */
+static int open_database(struct relay *r, enum relay_mode mode, struct err *e)
+{
+    while (r->engine->open(r, mode, e) < 0) {
+        if (!r->terms->follow || !passes(e) || r->db == NULL) /* built without that engine */
+            return -1;
+        r->engine->close(r);
+        free(r->place);
+        r->place = NULL;
+        if (endure(r, e) == 0) {
+            err_clear(e);
+            return 0;
+        }
+    }
+    trouble_is_over(r);
+    r->open = true;
+    return 0;
+}
+
 int relay_open(struct relay **out, const struct relay_terms *terms, enum relay_mode mode,
                struct err *e)
 {
@@ -65,9 +183,11 @@ int relay_open(struct relay **out, const struct relay_terms *terms, enum relay_m
     r->table.name = terms->table == NULL ? RELAY_TABLE : terms->table;
     r->fill = (struct event_fill){.source = terms->source, .priority = -1, .hops = -1};
     child_init(&r->child);
-    if (check_source(r, e) < 0 || relay_map(&r->table, terms->map, e) < 0 ||
+    r->looking = mode == RELAY_LOOK;
+    if (check_database(terms->database, e) < 0 || check_source(r, e) < 0 ||
+        relay_map(&r->table, terms->map, e) < 0 ||
         (terms->sink != NULL && mode == RELAY_MOVE && proc_check(terms->sink[0], e) < 0) ||
-        r->engine->open(r, mode, e) < 0) {
+        open_database(r, mode, e) < 0) {
         relay_close(r);
         return -1;
     }
@@ -90,7 +210,7 @@ void relay_close(struct relay *r)
     buf_free(&r->lines);
     buf_free(&r->ids);
     free(r->memory);
-    free(r->held);
+    relay_set_free(&r->held);
     free(r->place);
     free(r);
 }
@@ -107,9 +227,10 @@ static void say_row(const struct relay_row *row, const char *what)
 
 void relay_fail(struct relay *r, struct relay_row *row, const char *reason)
 {
-    const char *then = r->looking                  ? ""
-                       : relay_has(r, RELAY_ERROR) ? ": marked as failed"
-                                                   : ": failed, and the table cannot say so";
+    const char *then = r->looking ? ""
+                       : relay_has(r, RELAY_ERROR)
+                           ? ": marked as failed"
+                           : ": failed; the table has no error column to record it in";
     struct buf text = BUF_INIT;
 
     free(row->reason);
@@ -136,6 +257,24 @@ void relay_retry(struct relay *r, struct relay_row *row, const char *reason)
     relay_hold(r, row->text[RELAY_AGGREGATE]);
 }
 
+int relay_refused(struct relay *r, const struct relay_row *row, struct err *e)
+{
+    bool done = row->fate == RELAY_DONE;
+
+    return err_set(e, EX_DATAERR,
+                   "%s: row %" PRId64 " %s, but the %s changed nothing: a trigger, a rule or "
+                   "row-level security of table %s discards it; until it does not, %s",
+                   r->place, row->id, done ? "was relayed" : "was not relayed",
+                   done && r->terms->remove ? "DELETE" : "UPDATE",
+                   err_quote_text(r->table.name).text,
+                   done ? "each run relays the row again" : "no attempt is counted");
+}
+
+void relay_changed(const struct relay_row *row)
+{
+    say_row(row, "was changed while it was being relayed: it is relayed again as it is now");
+}
+
 /* An empty text says as little as none. */
 static void without_empty(struct relay_row *row)
 {
@@ -159,7 +298,8 @@ static bool is_due(struct relay *r, struct relay_row *row, int64_t now_ms)
     if (!row->failed && !row->held && row->retry_ms <= now_ms)
         return !relay_is_held(r, aggregate);
     relay_hold(r, aggregate);
-    r->busy += row->held;
+    if (row->held && r->busy++ == 0)
+        r->busy_id = row->id;
     if (!row->failed && !row->held && row->retry_ms < r->due_ms)
         r->due_ms = row->retry_ms;
     return false;
@@ -215,6 +355,10 @@ static void explain(struct relay *r, struct relay_row *row, const struct log_put
     if (put->fate == LOG_CYCLE)
         err_set(&why, EX_DATAERR, "causal chain longer than %d events, is it a cycle?",
                 EVENT_HOPS_MAX);
+    else if (put->fate == LOG_STALE)
+        err_set(&why, EX_DATAERR, "subject %s has another event at version %lld",
+                err_quote(r->event.subject.p, r->event.subject.n).text,
+                (long long)r->event.version);
     else
         err_set(&why, EX_DATAERR,
                 "id %s is already in the spool with other content (seq %" PRId64 ")",
@@ -299,6 +443,40 @@ static bool any_settled(const struct relay *r)
     return false;
 }
 
+static size_t confirmed(const struct relay *r)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->page.n; i++)
+        n += r->page.row[i].fate == RELAY_DONE;
+    return n;
+}
+
+/* Marks are idempotent: what passes is waited for, here more than elsewhere. A first signal does
+   not end that. */
+static int mark(struct relay *r, struct err *e)
+{
+    int64_t until = clock_mono_ms() + r->terms->wait_ms;
+    size_t n = confirmed(r);
+    int got;
+
+    r->marking = true;
+    while ((got = r->engine->settle(r, clock_now_ms(), e)) < 0 && passes(e) &&
+           (r->terms->follow || clock_mono_ms() < until)) {
+        struct err why = *e;
+        if (endure(r, e) == 0) {
+            *e = why;
+            break;
+        }
+    }
+    r->marking = false;
+    if (got == 0)
+        trouble_is_over(r);
+    else if (passes(e) && (r->unmarked = n > 0))
+        err_at(e, "%zu row%s relayed and could not be marked: ", n, n == 1 ? " was" : "s were");
+    return got;
+}
+
 /*
  * The order is the guarantee. The events are on disk, or confirmed by the sink, when their rows
  * are marked: a kill before that publishes them again, under the same ids, and the spool passes
@@ -311,12 +489,14 @@ static int publish_and_mark(struct relay *r, struct err *e)
     int got = 0, told;
     struct err unsettled = ERR_NONE;
 
+    r->more = (r->terms->follow || !r->page.last) &&
+              (r->terms->most == 0 || r->result->relayed + (int64_t)ready < r->terms->most);
     if (ready > 0)
         got = r->terms->sink != NULL ? relay_sink(r, e) : into_spool(r, e);
     if (got < 0 && r->terms->sink == NULL)
         return -1;
     /* A sink may have confirmed some before it failed. */
-    told = any_settled(r) ? r->engine->settle(r, clock_now_ms(), got < 0 ? &unsettled : e) : 0;
+    told = any_settled(r) ? mark(r, got < 0 ? &unsettled : e) : 0;
     if (told == 0)
         count(r);
     return got < 0 ? -1 : told;
@@ -348,9 +528,7 @@ static int pass(struct relay *r, int64_t last, struct err *e)
     int64_t after = INT64_MIN;
     int got;
 
-    if (r->holds > 0)
-        memset(r->held, 0, r->hold_room * sizeof *r->held);
-    r->holds = 0;
+    relay_set_empty(&r->held);
     r->due_ms = INT64_MAX;
     r->busy = 0;
     while ((got = go_round(r, &after, last, e)) > 0)
@@ -397,8 +575,12 @@ static int run_once(struct relay *r, struct err *e)
         if (r->result->relayed > before)
             until = clock_mono_ms() + r->terms->wait_ms;
         if (r->busy > 0 && clock_mono_ms() >= until)
-            return err_set(e, EX_TEMPFAIL, "%s: another relay keeps %" PRId64 " rows", r->place,
-                           r->busy);
+            return err_set(e, EX_TEMPFAIL,
+                           "%s: %" PRId64 " row%s, the first of them row %" PRId64
+                           ": locked by another relay or session, or row-level security forbids "
+                           "this role to update %s",
+                           r->place, r->busy, r->busy == 1 ? "" : "s", r->busy_id,
+                           r->busy == 1 ? "it" : "them");
         if (r->busy > 0)
             proc_wait(NULL, 0, TURN_MS);
     }
@@ -414,7 +596,8 @@ static int wait_for_news(struct relay *r, struct err *e)
 {
     for (;;) {
         int64_t now = clock_now_ms(), wait = r->engine->patience_ms(r);
-        struct pollfd fd = {.fd = r->engine->fd(r), .events = POLLIN};
+        struct pollfd fds[1 + CHILD_FDS] = {{.fd = r->engine->fd(r), .events = POLLIN}};
+        size_t n = fds[0].fd >= 0;
 
         if (r->pause_ms > 0)
             wait = earlier(wait, r->pause_ms - clock_mono_ms());
@@ -422,9 +605,12 @@ static int wait_for_news(struct relay *r, struct err *e)
             wait = earlier(wait, r->due_ms - now);
         if (r->busy > 0)
             wait = earlier(wait, BUSY_AGAIN_MS);
-        proc_wait(&fd, fd.fd >= 0, wait < 0 ? 0 : wait);
+        n += relay_sink_fds(r, fds + n, &wait);
+        proc_wait(fds, n, wait < 0 ? 0 : wait);
         if (proc_stopping())
             return 0;
+        if (relay_sink_idle(r, e) < 0)
+            return -1;
         int news = r->engine->news(r, e);
         if (news < 0)
             return -1;
@@ -435,48 +621,40 @@ static int wait_for_news(struct relay *r, struct err *e)
     }
 }
 
-/* A database that stays locked is told of once, and looked at again; nothing is lost by it. */
-static int try_pass(struct relay *r, bool *locked, struct err *e)
+static int pass_and_prune(struct relay *r, int64_t *pruned_ms, struct err *e)
 {
-    int got = pass(r, INT64_MAX, e);
-
-    if (got == 0 || e->status != EX_TEMPFAIL || r->pause_ms > 0) {
-        if (got == 0 && *locked)
-            err_note("%s: no longer locked", r->place);
-        *locked = *locked && got < 0;
-        return got;
-    }
-    if (!*locked && !proc_stopping())
-        err_warn("%s: waiting", e->text);
-    *locked = true;
-    err_clear(e);
-    r->due_ms = clock_now_ms() + LOCKED_AGAIN_MS;
+    if (pass(r, INT64_MAX, e) < 0)
+        return -1;
+    trouble_is_over(r);
+    if (r->terms->prune_ms < 0 || enough(r) ||
+        (*pruned_ms != 0 && clock_mono_ms() - *pruned_ms <= PRUNE_EACH_MS))
+        return 0;
+    if (prune(r, e) < 0 && e->status != EX_TEMPFAIL)
+        return -1;
+    err_clear(e); /* locked: there is time */
+    *pruned_ms = clock_mono_ms();
     return 0;
 }
 
 static int follow(struct relay *r, struct err *e)
 {
     int64_t pruned_ms = 0;
-    bool locked = false;
-    int got;
+    int got = r->engine->news(r, e) < 0 ? -1 : 1;
 
-    if (r->engine->news(r, e) < 0)
-        return -1;
-    do {
+    while (got != 0) {
         r->pause_ms = 0;
-        if (try_pass(r, &locked, e) < 0)
-            return -1;
-        if (enough(r))
+        if (got > 0)
+            got = pass_and_prune(r, &pruned_ms, e);
+        if (got == 0 && enough(r))
             return 0;
-        if (r->terms->prune_ms >= 0 &&
-            (pruned_ms == 0 || clock_mono_ms() - pruned_ms > PRUNE_EACH_MS)) {
-            if (prune(r, e) < 0 && e->status != EX_TEMPFAIL)
-                return -1;
-            err_clear(e); /* locked: there is time */
-            pruned_ms = clock_mono_ms();
-        }
-    } while ((got = wait_for_news(r, e)) > 0);
-    return got;
+        if (got == 0)
+            got = wait_for_news(r, e);
+        if (got < 0 && (!passes(e) || r->unmarked))
+            return -1;
+        if (got < 0 && (got = endure(r, e)) == 0)
+            err_clear(e); /* stopped, and nothing is left to do */
+    }
+    return 0;
 }
 
 int relay_run(struct relay *r, struct store *spool, struct relay_result *result, struct err *e)
@@ -485,11 +663,13 @@ int relay_run(struct relay *r, struct store *spool, struct relay_result *result,
 
     r->spool = spool;
     r->result = result;
-    if (r->terms->follow)
-        return follow(r, e);
-    got = run_once(r, e);
-    if (got == 0 && r->terms->prune_ms >= 0)
+    if (!r->open) /* a signal came first */
+        return 0;
+    got = r->terms->follow ? follow(r, e) : run_once(r, e);
+    if (got == 0 && !r->terms->follow && r->terms->prune_ms >= 0)
         got = prune(r, e);
+    if (relay_sink_end(r, e) < 0)
+        got = -1;
     return got;
 }
 
@@ -524,7 +704,6 @@ int relay_print(struct relay *r, struct relay_result *result, struct err *e)
     int64_t after = INT64_MIN;
 
     r->result = result;
-    r->looking = true;
     do {
         forget_page(r);
         if (r->engine->read(r, RELAY_LOOK, after, INT64_MAX, e) < 0)
@@ -545,7 +724,12 @@ int64_t relay_retry_failed(struct relay *r, struct err *e)
                        "%s: table %s has no column for errors (--map error=…), so no row is marked "
                        "as failed",
                        r->place, err_quote_text(r->table.name).text);
-    return r->engine->retry_failed(r, e);
+    int64_t n;
+    while ((n = r->engine->retry_failed(r, e)) < 0 && r->terms->follow && passes(e))
+        if (endure(r, e) == 0)
+            return -1;
+    trouble_is_over(r);
+    return n;
 }
 
 int relay_state(struct relay *r, struct relay_state *out, struct err *e)

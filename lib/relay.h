@@ -14,7 +14,8 @@
  * rows of its aggregate and nothing else. Any number of relays may work on a table at once: a page
  * belongs to one of them, by locks that end with their process.
  *
- * Signals: proc_stage is called before relay_run, and SIGTERM ends it after the page in hand.
+ * Signals: proc_stage is called before relay_open. A signal ends every wait, except that rows which
+ * are confirmed are marked first: that wait goes on for another 10 s, or until a second signal.
  */
 #ifndef RELAY_H
 #define RELAY_H
@@ -34,8 +35,10 @@ struct relay_terms {
     int64_t most;         /* rows; 0: no limit */
     int64_t attempts;     /* the sink's, for a row */
     struct backoff backoff;
-    int64_t wait_ms;  /* for others' locks, then 75 */
-    int64_t prune_ms; /* remove what was relayed so long ago; -1: nothing */
+    int64_t timeout_ms; /* a sink that is silent for so long waits for the end of its input */
+    int64_t wait_ms;    /* for others' locks, then 75 */
+    int64_t prune_ms;   /* remove what was relayed so long ago; -1: nothing */
+    bool remove;        /* relayed rows are deleted instead of marked */
     bool follow;
 };
 
@@ -50,14 +53,17 @@ enum relay_mode { RELAY_LOOK, RELAY_MOVE };
 int relay_schema(const struct relay_terms *terms, struct buf *out, struct err *e);
 
 /* 64 a column of the map is not there, 65 not a database or no table, 66 no such database,
-   69 no connection, 75 locked, 77 it may not be written (RELAY_MOVE). */
+   69 no connection, 75 locked, 77 it may not be written (RELAY_MOVE). With follow a lock or a
+   server that is away is waited for; when a signal ends that, the result is 0 and relay_run returns
+   at once. */
 int relay_open(struct relay **out, const struct relay_terms *terms, enum relay_mode mode,
                struct err *e);
 void relay_close(struct relay *r); /* NULL is fine */
 
 /* Relay what is there, or with follow until a signal. spool is NULL when there is a sink. Failed
-   rows are told of and counted, not an error. 126 or 127: the sink cannot be run; 75: it says that
-   it is not available, or others kept a lock. */
+   rows are reported and counted, not an error. 65: a mark changed nothing; 69: the connection is
+   lost; 75: the sink says that it is not available, or others kept a lock; 126 or 127: the sink
+   cannot be run. With follow 69 and locks are waited out. */
 int relay_run(struct relay *r, struct store *spool, struct relay_result *result, struct err *e);
 
 /* Print the events that relay_run would publish now. What is wrong with rows is told. */

@@ -80,17 +80,40 @@ int relay_map(struct relay_table *t, const char *map, struct err *e)
     return 0;
 }
 
-bool relay_same_name(const char *a, const char *b)
-{
-    return strcasecmp(a, b) == 0;
-}
-
-static bool is_there(const struct buf *names, const char *name)
+static const char *find_name(const struct buf *names, const char *name,
+                             int (*compare)(const char *, const char *))
 {
     for (size_t at = 0; at < names->n; at += strlen(names->p + at) + 1)
-        if (relay_same_name(names->p + at, name))
-            return true;
-    return false;
+        if (compare(names->p + at, name) == 0)
+            return names->p + at;
+    return NULL;
+}
+
+char *relay_fold(const char *name)
+{
+    char *folded = mem_dup(name, strlen(name));
+
+    for (char *p = folded; *p != '\0'; p++)
+        if (*p >= 'A' && *p <= 'Z')
+            *p = (char)(*p | 32);
+    return folded;
+}
+
+/* SQLite compares names without case. In PostgreSQL "Seq" and "seq" are two columns: the one that
+   is spelled exactly so, or else what an unquoted name means, which is the lower-case one. */
+static const char *find_there(const struct relay *r, const struct buf *names, const char *name)
+{
+    const char *found;
+    char *folded;
+
+    if (!r->engine->exact_names)
+        return find_name(names, name, strcasecmp);
+    if ((found = find_name(names, name, strcmp)) != NULL)
+        return found;
+    folded = relay_fold(name);
+    found = find_name(names, folded, strcmp);
+    free(folded);
+    return found;
 }
 
 /* What the table has, so that the user sees what to map. */
@@ -103,10 +126,11 @@ static int lacks(struct relay *r, int i, const struct buf *names, struct err *e)
         err_escape(&list, names->p + at, strlen(names->p + at));
     }
     int status = r->table.mapped[i] ? EX_USAGE : EX_DATAERR;
-    err_set(e, status, "%s: table %s has no column %s%s%s%s; it has %.500s", r->place,
+    err_set(e, status, "%s: table %s has no column %s%s%s%s; it has %.500s%s", r->place,
             err_quote_text(r->table.name).text, err_quote_text(r->table.column[i]).text,
             r->table.mapped[i] ? "" : " (--map ", r->table.mapped[i] ? "" : columns[i].word,
-            r->table.mapped[i] ? "" : "=…)", buf_text(&list));
+            r->table.mapped[i] ? "" : "=…)", buf_text(&list),
+            i == RELAY_PUBLISHED ? "; --delete deletes relayed rows instead" : "");
     buf_free(&list);
     return -1;
 }
@@ -121,14 +145,14 @@ int relay_check(struct relay *r, const struct buf *names, struct err *e)
                        "another",
                        r->place, err_quote_text(t->name).text);
     for (int i = 0; i < RELAY_COLUMNS; i++) {
-        if (t->column[i] == NULL || is_there(names, t->column[i]))
-            continue;
-        if (t->mapped[i] || columns[i].needed)
+        const char *found = t->column[i] == NULL ? NULL : find_there(r, names, t->column[i]);
+        if (found == NULL && t->column[i] != NULL && (t->mapped[i] || columns[i].needed))
             return lacks(r, i, names, e);
         free(t->column[i]);
-        t->column[i] = NULL;
+        t->column[i] = found == NULL ? NULL : mem_dup(found, strlen(found));
     }
-    if (t->column[RELAY_PUBLISHED] == NULL && t->column[RELAY_PUBLISHED_AT] == NULL) {
+    if (t->column[RELAY_PUBLISHED] == NULL && t->column[RELAY_PUBLISHED_AT] == NULL &&
+        !r->terms->remove) {
         t->column[RELAY_PUBLISHED] = mem_dup("published", 9);
         return lacks(r, RELAY_PUBLISHED, names, e);
     }
@@ -144,6 +168,7 @@ void relay_table_free(struct relay_table *t)
 {
     for (int i = 0; i < RELAY_COLUMNS; i++)
         free(t->column[i]);
+    free(t->folded);
 }
 
 /* ----------------------------------------------------------------------------------------- time */
@@ -244,16 +269,135 @@ static void put_json(struct buf *b, const char *name, struct str value)
     buf_str(b, value);
 }
 
+static void put_base64(struct buf *b, struct str bytes)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    buf_need(b, bytes.n / 3 * 4 + 6);
+    buf_char(b, '"');
+    for (size_t i = 0; i < bytes.n; i += 3) {
+        size_t n = bytes.n - i;
+        unsigned x = (unsigned)(unsigned char)bytes.p[i] << 16;
+        x |= n > 1 ? (unsigned)(unsigned char)bytes.p[i + 1] << 8 : 0;
+        x |= n > 2 ? (unsigned)(unsigned char)bytes.p[i + 2] : 0;
+        buf_char(b, digits[x >> 18]);
+        buf_char(b, digits[x >> 12 & 63]);
+        buf_char(b, n > 1 ? digits[x >> 6 & 63] : '=');
+        buf_char(b, n > 2 ? digits[x & 63] : '=');
+    }
+    buf_char(b, '"');
+}
+
+/* JSON without the white space between its values. */
+static void compact(struct buf *b, struct str json)
+{
+    bool inside = false;
+
+    for (size_t i = 0; i < json.n; i++) {
+        if (json.p[i] == '"')
+            inside = !inside;
+        if (inside && json.p[i] == '\\')
+            buf_char(b, json.p[i++]);
+        if (inside || strchr(" \t\r\n", json.p[i]) == NULL)
+            buf_char(b, json.p[i]);
+    }
+}
+
+/* CloudEvents names attributes with a-z and 0-9 alone. */
+static struct str attribute_name(struct str key, struct buf *name)
+{
+    struct buf plain = BUF_INIT;
+    struct str text = js_string(key, &plain);
+
+    buf_reset(name);
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        if (c >= 'A' && c <= 'Z')
+            buf_char(name, (char)(c | 32));
+        else if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+            buf_char(name, c);
+    }
+    buf_free(&plain);
+    return (struct str){name->p, name->n};
+}
+
+static void put_header(struct buf *b, const char *name, struct str value)
+{
+    enum js_kind kind = js_kind(value);
+    struct buf text = BUF_INIT;
+
+    if (kind == JS_OBJECT || kind == JS_ARRAY) {
+        compact(&text, value);
+        put(b, name, (struct str){text.p, text.n});
+        buf_free(&text);
+    } else if (kind == JS_NUMBER &&
+               (strcmp(name, "correlationid") == 0 || strcmp(name, "causationid") == 0)) {
+        put(b, name, value);
+    } else {
+        put_json(b, name, value);
+    }
+}
+
+/*
+ * Headers become attributes by a rule that fails for none of them, because a row that fails holds
+ * up its aggregate: of a name its letters and digits count, in lower case; what the row's columns
+ * say stands; of two headers with one name the first counts; an object or array becomes a string.
+ */
+static void put_headers(struct buf *b, const struct relay_row *row)
+{
+    static const char *const taken[] = {"specversion", "id", "type", "data", "payload"};
+    struct relay_set seen = {NULL, 0, 0};
+    struct buf name = BUF_INIT;
+    struct str key, value, headers = row->text[RELAY_HEADERS];
+
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
+        relay_set_add(&seen, str_of(taken[i]));
+    if (row->text[RELAY_AGGREGATE].p != NULL)
+        relay_set_add(&seen, STR("subject"));
+    if (row->text[RELAY_CREATED].p != NULL) {
+        relay_set_add(&seen, STR("time"));
+        relay_set_add(&seen, STR("timestamp"));
+    }
+    for (size_t at = 0; js_each(headers, &at, &key, &value);) {
+        struct str plain = attribute_name(key, &name);
+        /* The literature's word for time, which event_make translates. */
+        struct str means = str_is(plain, "timestamp") ? STR("time") : plain;
+        if (plain.n == 0 || js_kind(value) == JS_NULL || relay_set_has(&seen, means))
+            continue;
+        relay_set_add(&seen, means);
+        put_header(b, buf_text(&name), value);
+    }
+    relay_set_free(&seen);
+    buf_free(&name);
+}
+
+/* Bytes are data when they are JSON, and else data_base64. */
+static void put_payload(struct relay *r, struct buf *b, const struct relay_row *row)
+{
+    struct str payload = row->text[RELAY_PAYLOAD];
+    struct err ignored = ERR_NONE;
+
+    if (!row->blob[RELAY_PAYLOAD] || payload.p == NULL ||
+        check_json(r, payload, "payload", false, &ignored) == 0) {
+        put_json(b, "data", payload);
+        return;
+    }
+    buf_printf(b, "%s\"data_base64\":", b->n == 1 ? "" : ",");
+    put_base64(b, payload);
+}
+
 static int check_row(struct relay *r, const struct relay_row *row, int64_t *created_ms,
                      struct err *why)
 {
     const struct str *text = row->text;
 
     for (int i = RELAY_EVENT_ID; i <= RELAY_CREATED; i++) {
-        if (row->blob[i])
-            return err_set(why, EX_DATAERR, "%s is a blob, not text", columns[i].name);
         if (text[i].n > LINE_MAX_BYTES)
             return err_set(why, EX_DATAERR, "%s is longer than 32 MiB", columns[i].name);
+        if (i == RELAY_PAYLOAD && row->blob[i])
+            continue;
+        if (row->blob[i])
+            return err_set(why, EX_DATAERR, "%s is a blob, not text", columns[i].name);
         if (js_utf8(text[i]) < text[i].n)
             return err_set(why, EX_DATAERR, "%s is not UTF-8", columns[i].name);
     }
@@ -262,15 +406,13 @@ static int check_row(struct relay *r, const struct relay_row *row, int64_t *crea
     if (text[RELAY_CREATED].p != NULL && !relay_time(text[RELAY_CREATED], created_ms))
         return err_set(why, EX_DATAERR, "created_at is not a time: %s",
                        err_quote(text[RELAY_CREATED].p, text[RELAY_CREATED].n).text);
-    if (text[RELAY_PAYLOAD].p != NULL &&
+    if (text[RELAY_PAYLOAD].p != NULL && !row->blob[RELAY_PAYLOAD] &&
         check_json(r, text[RELAY_PAYLOAD], "payload", false, why) < 0)
         return -1;
     return text[RELAY_HEADERS].p == NULL ? 0
                                          : check_json(r, text[RELAY_HEADERS], "headers", true, why);
 }
 
-/* As an event in the literature's words, whose metadata become attributes; event_make translates
-   it. */
 int relay_make(struct relay *r, struct relay_row *row, struct err *why)
 {
     char id[CLOCK_UUID_SIZE], time[CLOCK_TEXT_SIZE];
@@ -288,8 +430,8 @@ int relay_make(struct relay *r, struct relay_row *row, struct err *why)
     put(b, "subject", text[RELAY_AGGREGATE]);
     if (text[RELAY_CREATED].p != NULL)
         put(b, "time", str_of(clock_format(time, created_ms)));
-    put_json(b, "metadata", text[RELAY_HEADERS]);
-    put_json(b, "data", text[RELAY_PAYLOAD]);
+    put_headers(b, row);
+    put_payload(r, b, row);
     buf_char(b, '}');
     if (event_make(&r->event, &r->scan, &r->fill, (struct str){b->p, b->n}, why) < 0)
         return -1;
@@ -365,6 +507,8 @@ void relay_remember(struct relay *r, const struct relay_row *row)
         (struct relay_memory){row->id, row->attempts, row->retry_ms, row->fate == RELAY_FAILED};
 }
 
+/* -------------------------------------------------------------------------------- sets of texts */
+
 /* FNV-1a. Two aggregates with the same 64 bits would hold each other up: no harm but delay. */
 uint64_t relay_hash(struct str text)
 {
@@ -375,42 +519,64 @@ uint64_t relay_hash(struct str text)
     return h == 0 ? 1 : h; /* 0 is a free place */
 }
 
-static size_t hold_place(const struct relay *r, uint64_t h)
+static size_t set_place(const struct relay_set *s, uint64_t h)
 {
-    size_t at = (size_t)h & (r->hold_room - 1);
+    size_t at = (size_t)h & (s->room - 1);
 
-    while (r->held[at] != 0 && r->held[at] != h)
-        at = (at + 1) & (r->hold_room - 1);
+    while (s->hash[at] != 0 && s->hash[at] != h)
+        at = (at + 1) & (s->room - 1);
     return at;
 }
 
-static void grow_holds(struct relay *r)
+static void set_grow(struct relay_set *s)
 {
-    uint64_t *old = r->held;
-    size_t room = r->hold_room;
+    struct relay_set old = *s;
 
-    r->hold_room = room == 0 ? 1024 : room * 2;
-    r->held = mem_zero(r->hold_room, sizeof *r->held);
-    for (size_t i = 0; i < room; i++)
-        if (old[i] != 0)
-            r->held[hold_place(r, old[i])] = old[i];
-    free(old);
+    s->room = old.room == 0 ? 64 : old.room * 2;
+    s->hash = mem_zero(s->room, sizeof *s->hash);
+    for (size_t i = 0; i < old.room; i++)
+        if (old.hash[i] != 0)
+            s->hash[set_place(s, old.hash[i])] = old.hash[i];
+    free(old.hash);
+}
+
+void relay_set_add(struct relay_set *s, struct str text)
+{
+    uint64_t h = relay_hash(text);
+
+    if (2 * (s->n + 1) > s->room)
+        set_grow(s);
+    size_t at = set_place(s, h);
+    s->n += s->hash[at] == 0;
+    s->hash[at] = h;
+}
+
+bool relay_set_has(const struct relay_set *s, struct str text)
+{
+    return s->n > 0 && s->hash[set_place(s, relay_hash(text))] != 0;
+}
+
+void relay_set_empty(struct relay_set *s)
+{
+    if (s->n > 0)
+        memset(s->hash, 0, s->room * sizeof *s->hash);
+    s->n = 0;
+}
+
+void relay_set_free(struct relay_set *s)
+{
+    free(s->hash);
+    *s = (struct relay_set){NULL, 0, 0};
 }
 
 /* A row without an aggregate holds up nothing. */
 void relay_hold(struct relay *r, struct str aggregate)
 {
-    if (aggregate.p == NULL)
-        return;
-    if (2 * (r->holds + 1) > r->hold_room)
-        grow_holds(r);
-    size_t at = hold_place(r, relay_hash(aggregate));
-    r->holds += r->held[at] == 0;
-    r->held[at] = relay_hash(aggregate);
+    if (aggregate.p != NULL)
+        relay_set_add(&r->held, aggregate);
 }
 
 bool relay_is_held(const struct relay *r, struct str aggregate)
 {
-    return aggregate.p != NULL && r->holds > 0 &&
-           r->held[hold_place(r, relay_hash(aggregate))] != 0;
+    return aggregate.p != NULL && relay_set_has(&r->held, aggregate);
 }

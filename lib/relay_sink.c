@@ -2,9 +2,11 @@
  * Events to a command: one a line on its stdin; each id, or line, that it prints is safe.
  *
  * The order of an aggregate is kept whatever the sink does: an event is given only when the one in
- * front of it is confirmed. A sink that answers as it reads is fed all the while. Of one that
- * answers at the end of its input nothing can be told from outside but that it is quiet; its input
- * is ended then, and it is started again for what is behind what it confirmed.
+ * front of it is confirmed. A sink that answers as it reads is kept as long as there are rows, with
+ * -f between them, too. One that answers at the end of its input looks like a slow one: it is
+ * silent. After --timeout without a first answer its input is ended, and from then on at once.
+ * Nothing is lost by a wrong guess: a slow sink whose input has ended answers all the same, and is
+ * started again for the rest.
  */
 #include "mem.h"
 #include "proc.h"
@@ -17,9 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define QUIET_MS 50    /* then it waits for the end of its input */
-#define GRACE_MS 10000 /* for its last answers, after a signal to us */
-#define DOWN_MS 1000   /* not available: ask again after this, then later */
+#define QUIET_MS 1000 /* of a sink that has answered before: then it leaves out the rest */
+#define DOWN_MS 1000  /* not available: ask again after this, then later */
 #define DOWN_MAX_MS 60000
 
 /* Who stands in front of whom. */
@@ -46,7 +47,7 @@ static bool may_go(const struct relay *r, const struct relay_row *row)
            (row->before < 0 || r->page.row[row->before].fate == RELAY_DONE);
 }
 
-static size_t feed(struct relay *r)
+static size_t feed(struct relay *r, int64_t now_ms)
 {
     size_t n = 0;
 
@@ -56,6 +57,7 @@ static size_t feed(struct relay *r)
             continue;
         child_feed(&r->child, (struct str){r->lines.p + row->line_at, row->line_n});
         row->given = true;
+        row->given_ms = now_ms;
         n++;
     }
     return n;
@@ -81,6 +83,19 @@ static size_t behind(const struct relay *r)
 
 /* ---------------------------------------------------------------------------------- its answers */
 
+/* When it answers says what kind of sink it is. */
+static void note_answer(struct relay *r, struct relay_row *row)
+{
+    int64_t took_ms = clock_mono_ms() - row->given_ms;
+
+    row->fate = RELAY_DONE;
+    r->sink_kept = false;
+    if (r->sink_over)
+        return;
+    r->sink_streams = true;
+    r->slowest_ms = took_ms > r->slowest_ms ? took_ms : r->slowest_ms;
+}
+
 static bool confirm(struct relay *r, struct str id, size_t *from)
 {
     for (size_t i = 0; i < r->page.n; i++) { /* mostly in order */
@@ -88,7 +103,7 @@ static bool confirm(struct relay *r, struct str id, size_t *from)
         if (!row->given || !str_eq((struct str){r->ids.p + row->id_at, row->id_n}, id))
             continue;
         if (row->fate == RELAY_READY)
-            row->fate = RELAY_DONE;
+            note_answer(r, row);
         *from = (*from + i + 1) % r->page.n;
         return true;
     }
@@ -109,7 +124,7 @@ static bool take_line(struct relay *r, struct str line, size_t *from)
 }
 
 /* Whole lines only, but for the very last. */
-static void take_answers(struct relay *r, bool end, bool *strange)
+static void take_answers(struct relay *r, bool end)
 {
     struct buf *out = &r->child.out;
     size_t at = 0, from = 0;
@@ -120,8 +135,8 @@ static void take_answers(struct relay *r, bool end, bool *strange)
             break;
         size_t n = newline == NULL ? out->n - at : (size_t)(newline - out->p) - at;
         struct str line = {out->p + at, n};
-        if (!take_line(r, line, &from) && !*strange) {
-            *strange = true;
+        if (!take_line(r, line, &from) && !r->sink_strange) {
+            r->sink_strange = true;
             err_warn("the sink printed something else than an id or a line that it was given: %s",
                      err_quote(line.p, line.n).text);
         }
@@ -139,7 +154,9 @@ static int start(struct relay *r, struct err *e)
         .argv = r->terms->sink, .envp = environ, .stay = true, .grace_ms = 1000};
 
     child_reset(&r->child);
-    return child_start(&r->child, &run, e);
+    r->sink_kept = r->sink_over = false;
+    r->sink_runs = child_start(&r->child, &run, e) == 0;
+    return r->sink_runs ? 0 : -1;
 }
 
 static void reap(struct relay *r)
@@ -162,44 +179,67 @@ static int64_t wait_ms(const struct relay *r, int64_t now, int64_t quiet_at, int
     return until == INT64_MAX ? -1 : until < now ? 0 : until - now;
 }
 
-/* May its input end? It may when there is nothing more to give, or when it has been quiet since it
-   read everything: then it waits for that end itself. */
-static bool input_is_over(struct relay *r, int64_t now, int64_t quiet_at)
+/* How long a sink may be silent that has all that may be given to it. */
+static int64_t patience_ms(const struct relay *r)
 {
-    if (behind(r) == 0 || r->sink_reads_all || proc_stopping())
-        return true;
-    r->sink_reads_all = now >= quiet_at;
-    return r->sink_reads_all;
+    int64_t often = 4 * r->slowest_ms > QUIET_MS ? 4 * r->slowest_ms : QUIET_MS;
+
+    return r->sink_streams && often < r->terms->timeout_ms ? often : r->terms->timeout_ms;
 }
 
-/* Feed it and hear it until it has ended. A signal to us ends its input; if that is not enough,
-   its time. */
-static int converse(struct relay *r, bool *strange, struct err *e)
+/* May its input end? It may when there is nothing more to give, or when the sink waits for that. */
+static bool input_is_over(struct relay *r, int64_t now, int64_t quiet_at)
 {
-    int64_t quiet_at = 0, stop_at = INT64_MAX;
+    if ((behind(r) == 0 && !r->more) || r->sink_reads_all || proc_stopping())
+        return true;
+    if (unanswered(r) == 0 || now < quiet_at)
+        return false;
+    if (!r->sink_streams && r->terms->timeout_ms > 0)
+        err_note(
+            "the sink has answered nothing for %.1f s: its input ends, and from now on at once "
+            "(--timeout)",
+            (double)r->terms->timeout_ms / 1000);
+    r->sink_reads_all = !r->sink_streams;
+    return true;
+}
+
+static int hear(struct relay *r, int64_t now, struct err *e)
+{
+    if (child_io(&r->child, now, e) < 0)
+        return -1;
+    reap(r);
+    take_answers(r, false);
+    return 0;
+}
+
+/* Feed it and hear it until it has ended, or has answered all that it was given and is kept. A
+   signal to us ends its input; if that is not enough, its time. */
+static int converse(struct relay *r, struct err *e)
+{
+    int64_t quiet_at = INT64_MAX, stop_at = INT64_MAX;
     struct pollfd fds[CHILD_FDS];
-    bool over = false;
 
     for (;;) {
         int64_t now = clock_mono_ms();
         size_t before = unanswered(r);
 
-        if (child_io(&r->child, now, e) < 0)
+        if (hear(r, now, e) < 0)
             return -1;
-        reap(r);
-        take_answers(r, false, strange);
         if (proc_stopping() && stop_at == INT64_MAX)
-            stop_at = now + GRACE_MS;
+            stop_at = now + RELAY_GRACE_MS;
         if (now >= stop_at || proc_stops() > 1)
             child_stop(&r->child, now);
-        if (!over) {
+        if (!r->sink_over) {
             bool moved = unanswered(r) < before || r->child.in.n > r->child.fed;
-            if (feed(r) > 0 || moved)
-                quiet_at = now + QUIET_MS;
+            if (feed(r, now) > 0 || moved)
+                quiet_at = now + patience_ms(r);
             if (input_is_over(r, now, quiet_at)) {
-                over = true;
+                r->sink_over = true;
                 quiet_at = INT64_MAX;
                 child_end_input(&r->child);
+            } else if (unanswered(r) == 0 && !r->child.ended) {
+                r->sink_kept = true;
+                return 0;
             }
         }
         if (child_done(&r->child))
@@ -207,8 +247,35 @@ static int converse(struct relay *r, bool *strange, struct err *e)
         size_t n = child_fds(&r->child, fds);
         proc_wait(fds, n, wait_ms(r, clock_mono_ms(), quiet_at, stop_at));
     }
-    take_answers(r, true, strange);
+    take_answers(r, true);
+    r->sink_runs = false;
     return 0;
+}
+
+size_t relay_sink_fds(const struct relay *r, struct pollfd *fds, int64_t *wait)
+{
+    int64_t until = r->sink_runs ? child_deadline(&r->child) : INT64_MAX;
+
+    if (until != INT64_MAX && until - clock_mono_ms() < *wait)
+        *wait = until - clock_mono_ms();
+    return r->sink_runs ? child_fds(&r->child, fds) : 0;
+}
+
+int relay_sink_idle(struct relay *r, struct err *e)
+{
+    if (!r->sink_runs)
+        return 0;
+    if (hear(r, clock_mono_ms(), e) < 0)
+        return -1;
+    if (child_done(&r->child))
+        r->sink_runs = false;
+    return 0;
+}
+
+int relay_sink_end(struct relay *r, struct err *e)
+{
+    r->more = false;
+    return r->sink_runs ? converse(r, e) : 0;
 }
 
 /* ------------------------------------------------------------------------------------- outcomes */
@@ -240,7 +307,8 @@ static void pause_sink(struct relay *r)
     r->pause_ms = clock_mono_ms() + backoff_ms(&b, r->downs, clock_random());
 }
 
-/* What it was given and has not confirmed. When we ended it ourselves that says nothing. */
+/* What it was given and has not confirmed. When we ended it ourselves that says nothing; nor does
+   it when one that was kept has ended in the meantime: a fresh one gets these events. */
 static void judge(struct relay *r)
 {
     struct buf why = BUF_INIT;
@@ -252,6 +320,10 @@ static void judge(struct relay *r)
         struct relay_row *row = &r->page.row[i];
         if (row->fate != RELAY_READY || !row->given)
             continue;
+        if (r->sink_kept && !down && !ours) {
+            row->given = false;
+            continue;
+        }
         row->fate = RELAY_LEFT;
         relay_hold(r, row->text[RELAY_AGGREGATE]);
         if (!down && !ours)
@@ -275,15 +347,23 @@ static bool any_may_go(const struct relay *r)
     return false;
 }
 
-/* Each run takes at least one row further, so there is an end. */
+/* Each run takes at least one row further, or is the first one of a fresh sink: so there is an
+   end. */
 int relay_sink(struct relay *r, struct err *e)
 {
-    bool strange = false;
-    int got = 0;
+    int got = relay_sink_idle(r, e);
 
     line_up(r);
+    if (got == 0 && r->sink_runs && r->child.ended) { /* it went while there was nothing to do */
+        r->sink_over = true;
+        got = converse(r, e);
+    }
     while (got == 0 && any_may_go(r) && r->pause_ms == 0 && !proc_stopping()) {
-        if ((got = start(r, e)) == 0 && (got = converse(r, &strange, e)) == 0)
+        if (!r->sink_runs)
+            got = start(r, e);
+        if (got == 0)
+            got = converse(r, e);
+        if (got == 0 && !r->sink_runs)
             judge(r);
     }
     for (size_t i = 0; i < r->page.n; i++)

@@ -33,6 +33,7 @@ enum { SELECTED = RELAY_ERROR + 1 };
 struct sqlite {
     sqlite3 *db;
     sqlite3_stmt *read, *done, *retry, *failed;
+    sqlite3_stmt *left; /* is a row still there, not marked, and as it was read? */
     sqlite3_value *payload[RELAY_PAGE], *created[RELAY_PAGE]; /* as they were read, to compare */
     struct buf text;
     char *path, *lock_path, *name; /* name: in its folder */
@@ -89,6 +90,8 @@ static int fail(struct relay *r, struct err *e)
                        strerror(sqlite3_system_errno(q->db)));
     case SQLITE_NOMEM:
         return err_set(e, EX_OSERR, "%s: no memory", r->place);
+    case SQLITE_INTERRUPT:
+        return err_set(e, EX_TEMPFAIL, "%s: stopped while it was being read", r->place);
     default: /* a constraint or a trigger of the application's, a type that does not fit */
         return err_set(e, EX_DATAERR, "%s: the database says: %s", r->place, words);
     }
@@ -96,16 +99,23 @@ static int fail(struct relay *r, struct err *e)
 
 static int on_busy(void *arg, int times)
 {
-    struct sqlite *q = arg;
+    struct relay *r = arg;
+    struct sqlite *q = r->db;
     int64_t now = clock_mono_ms();
 
     if (times == 0)
         q->busy_until_ms = now + q->wait_ms;
-    if (now >= q->busy_until_ms || proc_stopping())
+    if (now >= q->busy_until_ms || relay_must_end(r))
         return 0;
     struct timespec pause = {0, 500000 + (long)(clock_random() % 1500000)};
     nanosleep(&pause, NULL);
     return 1;
+}
+
+/* A table without the index may be read for long. */
+static int on_progress(void *arg)
+{
+    return relay_must_end(arg);
 }
 
 static int run(struct relay *r, const char *sql, struct err *e)
@@ -143,11 +153,18 @@ static int number(struct relay *r, const char *sql, int64_t *out, struct err *e)
 
 /* ------------------------------------------------------------------------------- the statements */
 
+/* In a table without a flag relayed rows are deleted. */
 static void where_unpublished(struct buf *b, const struct relay *r)
 {
+    bool flag = relay_has(r, RELAY_PUBLISHED);
+
     buf_puts(b, " WHERE ");
-    relay_sql_column(b, r, relay_has(r, RELAY_PUBLISHED) ? RELAY_PUBLISHED : RELAY_PUBLISHED_AT);
-    buf_puts(b, relay_has(r, RELAY_PUBLISHED) ? " = 0" : " IS NULL");
+    if (!flag && !relay_has(r, RELAY_PUBLISHED_AT)) {
+        buf_char(b, '1');
+        return;
+    }
+    relay_sql_column(b, r, flag ? RELAY_PUBLISHED : RELAY_PUBLISHED_AT);
+    buf_puts(b, flag ? " = 0" : " IS NULL");
 }
 
 static void from_unpublished(struct buf *b, const struct relay *r)
@@ -180,9 +197,26 @@ static int prepare_read(struct relay *r, struct err *e)
     return got;
 }
 
-/* ?1 is the id, ?2 and ?3 the payload and the time as they were read: a row that was removed
-   meanwhile, and its id given to a new one, must not be marked for the old one's sake. NULL when
-   the table has nothing to set. */
+/* ?1 is the id, ?2 and ?3 the payload and the time as they were read: a row that was removed or
+   changed in the meantime, or whose id was given to a new one, must not be marked for the old one's
+   sake. */
+static void as_read(struct buf *b, const struct relay *r)
+{
+    relay_sql_column(b, r, RELAY_PAYLOAD);
+    buf_puts(b, " IS ?2 AND ");
+    relay_sql_column(b, r, RELAY_CREATED);
+    buf_puts(b, " IS ?3");
+}
+
+static void where_row(struct buf *b, const struct relay *r)
+{
+    where_unpublished(b, r);
+    buf_puts(b, " AND ");
+    relay_sql_column(b, r, RELAY_ID);
+    buf_puts(b, " = ?1");
+}
+
+/* NULL when the table has nothing to set. */
 static int prepare_mark(struct relay *r, const enum relay_column *columns,
                         const char *const *values, size_t n, sqlite3_stmt **out, struct err *e)
 {
@@ -197,15 +231,36 @@ static int prepare_mark(struct relay *r, const enum relay_column *columns,
     for (size_t i = 0; i < n; i++)
         relay_sql_set(&sql, r, columns[i], values[i]);
     if (sql.n > before) {
-        buf_puts(&sql, " WHERE ");
-        relay_sql_column(&sql, r, RELAY_ID);
-        buf_puts(&sql, " = ?1 AND ");
-        relay_sql_column(&sql, r, RELAY_PAYLOAD);
-        buf_puts(&sql, " IS ?2 AND ");
-        relay_sql_column(&sql, r, RELAY_CREATED);
-        buf_puts(&sql, " IS ?3");
+        where_row(&sql, r);
+        buf_puts(&sql, " AND ");
+        as_read(&sql, r);
         got = prepare(r, &sql, out, e);
     }
+    buf_free(&sql);
+    return got;
+}
+
+static int prepare_rest(struct relay *r, struct err *e)
+{
+    struct sqlite *q = r->db;
+    struct buf sql = BUF_INIT;
+    int got = 0;
+
+    if (r->terms->remove) {
+        buf_puts(&sql, "DELETE FROM ");
+        relay_sql_quote(&sql, r->table.name);
+        where_row(&sql, r);
+        buf_puts(&sql, " AND ");
+        as_read(&sql, r);
+        got = prepare(r, &sql, &q->done, e);
+    }
+    buf_puts(&sql, "SELECT ");
+    as_read(&sql, r);
+    buf_puts(&sql, " FROM ");
+    relay_sql_quote(&sql, r->table.name);
+    where_row(&sql, r);
+    if (got == 0)
+        got = prepare(r, &sql, &q->left, e);
     buf_free(&sql);
     return got;
 }
@@ -220,7 +275,8 @@ static int prepare_marks(struct relay *r, struct err *e)
     static const char *const failed_values[] = {"?5", "NULL", "?4"};
     struct sqlite *q = r->db;
 
-    return prepare_mark(r, done, done_values, 3, &q->done, e) < 0 ||
+    return (!r->terms->remove && prepare_mark(r, done, done_values, 3, &q->done, e) < 0) ||
+                   prepare_rest(r, e) < 0 ||
                    prepare_mark(r, later, later_values, 2, &q->retry, e) < 0 ||
                    prepare_mark(r, failed, failed_values, relay_has(r, RELAY_ERROR) ? 3 : 2,
                                 &q->failed, e) < 0
@@ -252,7 +308,7 @@ static int check_columns(struct relay *r, struct err *e)
     if (names.n > 0 &&
         sqlite3_table_column_metadata(q->db, "main", r->table.name, "rowid", NULL, NULL, NULL, NULL,
                                       NULL) == SQLITE_OK &&
-        relay_same_name(r->table.column[RELAY_ID], "rowid")) {
+        sqlite3_stricmp(r->table.column[RELAY_ID], "rowid") == 0) {
         buf_puts(&names, "rowid");
         buf_char(&names, '\0');
     }
@@ -313,7 +369,8 @@ static int open_database(struct relay *r, enum relay_mode mode, struct err *e)
         return err_errno(e, 0, "%s", r->place);
     if (sqlite3_open_v2(q->path, &q->db, flags, NULL) != SQLITE_OK)
         return fail(r, e);
-    sqlite3_busy_handler(q->db, on_busy, q);
+    sqlite3_busy_handler(q->db, on_busy, r);
+    sqlite3_progress_handler(q->db, 100000, on_progress, r);
     if (settle_manners(r, e) < 0 || check_columns(r, e) < 0)
         return -1;
     if (mode == RELAY_MOVE && sqlite3_db_readonly(q->db, "main") == 1)
@@ -403,6 +460,7 @@ static void sqlite_close(struct relay *r)
     sqlite3_finalize(q->done);
     sqlite3_finalize(q->retry);
     sqlite3_finalize(q->failed);
+    sqlite3_finalize(q->left);
     sqlite3_close(q->db);
     if (q->lock_fd >= 0)
         close(q->lock_fd);
@@ -413,6 +471,7 @@ static void sqlite_close(struct relay *r)
     free(q->lock_path);
     free(q->name);
     free(q);
+    r->db = NULL;
 }
 
 /* ---------------------------------------------------------------------------------------- turns */
@@ -577,7 +636,31 @@ static int sqlite_read(struct relay *r, enum relay_mode mode, int64_t after, int
 
 /* -------------------------------------------------------------------------------------- marking */
 
-static int mark_row(struct relay *r, size_t i, const char *now, struct err *e)
+/* Run one of the statements above. What it answers, or 0. */
+enum answer { GONE, SAME, OTHER };
+static int with_row(struct relay *r, size_t i, sqlite3_stmt *s, const char *what, struct err *e)
+{
+    struct sqlite *q = r->db;
+    const struct relay_row *row = &r->page.row[i];
+
+    sqlite3_bind_int64(s, 1, row->id);
+    sqlite3_bind_value(s, 2, q->payload[i]);
+    sqlite3_bind_value(s, 3, q->created[i]);
+    if (s != q->left) {
+        sqlite3_bind_text(s, 4, what, -1, SQLITE_TRANSIENT);
+        sqlite3_bind_int64(s, 5, row->attempts);
+    }
+    int step = sqlite3_step(s);
+    int got = step == SQLITE_DONE             ? GONE
+              : step != SQLITE_ROW            ? fail(r, e)
+              : sqlite3_column_int(s, 0) == 1 ? SAME
+                                              : OTHER;
+    sqlite3_reset(s);
+    sqlite3_clear_bindings(s);
+    return got;
+}
+
+static int mark_row(struct relay *r, size_t i, const char *now, bool *changed, struct err *e)
 {
     struct sqlite *q = r->db;
     const struct relay_row *row = &r->page.row[i];
@@ -589,19 +672,13 @@ static int mark_row(struct relay *r, size_t i, const char *now, struct err *e)
                        : row->fate == RELAY_RETRY ? clock_format(time, row->retry_ms)
                                                   : row->reason;
 
+    *changed = true;
     if (s == NULL) /* the relay remembers it instead */
         return 0;
-    sqlite3_bind_int64(s, 1, row->id);
-    sqlite3_bind_value(s, 2, q->payload[i]);
-    sqlite3_bind_value(s, 3, q->created[i]);
-    sqlite3_bind_text(s, 4, what, -1, SQLITE_TRANSIENT);
-    sqlite3_bind_int64(s, 5, row->attempts);
-    int step = sqlite3_step(s);
-    if (step != SQLITE_DONE)
-        fail(r, e);
-    sqlite3_reset(s);
-    sqlite3_clear_bindings(s);
-    return step == SQLITE_DONE ? 0 : -1;
+    if (with_row(r, i, s, what, e) < 0)
+        return -1;
+    *changed = sqlite3_changes(q->db) > 0;
+    return 0;
 }
 
 static int transaction(struct relay *r, int (*body)(struct relay *r, void *arg, struct err *e),
@@ -620,20 +697,47 @@ static int transaction(struct relay *r, int (*body)(struct relay *r, void *arg, 
     return got;
 }
 
+struct marks {
+    char now[CLOCK_TEXT_SIZE];
+    const struct relay_row *refused; /* the first */
+};
+
+/* What an UPDATE says of itself is not enough: a trigger may pass over a row, or undo the change,
+   and nothing is counted on a view. A relayed row must not be there any more as it was. */
 static int mark_rows(struct relay *r, void *arg, struct err *e)
 {
-    for (size_t i = 0; i < r->page.n; i++)
-        if (r->page.row[i].fate != RELAY_LEFT && mark_row(r, i, arg, e) < 0)
+    struct sqlite *q = r->db;
+    struct marks *m = arg;
+    int left;
+    bool changed;
+
+    m->refused = NULL;
+    for (size_t i = 0; i < r->page.n; i++) {
+        const struct relay_row *row = &r->page.row[i];
+        if (row->fate == RELAY_LEFT)
+            continue;
+        if (mark_row(r, i, m->now, &changed, e) < 0)
             return -1;
+        if (changed && row->fate != RELAY_DONE)
+            continue;
+        if ((left = with_row(r, i, q->left, NULL, e)) < 0)
+            return -1;
+        if (left == SAME && m->refused == NULL)
+            m->refused = row;
+        if (left == OTHER && row->fate == RELAY_DONE)
+            relay_changed(row);
+    }
     return 0;
 }
 
 static int sqlite_settle(struct relay *r, int64_t now_ms, struct err *e)
 {
-    char now[CLOCK_TEXT_SIZE];
+    struct marks m;
 
-    clock_format(now, now_ms);
-    return transaction(r, mark_rows, now, e);
+    clock_format(m.now, now_ms);
+    if (transaction(r, mark_rows, &m, e) < 0)
+        return -1;
+    return m.refused == NULL ? 0 : relay_refused(r, m.refused, e);
 }
 
 static int give_back(struct relay *r, void *arg, struct err *e)
@@ -847,9 +951,7 @@ static void sqlite_schema(const struct relay_terms *terms, struct buf *out)
     buf_printf(&plain, "%s_unpublished", terms->table);
     relay_sql_quote(&index, buf_text(&plain));
     buf_printf(out,
-               "-- The outbox that outbox-relay(1) reads. Write a row of it in the transaction\n"
-               "-- that writes what it is about: event_type and payload (JSON), and as you like\n"
-               "-- event_id, aggregate_id and headers. The rest is the relay's.\n"
+               RELAY_SCHEMA_HEAD
                "CREATE TABLE %s(\n"
                "    id           INTEGER PRIMARY KEY AUTOINCREMENT,\n"
                "    event_id     TEXT,\n"

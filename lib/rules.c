@@ -20,7 +20,7 @@ static void add_section(struct rules *r, enum rules_kind kind, int64_t line)
     r->section[r->n++] = (struct rules_section){.kind = kind, .line = line, .at = r->text.n};
 }
 
-/* What stands behind "-- @" at the beginning of a line, or NULL. */
+/* The text behind "-- @" at the beginning of a line, or NULL. */
 static const char *heading(const char *line)
 {
     line += strspn(line, BLANK);
@@ -30,23 +30,33 @@ static const char *heading(const char *line)
     return *line == '@' ? line + 1 : NULL;
 }
 
+/* "=Mail Wanted" is one pattern: it ends with the line, but for blanks. */
+static size_t line_end(const char *words)
+{
+    size_t n = strlen(words);
+
+    while (n > 0 && strchr(BLANK, words[n - 1]) != NULL)
+        n--;
+    return n;
+}
+
 static int add_types(struct rules *r, const char *words, struct err *e)
 {
     struct rules_section *section = &r->section[r->n - 1];
 
     for (words += strspn(words, BLANK); *words != '\0'; words += strspn(words, BLANK)) {
-        size_t n = strcspn(words, BLANK);
+        size_t n = *words == '=' ? line_end(words) : strcspn(words, BLANK);
         char *pattern = mem_dup(words, n);
         int got =
             pattern_add(&section->types, pattern, e) < 0 || pattern_add(&r->types, pattern, e) < 0;
         free(pattern);
         if (got) {
-            e->status = EX_DATAERR; /* in a file it is no usage */
+            e->status = EX_DATAERR; /* a wrong pattern in a file is not wrong usage */
             return -1;
         }
         words += n;
     }
-    return section->types.n > 0 ? 0 : err_set(e, EX_DATAERR, "\"@on\" of which type?");
+    return section->types.n > 0 ? 0 : err_set(e, EX_DATAERR, "\"@on\" needs a type");
 }
 
 static int open_section(struct rules *r, const char *words, int64_t line, struct err *e)
@@ -59,7 +69,7 @@ static int open_section(struct rules *r, const char *words, int64_t line, struct
         return err_set(e, EX_DATAERR, "no section is called %s: there are @init and @on TYPE...",
                        err_quote(words - 1, n + 1).text);
     if (init && *rest != '\0')
-        return err_set(e, EX_DATAERR, "\"@init\" stands alone");
+        return err_set(e, EX_DATAERR, "\"@init\" takes no type");
     add_section(r, init ? RULES_INIT : RULES_ON, line + 1);
     return init ? 0 : add_types(r, rest, e);
 }

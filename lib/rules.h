@@ -1,6 +1,6 @@
 /*
- * rules: the file that says what a projection makes of events, SQL in sections. Only its headings
- * are understood here; the SQL is between them as it stands.
+ * rules: the file that defines what a projection does with events: SQL in sections. Only the
+ * headings are parsed here; the SQL between them is kept unchanged.
  *
  *     -- @init                                    once, when the tables are made
  *     CREATE TABLE account(id TEXT PRIMARY KEY, balance INTEGER NOT NULL);
@@ -8,7 +8,7 @@
  *     INSERT INTO account VALUES(:subject, 0);
  *     -- @on account.credited account.debited     or of one of several
  *
- * A heading is a line of its own. An event is for all sections that match, in the file's order.
+ * A heading is a line of its own. An event runs all sections that match, in the file's order.
  */
 #ifndef RULES_H
 #define RULES_H
@@ -32,7 +32,7 @@ struct rules_section {
 
 struct rules {
     char *file;    /* for messages */
-    char hash[41]; /* of all bytes, in hexadecimal: it tells one version from another */
+    char hash[41]; /* of all bytes, in hexadecimal: identifies the version of the file */
     struct rules_section *section;
     size_t n;
     struct pattern_list types; /* those of all sections */

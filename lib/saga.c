@@ -22,6 +22,16 @@ const char *step_word(enum step_state state)
     return step_words[state];
 }
 
+const char *saga_why(const struct saga *s)
+{
+    return s->stuck != NULL ? s->stuck : s->why;
+}
+
+const char *step_why(const struct saga_step *t)
+{
+    return t->undo_error != NULL ? t->undo_error : t->error;
+}
+
 static void set_text(char **to, const char *text)
 {
     char *copy = text == NULL ? NULL : mem_dup(text, strlen(text));
@@ -36,12 +46,14 @@ void saga_free(struct saga *s)
         free(s->step[i].after);
         free(s->step[i].result);
         free(s->step[i].error);
+        free(s->step[i].undo_error);
     }
     free(s->step);
     free(s->id);
     free(s->event);
     free(s->folder);
     free(s->why);
+    free(s->stuck);
     free(s->mark);
     json_decref(s->definition);
     *s = (struct saga){0};
@@ -194,13 +206,12 @@ static void compensate(struct saga *s, int64_t now_ms)
     enter(s, SAGA_COMPENSATING, now_ms);
 }
 
-static void say_why(struct saga *s, const struct saga_step *t)
+static void blame(char **to, const char *what, const struct saga_step *t, const char *error)
 {
     struct buf why = BUF_INIT;
 
-    buf_printf(&why, "%s%s: %s", s->state == SAGA_COMPENSATING ? "undo of " : "", t->name,
-               t->error == NULL ? "failed" : t->error);
-    set_text(&s->why, buf_text(&why));
+    buf_printf(&why, "%s%s: %s", what, t->name, error == NULL ? "failed" : error);
+    set_text(to, buf_text(&why));
     buf_free(&why);
 }
 
@@ -233,10 +244,11 @@ static void advance_running(struct saga *s, int64_t now_ms)
         return;
     if (no_return(s) && !late(s, now_ms) && hopeful(s))
         return; /* beyond the pivot a failed step does not keep the others from being done */
+    char **why = no_return(s) ? &s->stuck : &s->why;
     if (failed != NULL)
-        say_why(s, failed);
+        blame(why, "", failed, failed->error);
     else
-        set_text(&s->why, "its deadline is over");
+        set_text(why, "its deadline is over");
     if (no_return(s))
         enter(s, SAGA_STUCK, now_ms);
     else
@@ -267,7 +279,7 @@ static void advance_compensating(struct saga *s, int64_t now_ms)
             return;
     const struct saga_step *failed = first(s, STEP_UNDO_FAILED);
     if (failed != NULL)
-        say_why(s, failed);
+        blame(&s->stuck, "undo of ", failed, failed->undo_error);
     enter(s, failed != NULL ? SAGA_STUCK : SAGA_COMPENSATED, now_ms);
 }
 
@@ -316,8 +328,9 @@ void saga_succeeded(struct saga *s, size_t i, struct str result, int64_t took_ms
     struct saga_step *t = &s->step[i];
 
     t->took_ms = took_ms;
-    if (t->state == STEP_UNDOING) { /* its error says why */
+    if (t->state == STEP_UNDOING) { /* its error says why it was */
         t->state = STEP_UNDONE;
+        set_text(&t->undo_error, NULL);
         return;
     }
     t->state = STEP_DONE;
@@ -345,7 +358,7 @@ bool saga_failed(struct saga *s, size_t i, bool declared, const char *why, int64
 
     t->took_ms = took_ms;
     t->failures++;
-    set_text(&t->error, why);
+    set_text(t->state == STEP_UNDOING ? &t->undo_error : &t->error, why);
     if (worth_another(s, t, declared, now_ms)) {
         int64_t wait = delay_ms >= 0 ? delay_ms : backoff_ms(&t->backoff, t->failures, random);
         saga_again(s, i);
@@ -373,7 +386,7 @@ bool saga_retry(struct saga *s, size_t i, int64_t now_ms)
     t->state = undo ? (t->maybe ? STEP_FAILED : STEP_DONE) : STEP_WAITING;
     t->failures = t->due_ms = 0;
     s->deadline_ms = 0; /* somebody looks after it now */
-    set_text(&s->why, undo ? s->why : NULL);
+    set_text(&s->stuck, NULL);
     enter(s, undo ? SAGA_COMPENSATING : SAGA_RUNNING, now_ms);
     return true;
 }
@@ -384,6 +397,7 @@ void saga_settle(struct saga *s, enum saga_state as, int64_t now_ms)
 
     snprintf(why, sizeof why, "%s by hand", saga_word(as));
     set_text(&s->why, why);
+    set_text(&s->stuck, NULL);
     enter(s, as, now_ms);
 }
 

@@ -64,7 +64,8 @@ struct saga_step {
     int64_t began_ms, took_ms;
     bool maybe;   /* an attempt ended in a way that says nothing: it may have been done */
     char *result; /* JSON, as the command printed it; NULL: none */
-    char *error;  /* what went wrong last; NULL: nothing */
+    /* What went wrong last with it, and with its undo; NULL: nothing, or it succeeded since. */
+    char *error, *undo_error;
 };
 
 struct saga {
@@ -75,8 +76,9 @@ struct saga {
     json_t *definition; /* a running saga keeps its own */
     enum saga_state state;
     int64_t begun_ms, since_ms, deadline_ms; /* wall time; since: of the state; deadline 0: none */
-    char *why;                               /* it is stuck, or compensates; NULL */
-    char *mark;                              /* the process that runs it, see store.h; NULL */
+    char *why;   /* it compensates, or was brought to its end by hand; NULL */
+    char *stuck; /* what it is stuck at; NULL: it is not */
+    char *mark;  /* the process that runs it, see store.h; NULL */
     struct saga_step *step;
     size_t steps;
 };
@@ -117,6 +119,10 @@ bool saga_running(const struct saga *s); /* some command of it runs, or was begu
 bool saga_final(const struct saga *s);   /* completed or compensated */
 size_t saga_find(const struct saga *s, const char *step); /* s->steps: there is none */
 const char *saga_word(enum saga_state state);
+/* Why it is in its state, and a step in its own: what has been put right since is no reason. NULL:
+   nothing went wrong. */
+const char *saga_why(const struct saga *s);
+const char *step_why(const struct saga_step *t);
 const char *step_word(enum step_state state);
 
 /* The input of a step's command: {"event":…,"results":{…},"attempt":1}, for an undo with its own

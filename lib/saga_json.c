@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "json.h"
 #include "mem.h"
+#include "name.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,9 +105,11 @@ static int read_step(struct saga_step *t, json_t *from, size_t number, struct er
     if (name == NULL || *name == '\0')
         return err_set(e, EX_DATAERR, "step %zu has no \"name\"", number);
     snprintf(where, sizeof where, "step %.380s: ", err_quote_text(name).text);
-    if (strlen(name) > 100)
-        return err_set(e, EX_DATAERR, "%sits name is longer than 100 bytes", where);
-    if (strpbrk(name, "/ \t\n") != NULL || strcmp(name, "undo") == 0) /* ID/STEP, ID/STEP/undo */
+    if (name_check("its name", str_of(name), 100, e) < 0) {
+        e->status = EX_DATAERR;
+        return err_at(e, "%s", where);
+    }
+    if (strpbrk(name, "/ ") != NULL || strcmp(name, "undo") == 0) /* ID/STEP, ID/STEP/undo */
         return err_set(e, EX_DATAERR, "%sa name has no slash or space, and is not \"undo\"", where);
     if (json_object_get(from, "do") == NULL)
         return err_set(e, EX_DATAERR, "%shas no \"do\"", where);
@@ -227,8 +230,12 @@ static int read_definition(struct saga *s, json_t *root, struct err *e)
     s->name = json_string_value(json_object_get(root, "name"));
     if (s->name == NULL || *s->name == '\0')
         return err_set(e, EX_DATAERR, "has no \"name\"");
-    if (strlen(s->name) > 100 || strpbrk(s->name, "/ \t\n") != NULL)
-        return err_set(e, EX_DATAERR, "\"name\" has a slash or a space, or more than 100 bytes: %s",
+    if (name_check("\"name\"", str_of(s->name), 100, e) < 0) {
+        e->status = EX_DATAERR; /* in a file it is no usage */
+        return -1;
+    }
+    if (strpbrk(s->name, "/ ") != NULL)
+        return err_set(e, EX_DATAERR, "\"name\" has a slash or a space: %s",
                        err_quote_text(s->name).text);
     if (check_keys(root, keys, "", e) < 0)
         return -1;
@@ -270,11 +277,11 @@ static int64_t number(json_t *object, const char *key)
 
 static json_t *write_step(const struct saga_step *t)
 {
-    return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:b,s:o,s:o}", "state", t->state, "attempt",
+    return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:b,s:o,s:o,s:o}", "state", t->state, "attempt",
                      (json_int_t)t->attempt, "failures", (json_int_t)t->failures, "due_ms",
                      (json_int_t)t->due_ms, "began_ms", (json_int_t)t->began_ms, "took_ms",
                      (json_int_t)t->took_ms, "maybe", t->maybe, "result", optional(t->result),
-                     "error", optional(t->error));
+                     "error", optional(t->error), "undo_error", optional(t->undo_error));
 }
 
 static void read_step_state(struct saga_step *t, json_t *from)
@@ -291,6 +298,7 @@ static void read_step_state(struct saga_step *t, json_t *from)
     t->maybe = json_is_true(json_object_get(from, "maybe"));
     t->result = copy(from, "result");
     t->error = copy(from, "error");
+    t->undo_error = copy(from, "undo_error");
 }
 
 /* Text as JSON can hold it: what commands print to stderr may be anything. */
@@ -300,11 +308,12 @@ char *saga_write(const struct saga *s)
 
     for (size_t i = 0; i < s->steps; i++)
         json_object_set_new(steps, s->step[i].name, write_step(&s->step[i]));
-    json_t *root = json_pack(
-        "{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:o,s:o,s:O,s:o}", "id", s->id, "event", s->event, "folder",
-        s->folder, "state", s->state, "begun_ms", (json_int_t)s->begun_ms, "since_ms",
-        (json_int_t)s->since_ms, "deadline_ms", (json_int_t)s->deadline_ms, "why", optional(s->why),
-        "mark", optional(s->mark), "definition", s->definition, "steps", steps);
+    json_t *root =
+        json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:o,s:o,s:o,s:O,s:o}", "id", s->id, "event",
+                  s->event, "folder", s->folder, "state", s->state, "begun_ms",
+                  (json_int_t)s->begun_ms, "since_ms", (json_int_t)s->since_ms, "deadline_ms",
+                  (json_int_t)s->deadline_ms, "why", optional(s->why), "stuck", optional(s->stuck),
+                  "mark", optional(s->mark), "definition", s->definition, "steps", steps);
     char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
     return text;
@@ -327,8 +336,13 @@ bool saga_read(struct saga *s, struct str value)
     s->event = copy(root, "event");
     s->folder = copy(root, "folder");
     s->why = copy(root, "why");
+    s->stuck = copy(root, "stuck");
     s->mark = copy(root, "mark");
     s->state = state >= SAGA_RUNNING && state <= SAGA_STUCK ? (enum saga_state)state : SAGA_RUNNING;
+    if (s->state == SAGA_STUCK && s->stuck == NULL) { /* as versions before wrote it */
+        s->stuck = s->why;
+        s->why = NULL;
+    }
     s->begun_ms = number(root, "begun_ms");
     s->since_ms = number(root, "since_ms");
     s->deadline_ms = number(root, "deadline_ms");

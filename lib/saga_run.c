@@ -54,10 +54,10 @@ static json_t *about(const struct saga *s, const struct saga_step *t)
         json_object_set_new(data, "step", json_string(t->name));
         json_object_set_new(data, "attempt", json_integer(t->attempt));
         json_object_set_new(data, "took_ms", json_integer(t->took_ms));
-        if (t->error != NULL)
-            json_object_set_new(data, "error", json_string(t->error));
-    } else if (s->why != NULL) {
-        json_object_set_new(data, "reason", json_string(s->why));
+        if (step_why(t) != NULL)
+            json_object_set_new(data, "error", json_string(step_why(t)));
+    } else if (saga_why(s) != NULL) {
+        json_object_set_new(data, "reason", json_string(saga_why(s)));
     }
     return data;
 }
@@ -369,31 +369,39 @@ static void describe(const struct child *c, struct buf *out)
         tail.n -= (size_t)(line + 1 - tail.p);
         tail.p = line + 1;
     }
-    if (tail.n > 0) {
-        buf_puts(out, ": ");
-        err_escape(out, tail.p, tail.n < ERROR_MAX ? tail.n : ERROR_MAX);
-    }
+    if (tail.n == 0)
+        return;
+    size_t n = tail.n <= ERROR_MAX ? tail.n : ERROR_MAX;
+    while (n < tail.n && n > 0 && ((unsigned char)tail.p[n] & 0xc0) == 0x80)
+        n--; /* not in the middle of a character */
+    buf_puts(out, ": ");
+    err_escape(out, tail.p, n);
+    if (n < tail.n)
+        buf_puts(out, "...");
 }
 
-static void say(const struct saga *s, const struct saga_step *t, const char *what, bool again)
+/* wait_ms: until it is tried again; negative: it is not. */
+static void say(const struct saga *s, const struct saga_step *t, const char *what, int64_t wait_ms)
 {
-    int64_t wait = t->due_ms - clock_now_ms();
-    char age[CLOCK_TEXT_SIZE];
+    char wait[CLOCK_TEXT_SIZE];
 
-    if (again && wait >= 1000)
-        err_note("%s: %s %s: %s: again in %s", s->id, kind(s), t->name, what, clock_age(age, wait));
+    if (wait_ms > 0)
+        err_note("%s: %s %s: %s: again in %s", s->id, kind(s), t->name, what,
+                 clock_span(wait, wait_ms));
     else
-        err_note("%s: %s %s: %s%s", s->id, kind(s), t->name, what, again ? ": again" : "");
+        err_note("%s: %s %s: %s%s", s->id, kind(s), t->name, what,
+                 wait_ms == 0 ? ": again at once" : "");
 }
 
 static int failed(struct drive *d, struct hand *h, bool declared, const char *what, struct err *e)
 {
     struct saga *s = &d->run->saga;
     struct saga_step *t = &s->step[h->step];
-    bool again = saga_failed(s, h->step, declared, what, h->child.took_ms, h->child.delay_ms,
-                             clock_now_ms(), clock_random());
+    int64_t now = clock_now_ms();
+    bool again = saga_failed(s, h->step, declared, what, h->child.took_ms, h->child.delay_ms, now,
+                             clock_random());
 
-    say(s, t, what, again);
+    say(s, t, what, again ? t->due_ms - now : -1);
     return save(d->run, again ? NULL : "sys.saga.step-failed", t, e);
 }
 
@@ -615,7 +623,7 @@ int saga_drive(struct saga_run *r, struct err *e)
     }
     if (got == 0 && s->state == SAGA_STUCK)
         return err_set(e, EX_DATAERR, "saga %s is stuck: %s (saga show %s)",
-                       err_quote_text(s->id).text, s->why == NULL ? "" : s->why, s->id);
+                       err_quote_text(s->id).text, s->stuck == NULL ? "" : s->stuck, s->id);
     return got;
 }
 

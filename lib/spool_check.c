@@ -60,7 +60,7 @@ static int run_check(int first, int argc, char **argv)
 
 const struct cmd spool_check = {
     .name = "check",
-    .about = "look for damage, and for groups beyond limits; silent when all is well",
+    .about = "look for damage, and for groups beyond limits",
     .usage = {"[--quick] [--max-dead N] [--max-lag N] [--max-age D]"},
     .examples = {"spool check", "spool check --quick --max-dead 0 --max-lag 1000 --max-age 1h"},
     .options = options,

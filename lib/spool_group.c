@@ -34,17 +34,20 @@ static const struct table_column group_columns[] = {
     {"done", TABLE_RIGHT},     {"consumers", TABLE_RIGHT}, {NULL, TABLE_LEFT},
 };
 
+static int64_t shown;
+
 static int group_row_of(const struct group_info *info, void *table, struct err *e)
 {
     json_t *types = json_array();
 
+    shown++;
     for (size_t i = 0; i < info->types->n; i++)
-        json_array_append_new(types, json_string(info->types->item[i]));
+        json_array_append_new(types, table_text(str_of(info->types->item[i])));
     if (info->types->n == 0)
         json_array_append_new(types, json_string("#"));
     json_t *row =
-        json_pack("{s:s,s:o,s:b,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group",
-                  info->name, "types", types, "ordered", info->ordered, "state",
+        json_pack("{s:o,s:o,s:b,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group",
+                  table_text(str_of(info->name)), "types", types, "ordered", info->ordered, "state",
                   info->paused          ? "paused"
                   : info->hold_ms != 0  ? "on hold"
                   : info->consumers > 0 ? "active"
@@ -66,6 +69,8 @@ static int show_groups(const char *name, struct err *e)
         struct table *table = table_begin(group_columns, (enum table_form)form);
         group_each(spool, name, group_row_of, table, e);
         table_end(table, e);
+        if (shown == 0 && e->status == 0)
+            args_nothing("groups", store_path(spool), "");
     }
     store_close(spool);
     return out_finish(e);
@@ -172,8 +177,8 @@ static int run_group(int first, int argc, char **argv)
 
     if (argc - first > operands)
         args_usage("one GROUP at a time: %s", err_quote_text(argv[first + operands]).text);
-    if (name != NULL && *name == '\0')
-        args_usage("GROUP is empty (an unset variable?)");
+    if (name != NULL)
+        args_name("GROUP", name, NAME_BYTES);
     if (strcmp(verb, "list") == 0 && name != NULL)
         args_usage("group list takes no operand: %s", err_quote_text(name).text);
     check_options(verb);
@@ -197,8 +202,7 @@ const struct cmd spool_group = {
     .usage = {"[list] [-o table|ndjson]", "show|pause|resume|drop GROUP",
               "seek GROUP POINT [--dry-run]", "set GROUP [-t PATTERN]... [--ordered|--unordered]"},
     .examples = {"spool group", "spool group pause email", "spool group seek email 2h",
-                 "spool group set email -t 'order.*' -t payment.failed",
-                 "spool group drop old-report"},
+                 "spool group set email -t 'order.*' -t payment.failed"},
     .options = options,
     .run = run_group,
 };

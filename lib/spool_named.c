@@ -61,10 +61,10 @@ static json_t *breaker_row(struct store *s, const struct doc *doc)
     (void)s;
     if (!circuit_read(doc->value, &b, &terms))
         return NULL;
-    row = json_pack("{s:s,s:s,s:o,s:o,s:s,s:I}", "breaker", doc->name, "state", circuit_state(&b),
-                    "since", table_time(b.since_ms), "next_probe",
-                    table_time(b.state == BREAKER_OPEN ? b.until_ms : 0), "reason", b.reason,
-                    "failures_in_row", (json_int_t)b.row);
+    row = json_pack("{s:o,s:s,s:o,s:o,s:o,s:I}", "breaker", table_text(str_of(doc->name)), "state",
+                    circuit_state(&b), "since", table_time(b.since_ms), "next_probe",
+                    table_time(b.state == BREAKER_OPEN ? b.until_ms : 0), "reason",
+                    table_text(str_of(b.reason)), "failures_in_row", (json_int_t)b.row);
     figures = circuit_figures(&b);
     json_object_update(row, figures);
     json_decref(figures);
@@ -141,15 +141,15 @@ static json_t *bucket_row(struct store *s, const struct doc *doc)
     if (!bucket_read(doc->value, &b))
         return NULL;
     int64_t until = b.closed_us > now ? b.closed_us : now + gcra_wait(&b.pace, now);
-    return json_pack("{s:s,s:o,s:I,s:s,s:o,s:I,s:o}", "bucket", doc->name, "rate",
-                     b.pace.each_us == 0 ? json_null()
-                                         : json_string(clock_rate_format(rate, b.pace.each_us)),
-                     "burst", (json_int_t)b.pace.burst, "state",
-                     b.closed_us > now ? "closed"
-                     : until > now     ? "used up"
-                                       : "free",
-                     "until", table_time(until > now ? until / 1000 : 0), "taken",
-                     (json_int_t)b.taken, "since", table_time(b.since));
+    return json_pack(
+        "{s:o,s:o,s:I,s:s,s:o,s:I,s:o}", "bucket", table_text(str_of(doc->name)), "rate",
+        b.pace.each_us == 0 ? json_null() : json_string(clock_rate_format(rate, b.pace.each_us)),
+        "burst", (json_int_t)b.pace.burst, "state",
+        b.closed_us > now ? "closed"
+        : until > now     ? "used up"
+                          : "free",
+        "until", table_time(until > now ? until / 1000 : 0), "taken", (json_int_t)b.taken, "since",
+        table_time(b.since));
 }
 
 static int close_bucket(struct store *s, const char *name, struct buf *said, struct err *e)
@@ -193,7 +193,7 @@ static json_t *key_row(struct store *s, const struct doc *doc)
     if (!key_read(doc->value, &info))
         return NULL;
     bool runs = !info.done && mark_lives(s, info.mark);
-    return json_pack("{s:s,s:s,s:o,s:o,s:o}", "key", doc->name, "state",
+    return json_pack("{s:o,s:s,s:o,s:o,s:o}", "key", table_text(str_of(doc->name)), "state",
                      info.done ? "done"
                      : runs    ? "running"
                                : "free",
@@ -246,7 +246,11 @@ static int show(const struct kind *kind, const char *name)
         l.table = table_begin(kind->columns, (enum table_form)form);
         doc_each(l.spool, kind->name, list_one, &l, &e);
         table_end(l.table, &e);
-        if (name != NULL && !l.found)
+        if (name == NULL && !l.found && e.status == 0) {
+            char what[16];
+            snprintf(what, sizeof what, "%ss", kind->name);
+            args_nothing(what, store_path(l.spool), "");
+        } else if (name != NULL && !l.found)
             err_set(&e, EX_NOINPUT, "there is no %s %s", kind->name, err_quote_text(name).text);
     }
     store_close(l.spool);
@@ -302,8 +306,10 @@ static int run(const struct kind *kind, int first, int argc, char **argv)
     if (argc - first > operands)
         args_usage("%s %s: one too many: %s", kind->name, verb,
                    err_quote_text(argv[first + operands]).text);
-    if (!lists && (name == NULL || *name == '\0'))
+    if (!lists && name == NULL)
         args_usage("%s %s wants a NAME", kind->name, verb);
+    if (!lists)
+        args_name("NAME", name, NAME_KEY_BYTES);
     if (operands == 3)
         read_pause(kind, c, argc - first < 3 ? "" : argv[first + 2]);
     return c->verb == NULL ? show(kind, name) : change(kind, c, name);

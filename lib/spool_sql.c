@@ -84,7 +84,7 @@ static int put_line(struct buf *line, const struct query_row *row, struct err *e
         buf_char(line, ':');
         if (row->value[i].kind == QUERY_JSON) {
             if (isatty(STDOUT_FILENO) == 1)
-                err_escape(line, row->value[i].bytes.p, row->value[i].bytes.n);
+                js_show(line, row->value[i].bytes);
             else
                 buf_str(line, row->value[i].bytes);
             continue;
@@ -171,11 +171,12 @@ static int run_sql(int first, int argc, char **argv)
 
 const struct cmd spool_sql = {
     .name = "sql",
-    .about = "answer a SELECT over the views events, group_list, waiting, dead_letters, attempts, "
-             "claims, outcomes, durations and documents",
+    .about = "answer a SELECT over views of the spool",
     .usage = {"SELECT|- [-o table|ndjson]"},
     .examples = {"spool sql 'SELECT type, count(*) AS n FROM events GROUP BY type'",
                  "spool sql - <report.sql"},
     .options = options,
+    .note = "views: events, group_list, waiting, dead_letters, attempts, claims, outcomes, "
+            "durations, documents",
     .run = run_sql,
 };

@@ -15,7 +15,7 @@ static struct clock_point to = {CLOCK_END, 0};
 static int64_t wait_ms;
 
 static const struct opt options[] = {
-    OPT_TEXT('g', "group", &group, "GROUP", "the group"),
+    OPT_NAME('g', "group", &group, "GROUP", "the group"),
     OPT_POINT(0, "to", &to, "up to there: a position is included, a time is not"),
     OPT_DURATION(0, "wait", &wait_ms, "how long at most; 0: look once; by default for ever"),
     OPT_END,

@@ -5,6 +5,7 @@
 #include "sqlite_priv.h"
 
 #include "mem.h"
+#include "table.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -46,8 +47,9 @@ static int fill_info(struct store *s, int64_t grp, struct group_info *info, stru
         left_count(s, grp, info->types, INT64_MAX, INT64_MAX - 1, &left, e) < 0 ||
         db_int(s, e, &info->position, "SELECT seq FROM cursor WHERE grp=? AND priority=5", "i",
                grp) < 0 ||
-        db_int(s, e, &info->dead, "SELECT count(*) FROM item WHERE grp=? AND state=3", "i", grp) <
-            0)
+        db_int(s, e, &info->dead,
+               "SELECT count(*) FROM item INDEXED BY item_dead WHERE grp=? AND state=3", "i",
+               grp) < 0)
         return -1;
     info->in_flight = left.in_flight;
     info->due = left.due;
@@ -125,7 +127,8 @@ static int backlog_of(struct store *s, int64_t grp, int64_t most, int64_t *lag, 
     return got < 0 ? -1 : 0;
 }
 
-int group_backlog(struct store *s, int64_t most, int64_t *lag, struct buf *b, struct err *e)
+int group_backlog(struct store *s, const char *except, int64_t most, int64_t *lag, struct buf *b,
+                  struct err *e)
 {
     struct buf name = BUF_INIT;
     int64_t grp = 0, of_one;
@@ -141,6 +144,8 @@ int group_backlog(struct store *s, int64_t most, int64_t *lag, struct buf *b, st
         buf_reset(&name);
         buf_str(&name, db_text(q, 1));
         db_done(q);
+        if (except != NULL && str_is((struct str){name.p, name.n}, except))
+            continue;
         if ((got = backlog_of(s, grp, most, &of_one, e)) == 0 && of_one > *lag) {
             *lag = of_one;
             buf_reset(b);
@@ -161,7 +166,7 @@ static int set_paused(struct store *s, const char *name, bool paused, struct err
 
     return got <= 0 ? got
                     : sys_put(s, paused ? "sys.group.paused" : "sys.group.resumed", name, NULL,
-                              json_pack("{s:s}", "group", name), e);
+                              json_pack("{s:o}", "group", table_text(str_of(name))), e);
 }
 
 int group_pause(struct store *s, const char *name, bool paused, struct err *e)
@@ -201,33 +206,56 @@ int group_idle(struct store *s, int64_t grp, struct err *e)
     return 0;
 }
 
-static int drop_rows(struct store *s, int64_t grp, struct err *e)
+/* What was counted of a group, at most a thousand rows. 1 when there is no more, 0, -1. */
+static int drop_counts(struct store *s, int64_t grp, struct err *e)
 {
-    if (group_idle(s, grp, e) < 0)
+    int n = db_run(s, e,
+                   "DELETE FROM duration WHERE grp=?1 AND (type,le) IN (SELECT type,le FROM "
+                   "duration WHERE grp=?1 LIMIT ?2)",
+                   "ii", grp, (int64_t)DB_ROWS);
+
+    if (n < 0 || n == DB_ROWS)
+        return n < 0 ? -1 : 0;
+    n = db_run(s, e,
+               "DELETE FROM tally WHERE grp=?1 AND type IN (SELECT type FROM tally WHERE grp=?1 "
+               "LIMIT ?2)",
+               "ii", grp, (int64_t)DB_ROWS);
+    return n < 0 ? -1 : n < DB_ROWS;
+}
+
+/* One transaction's part: 1 when the group is gone, 0, -1. Until the last one it is a group that
+   goes back step by step to the beginning of the log, as with group_seek. */
+static int drop_some(struct store *s, int64_t grp, int64_t *below, struct err *e)
+{
+    int got;
+
+    if (db_begin(s, DB_FULL, e) < 0)
         return -1;
-    return db_run(s, e, "DELETE FROM attempt WHERE grp=?", "i", grp) < 0 ||
-                   db_run(s, e, "DELETE FROM item WHERE grp=?", "i", grp) < 0 ||
-                   db_run(s, e, "DELETE FROM claim WHERE grp=?", "i", grp) < 0 ||
-                   db_run(s, e, "DELETE FROM consumer WHERE grp=?", "i", grp) < 0 ||
-                   db_run(s, e, "DELETE FROM tally WHERE grp=?", "i", grp) < 0 ||
-                   db_run(s, e, "DELETE FROM duration WHERE grp=?", "i", grp) < 0 ||
-                   db_run(s, e, "DELETE FROM cursor WHERE grp=?", "i", grp) < 0 ||
-                   db_run(s, e, "DELETE FROM groups WHERE grp=?", "i", grp) < 0
-               ? -1
-               : 0;
+    if ((got = group_forget(s, grp, INT64_MIN, below, e)) > 0 &&
+        (got = drop_counts(s, grp, e)) > 0 &&
+        (db_run(s, e, "DELETE FROM cursor WHERE grp=?", "i", grp) < 0 ||
+         db_run(s, e, "DELETE FROM groups WHERE grp=?", "i", grp) < 0))
+        got = -1;
+    if (got < 0) {
+        db_rollback(s);
+        return -1;
+    }
+    return db_commit(s, true, e) < 0 ? -1 : got;
 }
 
 int group_drop(struct store *s, const char *name, struct err *e)
 {
-    int64_t grp;
+    int64_t grp, below = INT64_MAX;
+    int got = 0;
 
-    if (group_row(s, name, &grp, e) < 0 || db_begin(s, DB_FULL, e) < 0)
+    if (group_row(s, name, &grp, e) < 0)
         return -1;
-    if (drop_rows(s, grp, e) < 0) {
-        db_rollback(s);
-        return err_at(e, "group %s: ", err_quote_text(name).text);
+    while (got == 0) {
+        if (group_recover(s, name, e) < 0 || (got = drop_some(s, grp, &below, e)) < 0)
+            return err_at(e, "group %s: ", err_quote_text(name).text);
+        lock_give_way(s);
     }
-    return db_commit(s, true, e);
+    return 0;
 }
 
 /* --------------------------------------------------------------------------------- dead letters */
@@ -276,8 +304,9 @@ static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter
 }
 
 #define LETTER(on)                                                                                 \
-    "SELECT e.seq,e.recorded,e.id,e.source,e.type,e.subject,e.sum,e.line,i.attempts,i.deaths,"     \
-    "i.due FROM item i LEFT JOIN event e ON " on " WHERE i.grp=? AND i.seq=? AND i.state=3"
+    "SELECT e.seq,recorded,id,source,type,e.subject,sums,line,priority,e.due,expires,version,"     \
+    "i.attempts,i.deaths,i.due FROM item i LEFT JOIN event e ON " on                               \
+    " WHERE i.grp=? AND i.seq=? AND i.state=3"
 
 /* 1, 0 when it is no longer there, -1. Its history includes what was before a retry. An event whose
    row cannot be read is as good as none. */
@@ -295,18 +324,18 @@ static int read_letter(struct store *s, const char *group, int64_t grp, int64_t 
     }
     if (got <= 0)
         return got;
-    log_entry_read(q, &row);
+    log_entry_read(s, q, &row);
     row.seq = seq;
-    row.damaged = row.line.p == NULL || log_entry_damaged(q, &row);
+    row.damaged = log_entry_damaged(q, &row);
     if (row.damaged)
         row.line = (struct str){NULL, 0};
     l->page.n = 0;
     page_add(&l->page, &row);
     l->shown = (struct dead_letter){.group = group,
                                     .event = l->page.entry[0],
-                                    .attempts = sqlite3_column_int64(q, 8),
-                                    .deaths = sqlite3_column_int64(q, 9),
-                                    .died_ms = sqlite3_column_int64(q, 10)};
+                                    .attempts = sqlite3_column_int64(q, LOG_END),
+                                    .deaths = sqlite3_column_int64(q, LOG_END + 1),
+                                    .died_ms = sqlite3_column_int64(q, LOG_END + 2)};
     db_done(q);
     return read_history(s, grp, seq, l, e) < 0 ? -1 : 1;
 }
@@ -316,13 +345,17 @@ static bool contains(struct str hay, const char *needle)
     return hay.p != NULL && memmem(hay.p, hay.n, needle, strlen(needle)) != NULL;
 }
 
+static bool listed(const struct dead_filter *f, int64_t seq)
+{
+    for (size_t i = 0; i < f->seqs; i++)
+        if (f->seq[i] == seq)
+            return true;
+    return f->seqs == 0;
+}
+
 static bool wanted(const struct dead_filter *f, const struct dead_letter *letter)
 {
-    bool listed = f->seqs == 0;
-
-    for (size_t i = 0; i < f->seqs && !listed; i++)
-        listed = f->seq[i] == letter->event.seq;
-    if (!listed || (f->subject != NULL && !str_is(letter->event.subject, f->subject)))
+    if (f->subject != NULL && !str_is(letter->event.subject, f->subject))
         return false;
     if (f->types.n > 0 && !pattern_any(&f->types, letter->event.type))
         return false;
@@ -337,116 +370,192 @@ static bool wanted(const struct dead_filter *f, const struct dead_letter *letter
     return f->accept == NULL || f->accept(letter);
 }
 
-struct key {
-    int64_t grp, seq;
-    char *group;
-};
+#define PAGE 500
 
-#define KEYS 500
-
-/* The next dead letters by group and position, behind a key. */
-static int next_keys(struct store *s, const char *only, const struct key *behind, struct key *out,
-                     size_t *n, struct err *e)
+/* The next dead letters of a group behind a position. */
+static int next_dead(struct store *s, int64_t grp, int64_t behind, int64_t out[PAGE], size_t *n,
+                     struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(s, e,
-                 "SELECT g.grp,i.seq,g.name FROM groups g CROSS JOIN item i ON "
-                 "i.grp=g.grp AND i.state=3 AND (g.name,i.seq)>(?1,?2) WHERE (?3 IS NULL "
-                 "OR g.name=?3) AND g.name>=?1 ORDER BY g.name,i.seq LIMIT 500",
-                 "tit", behind->group, behind->seq, only);
+    sqlite3_stmt *q = db_query(s, e,
+                               "SELECT seq FROM item INDEXED BY item_dead WHERE grp=? AND state=3 "
+                               "AND seq>? ORDER BY seq LIMIT ?",
+                               "iii", grp, behind, (int64_t)PAGE);
     int got = -1;
 
     *n = 0;
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
-        struct str name = db_text(q, 2);
-        out[(*n)++] = (struct key){sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1),
-                                   mem_dup(name.p, name.n)};
-    }
+    while (q != NULL && (got = db_row(s, q, e)) > 0)
+        out[(*n)++] = sqlite3_column_int64(q, 0);
     return got;
 }
 
-static void free_keys(struct key *key, size_t n)
+/* What a walk over dead letters does with each. */
+struct walk {
+    struct store *s;
+    const struct dead_filter *filter;
+    int (*f)(const struct dead_letter *letter, void *arg, struct err *e);
+    void *arg;
+    struct letter letter;
+    int64_t n;
+    int stop;
+};
+
+static int walk_group(struct walk *w, int64_t grp, const char *name, struct err *e)
 {
-    for (size_t i = 0; i < n; i++)
-        free(key[i].group);
+    int64_t seq[PAGE], behind = 0;
+    size_t n;
+    int got;
+
+    do {
+        got = next_dead(w->s, grp, behind, seq, &n, e);
+        for (size_t i = 0; i < n && got >= 0 && w->stop == 0; i++) {
+            behind = seq[i];
+            if (!listed(w->filter, seq[i]))
+                continue;
+            got = read_letter(w->s, name, grp, seq[i], &w->letter, e);
+            if (got <= 0 || !wanted(w->filter, &w->letter.shown))
+                continue;
+            w->n++;
+            w->stop = w->f(&w->letter.shown, w->arg, e);
+            if (w->filter->max != 0 && w->n == w->filter->max)
+                w->stop = w->stop < 0 ? -1 : 1;
+        }
+    } while (got >= 0 && w->stop == 0 && n == PAGE);
+    return got;
+}
+
+/* The group behind name, by name: 1, 0 when it was the last, -1. */
+static int next_group(struct store *s, struct buf *name, int64_t *grp, struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(s, e, "SELECT grp,name FROM groups WHERE name>? ORDER BY name LIMIT 1", "t",
+                 buf_text(name));
+    int got = q == NULL ? -1 : db_row(s, q, e);
+
+    if (got <= 0)
+        return got;
+    *grp = sqlite3_column_int64(q, 0);
+    buf_reset(name);
+    buf_str(name, db_text(q, 1));
+    db_done(q);
+    return 1;
 }
 
 int64_t dead_each(struct store *s, const struct dead_filter *filter,
                   int (*f)(const struct dead_letter *letter, void *arg, struct err *e), void *arg,
                   struct err *e)
 {
-    struct key page[KEYS], last = {0, 0, mem_dup("", 0)};
-    struct letter letter = {0};
-    int64_t grp, n = 0;
-    size_t keys = 1;
-    int got = 0, stop = 0;
+    struct walk w = {.s = s, .filter = filter, .f = f, .arg = arg};
+    struct buf name = BUF_INIT;
+    int64_t grp;
+    int got;
 
-    if (filter->group != NULL)
-        got = group_row(s, filter->group, &grp, e);
-    while (got >= 0 && stop == 0 && keys > 0 &&
-           (got = next_keys(s, filter->group, &last, page, &keys, e)) >= 0) {
-        for (size_t i = 0; i < keys && got >= 0 && stop == 0; i++) {
-            got = read_letter(s, page[i].group, page[i].grp, page[i].seq, &letter, e);
-            if (got <= 0 || !wanted(filter, &letter.shown))
-                continue;
-            n++;
-            stop = f(&letter.shown, arg, e);
-            if (filter->max != 0 && n == filter->max)
-                stop = 1;
-        }
-        if (keys > 0) {
-            free(last.group);
-            last = page[keys - 1];
-            free_keys(page, keys - 1);
-        }
+    if (filter->group != NULL) {
+        if ((got = group_row(s, filter->group, &grp, e)) == 0)
+            got = walk_group(&w, grp, filter->group, e);
+    } else {
+        while ((got = next_group(s, &name, &grp, e)) > 0 && w.stop == 0 &&
+               (got = walk_group(&w, grp, buf_text(&name), e)) >= 0)
+            continue;
     }
-    free(last.group);
-    free(letter.attempt);
-    buf_free(&letter.bytes);
-    page_free(&letter.page);
-    return stop < 0 || got < 0 ? -1 : n;
+    buf_free(&name);
+    free(w.letter.attempt);
+    buf_free(&w.letter.bytes);
+    page_free(&w.letter.page);
+    return w.stop < 0 || got < 0 ? -1 : w.n;
 }
 
-static int retry_one(const struct dead_letter *letter, void *store, struct err *e)
-{
-    int64_t grp = 0;
+/* Dead letters that were found, and are yet to be changed: a transaction's worth. */
+struct dead {
+    int64_t grp, seq, died_ms;
+};
 
-    if (db_int(store, e, &grp, "SELECT grp FROM groups WHERE name=?", "t", letter->group) < 0 ||
-        db_run(store, e,
-               "UPDATE item SET state=0,due=?,attempts=0,deaths=0 WHERE grp=? AND seq=? AND "
-               "state=3",
-               "iii", clock_now_ms(), grp, letter->event.seq) < 0)
+struct batch {
+    struct store *s;
+    int (*f)(struct store *s, const struct dead *dead, struct err *e);
+    struct dead dead[DB_ROWS];
+    size_t n, rows;
+    char *group; /* whose number is grp */
+    int64_t grp, changed;
+};
+
+/* Each returns 1, 0 when it is not the same dead letter any more, -1. */
+static int retry_one(struct store *s, const struct dead *dead, struct err *e)
+{
+    int64_t ordered = 0;
+    int got = db_int(s, e, &ordered,
+                     "UPDATE item SET state=0,due=?,attempts=0,deaths=0 WHERE grp=? AND seq=? AND "
+                     "state=3 AND due=? RETURNING subject IS NOT NULL",
+                     "iiii", clock_now_ms(), dead->grp, dead->seq, dead->died_ms);
+
+    if (got > 0 && ordered && order_place(s, dead->grp, dead->seq, e) < 0)
         return -1;
-    return order_restore(store, grp, letter->event.seq, e);
+    return got;
 }
 
-static int drop_one(const struct dead_letter *letter, void *store, struct err *e)
+static int drop_one(struct store *s, const struct dead *dead, struct err *e)
 {
-    if (db_run(store, e,
-               "DELETE FROM attempt WHERE grp=(SELECT grp FROM groups WHERE name=?) AND seq=?",
-               "ti", letter->group, letter->event.seq) < 0 ||
-        db_run(store, e,
-               "DELETE FROM item WHERE grp=(SELECT grp FROM groups WHERE name=?) AND seq=? AND "
-               "state=3",
-               "ti", letter->group, letter->event.seq) < 0)
+    int got = db_run(s, e, "DELETE FROM item WHERE grp=? AND seq=? AND state=3 AND due=?", "iii",
+                     dead->grp, dead->seq, dead->died_ms);
+
+    if (got > 0 &&
+        db_run(s, e, "DELETE FROM attempt WHERE grp=? AND seq=?", "ii", dead->grp, dead->seq) < 0)
         return -1;
+    return got;
+}
+
+/* They were found outside the write lock: each is looked at again inside. */
+static int change_batch(struct batch *b, struct err *e)
+{
+    int got = 0;
+    int64_t changed = 0;
+
+    if (b->n == 0)
+        return 0;
+    if (db_begin(b->s, DB_FULL, e) < 0)
+        return -1;
+    for (size_t i = 0; i < b->n && got >= 0; i++) {
+        got = b->f(b->s, &b->dead[i], e);
+        changed += got > 0;
+    }
+    if (got < 0) {
+        db_rollback(b->s);
+        return -1;
+    }
+    if (db_commit(b->s, true, e) < 0)
+        return -1;
+    b->changed += changed;
+    b->n = b->rows = 0;
+    lock_give_way(b->s);
     return 0;
 }
 
-/* Find and change are one transaction: what is counted is what was changed. dead_each steps from
-   key to key with no statement open, so its letters may be changed as they come. */
+/* dead_each steps from key to key with no statement open, so its letters may be changed as they
+   come. Those that are given back do not come again, and neither do new ones before them. */
+static int add_dead(const struct dead_letter *letter, void *batch, struct err *e)
+{
+    struct batch *b = batch;
+
+    if (b->group == NULL || strcmp(b->group, letter->group) != 0) {
+        free(b->group);
+        b->group = mem_dup(letter->group, strlen(letter->group));
+        b->grp = 0;
+        if (db_int(b->s, e, &b->grp, "SELECT grp FROM groups WHERE name=?", "t", b->group) < 0)
+            return -1;
+    }
+    b->dead[b->n++] = (struct dead){b->grp, letter->event.seq, letter->died_ms};
+    b->rows += 1 + letter->tries;
+    return b->n == DB_ROWS || b->rows >= DB_ROWS ? change_batch(b, e) : 0;
+}
+
 static int64_t change(struct store *s, const struct dead_filter *filter,
-                      int (*f)(const struct dead_letter *letter, void *store, struct err *e),
+                      int (*f)(struct store *s, const struct dead *dead, struct err *e),
                       struct err *e)
 {
-    if (db_begin(s, DB_FULL, e) < 0)
-        return -1;
-    int64_t n = dead_each(s, filter, f, s, e);
-    if (n < 0) {
-        db_rollback(s);
-        return -1;
-    }
-    return db_commit(s, true, e) < 0 ? -1 : n;
+    struct batch b = {.s = s, .f = f};
+    int got = dead_each(s, filter, add_dead, &b, e) < 0 ? -1 : change_batch(&b, e);
+
+    free(b.group);
+    return got < 0 ? -1 : b.changed;
 }
 
 int64_t dead_retry(struct store *s, const struct dead_filter *filter, struct err *e)

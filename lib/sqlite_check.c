@@ -8,8 +8,6 @@
  */
 #include "sqlite_priv.h"
 
-#include "crc32c.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,24 +119,71 @@ static int say_fault(struct check *c, struct fault *f, const char *what, struct 
     return got;
 }
 
+/* What an event has in columns of its own, beside its line. */
+enum attribute { ID, SOURCE, TYPE, SUBJECT, PRIORITY, NOTBEFORE, EXPIRYTIME, VERSION, ATTRIBUTES };
+static const char *const attribute_name[] = {"id",       "source",    "type",       "subject",
+                                             "priority", "notbefore", "expirytime", "version"};
+
+enum index { INDEX_ID, INDEX_PRIORITY, INDEX_VERSION, INDEXES };
+static const char *const index_use[] = {"duplicates", "priorities", "versions"};
+
 struct faults {
-    struct fault sum, index;
-    int64_t seq, recorded, unordered; /* the last event seen; the first out of its time's order */
+    struct fault sum, differs[ATTRIBUTES], index[INDEXES];
+    int64_t seq;                        /* the last event seen */
+    int64_t right, recorded, unordered; /* the last right one; the first out of its time's order */
 };
 
-static void look_at(sqlite3_stmt *q, struct faults *f)
+static bool number_differs(int64_t column, int64_t said)
 {
-    int64_t seq = sqlite3_column_int64(q, 0), recorded = sqlite3_column_int64(q, 1);
-    struct str line = db_text(q, 3);
+    return column != (said == 0 ? LOG_NONE : said);
+}
 
-    if (crc32c(line.p, line.n) != (uint32_t)sqlite3_column_int64(q, 2))
-        note_fault(&f->sum, seq);
-    if (sqlite3_column_int64(q, 4) != seq)
-        note_fault(&f->index, seq);
-    if (recorded < f->recorded && sqlite3_column_int64(q, 5) <= f->seq && f->unordered == 0)
-        f->unordered = seq;
-    f->seq = seq;
-    f->recorded = recorded;
+/* Note where the columns are not what the line says; a version in the line may be mere data. */
+static bool note_differences(const struct log_row *row, const struct event *said, struct faults *f)
+{
+    const bool differs[ATTRIBUTES] = {
+        [ID] = !str_eq(row->id, said->id),
+        [SOURCE] = !str_eq(row->source, said->source),
+        [TYPE] = !str_eq(row->type, said->type),
+        [SUBJECT] = !str_eq(row->subject, said->subject) ||
+                    (row->subject.p == NULL) != (said->subject.p == NULL),
+        [PRIORITY] = row->priority != said->priority,
+        [NOTBEFORE] = number_differs(row->due, said->notbefore_ms),
+        [EXPIRYTIME] = number_differs(row->expires, said->expiry_ms),
+        [VERSION] = row->version != LOG_NONE && row->version != said->version,
+    };
+    bool any = false;
+
+    for (int i = 0; i < ATTRIBUTES; i++)
+        if (differs[i]) {
+            note_fault(&f->differs[i], row->seq);
+            any = true;
+        }
+    return any;
+}
+
+static void look_at(struct store *s, sqlite3_stmt *q, struct faults *f)
+{
+    struct err unreadable = ERR_NONE;
+    struct log_row row;
+
+    log_row_read(q, &row);
+    bool right = sum_columns(s, q, &row),
+         whole = sum_line(row.sums, row.line) &&
+                 event_read(&s->seen, &s->scan, row.line, &unreadable) == 0;
+    if (!whole || (!note_differences(&row, &s->seen, f) && !right))
+        note_fault(&f->sum, row.seq);
+    for (int i = 0; i < INDEXES && right; i++)
+        if (sqlite3_column_int64(q, LOG_END + i) != row.seq)
+            note_fault(&f->index[i], row.seq);
+    f->seq = row.seq;
+    if (!right)
+        return;
+    if (row.recorded < f->recorded && sqlite3_column_int64(q, LOG_END + INDEXES) <= f->right &&
+        f->unordered == 0)
+        f->unordered = row.seq;
+    f->right = row.seq;
+    f->recorded = row.recorded;
 }
 
 static int read_events(struct check *c, struct faults *f, struct err *e)
@@ -146,36 +191,56 @@ static int read_events(struct check *c, struct faults *f, struct err *e)
     int got, rows;
 
     do {
-        sqlite3_stmt *q =
-            db_query(c->s, e,
-                     "SELECT e.seq,e.recorded,e.sum,e.line,(SELECT i.seq FROM event i INDEXED BY "
-                     "event_id WHERE i.id=e.id AND i.source=e.source),(SELECT max(seq) FROM "
-                     "segment WHERE seq<=e.seq) FROM event e WHERE e.seq>? ORDER BY e.seq LIMIT "
-                     "1000",
-                     "i", f->seq);
+        sqlite3_stmt *q = db_query(
+            c->s, e,
+            "SELECT " LOG_COLUMNS
+            ",(SELECT i.seq FROM event i INDEXED BY event_id WHERE i.id=e.id AND "
+            "i.source=e.source),CASE priority WHEN 5 THEN seq ELSE (SELECT i.seq FROM event i "
+            "INDEXED BY event_priority WHERE i.priority=e.priority AND i.priority<>5 AND "
+            "i.seq=e.seq) END,CASE WHEN version IS NULL THEN seq ELSE (SELECT i.seq FROM event i "
+            "INDEXED BY event_version WHERE i.subject=e.subject AND i.version=e.version AND "
+            "i.version IS NOT NULL) END,(SELECT max(g.seq) FROM segment g WHERE g.seq<=e.seq) FROM "
+            "event e WHERE seq>? ORDER BY seq LIMIT 1000",
+            "i", f->seq);
         got = -1;
         for (rows = 0; q != NULL && (got = db_row(c->s, q, e)) > 0; rows++)
-            look_at(q, f);
+            look_at(c->s, q, f);
     } while (got == 0 && rows == 1000);
     return got;
+}
+
+static int say_faults(struct check *c, struct faults *f, struct err *e)
+{
+    char what[100];
+
+    if (say_fault(c, &f->sum, "damaged", e) < 0)
+        return -1;
+    for (int i = 0; i < ATTRIBUTES; i++) {
+        snprintf(what, sizeof what, "with another %s than in the line", attribute_name[i]);
+        if (say_fault(c, &f->differs[i], what, e) < 0)
+            return -1;
+    }
+    for (int i = 0; i < INDEXES; i++) {
+        snprintf(what, sizeof what, "not in the index that finds %s", index_use[i]);
+        if (say_fault(c, &f->index[i], what, e) < 0)
+            return -1;
+    }
+    if (f->unordered == 0)
+        return 0;
+    return say(c, &(struct check_finding){.kind = "clock"}, e,
+               "recorded times are out of order at position %lld: times in --from and --to may "
+               "lead astray",
+               (long long)f->unordered);
 }
 
 static int check_events(struct check *c, struct err *e)
 {
     struct faults f = {0};
-    int got = read_events(c, &f, e), told = 0;
+    int got = read_events(c, &f, e);
     struct err later = ERR_NONE;
 
     /* What was found before the read failed is told, too. */
-    if (say_fault(c, &f.sum, "damaged", &later) < 0 ||
-        say_fault(c, &f.index, "not in the index that finds duplicates", &later) < 0)
-        told = -1;
-    if (told == 0 && f.unordered > 0)
-        told = say(c, &(struct check_finding){.kind = "clock"}, &later,
-                   "recorded times are out of order at position %lld: times in --from and --to "
-                   "may lead astray",
-                   (long long)f.unordered);
-    if (told == 0)
+    if (say_faults(c, &f, &later) == 0)
         return got;
     *e = later;
     return -1;
@@ -211,7 +276,7 @@ static int check_segment(struct check *c, int64_t seq, int64_t recorded, struct 
                &(struct check_finding){
                    .kind = "clock", .value = back / 1000, .limit = CLOCK_STEP_MS / 1000},
                e, "the clock was set back by %s before position %lld was published",
-               clock_age(age, back), (long long)seq);
+               clock_span(age, back), (long long)seq);
 }
 
 static int check_clock(struct check *c, struct err *e)
@@ -348,7 +413,7 @@ static int check_limits(struct check *c, const char *name, const struct group_le
     if (max->max_age_ms < 0 || age <= max->max_age_ms)
         return 0;
     return say(c, &(struct check_finding){"age", name, age / 1000, max->max_age_ms / 1000, NULL}, e,
-               "its oldest event yet to settle has waited for %s", clock_age(text, age));
+               "its oldest event yet to settle has waited for %s", clock_span(text, age));
 }
 
 static int check_group(struct check *c, const char *name, struct err *e)

@@ -9,6 +9,7 @@
 #include "sqlite_group.h"
 
 #include "mem.h"
+#include "table.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -17,7 +18,6 @@
 #define BROKEN 2          /* a damaged event whose row cannot be read */
 #define BACK_MS 1000      /* less is a clock that is kept right */
 #define SCAN_EVENTS 50000 /* passed without a match before the cursor is moved */
-#define NOTES_MAX 1000    /* items that one transaction removes */
 
 /* What a claim is to be. */
 struct wanted {
@@ -43,10 +43,13 @@ static bool other_lives(struct store *s, const struct other *o, bool trusted)
 static int others(struct store *s, int64_t grp, int64_t self, struct other **list, size_t *n,
                   struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e,
-                               "SELECT owner,pid,started,boot FROM consumer WHERE "
-                               "(grp=?1 OR ?1=0) AND owner<>?2",
-                               "ii", grp, self);
+    sqlite3_stmt *q =
+        grp == 0 ? db_query(s, e, "SELECT owner,pid,started,boot FROM consumer WHERE owner<>?", "i",
+                            self)
+                 : db_query(s, e,
+                            "SELECT owner,pid,started,boot FROM consumer INDEXED BY consumer_group "
+                            "WHERE grp=? AND owner<>?",
+                            "ii", grp, self);
     size_t room = 0;
     int got = -1;
 
@@ -78,40 +81,80 @@ static int remember_death(struct group *g, int64_t seq, int64_t now, struct err 
                                "deaths=deaths+1,attempts=attempts+(deaths>0)",
                "iiii", g->grp, seq, now, (int64_t)g->ordered) < 0)
         return -1;
-    return order_row(g, seq, e);
+    return g->ordered ? order_place(g->s, g->grp, seq, e) : 0;
 }
 
 static int tell_takeover(struct group *g, int64_t pid, size_t events, struct err *e)
 {
     return sys_put(g->s, "sys.group.taken-over", g->name, NULL,
-                   json_pack("{s:s,s:I,s:I}", "group", g->name, "pid", (json_int_t)pid, "events",
-                             (json_int_t)events),
+                   json_pack("{s:o,s:I,s:I}", "group", table_text(str_of(g->name)), "pid",
+                             (json_int_t)pid, "events", (json_int_t)events),
                    e);
 }
 
-/* Inside a transaction: the claims of a dead owner go back to the group. */
-static int inherit(struct group *g, const struct other *dead, int64_t now, struct err *e)
+/* One claim of a dead owner goes back to the group, unless with its events the transaction would
+   have more than rows. Returns 1, 0 when the owner has none, 2 when the claim must wait, or -1. */
+static int inherit_claim(struct group *g, int64_t owner, int64_t now, size_t *rows, struct err *e)
 {
-    struct notes all = {NULL, 0, 0};
-    sqlite3_stmt *q = db_query(g->s, e, "SELECT open FROM claim WHERE owner=?", "i", dead->owner);
-    int got = -1;
+    sqlite3_stmt *q =
+        db_query(g->s, e,
+                 "SELECT claim,open FROM claim INDEXED BY claim_owner WHERE grp=? AND owner=? "
+                 "LIMIT 1",
+                 "ii", g->grp, owner);
+    int got = q == NULL ? -1 : db_row(g->s, q, e);
+    int64_t *open, claim;
 
-    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
-        int64_t *open;
-        size_t n = open_decode(db_text(q, 0), &open);
-        for (size_t i = 0; i < n; i++)
-            notes_add(&all, open[i], 0);
-        free(open);
-    }
-    for (size_t i = 0; i < all.n && got >= 0; i++)
-        got = remember_death(g, all.note[i].seq, now, e);
-    if (got >= 0 && all.n > 0)
-        got = tell_takeover(g, dead->process.pid, all.n, e);
-    free(all.note);
-    if (got < 0 || db_run(g->s, e, "DELETE FROM claim WHERE owner=?", "i", dead->owner) < 0 ||
-        db_run(g->s, e, "DELETE FROM consumer WHERE owner=?", "i", dead->owner) < 0)
+    if (got <= 0)
+        return got;
+    claim = sqlite3_column_int64(q, 0);
+    size_t n = open_decode(db_text(q, 1), &open);
+    db_done(q);
+    bool fits = *rows == 0 || *rows + n <= DB_ROWS;
+    for (size_t i = 0; i < n && got >= 0 && fits; i++)
+        got = remember_death(g, open[i], now, e);
+    free(open);
+    if (!fits)
+        return 2;
+    *rows += n + 1;
+    return got < 0 || db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", claim) < 0 ? -1 : 1;
+}
+
+/* Inside a transaction: the claims of a dead owner go back to the group, and it is forgotten with
+   the last of them. 0, 1 when some have to wait for the next transaction, -1. */
+static int inherit(struct group *g, const struct other *dead, int64_t now, size_t *rows,
+                   struct err *e)
+{
+    size_t before = *rows, claims = 0;
+    int got;
+
+    for (; (got = inherit_claim(g, dead->owner, now, rows, e)) == 1; claims++)
+        continue;
+    size_t events = *rows - before - claims;
+    if (got < 0 || (events > 0 && tell_takeover(g, dead->process.pid, events, e) < 0))
         return -1;
-    return 0;
+    ++*rows;
+    return got == 2                                                                      ? 1
+           : db_run(g->s, e, "DELETE FROM consumer WHERE owner=?", "i", dead->owner) < 0 ? -1
+                                                                                         : 0;
+}
+
+/* From the first of the dead on, in one transaction of about a thousand rows; *at is where the next
+   one begins. What a kill leaves between two of them still belongs to the dead. */
+static int inherit_some(struct group *g, const struct other *dead, size_t n, size_t *at,
+                        struct err *e)
+{
+    const struct log_terms terms = {.now_ms = clock_now_ms()};
+    size_t rows = 0;
+    int got = 0;
+
+    if (append_begin(g->s, &terms, e) < 0)
+        return -1;
+    while (*at < n && rows < DB_ROWS && (got = inherit(g, &dead[*at], terms.now_ms, &rows, e)) == 0)
+        ++*at;
+    if (got >= 0)
+        return append_commit(g->s, true, e);
+    log_rollback(g->s);
+    return -1;
 }
 
 /* Take over from consumers of this group that have died. */
@@ -126,19 +169,25 @@ static int take_over(struct group *g, struct err *e)
         for (size_t i = 0; i < n; i++)
             if (!other_lives(g->s, &list[i], trusted))
                 list[dead++] = list[i];
-        const struct log_terms terms = {.now_ms = clock_now_ms()};
-        if (dead > 0 && (got = append_begin(g->s, &terms, e)) == 0) {
-            for (size_t i = 0; i < dead && got == 0; i++)
-                got = inherit(g, &list[i], terms.now_ms, e);
-            if (got == 0)
-                got = append_commit(g->s, true, e);
-            else
-                log_rollback(g->s);
-        }
+        for (size_t at = 0; at < dead && got == 0;)
+            got = inherit_some(g, list, dead, &at, e);
     } else if (n > 0) {
         got = -1;
     }
     free(list);
+    return got;
+}
+
+int group_recover(struct store *s, const char *name, struct err *e)
+{
+    const struct group_terms terms = {.name = name, .attempts = INT64_MAX};
+    struct group *g;
+    int got;
+
+    if (group_open(&g, s, &terms, e) < 0)
+        return -1;
+    got = take_over(g, e) < 0 ? -1 : lease_expire(g, e);
+    group_close(g);
     return got;
 }
 
@@ -212,11 +261,8 @@ static struct claim *new_claim(struct group *g, size_t max)
     return c;
 }
 
-/* What is handed out, and when an event may be: from due on, until it expires. 0: any time. */
-#define CLAIM_COLUMNS LOG_COLUMNS ",priority,due,expires"
-#define PRIORITY_OF(q) sqlite3_column_int64(q, 8)
-#define DUE_OF(q) sqlite3_column_int64(q, 9)
-#define EXPIRES_OF(q) sqlite3_column_int64(q, 10)
+/* An event may be handed out until then; 0: at any time. */
+#define EXPIRES_OF(q) sqlite3_column_int64(q, LOG_EXPIRES)
 
 static bool add_held(struct claim *c, size_t max, const struct log_entry *row, sqlite3_stmt *q,
                      bool item, int64_t attempts, int64_t deaths)
@@ -241,21 +287,21 @@ static int add_item(struct group *g, struct claim *c, size_t max, const struct d
                     int64_t now, struct err *e)
 {
     sqlite3_stmt *q =
-        db_query(g->s, e, "SELECT " CLAIM_COLUMNS " FROM event WHERE seq=?", "i", item->seq);
+        db_query(g->s, e, "SELECT " LOG_COLUMNS " FROM event WHERE seq=?", "i", item->seq);
     struct log_entry row;
     int got = q == NULL ? -1 : db_row(g->s, q, e);
 
     if (got < 0)
         return -1;
-    if (got == 0 || (EXPIRES_OF(q) != 0 && EXPIRES_OF(q) <= now)) {
+    if (got > 0)
+        log_entry_read(g->s, q, &row);
+    if (got > 0 && log_entry_damaged(q, &row)) {
+        notes_add(&g->damage, item->seq, 1);
+    } else if (got == 0 || (EXPIRES_OF(q) != 0 && EXPIRES_OF(q) <= now)) {
         notes_add(&g->gone, item->seq, 0);
         got = 1;
     } else {
-        log_entry_read(q, &row);
-        if (log_entry_damaged(q, &row))
-            notes_add(&g->damage, item->seq, 1);
-        else
-            got = add_held(c, max, &row, q, true, item->attempts, item->deaths);
+        got = add_held(c, max, &row, q, true, item->attempts, item->deaths);
     }
     db_done(q);
     return got;
@@ -300,9 +346,9 @@ static enum suspect judge(struct group *g, const struct claim *c, const struct w
 }
 
 /* So much is to be written down that the rest must wait for the next transaction. */
-static bool noted_enough(const struct group *g)
+static bool noted_enough(const struct group *g, const struct claim *c)
 {
-    return g->damage.n + g->gone.n + g->dying.n >= NOTES_MAX;
+    return c->n + g->later.n + g->damage.n + g->gone.n + g->dying.n >= DB_ROWS;
 }
 
 /* Items that are due. */
@@ -310,14 +356,14 @@ static int add_items(struct group *g, struct claim *c, const struct wanted *w, i
                      struct err *e)
 {
     sqlite3_stmt *q = db_query(g->s, e,
-                               "SELECT seq,due,attempts,deaths FROM item WHERE grp=? AND state=0 "
-                               "AND due<=? AND seq<=? ORDER BY due,seq",
+                               "SELECT seq,due,attempts,deaths FROM item INDEXED BY item_due WHERE "
+                               "grp=? AND state=0 AND due<=? AND seq<=? ORDER BY due,seq",
                                "iii", g->grp, now, w->last);
     enum suspect how = TAKE;
     int got = -1;
 
     g->draining = false;
-    while (q != NULL && how != ENOUGH && !g->alone && c->n < w->max && !noted_enough(g) &&
+    while (q != NULL && how != ENOUGH && !g->alone && c->n < w->max && !noted_enough(g, c) &&
            (got = db_row(g->s, q, e)) > 0) {
         const struct due_item item = {sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1),
                                       sqlite3_column_int64(q, 2), sqlite3_column_int64(q, 3)};
@@ -353,25 +399,39 @@ static void note_aside(struct group *g, struct str subject)
     buf_char(&g->aside, '\0');
 }
 
+/* Of a row with damaged columns it is not known in which priority it belongs. The pass over all rows
+   finds it, and another one only what that has passed already. */
+static int add_damaged(struct group *g, const struct log_entry *row, int priority)
+{
+    if (log_may_match(&g->types, row) &&
+        (priority == EVENT_PRIORITY || row->seq <= g->cursor[EVENT_PRIORITY]))
+        notes_add(&g->damage, row->seq, 0);
+    return 1;
+}
+
 /* One event of the log behind a cursor. 1, 0 when the claim is full before it, -1. */
-static int add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt *q, int64_t now,
-                     struct err *e)
+static int add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt *q, int priority,
+                     int64_t now, struct err *e)
 {
     struct log_entry row;
     int64_t due, expires;
     int held;
 
-    log_entry_read(q, &row);
+    log_entry_read(g->s, q, &row);
+    if (row.damaged)
+        return add_damaged(g, &row, priority);
+    if (!g->ordered && sqlite3_column_int64(q, LOG_PRIORITY) != priority)
+        return 1;
     if (!pattern_any(&g->types, row.type))
         return 1;
-    due = DUE_OF(q);
+    due = sqlite3_column_int64(q, LOG_DUE);
     expires = EXPIRES_OF(q);
     if (expires != 0 && expires <= now)
         return 1;
     if ((held = held_back(g, row.subject, e)) < 0)
         return -1;
     if (held > 0) {
-        notes_add(&g->behind, row.seq, 0);
+        notes_add(&g->later, row.seq, due > now ? due : now);
     } else if (due > now) {
         notes_add(&g->later, row.seq, due);
         note_aside(g, row.subject);
@@ -405,18 +465,17 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
     sqlite3_stmt *q =
         priority == EVENT_PRIORITY
             ? db_query(g->s, e,
-                       "SELECT " CLAIM_COLUMNS " FROM event WHERE seq>? AND seq<=? ORDER BY seq "
+                       "SELECT " LOG_COLUMNS " FROM event WHERE seq>? AND seq<=? ORDER BY seq "
                        "LIMIT 1000",
                        "ii", at, last)
             : db_query(g->s, e,
-                       "SELECT " CLAIM_COLUMNS " FROM event INDEXED BY event_priority WHERE "
+                       "SELECT " LOG_COLUMNS " FROM event INDEXED BY event_priority WHERE "
                        "seq>? AND seq<=? AND priority=? AND priority<>5 ORDER BY seq LIMIT 1000",
                        "iii", at, last, (int64_t)priority);
     int got = -1, passed = 0, added = 1;
 
-    while (q != NULL && c->n < max && (got = db_row(g->s, q, e)) > 0) {
-        if ((g->ordered || PRIORITY_OF(q) == priority) &&
-            (added = add_event(g, c, max, q, now, e)) <= 0)
+    while (q != NULL && c->n < max && !noted_enough(g, c) && (got = db_row(g->s, q, e)) > 0) {
+        if ((added = add_event(g, c, max, q, priority, now, e)) <= 0)
             break;
         g->moved[priority] = sqlite3_column_int64(q, 0);
         passed++;
@@ -437,7 +496,7 @@ static int gather(struct group *g, struct claim *c, const struct wanted *w, stru
     int64_t now = clock_now_ms(), prioritised = 0;
     int passed = 0, scanned = 0;
 
-    g->later.n = g->behind.n = g->damage.n = g->gone.n = g->dying.n = 0;
+    g->later.n = g->damage.n = g->gone.n = g->dying.n = 0;
     buf_reset(&g->aside);
     if (group_cursors(g->s, g->grp, g->cursor, e) < 0)
         return -1;
@@ -448,20 +507,22 @@ static int gather(struct group *g, struct claim *c, const struct wanted *w, stru
                "priority<>5 LIMIT 1",
                "") < 0)
         return -1;
-    for (int p = 0; p < 10 && c->n < w->max && !g->alone && !g->draining; p++) {
+    for (int p = 0; p < 10 && c->n < w->max && !noted_enough(g, c) && !g->alone && !g->draining;
+         p++) {
         if (p != EVENT_PRIORITY && (!prioritised || g->ordered))
             continue;
         do {
             if ((passed = add_events(g, c, w->max, p, w->last, now, e)) < 0)
                 return -1;
             scanned += passed;
-        } while (passed == 1000 && c->n < w->max && c->page.n == c->n && scanned < SCAN_EVENTS);
+        } while (passed == 1000 && c->n < w->max && c->page.n == c->n && !noted_enough(g, c) &&
+                 scanned < SCAN_EVENTS);
     }
     if (g->ordered)
         for (int p = 0; p < 10; p++)
             g->moved[p] = g->moved[EVENT_PRIORITY];
-    return c->n > 0 || g->later.n > 0 || g->behind.n > 0 || g->damage.n > 0 || g->gone.n > 0 ||
-           g->dying.n > 0 || memcmp(g->moved, g->cursor, sizeof g->moved) != 0;
+    return c->n > 0 || g->later.n > 0 || g->damage.n > 0 || g->gone.n > 0 || g->dying.n > 0 ||
+           memcmp(g->moved, g->cursor, sizeof g->moved) != 0;
 }
 
 /* In one transaction that only reads: each of its statements alone would lock and unlock. */
@@ -504,18 +565,19 @@ static int set_dead(struct group *g, int64_t seq, int64_t now, struct err *e)
                    "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=3,due=?3",
                "iiii", g->grp, seq, now, (int64_t)g->ordered) < 0)
         return -1;
-    return order_row(g, seq, e);
+    return g->ordered ? order_free(g->s, g->grp, seq, e) : 0;
 }
 
-/* Passed before it may be claimed: not yet due, or behind its subject. */
-static int set_aside(struct group *g, int64_t seq, int state, int64_t due, struct err *e)
+/* Passed before it may be claimed: not yet due, or behind its subject, if that is still so. It is
+   the last of its subject, so no other row changes its place. */
+static int set_aside(struct group *g, int64_t seq, int64_t due, struct err *e)
 {
-    if (db_run(g->s, e,
-               "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
-               "VALUES(?1,?2,?3," ITEM_DUE("?2", "?4") ",0,0," ITEM_SUBJECT("?2", "?5") ")",
-               "iiiii", g->grp, seq, (int64_t)state, due, (int64_t)g->ordered) < 0)
-        return -1;
-    return order_row(g, seq, e);
+    return db_run(g->s, e,
+                  "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) SELECT ?1,?2,2*(?4 "
+                  "AND EXISTS(SELECT 1 FROM item i INDEXED BY item_subject WHERE i.grp=?1 AND "
+                  "i.subject=e.subject AND i.state<>3 AND i.seq<?2)),min(?3,ifnull(e.expires,?3)),"
+                  "0,0,CASE WHEN ?4 THEN e.subject END FROM event e WHERE e.seq=?2",
+                  "iiii", g->grp, seq, due, (int64_t)g->ordered);
 }
 
 static int take_notes(struct group *g, int64_t now, struct err *e)
@@ -523,10 +585,7 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
     struct group_settle damaged = {.started_ms = now, .reason = "damaged in the spool"};
 
     for (size_t i = 0; i < g->later.n; i++)
-        if (set_aside(g, g->later.note[i].seq, ITEM_WAITING, g->later.note[i].value, e) < 0)
-            return -1;
-    for (size_t i = 0; i < g->behind.n; i++)
-        if (set_aside(g, g->behind.note[i].seq, ITEM_BEHIND, now, e) < 0)
+        if (set_aside(g, g->later.note[i].seq, g->later.note[i].value, e) < 0)
             return -1;
     /* Who touches a broken row in here could not commit; and there is nothing to tell of it. */
     for (size_t i = 0; i < g->damage.n; i++)
@@ -536,16 +595,12 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
              death_tell_seq(g, g->damage.note[i].seq, damaged.reason, e) < 0))
             return -1;
     for (size_t i = 0; i < g->gone.n; i++)
-        if (db_run(g->s, e, "DELETE FROM item WHERE grp=? AND seq=? AND state=0", "ii", g->grp,
-                   g->gone.note[i].seq) < 0 ||
-            db_run(g->s, e, "DELETE FROM attempt WHERE grp=? AND seq=?", "ii", g->grp,
-                   g->gone.note[i].seq) < 0 ||
-            order_row(g, g->gone.note[i].seq, e) < 0)
+        if (item_forget(g->s, g->grp, g->ordered, g->gone.note[i].seq, e) < 0)
             return -1;
     for (size_t i = 0; i < g->dying.n; i++)
         if (db_run(g->s, e, "UPDATE item SET state=3,due=? WHERE grp=? AND seq=? AND state=0",
                    "iii", now, g->grp, g->dying.note[i].seq) < 0 ||
-            order_row(g, g->dying.note[i].seq, e) < 0 ||
+            (g->ordered && order_free(g->s, g->grp, g->dying.note[i].seq, e) < 0) ||
             death_tell_seq(g, g->dying.note[i].seq, "its consumer died", e) < 0)
             return -1;
     return 1;
@@ -639,12 +694,47 @@ static int look(struct group *g, struct err *e)
     return open;
 }
 
+/* The next thousand of the waiting that are due behind *due and *seq, into later; moves both. */
+static int page_late(struct group *g, int64_t *due, int64_t *seq, struct err *e)
+{
+    sqlite3_stmt *q = db_query(g->s, e,
+                               "SELECT seq,due FROM item INDEXED BY item_due WHERE grp=? AND "
+                               "state=0 AND (due,seq)>(?,?) ORDER BY due,seq LIMIT ?",
+                               "iiii", g->grp, *due, *seq, (int64_t)DB_ROWS);
+    int got = -1;
+
+    g->later.n = 0;
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        *seq = sqlite3_column_int64(q, 0);
+        *due = sqlite3_column_int64(q, 1);
+        notes_add(&g->later, *seq, *due);
+    }
+    return got;
+}
+
+/* Those in later are due by then, unless it is their publisher who had them wait. */
+static int lower_due(struct group *g, int64_t most, struct err *e)
+{
+    if (db_begin(g->s, DB_NORMAL, e) < 0)
+        return -1;
+    for (size_t i = 0; i < g->later.n; i++)
+        if (db_run(g->s, e,
+                   "UPDATE item SET due=? WHERE grp=? AND seq=? AND state=0 AND due=? AND "
+                   "due IS NOT (SELECT min(due,ifnull(expires,due)) FROM event WHERE "
+                   "event.seq=item.seq)",
+                   "iiii", most, g->grp, g->later.note[i].seq, g->later.note[i].value) < 0) {
+            db_rollback(g->s);
+            return -1;
+        }
+    return db_commit(g->s, false, e);
+}
+
 /* A retry and a hold are due by the clock that people set. When that went back, they would wait for
    so much longer; now it is at most as long as they would if they began now. Not so a time that the
    publisher has chosen. */
 static int see_clock(struct group *g, struct err *e)
 {
-    int64_t now = clock_now_ms(), most = now + g->wait_ms;
+    int64_t now = clock_now_ms(), most = now + g->wait_ms, due = most, seq = INT64_MAX;
     bool back = now < g->latest_ms - BACK_MS;
 
     if (back || now > g->latest_ms)
@@ -653,15 +743,17 @@ static int see_clock(struct group *g, struct err *e)
         return 0;
     if (db_begin(g->s, DB_NORMAL, e) < 0)
         return -1;
-    if (db_run(g->s, e,
-               "UPDATE item SET due=? WHERE grp=? AND state=0 AND due>? AND due IS NOT (SELECT "
-               "min(due,ifnull(expires,due)) FROM event WHERE event.seq=item.seq)",
-               "iii", most, g->grp, most) < 0 ||
-        db_run(g->s, e, "UPDATE groups SET hold=min(hold,?) WHERE grp=?", "ii", most, g->grp) < 0) {
+    if (db_run(g->s, e, "UPDATE groups SET hold=min(hold,?) WHERE grp=?", "ii", most, g->grp) < 0) {
         db_rollback(g->s);
         return -1;
     }
-    return db_commit(g->s, false, e);
+    if (db_commit(g->s, false, e) < 0)
+        return -1;
+    do {
+        if (page_late(g, &due, &seq, e) < 0 || (g->later.n > 0 && lower_due(g, most, e) < 0))
+            return -1;
+    } while (g->later.n == DB_ROWS);
+    return 0;
 }
 
 static void give(struct group *g, struct claim *c)
@@ -697,6 +789,8 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
         g->looked_ms = clock_now_ms();
         if (g->ordered && (got = order_enter(g, e)) <= 0)
             return got;
+        if (g->unsorted && order_resume(g, e) < 0)
+            return -1;
         if (take_over(g, e) < 0 || lease_expire(g, e) < 0)
             return -1;
         if ((got = look(g, e)) <= 0)

@@ -219,6 +219,7 @@ int group_reload(struct group *g, struct err *e)
     if (got > 0)
         got = db_int(g->s, e, &ordered, "SELECT ordered FROM groups WHERE grp=?", "i", g->grp);
     g->ordered = ordered != 0;
+    g->unsorted = ordered == 2;
     return got > 0 ? 0 : got < 0 ? -1 : group_dropped(g, e);
 }
 
@@ -229,7 +230,7 @@ static int create_group(struct group *g, const struct group_terms *terms, struct
     int64_t start;
     int got;
 
-    if (log_point(s, terms->from, &start, e) < 0)
+    if (log_start(s, terms->from, &start, e) < 0)
         return -1;
     patterns_write(&terms->types, &patterns);
     if (db_begin(s, DB_FULL, e) < 0) {
@@ -355,7 +356,7 @@ void group_close(struct group *g)
     if (g->joined && g->held == 0 && db_begin(g->s, DB_NORMAL, &ignored) == 0) {
         db_run(g->s, &ignored,
                "DELETE FROM consumer WHERE owner=? AND NOT EXISTS(SELECT 1 FROM "
-               "claim WHERE claim.owner=consumer.owner)",
+               "claim WHERE claim.grp=consumer.grp AND claim.owner=consumer.owner)",
                "i", g->owner);
         group_seen(g, &ignored);
         db_commit(g->s, false, &ignored);
@@ -372,7 +373,6 @@ void group_close(struct group *g)
     tally_clear(&g->tallies);
     free(g->tallies.tally);
     free(g->later.note);
-    free(g->behind.note);
     buf_free(&g->aside);
     free(g->damage.note);
     free(g->gone.note);
@@ -432,24 +432,39 @@ void claim_spare(struct group *g, struct claim *c)
     g->spare = c;
 }
 
-int order_row(struct group *g, int64_t seq, struct err *e)
+int item_forget(struct store *s, int64_t grp, bool ordered, int64_t seq, struct err *e)
 {
-    return g->ordered ? order_restore(g->s, g->grp, seq, e) : 0;
+    int attempts, items;
+
+    /* Before it goes: its row is what tells the subject. */
+    if ((ordered && order_free(s, grp, seq, e) < 0) ||
+        (attempts = db_run(s, e, "DELETE FROM attempt WHERE grp=? AND seq=?", "ii", grp, seq)) <
+            0 ||
+        (items = db_run(s, e, "DELETE FROM item WHERE grp=? AND seq=?", "ii", grp, seq)) < 0)
+        return -1;
+    return attempts + items;
+}
+
+/* 1 when the event is no longer in the log, 0, -1. */
+static int is_gone(struct group *g, int64_t seq, struct err *e)
+{
+    int64_t one;
+    int got = db_int(g->s, e, &one, "SELECT 1 FROM event WHERE seq=?", "i", seq);
+    return got < 0 ? -1 : !got;
 }
 
 int settle_item(struct group *g, int64_t seq, bool item, const struct group_settle *s,
                 struct err *e)
 {
     int attempt = s->outcome == GROUP_RETRY || s->outcome == GROUP_DEAD;
+    int over = s->outcome == GROUP_DONE || s->outcome == GROUP_DROP ? 1
+               : s->outcome == GROUP_DEAD                           ? 0
+                                                                    : is_gone(g, seq, e);
 
-    if (s->outcome == GROUP_DONE || s->outcome == GROUP_DROP) {
-        if (!item)
-            return 0;
-        if (db_run(g->s, e, "DELETE FROM attempt WHERE grp=? AND seq=?", "ii", g->grp, seq) < 0 ||
-            db_run(g->s, e, "DELETE FROM item WHERE grp=? AND seq=?", "ii", g->grp, seq) < 0)
-            return -1;
-        return order_row(g, seq, e);
-    }
+    if (over < 0)
+        return -1;
+    if (over) /* done, expired, or pruned while it was in hand: nobody can have it again */
+        return item && item_forget(g->s, g->grp, g->ordered, seq, e) < 0 ? -1 : 0;
     if (attempt && attempt_add(g, seq, s, e) < 0)
         return -1;
     if (db_run(g->s, e,
@@ -462,7 +477,10 @@ int settle_item(struct group *g, int64_t seq, bool item, const struct group_sett
                s->outcome == GROUP_DEAD ? clock_now_ms() : s->due_ms, (int64_t)attempt,
                (int64_t)g->ordered) < 0)
         return -1;
-    return order_row(g, seq, e);
+    if (!g->ordered)
+        return 0;
+    return s->outcome == GROUP_DEAD ? order_free(g->s, g->grp, seq, e)
+                                    : order_place(g->s, g->grp, seq, e);
 }
 
 /* The claim's row without the events that are settled. It must be there still, and ours. */
@@ -532,8 +550,8 @@ int death_tell(struct group *g, const struct log_entry *event, int64_t attempts,
     struct str why = str_of(reason == NULL ? "" : reason);
 
     return sys_put(g->s, "sys.dead-lettered", g->name, event->damaged ? NULL : event,
-                   json_pack("{s:s,s:I,s:o,s:o,s:I,s:i,s:o}", "group", g->name, "seq",
-                             (json_int_t)event->seq, "id", table_text(event->id), "type",
+                   json_pack("{s:o,s:I,s:o,s:o,s:I,s:i,s:o}", "group", table_text(str_of(g->name)),
+                             "seq", (json_int_t)event->seq, "id", table_text(event->id), "type",
                              table_text(event->type), "attempts", (json_int_t)attempts, "status",
                              status, "reason", table_text(why)),
                    e);
@@ -552,10 +570,10 @@ int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err 
 
     if (got <= 0)
         return got;
-    log_entry_read(q, &row);
+    log_entry_read(g->s, q, &row);
+    row.damaged = log_entry_damaged(q, &row);
     page_add(&copy, &row);
-    copy.entry[0].damaged = log_entry_damaged(q, &row);
-    int64_t attempts = sqlite3_column_int64(q, 8);
+    int64_t attempts = sqlite3_column_int64(q, LOG_END);
     db_done(q);
     if (!sys_type(copy.entry[0].type))
         got = death_tell(g, &copy.entry[0], attempts, 0, reason, e);

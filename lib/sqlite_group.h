@@ -71,6 +71,7 @@ struct group {
 
     /* in an ordered group: */
     bool ordered, leads, active;         /* leads: the byte is ours; active: and nobody is left */
+    bool unsorted;                       /* a change of the order was cut short */
     int tail_fd;                         /* 0: none */
     int64_t tail_wait_ms, tail_since_ms; /* 0: for ever; monotonic */
     struct buf aside;                    /* subjects of what this claim sets aside */
@@ -93,8 +94,7 @@ struct group {
 
     /* what a claim in preparation will do, besides the events in it */
     int64_t cursor[10], moved[10];
-    struct notes later;  /* passed before their time: seq, due */
-    struct notes behind; /* passed while their subject waits */
+    struct notes later;  /* passed before their time, or while their subject waits: seq, due */
     struct notes damage; /* damaged: seq, 1 if it is an item */
     struct notes gone;   /* items whose event is no longer there, or has expired */
     struct notes dying;  /* items whose consumers died too often */
@@ -129,8 +129,9 @@ int pace_take(struct group *g, size_t n, struct err *e);
 /* sqlite_order.c: 1 we are the active consumer, 0 somebody else is, -1. */
 int order_enter(struct group *g, struct err *e);
 void order_leave(struct group *g);
+/* The active consumer puts the rows in order, when whoever changed the order could not. */
+int order_resume(struct group *g, struct err *e);
 int order_held(struct group *g, struct str subject, struct err *e); /* does a row hold it? */
-int order_row(struct group *g, int64_t seq, struct err *e);         /* its row has changed */
 
 /* sqlite_lease.c: inside group_claim, outside a transaction: what leases ran out. */
 int lease_expire(struct group *g, struct err *e);

@@ -47,6 +47,7 @@ struct expired {
     struct notes claims, seqs;
 };
 
+/* As many claims as have about a thousand events. */
 static int find_expired(struct group *g, struct expired *x, struct err *e)
 {
     struct lock_process self;
@@ -54,12 +55,15 @@ static int find_expired(struct group *g, struct expired *x, struct err *e)
     int got = -1;
 
     lock_self(&self);
-    q = db_query(g->s, e,
-                 "SELECT claim,open FROM claim WHERE grp=? AND lease IS NOT NULL AND (lease<=? OR "
-                 "boot<>?)",
-                 "iit", g->grp, boot_ms(), self.boot);
+    q = db_query(
+        g->s, e,
+        "SELECT claim,open FROM claim INDEXED BY claim_lease WHERE grp=?1 AND boot=?2 AND "
+        "lease<=?3 UNION ALL SELECT claim,open FROM claim INDEXED BY claim_lease WHERE grp=?1 AND "
+        "boot<?2 AND lease IS NOT NULL UNION ALL SELECT claim,open FROM claim INDEXED BY "
+        "claim_lease WHERE grp=?1 AND boot>?2 AND lease IS NOT NULL",
+        "iti", g->grp, self.boot, boot_ms());
     x->claims.n = x->seqs.n = 0;
-    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+    while (q != NULL && x->seqs.n < DB_ROWS && (got = db_row(g->s, q, e)) > 0) {
         int64_t *open;
         size_t n = open_decode(db_text(q, 1), &open);
         notes_add(&x->claims, sqlite3_column_int64(q, 0), 0);
@@ -67,7 +71,8 @@ static int find_expired(struct group *g, struct expired *x, struct err *e)
             notes_add(&x->seqs, open[i], 0);
         free(open);
     }
-    return got;
+    db_done(q);
+    return got < 0 ? -1 : 0;
 }
 
 /* An attempt that nobody reported on. */
@@ -94,33 +99,35 @@ static int run_out(struct group *g, int64_t seq, int64_t now, struct err *e)
     return death_tell_seq(g, seq, s.reason, e);
 }
 
-int lease_expire(struct group *g, struct err *e)
+static int expire_some(struct group *g, struct expired *x, struct err *e)
 {
     const struct log_terms terms = {.now_ms = clock_now_ms()};
-    struct expired x = {{NULL, 0, 0}, {NULL, 0, 0}};
-    int64_t one;
-    int got =
-        db_int(g->s, e, &one, "SELECT 1 FROM claim WHERE grp=? AND lease IS NOT NULL", "i", g->grp);
+    int got;
 
-    if (got <= 0 || (got = find_expired(g, &x, e)) < 0 || x.claims.n == 0) {
-        free(x.claims.note);
-        free(x.seqs.note);
-        return got < 0 ? -1 : 0;
-    }
-    /* Once more inside, where nobody settles meanwhile. */
-    if ((got = append_begin(g->s, &terms, e)) == 0 && (got = find_expired(g, &x, e)) == 0) {
-        for (size_t i = 0; i < x.seqs.n && got >= 0; i++)
-            got = run_out(g, x.seqs.note[i].seq, terms.now_ms, e);
-        for (size_t i = 0; i < x.claims.n && got >= 0; i++)
-            got = db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", x.claims.note[i].seq);
-        if (got >= 0)
-            got = append_commit(g->s, x.seqs.n > 0, e);
-        else
-            log_rollback(g->s);
-    }
+    if (append_begin(g->s, &terms, e) < 0)
+        return -1;
+    got = find_expired(g, x, e); /* once more inside, where nobody settles meanwhile */
+    for (size_t i = 0; i < x->seqs.n && got >= 0; i++)
+        got = run_out(g, x->seqs.note[i].seq, terms.now_ms, e);
+    for (size_t i = 0; i < x->claims.n && got >= 0; i++)
+        got = db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", x->claims.note[i].seq);
+    if (got >= 0)
+        return append_commit(g->s, x->seqs.n > 0, e);
+    log_rollback(g->s);
+    return -1;
+}
+
+int lease_expire(struct group *g, struct err *e)
+{
+    struct expired x = {{NULL, 0, 0}, {NULL, 0, 0}};
+    int got;
+
+    while ((got = find_expired(g, &x, e)) == 0 && x.claims.n > 0 &&
+           (got = expire_some(g, &x, e)) == 0)
+        continue;
     free(x.claims.note);
     free(x.seqs.note);
-    return got < 0 ? -1 : 0;
+    return got;
 }
 
 /* ------------------------------------------------------------------------------------ by name */
@@ -128,8 +135,10 @@ int lease_expire(struct group *g, struct err *e)
 static int load(struct group *g, struct err *e)
 {
     sqlite3_stmt *q = db_query(
-        g->s, e, "SELECT claim,owner,term,open FROM claim WHERE grp=? AND lease IS NOT NULL", "i",
-        g->grp);
+        g->s, e,
+        "SELECT claim,owner,term,open FROM claim INDEXED BY claim_lease WHERE grp=? AND lease IS "
+        "NOT NULL",
+        "i", g->grp);
     int got = -1;
 
     clear(g);
@@ -185,22 +194,19 @@ struct named {
     int64_t *at;
     struct buf type;
     int known, open; /* events with the name, and those of them that are handed out */
+    int64_t seq;     /* the last that is known */
 };
 
-static int find_named(struct group *g, struct str id, struct str source, struct named *x,
-                      struct err *e)
+static int note_named(struct group *g, sqlite3_stmt *q, struct named *x, struct err *e)
 {
-    sqlite3_stmt *q = source.p == NULL
-                          ? db_query(g->s, e, "SELECT seq,type FROM event WHERE id=?", "s", id)
-                          : db_query(g->s, e, "SELECT seq,type FROM event WHERE id=? AND source=?",
-                                     "ss", id, source);
     struct leased *in;
     int64_t *at;
     int got = -1;
 
     while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
         x->known++;
-        if ((at = find_seq(g, sqlite3_column_int64(q, 0), &in)) == NULL)
+        x->seq = sqlite3_column_int64(q, 0);
+        if ((at = find_seq(g, x->seq, &in)) == NULL)
             continue;
         x->open++;
         x->at = at;
@@ -209,6 +215,103 @@ static int find_named(struct group *g, struct str id, struct str source, struct 
         buf_str(&x->type, db_text(q, 1));
     }
     return got;
+}
+
+/* A number that is a position, and the id of another event that is handed out: which is meant? */
+static int check_position(struct group *g, const struct lease_name *name, struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(g->s, e, "SELECT seq FROM event WHERE id=? AND seq<>?", "si", name->id, name->seq);
+    struct leased *in;
+    int got = -1;
+
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        int64_t seq = sqlite3_column_int64(q, 0);
+        if (find_seq(g, seq, &in) == NULL)
+            continue;
+        db_done(q);
+        return err_set(
+            e, EX_DATAERR,
+            "%lld is a position, and the id of the event at %lld: write %lld, or id:%lld",
+            (long long)name->seq, (long long)seq, (long long)seq, (long long)name->seq);
+    }
+    return got;
+}
+
+static int find_named(struct group *g, const struct lease_name *name, struct named *x,
+                      struct err *e)
+{
+    return note_named(
+        g,
+        name->seq != 0 ? db_query(g->s, e, "SELECT seq,type FROM event WHERE seq=?", "i", name->seq)
+        : name->source.p == NULL
+            ? db_query(g->s, e, "SELECT seq,type FROM event WHERE id=?", "s", name->id)
+            : db_query(g->s, e, "SELECT seq,type FROM event WHERE id=? AND source=?", "ss",
+                       name->id, name->source),
+        x, e);
+}
+
+static bool settled_here(const struct group *g, int64_t seq)
+{
+    for (size_t i = 0; i < g->leases; i++)
+        for (size_t k = 0; k < g->leased[i].n; k++)
+            if (g->leased[i].seq[k] == -seq)
+                return true;
+    return false;
+}
+
+/* Does somebody hold it? Our own claims are not yet written. */
+static int claimed(struct group *g, int64_t seq, struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(g->s, e, "SELECT open FROM claim WHERE grp=? AND first<=?", "ii", g->grp, seq);
+    int got = -1;
+
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        int64_t *open;
+        size_t n = open_decode(db_text(q, 0), &open);
+        bool found = bsearch(&seq, open, n, sizeof *open, seq_compare) != NULL;
+        free(open);
+        if (!found)
+            continue;
+        db_done(q);
+        return 1;
+    }
+    return got;
+}
+
+static int ahead(struct group *g, int64_t seq, struct err *e)
+{
+    int64_t cursor[10] = {0};
+    sqlite3_stmt *q;
+    int got;
+
+    if (group_cursors(g->s, g->grp, cursor, e) < 0)
+        return -1;
+    q = db_query(g->s, e, "SELECT priority,type FROM event WHERE seq=?", "i", seq);
+    if (q == NULL || (got = db_row(g->s, q, e)) < 0)
+        return -1;
+    bool is = got > 0 && seq > group_passed(cursor, sqlite3_column_int64(q, 0)) &&
+              pattern_any(&g->types, db_text(q, 1));
+    db_done(q);
+    return is;
+}
+
+/* Of an event that is not handed out: is it still to be settled? 1, 0, -1. */
+static int still_open(struct group *g, int64_t seq, struct err *e)
+{
+    int64_t state = 0;
+    int got;
+
+    if (settled_here(g, seq))
+        return 0;
+    got =
+        db_int(g->s, e, &state, "SELECT state FROM item WHERE grp=? AND seq=?", "ii", g->grp, seq);
+    if (got < 0 || (got > 0 && state == 3))
+        return got < 0 ? -1 : 0;
+    if (got > 0 || (got = claimed(g, seq, e)) != 0)
+        return got;
+    return ahead(g, seq, e);
 }
 
 static int settle_named(struct group *g, const struct named *x, const struct group_settle *how,
@@ -234,23 +337,40 @@ static int settle_named(struct group *g, const struct named *x, const struct gro
     return tells_of_death(&s, type) ? death_tell_seq(g, seq, s.reason, e) : 0;
 }
 
-int lease_settle(struct group *g, struct str id, struct str source, const struct group_settle *how,
+static int settle_one(struct group *g, const struct lease_name *name, struct named *x,
+                      const struct group_settle *how, int64_t max_attempts, struct err *e)
+{
+    struct err_quoted id = err_quote(name->id.p, name->id.n);
+    int got;
+
+    if (find_named(g, name, x, e) < 0)
+        return -1;
+    if (x->known == 0 && name->seq != 0)
+        return err_set(e, EX_DATAERR, "there is no event at position %.*s; an id is id:%.*s",
+                       (int)name->id.n, name->id.p, (int)name->id.n, name->id.p);
+    if (x->known == 0)
+        return err_set(e, EX_DATAERR, "there is no event with id %s", id.text);
+    if (name->seq != 0 && check_position(g, name, e) < 0)
+        return -1;
+    if (x->open > 1)
+        return err_set(e, EX_DATAERR,
+                       "id %s fits events of several sources: give their lines, not their ids",
+                       id.text);
+    if (x->open == 1)
+        return settle_named(g, x, how, max_attempts, e) < 0 ? -1 : LEASE_SETTLED;
+    got = still_open(g, x->seq, e);
+    return got < 0 ? -1 : got > 0 ? LEASE_OPEN : LEASE_OVER;
+}
+
+int lease_settle(struct group *g, const struct lease_name *name, const struct group_settle *how,
                  int64_t max_attempts, struct err *e)
 {
     bool appends = how->outcome == GROUP_DEAD || how->outcome == GROUP_RETRY;
-    struct named x = {NULL, NULL, BUF_INIT, 0, 0};
+    struct named x = {.type = BUF_INIT};
     int got = begin(g, appends, e);
 
     if (got == 0)
-        got = find_named(g, id, source, &x, e);
-    if (got == 0 && x.known == 0)
-        got = err_set(e, EX_DATAERR, "there is no event with id %s", err_quote(id.p, id.n).text);
-    else if (got == 0 && x.open > 1)
-        got = err_set(e, EX_DATAERR,
-                      "id %s fits events of several sources: give their lines, not their ids",
-                      err_quote(id.p, id.n).text);
-    else if (got == 0 && x.open == 1)
-        got = settle_named(g, &x, how, max_attempts, e) < 0 ? -1 : 1;
+        got = settle_one(g, name, &x, how, max_attempts, e);
     buf_free(&x.type);
     return got;
 }
@@ -281,12 +401,20 @@ static void note_pipe(struct group *g, int64_t owner)
     notes_add(&g->pipes, owner, 0);
 }
 
+static bool same_pipe_before(const struct group *g, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (g->leased[k].changed && g->leased[k].owner == g->leased[i].owner)
+            return true;
+    return false;
+}
+
 /* All that the same pipe has handed out is on its way: what stands behind has more time. */
 static int renew(struct group *g, const struct leased *l, struct err *e)
 {
-    note_pipe(g, l->owner);
-    return db_run(g->s, e, "UPDATE claim SET lease=? WHERE owner=?", "ii", boot_ms() + l->term,
-                  l->owner);
+    return db_run(g->s, e,
+                  "UPDATE claim INDEXED BY claim_owner SET lease=? WHERE grp=? AND owner=?", "iii",
+                  boot_ms() + l->term, g->grp, l->owner);
 }
 
 int lease_commit(struct group *g, struct err *e)
@@ -296,9 +424,14 @@ int lease_commit(struct group *g, struct err *e)
     if (!g->leasing)
         return 0;
     g->leasing = false;
-    for (size_t i = 0; i < g->leases && got >= 0; i++)
-        if (g->leased[i].changed && (got = write_claim(g, &g->leased[i], e)) >= 0)
+    for (size_t i = 0; i < g->leases && got >= 0; i++) {
+        if (!g->leased[i].changed)
+            continue;
+        note_pipe(g, g->leased[i].owner);
+        got = write_claim(g, &g->leased[i], e);
+        if (got >= 0 && !same_pipe_before(g, i))
             got = renew(g, &g->leased[i], e);
+    }
     if (got < 0 || tally_write(g, &g->tallies, e) < 0) {
         log_rollback(g->s);
         return -1;

@@ -29,17 +29,18 @@ static void note_age(struct left *l, int64_t recorded, int64_t due)
         l->out->oldest_ms = since;
 }
 
-static sqlite3_stmt *page(struct left *l, int64_t priority, int64_t behind, struct err *e)
+sqlite3_stmt *log_of_priority(struct store *s, int64_t priority, int64_t behind, int64_t last,
+                              struct err *e)
 {
     if (priority == EVENT_PRIORITY)
-        return db_query(l->s, e,
+        return db_query(s, e,
                         "SELECT seq,type,recorded,due,expires FROM event WHERE seq>? AND seq<=? "
                         "AND priority=5 ORDER BY seq LIMIT 1000",
-                        "ii", behind, l->last);
-    return db_query(l->s, e,
+                        "ii", behind, last);
+    return db_query(s, e,
                     "SELECT seq,type,recorded,due,expires FROM event INDEXED BY event_priority "
                     "WHERE priority=? AND priority<>5 AND seq>? AND seq<=? ORDER BY seq LIMIT 1000",
-                    "iii", priority, behind, l->last);
+                    "iii", priority, behind, last);
 }
 
 static int count_ahead(struct left *l, int64_t priority, struct err *e)
@@ -48,7 +49,7 @@ static int count_ahead(struct left *l, int64_t priority, struct err *e)
     int got, rows;
 
     do {
-        sqlite3_stmt *q = page(l, priority, behind, e);
+        sqlite3_stmt *q = log_of_priority(l->s, priority, behind, l->last, e);
         got = -1;
         for (rows = 0; q != NULL && (got = db_row(l->s, q, e)) > 0; rows++) {
             behind = sqlite3_column_int64(q, 0);
@@ -61,7 +62,7 @@ static int count_ahead(struct left *l, int64_t priority, struct err *e)
             db_done(q);
             return 0;
         }
-    } while (got == 0 && rows == 1000);
+    } while (got == 0 && rows == LOG_PAGE);
     return got;
 }
 
@@ -103,8 +104,9 @@ static int count_items(struct left *l, struct err *e)
 static int count_dead(struct left *l, struct err *e)
 {
     return db_int(l->s, e, &l->out->dead,
-                  "SELECT count(*) FROM item WHERE grp=? AND state=3 AND seq<=?", "ii", l->grp,
-                  l->last) < 0
+                  "SELECT count(*) FROM item INDEXED BY item_dead WHERE grp=? AND state=3 AND "
+                  "seq<=?",
+                  "ii", l->grp, l->last) < 0
                ? -1
                : 0;
 }

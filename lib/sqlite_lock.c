@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TOKEN_SIZE 33    /* 32 hexadecimal digits and a newline */
@@ -186,6 +187,14 @@ bool lock_wanted(struct store *s)
 
     return lock_open(s, &ignored) == 0 &&
            byte_lock(s->lock_fd, F_OFD_GETLK, BYTE_WAITING, &type) == 0 && type != F_UNLCK;
+}
+
+void lock_give_way(struct store *s)
+{
+    const struct timespec pause = {0, 2500000}; /* longer than they sleep between two tries */
+
+    if (lock_wanted(s))
+        nanosleep(&pause, NULL);
 }
 
 /* Clock ticks since boot at which a process started, 0 if there is none: field 22 of proc(5)'s

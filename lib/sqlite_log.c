@@ -6,13 +6,11 @@
  */
 #include "sqlite_priv.h"
 
-#include "crc32c.h"
 #include "mem.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
 #define CLOCK_STEP_MS 60000 /* going back less than this is smoothed over */
 #define RESERVE_MAX (16 << 20)
@@ -42,13 +40,11 @@ static int check_space(struct store *s, struct err *e)
 }
 
 /* One bulk publisher that takes the lock again at once would keep a one-shot waiting for a second:
-   let those who wait have it, for longer than they sleep between two tries. */
+   let those who wait have it. */
 static void give_way(struct store *s)
 {
-    const struct timespec pause = {0, 2500000};
-
-    if (s->wrote && lock_wanted(s))
-        nanosleep(&pause, NULL);
+    if (s->wrote)
+        lock_give_way(s);
 }
 
 int append_begin(struct store *s, const struct log_terms *terms, struct err *e)
@@ -138,9 +134,9 @@ static int count_hops(struct store *s, struct event *ev, struct log_put *out, st
     return 0;
 }
 
-/* Give the event its place in its subject's stream, or find that the stream stands elsewhere. An
-   earlier event of this transaction has been compared already. */
-static int give_version(struct store *s, struct event *ev, struct log_put *out, struct err *e)
+/* Where the event's subject stands; *ours: by an earlier event of this transaction. */
+static int find_version(struct store *s, const struct event *ev, int64_t *stands, bool *ours,
+                        struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e,
                                "SELECT version,seq FROM event WHERE subject=? AND version IS "
@@ -148,12 +144,40 @@ static int give_version(struct store *s, struct event *ev, struct log_put *out, 
                                "s", ev->subject);
     int got = q == NULL ? -1 : db_row(s, q, e);
 
-    if (got < 0)
-        return -1;
-    int64_t stands = got > 0 ? sqlite3_column_int64(q, 0) : 0;
-    bool ours = got > 0 && sqlite3_column_int64(q, 1) > s->put.first;
+    *stands = got > 0 ? sqlite3_column_int64(q, 0) : 0;
+    *ours = got > 0 && sqlite3_column_int64(q, 1) > s->put.first;
     if (got > 0)
         db_done(q);
+    return got < 0 ? -1 : 0;
+}
+
+/* An event that brings its version along keeps it, if that place in the stream is free. */
+static int keep_version(struct store *s, const struct event *ev, int64_t stands,
+                        struct log_put *out, struct err *e)
+{
+    int64_t seq;
+    int taken = ev->version > stands
+                    ? 0
+                    : db_int(s, e, &seq, "SELECT seq FROM event WHERE subject=? AND version=?",
+                             "si", ev->subject, ev->version);
+
+    if (taken > 0)
+        out->fate = LOG_STALE;
+    out->version = taken > 0 ? stands : ev->version;
+    return taken < 0 ? -1 : 0;
+}
+
+/* Give the event its place in its subject's stream, or find that the stream stands elsewhere. An
+   earlier event of this transaction has been compared already. */
+static int give_version(struct store *s, struct event *ev, struct log_put *out, struct err *e)
+{
+    int64_t stands;
+    bool ours;
+
+    if (find_version(s, ev, &stands, &ours, e) < 0)
+        return -1;
+    if (s->put.terms.versions == LOG_UNVERSIONED)
+        return keep_version(s, ev, stands, out, e);
     out->version = stands;
     if ((s->put.terms.versions == LOG_EXACT_VERSION && !ours && stands != s->put.terms.expected) ||
         (ev->version != 0 && ev->version != stands + 1)) {
@@ -175,36 +199,54 @@ static int begin_segment(struct store *s, struct err *e)
     return 0;
 }
 
-static void bind_when(sqlite3_stmt *q, int column, int64_t value)
+static void bind_number(sqlite3_stmt *q, int column, int64_t value)
 {
-    if (value == 0)
+    if (value == LOG_NONE)
         sqlite3_bind_null(q, column);
     else
         sqlite3_bind_int64(q, column, value);
 }
 
+static int64_t or_none(int64_t value)
+{
+    return value == 0 ? LOG_NONE : value;
+}
+
 static int insert(struct store *s, const struct event *ev, int64_t version, struct err *e)
 {
+    const struct log_row row = {
+        .seq = s->put.last + 1,
+        .recorded = s->put.recorded,
+        .priority = ev->priority,
+        .due = or_none(ev->notbefore_ms),
+        .expires = or_none(ev->expiry_ms),
+        .version = or_none(version),
+        .id = ev->id,
+        .source = ev->source,
+        .type = ev->type,
+        .subject = ev->subject,
+        .line = ev->line,
+    };
     sqlite3_stmt *q =
         db_query(s, e,
                  "INSERT INTO "
-                 "event(seq,recorded,priority,sum,id,source,type,subject,line,due,expires,version)"
+                 "event(seq,recorded,priority,sums,id,source,type,subject,line,due,expires,version)"
                  " VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id,source) DO NOTHING",
-                 "iiiissssb", s->put.last + 1, s->put.recorded, ev->priority,
-                 (int64_t)crc32c(ev->line.p, ev->line.n), ev->id, ev->source, ev->type, ev->subject,
-                 ev->line);
+                 "iiiissssb", row.seq, row.recorded, row.priority, sum_of(&row), row.id, row.source,
+                 row.type, row.subject, row.line);
 
     if (q == NULL)
         return -1;
-    bind_when(q, 10, ev->notbefore_ms);
-    bind_when(q, 11, ev->expiry_ms);
-    bind_when(q, 12, version);
+    bind_number(q, 10, row.due);
+    bind_number(q, 11, row.expires);
+    bind_number(q, 12, row.version);
     return db_row(s, q, e) < 0 ? -1 : sqlite3_changes(s->db);
 }
 
 int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *e)
 {
-    bool versions = s->put.terms.versions != LOG_UNVERSIONED;
+    bool versions =
+        s->put.terms.versions != LOG_UNVERSIONED || (ev->version != 0 && ev->subject.p != NULL);
     int got = 0;
 
     *out = (struct log_put){.fate = LOG_STORED};
@@ -284,22 +326,54 @@ struct log {
     bool bare;         /* only lines are asked for, and all of them */
 };
 
-void log_entry_read(sqlite3_stmt *q, struct log_entry *out)
+/* What is known of a row that cannot be read, or not be trusted. */
+static struct log_entry unknown(int64_t seq)
 {
-    out->seq = sqlite3_column_int64(q, 0);
-    out->recorded_ms = sqlite3_column_int64(q, 1);
-    out->id = db_text(q, 2);
-    out->source = db_text(q, 3);
-    out->type = db_text(q, 4);
-    out->subject = db_text(q, 5);
-    out->line = db_text(q, 7);
-    out->version = 0;
-    out->damaged = false;
+    const struct str none = STR("");
+
+    return (struct log_entry){
+        .seq = seq, .id = none, .source = none, .type = none, .line = none, .damaged = true};
+}
+
+/* The line alone may be right, and what it says is then known, too. */
+static void distrust(struct store *s, const struct log_row *row, struct log_entry *out)
+{
+    struct err unreadable = ERR_NONE;
+
+    *out = unknown(row->seq);
+    if (!sum_line(row->sums, row->line) ||
+        event_read(&s->seen, &s->scan, row->line, &unreadable) < 0)
+        return;
+    out->id = s->seen.id;
+    out->source = s->seen.source;
+    out->type = s->seen.type;
+    out->subject = s->seen.subject;
+    out->line = row->line;
+}
+
+void log_entry_read(struct store *s, sqlite3_stmt *q, struct log_entry *out)
+{
+    struct log_row row;
+
+    log_row_read(q, &row);
+    if (!sum_columns(s, q, &row)) {
+        distrust(s, &row, out);
+        return;
+    }
+    *out = (struct log_entry){
+        .seq = row.seq,
+        .recorded_ms = row.recorded,
+        .id = row.id,
+        .source = row.source,
+        .type = row.type,
+        .subject = row.subject,
+        .line = row.line,
+    };
 }
 
 bool log_entry_damaged(sqlite3_stmt *q, const struct log_entry *entry)
 {
-    return crc32c(entry->line.p, entry->line.n) != (uint32_t)sqlite3_column_int64(q, 6);
+    return entry->damaged || !sum_line(sqlite3_column_int64(q, LOG_SUMS), entry->line);
 }
 
 static struct str copy(struct buf *bytes, struct str s)
@@ -340,6 +414,11 @@ void page_free(struct page *p)
     free(p->entry);
 }
 
+bool log_may_match(const struct pattern_list *types, const struct log_entry *entry)
+{
+    return (entry->damaged && entry->type.n == 0) || pattern_any(types, entry->type);
+}
+
 static bool correlated(struct store *s, const struct log_entry *entry, const char *id)
 {
     struct err damaged = ERR_NONE;
@@ -347,39 +426,41 @@ static bool correlated(struct store *s, const struct log_entry *entry, const cha
            str_is(s->seen.correlationid, id);
 }
 
-/* The columns behind LOG_COLUMNS: what a group asks for, and the version. */
-#define PASS_COLUMNS ",priority,due,expires,version"
-
 /* Neither expired nor, if it is to be due, early. */
 static bool in_time(sqlite3_stmt *q, bool due)
 {
-    int64_t now = clock_now_ms(), expires = sqlite3_column_int64(q, 10);
-    return (!due || sqlite3_column_int64(q, 9) <= now) && (expires == 0 || expires > now);
+    int64_t now = clock_now_ms(), expires = sqlite3_column_int64(q, LOG_EXPIRES);
+    return (!due || sqlite3_column_int64(q, LOG_DUE) <= now) && (expires == 0 || expires > now);
 }
 
+/* Of a damaged event neither the priority nor when it is due is known: it will be a dead letter as
+   soon as the group gets there. */
 static bool group_wants(const struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
 {
-    if (entry->seq > group_passed(l->cursor, sqlite3_column_int64(q, 8)))
-        return pattern_any(&l->group_types, entry->type) && in_time(q, l->query.due);
+    int64_t priority = entry->damaged ? EVENT_PRIORITY : sqlite3_column_int64(q, LOG_PRIORITY);
+
+    if (entry->seq > group_passed(l->cursor, priority))
+        return log_may_match(&l->group_types, entry) &&
+               (entry->damaged || in_time(q, l->query.due));
     return l->remembered_n > 0 && bsearch(&entry->seq, l->remembered, l->remembered_n,
                                           sizeof *l->remembered, seq_compare) != NULL;
 }
 
+/* A damaged event of which nothing is known may be one that is wanted: it passes, as damaged. */
 static bool passes(struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
 {
     const struct log_query *want = &l->query;
 
-    if (want->subject != NULL && !str_is(entry->subject, want->subject))
+    if (want->subject != NULL && entry->type.n > 0 && !str_is(entry->subject, want->subject))
         return false;
-    if (want->types.n > 0 && !pattern_any(&want->types, entry->type))
+    if (want->types.n > 0 && !log_may_match(&want->types, entry))
         return false;
-    if (want->group != NULL ? !group_wants(l, entry, q) : want->due && !in_time(q, true))
+    if (want->group != NULL ? !group_wants(l, entry, q)
+                            : want->due && !entry->damaged && !in_time(q, true))
         return false;
-    return want->correlationid == NULL || correlated(l->s, entry, want->correlationid);
+    return want->correlationid == NULL || log_entry_damaged(q, entry) ||
+           correlated(l->s, entry, want->correlationid);
 }
-
-/* A line alone costs half as much to read as all there is about its event. */
-#define BARE_COLUMNS "seq,recorded,sum,line,version"
 
 static sqlite3_stmt *page_query(struct log *l, struct err *e)
 {
@@ -387,42 +468,29 @@ static sqlite3_stmt *page_query(struct log *l, struct err *e)
 
     if (l->query.stream != NULL)
         return db_query(l->s, e,
-                        "SELECT " BARE_COLUMNS " FROM event WHERE subject=? AND version>=? ORDER "
+                        "SELECT " LOG_COLUMNS " FROM event WHERE subject=? AND version>=? ORDER "
                         "BY version LIMIT 1000",
                         "ti", l->query.stream, l->next);
-    if (l->bare)
-        return db_query(l->s, e,
-                        "SELECT " BARE_COLUMNS " FROM event WHERE seq>=? AND seq<=? ORDER BY seq "
-                        "LIMIT 1000",
-                        "ii", l->next, last);
     return db_query(l->s, e,
-                    "SELECT " LOG_COLUMNS PASS_COLUMNS " FROM event WHERE seq>=? AND seq<=? ORDER "
-                    "BY seq LIMIT 1000",
+                    "SELECT " LOG_COLUMNS " FROM event WHERE seq>=? AND seq<=? ORDER BY seq LIMIT "
+                    "1000",
                     "ii", l->next, last);
-}
-
-static void read_bare(sqlite3_stmt *q, struct log_entry *row)
-{
-    *row =
-        (struct log_entry){.seq = sqlite3_column_int64(q, 0),
-                           .recorded_ms = sqlite3_column_int64(q, 1),
-                           .line = {sqlite3_column_blob(q, 3), (size_t)sqlite3_column_bytes(q, 3)}};
-    row->version = sqlite3_column_int64(q, 4);
-    row->damaged = crc32c(row->line.p, row->line.n) != (uint32_t)sqlite3_column_int64(q, 2);
 }
 
 /* False when it does not pass the filters. */
 static bool read_row(struct log *l, sqlite3_stmt *q, struct log_entry *row)
 {
-    if (l->bare) {
-        read_bare(q, row);
-        return true;
-    }
-    log_entry_read(q, row);
-    if (!passes(l, row, q))
+    log_entry_read(l->s, q, row);
+    if (!l->bare && !passes(l, row, q))
         return false;
-    row->version = sqlite3_column_int64(q, 11);
-    row->damaged = log_entry_damaged(q, row);
+    if (!row->damaged)
+        row->version = sqlite3_column_int64(q, LOG_VERSION);
+    if (!row->damaged && log_entry_damaged(q, row)) {
+        row->damaged = true;
+        row->line = STR("");
+    }
+    if (l->bare) /* copied for nothing */
+        row->id = row->source = row->type = row->subject = (struct str){NULL, 0};
     return true;
 }
 
@@ -432,14 +500,14 @@ static int read_listed(struct log *l, struct err *e)
     struct log_entry row;
 
     for (l->page.n = l->at = 0; l->listed < l->query.seqs; l->listed++) {
-        sqlite3_stmt *q = db_query(l->s, e, "SELECT " BARE_COLUMNS " FROM event WHERE seq=?", "i",
+        sqlite3_stmt *q = db_query(l->s, e, "SELECT " LOG_COLUMNS " FROM event WHERE seq=?", "i",
                                    l->query.seq[l->listed]);
         int got = q == NULL ? -1 : db_row(l->s, q, e);
         if (got < 0)
             return -1;
         if (got == 0)
             continue;
-        read_bare(q, &row);
+        read_row(l, q, &row);
         bool full = !page_add(&l->page, &row);
         db_done(q);
         if (full)
@@ -469,9 +537,7 @@ int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq)
 static int add_broken(struct log *l, struct err *e)
 {
     int64_t last = l->query.last == 0 ? INT64_MAX : l->query.last;
-    const struct str none = STR("");
-    struct log_entry row = {
-        .id = none, .source = none, .type = none, .line = none, .damaged = true};
+    struct log_entry row = unknown(0);
 
     if (l->query.stream != NULL || log_broken(l->s, l->next, last, &row.seq) < 0)
         return -1;
@@ -516,13 +582,13 @@ static int find_newest(struct log *l, struct err *e)
 
     do {
         sqlite3_stmt *q = db_query(l->s, e,
-                                   "SELECT " LOG_COLUMNS PASS_COLUMNS " FROM event WHERE "
+                                   "SELECT " LOG_COLUMNS " FROM event WHERE "
                                    "seq>=? AND seq<? ORDER BY seq DESC LIMIT 1000",
                                    "ii", start, below);
         got = -1;
         rows = 0;
         while (q != NULL && found < l->query.newest && (got = db_row(l->s, q, e)) > 0) {
-            log_entry_read(q, &row);
+            log_entry_read(l->s, q, &row);
             below = row.seq;
             rows++;
             if (passes(l, &row, q)) {
@@ -565,7 +631,7 @@ int log_open(struct log **out, struct store *s, const struct log_query *query, s
     l->s = s;
     l->query = *query;
     l->next = query->stream != NULL ? query->version : query->first;
-    l->bare = query->stream != NULL ||
+    l->bare = query->stream != NULL || query->seq != NULL ||
               (query->lines && query->types.n == 0 && query->subject == NULL &&
                query->correlationid == NULL && query->group == NULL && !query->due);
     if ((query->group != NULL && open_group_view(l, e) < 0) ||
@@ -658,6 +724,17 @@ int log_point(struct store *s, const struct clock_point *point, int64_t *seq, st
     if (got < 0)
         return -1;
     return bisect(s, begin, got > 0 ? end : last + 1, point->value, seq, e);
+}
+
+int log_start(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e)
+{
+    const struct clock_point end = {CLOCK_END, 0};
+    int64_t behind;
+
+    if (log_point(s, point, seq, e) < 0 || log_point(s, &end, &behind, e) < 0)
+        return -1;
+    *seq = *seq < 1 ? 1 : *seq > behind ? behind : *seq;
+    return 0;
 }
 
 int log_find(struct store *s, const char *name, int64_t *seq, struct err *e)

@@ -8,6 +8,7 @@
 #include "sqlite_priv.h"
 
 #include "mem.h"
+#include "name.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,7 @@
 #include <unistd.h>
 
 #define SHORT_WAL 100 /* frames: recovered in a fifth of a millisecond */
-#define SCHEMA 1
+#define SCHEMA 2
 #define APPLICATION 0x65767574 /* "evut", at offset 68 of the file */
 
 /* share/schema.sql, between two labels. */
@@ -159,6 +160,64 @@ static int keep_wal(struct store *s, struct err *e)
     return wal ? 0 : db_exec(s, "PRAGMA journal_mode=WAL", e);
 }
 
+/* What leads from schema 1 to 2, in one transaction with the new version: a kill leaves the one or
+   the other. Renaming a column rewrites no row, and makes programs of version 1 fail that have the
+   spool open and would store sums of the old form. The statements are safe on a file that somebody
+   prepared, since no trigger and no view is run. */
+static const char *const to_schema_2[] = {
+    "ALTER TABLE event RENAME COLUMN sum TO sums",
+    "INSERT INTO meta(key,value) SELECT 'sums',max(seq) FROM event WHERE true HAVING max(seq)>0",
+    "DROP INDEX item_subject",
+    "CREATE INDEX item_subject ON item(grp, subject, seq) WHERE subject IS NOT NULL AND state <> 3",
+    "CREATE INDEX item_dead ON item(grp, seq) WHERE state = 3",
+    "CREATE INDEX consumer_group ON consumer(grp)",
+    "CREATE INDEX claim_owner ON claim(grp, owner)",
+    "CREATE INDEX claim_lease ON claim(grp, boot, lease) WHERE lease IS NOT NULL",
+    "PRAGMA user_version=2",
+};
+
+static int run_upgrade(struct store *s, struct err *e)
+{
+    int64_t schema = 0;
+    int got = db_int(s, e, &schema, "PRAGMA user_version", "");
+
+    if (schema == SCHEMA) /* somebody else was faster */
+        return 0;
+    for (size_t i = 0; i < sizeof to_schema_2 / sizeof to_schema_2[0] && got >= 0; i++)
+        got = db_exec(s, to_schema_2[i], e);
+    /* What the statements did not find is no table of ours. */
+    if (got < 0 && (sqlite3_errcode(s->db) & 0xff) == SQLITE_ERROR)
+        err_clear(e);
+    return e->status != 0 ? -1 : check_schema(s, e);
+}
+
+static int upgrade(struct store *s, int64_t schema, struct err *e)
+{
+    if (db_begin(s, DB_FULL, e) == 0) {
+        if (run_upgrade(s, e) == 0)
+            return db_commit(s, false, e);
+        db_rollback(s);
+    }
+    return e->status == EX_DATAERR
+               ? -1
+               : err_at(e, "to upgrade it from schema %lld: ", (long long)schema);
+}
+
+/* Whoever runs ANALYZE on a spool writes down how many rows there were, and from then on SQLite
+   chooses by that: by the figures of an empty spool it would scan a full one. Without them our
+   statements go the same way in all spools; where they cannot be removed, all is only slower. */
+static void drop_statistics(struct store *s)
+{
+    struct err ignored = ERR_NONE;
+
+    if (sqlite3_table_column_metadata(s->db, "main", "sqlite_stat1", NULL, NULL, NULL, NULL, NULL,
+                                      NULL) == SQLITE_OK)
+        db_exec(s,
+                "DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;"
+                "PRAGMA writable_schema=RESET", /* which has SQLite forget them, too */
+                &ignored);
+}
+
 static int check_identity(struct store *s, struct err *e)
 {
     int64_t application = 0, schema = 0, sync = 0;
@@ -175,7 +234,10 @@ static int check_identity(struct store *s, struct err *e)
                        s->path, (long long)schema, SCHEMA);
     if (sync != 2)
         return err_set(e, EX_SOFTWARE, "%s: SQLite does not keep synchronous=FULL", s->path);
-    return check_schema(s, e) < 0 ? -1 : keep_wal(s, e);
+    if ((schema < SCHEMA ? upgrade(s, schema, e) : check_schema(s, e)) < 0)
+        return -1;
+    drop_statistics(s);
+    return keep_wal(s, e);
 }
 
 static int make_directories(char *path, struct err *e)
@@ -368,7 +430,10 @@ static int set_path(struct store *s, const char *path, struct err *e)
     buf_puts(&full, "-lock");
     s->lock_path = mem_dup(full.p, full.n);
     buf_free(&full);
-    return check_directory(s, real, e);
+    /* Handlers get it in their environment, where it is checked again. */
+    return name_check("the path of the spool", str_of(s->path), NAME_PATH_BYTES, e) < 0
+               ? -1
+               : check_directory(s, real, e);
 }
 
 static int open_spool(struct store *s, struct err *e)
@@ -403,6 +468,7 @@ int store_open(struct store **out, const char *path, enum store_mode mode, struc
     s->mode = mode;
     s->lock_fd = -1;
     s->bell_fd = -2;
+    s->last_old = -1;
     if (set_path(s, path, e) == 0 && open_spool(s, e) == 0)
         return s->created;
     store_close(s);

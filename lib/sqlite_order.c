@@ -9,6 +9,10 @@
  * behind it have state 2. What arrives while there is such a row is put behind it. Events that are
  * in flight without a row need none: whoever has them keeps their order, and gives them back
  * together.
+ *
+ * Because that holds before each change of a row, a change concerns at most two rows, its own and
+ * the next of its subject, and both are found with one look each into item_subject, however many
+ * rows the subject has. All of it is read from item: the event itself may have been pruned.
  */
 #include "sqlite_group.h"
 
@@ -96,26 +100,98 @@ void order_leave(struct group *g)
 int order_held(struct group *g, struct str subject, struct err *e)
 {
     int64_t one;
-    return db_int(g->s, e, &one, "SELECT 1 FROM item WHERE grp=? AND subject=? AND state<>3", "is",
-                  g->grp, subject);
+    return db_int(g->s, e, &one,
+                  "SELECT 1 FROM item INDEXED BY item_subject WHERE grp=? AND subject=? AND "
+                  "state<>3 LIMIT 1",
+                  "is", g->grp, subject);
 }
 
-int order_restore(struct store *s, int64_t grp, int64_t seq, struct err *e)
-{
-    int64_t now = clock_now_ms();
+/* The first that is not dead of those behind the event at ?2, whose row tells the subject. */
+#define NEXT                                                                                       \
+    "(SELECT i.seq FROM item n CROSS JOIN item i INDEXED BY item_subject ON i.grp=n.grp AND "      \
+    "i.subject=n.subject AND i.state<>3 AND i.seq>n.seq WHERE n.grp=?1 AND n.seq=?2 ORDER BY "     \
+    "i.seq LIMIT 1)"
 
-    /* Items of unordered groups have no subject: there is nothing to do. */
+int order_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
+{
     if (db_run(s, e,
-               "UPDATE item SET state=2 WHERE grp=?1 AND state=0 AND subject=(SELECT subject FROM "
-               "event WHERE event.seq=?2) AND EXISTS(SELECT 1 FROM item i WHERE i.grp=?1 AND "
-               "i.subject=item.subject AND i.state<>3 AND i.seq<item.seq)",
+               "UPDATE item SET state=2 WHERE grp=?1 AND seq=?2 AND state=0 AND EXISTS(SELECT 1 "
+               "FROM item i INDEXED BY item_subject WHERE i.grp=?1 AND i.subject=item.subject AND "
+               "i.state<>3 AND i.seq<?2)",
                "ii", grp, seq) < 0)
         return -1;
-    return db_run(s, e,
-                  "UPDATE item SET state=0,due=?3 WHERE grp=?1 AND state=2 AND subject=(SELECT "
-                  "subject FROM event WHERE event.seq=?2) AND NOT EXISTS(SELECT 1 FROM item i "
-                  "WHERE i.grp=?1 AND i.subject=item.subject AND i.state<>3 AND i.seq<item.seq)",
-                  "iii", grp, seq, now) < 0
+    return db_run(s, e, "UPDATE item SET state=2 WHERE grp=?1 AND state=0 AND seq=" NEXT, "ii", grp,
+                  seq) < 0
                ? -1
                : 0;
+}
+
+/* What was never handed out may still have to wait for its time; a retry has waited long enough. */
+int order_free(struct store *s, int64_t grp, int64_t seq, struct err *e)
+{
+    return db_run(s, e,
+                  "UPDATE item SET state=0,due=CASE attempts+deaths WHEN 0 THEN max(due,?3) ELSE "
+                  "?3 END WHERE grp=?1 AND state=2 AND seq=" NEXT
+                  " AND NOT EXISTS(SELECT 1 FROM item i INDEXED BY item_subject WHERE i.grp=?1 AND "
+                  "i.subject=item.subject AND i.state<>3 AND i.seq<?2)",
+                  "iii", grp, seq, clock_now_ms()) < 0
+               ? -1
+               : 0;
+}
+
+/* The next thousand positions of a group's rows. */
+static int next_rows(struct store *s, int64_t grp, int64_t behind, int64_t seq[DB_ROWS], size_t *n,
+                     struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(s, e, "SELECT seq FROM item WHERE grp=? AND seq>? ORDER BY seq LIMIT ?", "iii",
+                 grp, behind, (int64_t)DB_ROWS);
+    int got = -1;
+
+    *n = 0;
+    while (q != NULL && (got = db_row(s, q, e)) > 0)
+        seq[(*n)++] = sqlite3_column_int64(q, 0);
+    return got;
+}
+
+int order_sort(struct store *s, int64_t grp, int64_t *behind, struct err *e)
+{
+    int64_t seq[DB_ROWS];
+    size_t n;
+
+    if (next_rows(s, grp, *behind, seq, &n, e) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        *behind = seq[i];
+        if (db_run(s, e,
+                   "UPDATE item SET subject=(SELECT subject FROM event WHERE event.seq=item.seq) "
+                   "WHERE grp=? AND seq=? AND subject IS NULL",
+                   "ii", grp, seq[i]) < 0 ||
+            order_place(s, grp, seq[i], e) < 0)
+            return -1;
+    }
+    return n < DB_ROWS;
+}
+
+int order_resume(struct group *g, struct err *e)
+{
+    int64_t behind = 0;
+    int got;
+
+    do {
+        if (db_begin(g->s, DB_FULL, e) < 0)
+            return -1;
+        if ((got = order_sort(g->s, g->grp, &behind, e)) > 0 &&
+            db_run(g->s, e, "UPDATE groups SET ordered=1,rev=rev+1 WHERE grp=? AND ordered=2", "i",
+                   g->grp) < 0)
+            got = -1;
+        if (got < 0) {
+            db_rollback(g->s);
+            return -1;
+        }
+        if (db_commit(g->s, false, e) < 0)
+            return -1;
+    } while (got == 0);
+    g->unsorted = false;
+    return 0;
 }

@@ -5,6 +5,7 @@
  *     sqlite_db.c      statements, transactions, checkpoints, error codes
  *     sqlite_lock.c    SPOOL-lock: who is alive, and the bell
  *     sqlite_log.c     the log
+ *     sqlite_sum.c     its checksums
  *     sqlite_group.c   groups: open, settle, stand
  *     sqlite_claim.c   how they claim, and take over from the dead
  *     sqlite_pace.c    how fast a group may claim
@@ -37,6 +38,7 @@
 
 #define DB_STATEMENTS 512 /* a power of two, above twice the statements there are */
 #define DB_BUSY_MS 30000
+#define DB_ROWS 1000             /* about as many may a transaction change: others wait for it */
 #define DB_LENGTH_MAX (64 << 20) /* of a row; one for all, or readers fail on a writer's row */
 
 enum db_sync { DB_FULL, DB_NORMAL };
@@ -56,10 +58,11 @@ struct store {
     } statement[DB_STATEMENTS];
     int64_t busy_until_ms; /* 0: not waiting; monotonic */
     bool checkpointing, waiting;
-    bool lasting;   /* committed something that has to be on disk */
-    bool wrote;     /* appended before: then others may be waiting for us */
-    bool appending; /* between log_begin and its end */
-    bool gathering; /* between doc_begin and its end */
+    bool lasting;     /* committed something that has to be on disk */
+    bool wrote;       /* appended before: then others may be waiting for us */
+    bool appending;   /* between log_begin and its end */
+    bool gathering;   /* between doc_begin and its end */
+    int64_t last_old; /* position of the last event with a checksum of schema 1; -1: not read */
     enum db_sync sync;
     int frames; /* in the WAL after our last commit; -1: it did not write */
 
@@ -107,6 +110,7 @@ int lock_adopt(struct store *s, struct err *e);   /* make it the one, in a trans
 /* Waiters for the write lock say so, for whoever would otherwise take it again at once. */
 void lock_wait(struct store *s, bool waiting);
 bool lock_wanted(struct store *s);
+void lock_give_way(struct store *s); /* to them, between two transactions */
 struct lock_process {
     int64_t pid, started;
     char boot[40];
@@ -131,8 +135,14 @@ int sys_put(struct store *s, const char *type, const char *group, const struct l
             json_t *data, struct err *e);
 bool sys_type(struct str type); /* is it one of ours? */
 
-/* sqlite_order.c: the row of this event changed: say anew which of its subject's may be claimed. */
-int order_restore(struct store *s, int64_t grp, int64_t seq, struct err *e);
+/* sqlite_order.c, for rows of ordered groups: the event's row now waits (state 0): put it behind an
+   earlier one of its subject, or the next one behind it. Before the row goes, or when it is dead:
+   free the next one. */
+int order_place(struct store *s, int64_t grp, int64_t seq, struct err *e);
+int order_free(struct store *s, int64_t grp, int64_t seq, struct err *e);
+/* Inside a transaction: put the next thousand rows of a group behind *behind in order, and move
+   that. 1 when they were the last, 0, -1. */
+int order_sort(struct store *s, int64_t grp, int64_t *behind, struct err *e);
 
 /* sqlite_group.c, for sqlite_admin.c */
 int group_row(struct store *s, const char *name, int64_t *grp, struct err *e); /* 66 and -1 */
@@ -143,10 +153,22 @@ int patterns_read(struct pattern_list *list, struct str json, struct err *e);
    flight; or only those that are due. *seq is the caller's to free. */
 int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size_t *n,
                      struct err *e);
+/* Forget the event's row and its attempts, and free what stood behind it in an ordered group. The
+   number of rows, 0 when there was none; -1. */
+int item_forget(struct store *s, int64_t grp, bool ordered, int64_t seq, struct err *e);
 /* What was passed of a priority; in a damaged row that may be any number. */
 int64_t group_passed(const int64_t cursor[10], int64_t priority);
 int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64_t */
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
+
+/* sqlite_claim.c: what the dead consumers of a group, and leases that ran out, still hold goes back
+   to it. */
+int group_recover(struct store *s, const char *name, struct err *e);
+
+/* sqlite_seek.c. Inside a transaction: forget about a thousand of a group's rows below *below, the
+   last first, and move that: all from position to on, which come again, and those before it that
+   are not dead. 1 when there are no more, nor consumers; 0, also while there are claims; -1. */
+int group_forget(struct store *s, int64_t grp, int64_t to, int64_t *below, struct err *e);
 
 /* sqlite_open.c. A draft is a database in the making: the file and those that SQLite puts beside it
    go. The directory of a path with a slash is flushed to disk. */
@@ -169,15 +191,55 @@ int group_alive(struct store *s, int64_t grp, int64_t *out, struct err *e);
 void open_encode(struct buf *b, const int64_t *seq, size_t n);
 size_t open_decode(struct str blob, int64_t **seq); /* *seq is the caller's to free */
 
-/* sqlite_log.c: fill an entry with views of the row, from these columns; the checksum costs time,
-   so it is looked at only for events that pass the filters. */
-#define LOG_COLUMNS "seq,recorded,id,source,type,subject,sum,line"
-void log_entry_read(sqlite3_stmt *q, struct log_entry *out);
+/* sqlite_left.c: seq, type, recorded and due of the next thousand events of a priority. */
+#define LOG_PAGE 1000
+sqlite3_stmt *log_of_priority(struct store *s, int64_t priority, int64_t behind, int64_t last,
+                              struct err *e);
+
+/* sqlite_log.c: an event's row, all of it, because its checksum covers all. log_entry_read fills an
+   entry with views of the row. It is damaged when its columns may not be trusted: then attributes
+   are those of its line if that is right, and else empty, and no other column counts. The line is
+   looked at only in events that are wanted: log_entry_damaged is both. */
+#define LOG_COLUMNS "seq,recorded,id,source,type,subject,sums,line,priority,due,expires,version"
+enum log_column {
+    LOG_SEQ,
+    LOG_RECORDED,
+    LOG_ID,
+    LOG_SOURCE,
+    LOG_TYPE,
+    LOG_SUBJECT,
+    LOG_SUMS,
+    LOG_LINE,
+    LOG_PRIORITY,
+    LOG_DUE,
+    LOG_EXPIRES,
+    LOG_VERSION,
+    LOG_END, /* further columns of a query begin here */
+};
+void log_entry_read(struct store *s, sqlite3_stmt *q, struct log_entry *out);
+/* By its type; one of unknown type may. */
+bool log_may_match(const struct pattern_list *types, const struct log_entry *entry);
 bool log_entry_damaged(sqlite3_stmt *q, const struct log_entry *entry);
+/* Where a group begins that is to begin at a point: a position beyond the log is its end, or the
+   group would pass over what is published from now on. */
+int log_start(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e);
 /* After an error: was it a row from here on that is no row any more? 1 with its position; -1 when
    not, or when what is behind it cannot be found either. Where all of the page is gone, each
    position from here on is taken to have been one. */
 int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq);
+
+/* sqlite_sum.c: a whole row of LOG_COLUMNS, as views of it, and its checksum. sum_columns and
+   sum_line: are they what was stored? */
+#define LOG_NONE INT64_MIN /* in the place of NULL */
+struct log_row {
+    int64_t seq, recorded, priority, due, expires, version, sums;
+    struct str id, source, type, subject, line;
+};
+void log_row_read(sqlite3_stmt *q, struct log_row *out);
+int64_t sum_of(const struct log_row *row);
+bool sum_columns(struct store *s, sqlite3_stmt *q, const struct log_row *row);
+bool sum_line(int64_t sums, struct str line);
+bool sum_old(struct store *s, int64_t seq, int64_t sums); /* one of schema 1: of the line alone */
 
 /* Entries with copies of their bytes: at most a thousand, and 1 MiB unless one alone is larger. */
 struct page {

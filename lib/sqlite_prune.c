@@ -7,16 +7,16 @@
  */
 #include "sqlite_priv.h"
 
+#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define WINDOW 1000
 
 /*
  * The traps: the least cursor over all priorities stays at 0 for ever where a priority has no
  * events, so each event is compared with the cursors of its own. CROSS JOIN, or the planner scans
- * all of item instead of looking the event up in each group. Without groups seen is empty, hence
- * coalesce.
+ * all of item instead of looking the window up in each group, once. Without groups seen is empty,
+ * hence coalesce.
  */
 #define SEEN                                                                                       \
     "WITH seen AS MATERIALIZED (SELECT priority,min(seq) AS seq FROM cursor GROUP BY priority) "
@@ -26,9 +26,10 @@
     "NOT "                                                                                         \
     "NULL)) "
 #define FREE                                                                                       \
-    WANTED "AND e.seq<=coalesce((SELECT seq FROM seen WHERE seen.priority=e.priority),e.seq) AND " \
-           "e.seq<coalesce((SELECT min(first) FROM claim),e.seq+1) AND NOT EXISTS(SELECT 1 FROM "  \
-           "groups g CROSS JOIN item i ON i.grp=g.grp AND i.seq=e.seq)"
+    WANTED "AND e.seq<=coalesce((SELECT seq FROM seen WHERE seen.priority=CASE WHEN e.priority "   \
+           "BETWEEN 0 AND 9 THEN e.priority ELSE 5 END),e.seq) AND "                               \
+           "e.seq<coalesce((SELECT min(first) FROM claim),e.seq+1) AND e.seq NOT IN (SELECT "      \
+           "i.seq FROM groups g CROSS JOIN item i ON i.grp=g.grp AND i.seq>?1 AND i.seq<=?2)"
 
 /* ------------------------------------------------------------------------------ from, and up to */
 
@@ -98,57 +99,22 @@ static int64_t count_window(struct store *s, bool force, int64_t behind, int64_t
     return got < 0 ? -1 : n;
 }
 
-/* What groups remember of events that are gone. Claims stay: a settle of what is in hand finds its
-   claim, and needs no event. */
-static int forget(struct store *s, int64_t behind, int64_t end, struct err *e)
-{
-    if (db_run(s, e,
-               "DELETE FROM attempt WHERE EXISTS(SELECT 1 FROM groups g CROSS JOIN item i ON "
-               "i.grp=g.grp AND i.seq>?1 AND i.seq<=?2 WHERE attempt.grp=i.grp AND "
-               "attempt.seq=i.seq) AND seq>?1 AND seq<=?2 AND NOT EXISTS(SELECT 1 FROM event WHERE "
-               "event.seq=attempt.seq)",
-               "ii", behind, end) < 0)
-        return -1;
-    return db_run(
-        s, e,
-        "DELETE FROM item WHERE (grp,seq) IN (SELECT i.grp,i.seq FROM groups g CROSS JOIN "
-        "item i ON i.grp=g.grp AND i.seq>?1 AND i.seq<=?2 WHERE NOT EXISTS(SELECT 1 FROM "
-        "event WHERE event.seq=i.seq))",
-        "ii", behind, end);
-}
-
-/* To the event before the next that is there: nothing lies in between, of any priority. */
-static int move_up(struct store *s, struct err *e)
-{
-    return db_run(s, e,
-                  "UPDATE cursor SET seq=(SELECT min(e.seq)-1 FROM event e WHERE e.seq>cursor.seq) "
-                  "WHERE seq+1<(SELECT min(e.seq) FROM event e WHERE e.seq>cursor.seq)",
-                  "");
-}
-
 static int64_t delete_window(struct store *s, bool force, int64_t behind, int64_t end,
                              struct err *e)
 {
-    int64_t n;
+    int64_t n = count_window(s, force, behind, end, e);
 
+    if (n <= 0) /* nobody has to wait while a window is looked at that stays as it is */
+        return n;
     if (db_begin(s, DB_FULL, e) < 0)
         return -1;
     n = force ? db_run(s, e, "DELETE FROM event AS e WHERE" WANTED, "ii", behind, end)
               : db_run(s, e, SEEN "DELETE FROM event AS e WHERE" FREE, "ii", behind, end);
-    if (n < 0 || (force && n > 0 && (forget(s, behind, end, e) < 0 || move_up(s, e) < 0))) {
+    if (n < 0) {
         db_rollback(s);
         return -1;
     }
     return db_commit(s, false, e) < 0 ? -1 : n;
-}
-
-/* Whoever waits for the lock gets it, for longer than it sleeps between two tries. */
-static void give_way(struct store *s)
-{
-    const struct timespec pause = {0, 2500000};
-
-    if (lock_wanted(s))
-        nanosleep(&pause, NULL);
 }
 
 /* A segment that begins with the first event there is, or before, is the beginning of the log. */
@@ -161,6 +127,202 @@ static int forget_segments(struct store *s, struct err *e)
         return -1;
     }
     return db_commit(s, false, e);
+}
+
+/* ------------------------------------------------------- what groups remember of what is gone */
+
+/*
+ * After the events themselves, in transactions of their own. A kill in between leaves rows that are
+ * counted, and that hold their subjects, until their time comes: then the group finds that there is
+ * no event, and forgets them. The next prune --force goes through all of them again, too.
+ */
+struct forget {
+    struct store *s;
+    int64_t grp, last;
+    bool ordered;
+    int64_t seq[WINDOW];
+    size_t n;
+};
+
+/* 1 when the event is no longer there, 0, -1. */
+static int is_gone(struct store *s, int64_t seq, struct err *e)
+{
+    int64_t one;
+    int got = db_int(s, e, &one, "SELECT 1 FROM event WHERE seq=?", "i", seq);
+    return got < 0 ? -1 : !got;
+}
+
+/* The rows at up to a thousand positions whose event is gone; *rows is how many were looked at. */
+static int find_items(struct forget *f, int64_t *behind, int *rows, struct err *e)
+{
+    sqlite3_stmt *q = db_query(f->s, e,
+                               "SELECT i.seq,NOT EXISTS(SELECT 1 FROM event e WHERE e.seq=i.seq) "
+                               "FROM item i WHERE i.grp=? AND i.seq>? AND i.seq<=? ORDER BY i.seq "
+                               "LIMIT ?",
+                               "iiii", f->grp, *behind, f->last, (int64_t)WINDOW);
+    int got = -1;
+
+    f->n = 0;
+    *rows = 0;
+    while (q != NULL && (got = db_row(f->s, q, e)) > 0) {
+        *behind = sqlite3_column_int64(q, 0);
+        ++*rows;
+        if (sqlite3_column_int64(q, 1))
+            f->seq[f->n++] = *behind;
+    }
+    return got;
+}
+
+/* Starting with one of them, as many as one transaction takes, with their attempts. What is gone
+   does not come back, so they need not be looked at again inside. */
+static int forget_some(struct forget *f, size_t *at, struct err *e)
+{
+    int64_t rows = 0;
+    int got = 0;
+
+    if (db_begin(f->s, DB_FULL, e) < 0)
+        return -1;
+    for (; *at < f->n && rows < DB_ROWS && got >= 0; ++*at)
+        if ((got = item_forget(f->s, f->grp, f->ordered, f->seq[*at], e)) >= 0)
+            rows += got;
+    if (got < 0) {
+        db_rollback(f->s);
+        return -1;
+    }
+    if (db_commit(f->s, true, e) < 0)
+        return -1;
+    lock_give_way(f->s);
+    return 0;
+}
+
+static int forget_items(struct forget *f, struct err *e)
+{
+    int64_t behind = 0;
+    int rows;
+
+    do {
+        if (find_items(f, &behind, &rows, e) < 0)
+            return -1;
+        for (size_t at = 0; at < f->n;)
+            if (forget_some(f, &at, e) < 0)
+                return -1;
+    } while (rows == WINDOW);
+    return 0;
+}
+
+/* What is left in a claim: the number of positions that are gone, or -1. */
+static int64_t strip(struct store *s, int64_t *open, size_t *n, struct err *e)
+{
+    int64_t gone = 0;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < *n; i++) {
+        int got = is_gone(s, open[i], e);
+        if (got < 0)
+            return -1;
+        gone += got;
+        if (!got)
+            open[kept++] = open[i];
+    }
+    *n = kept;
+    return gone;
+}
+
+/* A claim without its events that are gone. The row of a consumer stays, even with none: what it
+   has in hand it still settles, and would take a missing row for a takeover. Nobody can settle what
+   went out over a pipe, as that is by the names of events. */
+static int write_claim(struct store *s, int64_t claim, int64_t *open, size_t n, bool leased,
+                       struct err *e)
+{
+    struct buf b = BUF_INIT;
+    int got;
+
+    if (n == 0 && leased)
+        return db_run(s, e, "DELETE FROM claim WHERE claim=?", "i", claim);
+    open_encode(&b, open, n);
+    got = db_run(s, e, "UPDATE claim SET first=?,open=? WHERE claim=?", "ibi",
+                 n > 0 ? open[0] : INT64_MAX, (struct str){b.p, b.n}, claim);
+    buf_free(&b);
+    return got;
+}
+
+/* Look at a claim and, inside a transaction, change it. The number of positions that are gone. */
+static int64_t strip_claim(struct store *s, int64_t claim, bool change, struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(s, e, "SELECT open,lease IS NOT NULL FROM claim WHERE claim=?", "i", claim);
+    int got = q == NULL ? -1 : db_row(s, q, e);
+    int64_t *open, gone;
+
+    if (got <= 0)
+        return got;
+    size_t n = open_decode(db_text(q, 0), &open);
+    bool leased = sqlite3_column_int64(q, 1) != 0;
+    db_done(q);
+    gone = strip(s, open, &n, e);
+    if (gone > 0 && change && write_claim(s, claim, open, n, leased, e) < 0)
+        gone = -1;
+    free(open);
+    return gone;
+}
+
+/* One claim a transaction, and only where something is gone. */
+static int forget_claims(struct forget *f, struct err *e)
+{
+    int64_t claim = 0, gone = 0;
+    int got;
+
+    while ((got = db_int(f->s, e, &claim,
+                         "SELECT claim FROM claim WHERE claim>? ORDER BY claim LIMIT 1", "i",
+                         claim)) > 0) {
+        if ((gone = strip_claim(f->s, claim, false, e)) == 0)
+            continue;
+        if (gone < 0 || db_begin(f->s, DB_FULL, e) < 0)
+            return -1;
+        if (strip_claim(f->s, claim, true, e) < 0) {
+            db_rollback(f->s);
+            return -1;
+        }
+        if (db_commit(f->s, true, e) < 0)
+            return -1;
+        lock_give_way(f->s);
+    }
+    return got;
+}
+
+/* To the event before the next that is there: nothing lies in between, of any priority. */
+static int move_up(struct store *s, int64_t grp, struct err *e)
+{
+    if (db_begin(s, DB_FULL, e) < 0)
+        return -1;
+    if (db_run(s, e,
+               "UPDATE cursor SET seq=(SELECT min(e.seq)-1 FROM event e WHERE e.seq>cursor.seq) "
+               "WHERE grp=? AND seq+1<(SELECT min(e.seq) FROM event e WHERE e.seq>cursor.seq)",
+               "i", grp) < 0) {
+        db_rollback(s);
+        return -1;
+    }
+    return db_commit(s, false, e);
+}
+
+static int forget_all(struct forget *f, struct err *e)
+{
+    int got;
+
+    for (;;) {
+        sqlite3_stmt *q =
+            db_query(f->s, e, "SELECT grp,ordered FROM groups WHERE grp>? ORDER BY grp LIMIT 1",
+                     "i", f->grp);
+        if (q == NULL || (got = db_row(f->s, q, e)) < 0)
+            return -1;
+        if (got == 0)
+            return forget_claims(f, e);
+        f->grp = sqlite3_column_int64(q, 0);
+        f->ordered = sqlite3_column_int64(q, 1) != 0;
+        db_done(q);
+        if (forget_items(f, e) < 0 || move_up(f->s, f->grp, e) < 0)
+            return -1;
+    }
 }
 
 /* -------------------------------------------------------------------------- who holds what back */
@@ -177,8 +339,10 @@ static int tell_unseen(struct store *s, const struct prune_terms *terms, const c
     int64_t first = 0;
     int got = db_int(s, e, &first,
                      "SELECT min(seq) FROM (SELECT (SELECT min(e.seq) FROM event e WHERE "
-                     "e.seq>c.seq AND e.priority=c.priority) AS seq FROM cursor c WHERE c.grp=?) "
-                     "WHERE seq<=?",
+                     "e.seq>c.seq AND e.priority=5) AS seq FROM cursor c WHERE c.grp=?1 AND "
+                     "c.priority=5 UNION ALL SELECT (SELECT min(e.seq) FROM event e INDEXED BY "
+                     "event_priority WHERE e.priority=c.priority AND e.priority<>5 AND "
+                     "e.seq>c.seq) FROM cursor c WHERE c.grp=?1 AND c.priority<>5) WHERE seq<=?2",
                      "ii", grp, last);
 
     if (got > 0)
@@ -252,9 +416,12 @@ int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *
         n += pruned;
         behind = end;
         if (!terms->dry_run)
-            give_way(s);
+            lock_give_way(s);
     }
     if (got < 0 || (!terms->dry_run && n > 0 && forget_segments(s, e) < 0))
+        return -1;
+    if (terms->force && !terms->dry_run &&
+        forget_all(&(struct forget){.s = s, .last = asked}, e) < 0)
         return -1;
     return !terms->force && tell_held(s, terms, asked, e) < 0 ? -1 : n;
 }

@@ -46,6 +46,8 @@ int sys_put(struct store *s, const char *type, const char *group, const struct l
     struct log_put put;
     int got = 0;
 
+    if (data == NULL) /* names are checked, and text from events goes through table_text */
+        return err_set(e, EX_SOFTWARE, "bug: the data of a %s event is not valid", type);
     environment_source(&source, "eventutils");
     fill.source = buf_text(&source);
     continue_chain(s, cause, &chain, &fill);

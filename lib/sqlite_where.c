@@ -166,8 +166,9 @@ static int read_consumers(struct look *l, bool *owner_lives, struct err *e)
 static int find_behind(struct look *l, struct err *e)
 {
     sqlite3_stmt *q = db_query(l->s, e,
-                               "SELECT seq,CASE state WHEN 0 THEN due ELSE 0 END FROM item WHERE "
-                               "grp=? AND subject=? AND seq<? AND state<>3 ORDER BY seq LIMIT 1",
+                               "SELECT seq,CASE state WHEN 0 THEN due ELSE 0 END FROM item INDEXED "
+                               "BY item_subject WHERE grp=? AND subject=? AND seq<? AND state<>3 "
+                               "ORDER BY seq LIMIT 1",
                                "isi", l->grp, (struct str){l->subject.p, l->subject.n}, l->seq);
     int got = q == NULL ? -1 : db_row(l->s, q, e);
 

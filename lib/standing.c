@@ -17,7 +17,7 @@ static void add_time(struct buf *b, int64_t ms, int64_t now_ms)
     bool past = ms <= now_ms;
 
     buf_puts(b, clock_format(when, ms));
-    buf_printf(b, past ? ", %s ago" : ", in %s", clock_age(age, past ? now_ms - ms : ms - now_ms));
+    buf_printf(b, past ? ", %s ago" : ", in %s", clock_span(age, past ? now_ms - ms : ms - now_ms));
 }
 
 /* What a handler said last, which is where programs say why they end. */
@@ -262,14 +262,14 @@ json_t *standing_row(const struct where *w, const struct log_entry *event, int64
     struct buf why = BUF_INIT;
 
     standing_text(&why, w, event, now_ms);
-    json_t *row =
-        json_pack("{s:s,s:s,s:o,s:o,s:I,s:I,s:o,s:o,s:o,s:o,s:b,s:o,s:I}", "group", w->group,
-                  "state", state_names[w->state], "why", table_text((struct str){why.p, why.n}),
-                  w->state == WHERE_DEAD ? "since" : "until", table_time(w->due_ms), "attempts",
-                  (json_int_t)w->attempts, "deaths", (json_int_t)w->deaths, "reason",
-                  table_text(w->reason), "pid", number(w->pid), "claimed",
-                  table_time(w->claimed_ms), "behind", number(w->behind), "paused", w->paused,
-                  "hold_until", table_time(w->hold_ms), "consumers", (json_int_t)w->consumers);
+    json_t *row = json_pack(
+        "{s:o,s:s,s:o,s:o,s:I,s:I,s:o,s:o,s:o,s:o,s:b,s:o,s:I}", "group",
+        table_text(str_of(w->group)), "state", state_names[w->state], "why",
+        table_text((struct str){why.p, why.n}), w->state == WHERE_DEAD ? "since" : "until",
+        table_time(w->due_ms), "attempts", (json_int_t)w->attempts, "deaths", (json_int_t)w->deaths,
+        "reason", table_text(w->reason), "pid", number(w->pid), "claimed",
+        table_time(w->claimed_ms), "behind", number(w->behind), "paused", w->paused, "hold_until",
+        table_time(w->hold_ms), "consumers", (json_int_t)w->consumers);
     buf_free(&why);
     return row;
 }

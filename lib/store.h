@@ -65,14 +65,14 @@ enum log_fate {
     LOG_STORED,
     LOG_DUPLICATE, /* it is there already, with the same type, subject and data */
     LOG_CLASH,     /* its (source, id) is there with other content; seq says where */
-    LOG_STALE,     /* its subject stands at another version */
+    LOG_STALE,     /* its subject stands at another version, or its own version is taken */
     LOG_CYCLE,     /* its causal chain is longer than EVENT_HOPS_MAX */
 };
 
 struct log_put {
     enum log_fate fate;
     int64_t seq;     /* of the event stored now, or of the one that is in the way */
-    int64_t version; /* LOG_STALE: where the subject stands; LOG_STORED with versions: its own */
+    int64_t version; /* LOG_STALE: where the subject stands; LOG_STORED: its own, 0 without one */
     struct str line; /* LOG_DUPLICATE: what is stored; a view until the next call */
 };
 
@@ -86,6 +86,11 @@ struct log_terms {
 };
 
 /*
+ * Versions number the events of a subject's stream. LOG_UNVERSIONED gives none, but an event that
+ * brings one keeps it, and that place in the stream must be free: copies arrive as they were, also
+ * in part, with holes, or in another order. The others give each event the next version; one that
+ * an event brings along must be that.
+ *
  * Appending is one transaction: log_begin, log_put for each event, log_commit or log_rollback.
  * Others wait meanwhile: no reading of input that may block, and no more than about a thousand
  * events in between.
@@ -112,19 +117,20 @@ struct log_entry {
     struct str id, source, type, subject; /* views until the next call on the same log */
     struct str line;                      /* likewise; the byte behind it is a newline */
     int64_t version;                      /* its place in its subject's stream; 0: none, not read */
-    bool damaged;                         /* the line is not what was stored: do not pass it on */
+    bool damaged; /* not what was stored: do not pass it on. What is still known of it is right,
+                     the rest is empty: the line, or the type and all else but seq */
 };
 
 struct log_query {
     int64_t first, last;       /* positions, both included; 0: from the start, to the end */
     struct pattern_list types; /* not owned */
-    const char *subject, *correlationid;
-    const char *group; /* only what this group has yet to settle: by its patterns,
+    const char *subject, *correlationid; /* a damaged event that may match comes, too */
+    const char *group;                   /* only what this group has yet to settle: by its patterns,
                                         not yet claimed, claimed, or waiting; not dead, and
                                         not expired */
-    bool due;          /* only what could be claimed now: not early, not expired, not claimed */
-    bool lines;        /* id, source, type and subject are not needed, and may be absent */
-    int64_t newest;    /* only the newest n that match; 0: all */
+    bool due;       /* only what could be claimed now: not early, not expired, not claimed */
+    bool lines;     /* id, source, type and subject are not needed, and may be absent */
+    int64_t newest; /* only the newest n that match; 0: all */
     /* Instead of all the above: a subject's events with a version, by it, and from this one on. An
        index has them; or the events at these positions, ascending and not owned. Lines only. */
     const char *stream;
@@ -251,12 +257,12 @@ int group_tail(const struct group *g);
 bool group_ordered(const struct group *g);
 
 /*
- * The other end of a pipe. Events that were claimed with a lease are named by id and source, or by
- * a bare id, and settled; each settle renews the lease of what the same pipe has handed out. A
+ * The other end of a pipe. Events that were claimed with a lease are named by position, by id and
+ * source, or by a bare id, and settled; each settle renews the lease of what the same pipe has handed out. A
  * lease that runs out before somebody settles counts as an attempt, and the event comes again;
  * until somebody claims from the group it can still be settled. The first settle wins.
  *
- *     lease_settle(g, id, source, &how, &e)     1 settled, 0 it is not handed out, -1
+ *     lease_settle(g, &name, &how, attempts, &e)
  *     … as often as there is input waiting, up to a thousand times …
  *     lease_commit(g, &e)
  *
@@ -264,7 +270,18 @@ bool group_ordered(const struct group *g);
  * used; an event that was retried max_attempts times is dead. -1 with 65 when there is no such
  * event, or the id fits several that are handed out: then nothing has happened, and one goes on.
  */
-int lease_settle(struct group *g, struct str id, struct str source, const struct group_settle *how,
+struct lease_name {
+    int64_t seq; /* 0: by id. Else id is its digits, and must be no id of another event that
+                              is handed out */
+    struct str id, source; /* source p NULL: any */
+};
+enum lease_fate {
+    LEASE_OVER, /* it is not handed out any more: it was settled, or is none of this group's */
+    LEASE_SETTLED,
+    LEASE_OPEN, /* it is not handed out and not settled: it waits, or others have it */
+};
+/* An enum lease_fate, or -1. */
+int lease_settle(struct group *g, const struct lease_name *name, const struct group_settle *how,
                  int64_t max_attempts, struct err *e);
 int lease_commit(struct group *g, struct err *e);
 /* How many events are handed out and not settled: by the pipes that this process settled some of,
@@ -306,11 +323,14 @@ int group_each(struct store *s, const char *name,
                struct err *e);
 
 /* The group that has most to settle still, counted no further than to more than most: *lag events,
-   and its name in b. 0 when all have settled everything. */
-int group_backlog(struct store *s, int64_t most, int64_t *lag, struct buf *b, struct err *e);
+   and its name in b. 0 when all have settled everything. The group called except, unless it is NULL,
+   does not count. */
+int group_backlog(struct store *s, const char *except, int64_t most, int64_t *lag, struct buf *b,
+                  struct err *e);
 
 int group_pause(struct store *s, const char *name, bool paused, struct err *e);
-/* Forget the group, its position and its dead letters. 75 while consumers of it live. */
+/* Forget the group, its position and its dead letters. 75 while consumers of it live. A kill leaves
+   it as group_seek does, on the way to the beginning of the log. */
 int group_drop(struct store *s, const char *name, struct err *e);
 
 /*
@@ -319,8 +339,10 @@ int group_drop(struct store *s, const char *name, struct err *e);
  * events come again, or are passed, as their position says. Dead letters before the point stay,
  * those behind it are delivered again and are dead no more.
  *
- * A dry run only fills out in. One transaction, on disk when it returns. 75 while consumers of the
- * group live, or events are out on a lease: they would settle what is no longer theirs.
+ * A dry run only fills out in. 75 while consumers of the group live, or events are out on a lease:
+ * they would settle what is no longer theirs. Transactions are of about a thousand rows. A kill, or
+ * a consumer that begins in between, leaves the group at a position on the way back, from which on
+ * it remembers nothing. On disk when it returns.
  */
 struct group_seek {
     int64_t from, to;      /* the position behind what was passed: before, and now */
@@ -358,7 +380,8 @@ int group_left(struct store *s, const char *name, int64_t last, bool any, struct
  * Give a group other patterns, another order, or both; for what it has not yet claimed. Consumers
  * that run take the patterns up with their next claim. The order changes only while there are none
  * (75, as above): what the group has passed of some priorities and not of others it then remembers
- * one by one, and an event waits behind the earlier ones of its subject.
+ * one by one, and an event waits behind the earlier ones of its subject. Transactions are of about
+ * a thousand rows; what a kill leaves half-way is in order before the next event is claimed.
  */
 enum group_order { GROUP_ORDER_KEEP, GROUP_ORDERED, GROUP_UNORDERED };
 struct group_change {
@@ -402,7 +425,8 @@ int64_t dead_each(struct store *s, const struct dead_filter *filter,
                   struct err *e);
 
 /* Give them back to their groups, due now, with their attempts at 0 and their history kept; or
-   forget them. One transaction, on disk when it returns. Returns the number. */
+   forget them. Transactions are of about a thousand rows, by group and position; a kill leaves the
+   rest dead. On disk when it returns. Returns the number of those that were still dead. */
 int64_t dead_retry(struct store *s, const struct dead_filter *filter, struct err *e);
 int64_t dead_drop(struct store *s, const struct dead_filter *filter, struct err *e);
 
@@ -458,8 +482,8 @@ int log_type(struct store *s, struct str id, struct buf *type, struct err *e);
  * Look for what is wrong: f is told each finding, one kind after the other.
  *
  *     structure  SQLite's quick_check complains               value 1
- *     damage     events do not have their checksum, or the deduplication index lacks them
- *                                                             value how many
+ *     damage     events do not have their checksum, or their columns are not what their line
+ *                says, or an index lacks them                 value how many
  *     clock      recorded times in the future, a clock that was set back today, or times that are
  *                not in order                                 value seconds
  *     wal        SPOOL-wal is larger than commits explain     value bytes
@@ -490,7 +514,8 @@ int64_t store_check(struct store *s, const struct check_terms *terms,
  * stays: what a group has yet to see, whether it matches or not; what it remembers (in flight,
  * waiting, dead); the newest event, whose position says where the log goes on; and the newest
  * version of each subject, which says the same of its stream. force prunes all but the last two;
- * then groups forget what they remembered of what is gone, and move up to what is left.
+ * then groups forget what they remembered of what is gone, also where it is handed out, and move up
+ * to what is left.
  *
  * Transactions are short, at most a thousand events, and make room for others in between; each is
  * on disk when the next one begins. A kill, or 75, leaves some of the events pruned, the oldest.

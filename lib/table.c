@@ -81,7 +81,7 @@ static void add_members(struct buf *b, json_t *object)
 
 void table_json(struct buf *b, json_t *value)
 {
-    switch (json_typeof(value)) {
+    switch (value != NULL ? json_typeof(value) : JSON_NULL) {
     case JSON_OBJECT:
         add_members(b, value);
         break;

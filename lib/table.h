@@ -33,7 +33,7 @@ json_t *table_text(struct str text);
 json_t *table_time(int64_t ms);
 
 /* Append value as JSON on one line. Unlike jansson's own, this escapes whatever could steer a
-   terminal. */
+   terminal. NULL, which jansson makes of text that is not UTF-8, is null. */
 void table_json(struct buf *b, json_t *value);
 
 struct table;

@@ -247,7 +247,7 @@ static int read_named(struct reading *r, struct err *e)
     if (log_open(&log, r->s, &one, e) < 0)
         return -1;
     int got = log_next(log, &entry, e);
-    if (got > 0 && !entry.damaged && event_read(&r->seen, &r->scan, entry.line, &damaged) == 0) {
+    if (got > 0 && entry.line.n > 0 && event_read(&r->seen, &r->scan, entry.line, &damaged) == 0) {
         buf_str(&r->correlation, correlation_of(&r->seen));
         add_seen(r, &entry);
     } else if (got > 0) {
@@ -290,7 +290,10 @@ static int scan_log(struct reading *r, struct err *e)
     if (got < 0 || log_open(&log, r->s, &query, e) < 0)
         return -1;
     while (!r->t->cut && (got = log_next(log, &entry, e)) > 0) {
-        if (entry.seq == r->query->seq || !belongs(r, entry.line))
+        if (entry.seq == r->query->seq)
+            continue;
+        r->t->damaged += entry.line.n == 0;
+        if (!belongs(r, entry.line))
             continue;
         r->t->cut = r->query->max > 0 && ++found == r->query->max;
         if (!r->t->cut)
@@ -371,7 +374,8 @@ void trace_line(struct buf *b, const struct trace *t, const struct trace_event *
     add_escaped(b, ev->type);
     buf_puts(b, "  ");
     add_escaped(b, ev->subject);
-    buf_printf(b, "  %s", clock_age(age, now_ms - ev->recorded_ms));
+    if (ev->recorded_ms != 0) /* of a damaged one it is not known */
+        buf_printf(b, "  %s", clock_age(age, now_ms - ev->recorded_ms));
     if (ev->damaged)
         buf_puts(b, "  (damaged in the spool)");
     if (ev->root == TRACE_LOOP)

@@ -44,12 +44,13 @@ struct trace_event {
 struct trace {
     struct trace_event *event; /* by position */
     size_t n, room;
-    size_t *order; /* indices, as a tree is read */
-    bool cut;      /* there are more than were asked for */
+    size_t *order;   /* indices, as a tree is read */
+    bool cut;        /* there are more than were asked for */
+    int64_t damaged; /* events that may belong to it: their lines cannot be read */
 };
 
 /* clang-format off */
-#define TRACE_INIT {NULL, 0, 0, NULL, false}
+#define TRACE_INIT {NULL, 0, 0, NULL, false, 0}
 /* clang-format on */
 
 /* Add an event, with copies of what entry and cause hold; then link them all. */

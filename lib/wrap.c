@@ -21,7 +21,6 @@
 #define SAME_MS 1000  /* a further signal so soon is the same one: see pass_signal */
 #define WORD_FD 3
 #define READ_MAX (32 << 20)
-#define NAME_MAX_BYTES 255
 
 static bool heard; /* descriptor 3 was open for our word when we were started */
 
@@ -31,15 +30,7 @@ const char *wrap_name(int first, char **argv)
 
     if (argv[first] == NULL || strcmp(argv[first - 1], "--") == 0)
         args_usage("NAME is missing: it stands before the command");
-    if (*name == '\0')
-        args_usage("NAME is empty (an unset variable?)");
-    if (strlen(name) > NAME_MAX_BYTES || js_utf8(str_of(name)) < strlen(name))
-        args_usage("NAME is longer than %d bytes, or no UTF-8: %s", NAME_MAX_BYTES,
-                   err_quote_text(name).text);
-    for (const char *p = name; *p != '\0'; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
-            args_usage("NAME has control characters: %s", err_quote_text(name).text);
-    return name;
+    return args_name("NAME", name, NAME_BYTES);
 }
 
 char **wrap_command(char **argv)

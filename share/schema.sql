@@ -1,17 +1,18 @@
--- The spool, schema 1. This text is compiled in, runs when a spool is created, and is compared
+-- The spool, schema 2. This text is compiled in, runs when a spool is created, and is compared
 -- with the text in a spool each time one is opened: a foreign trigger or table is refused.
 --
--- To change it: raise SCHEMA in lib/sqlite_open.c and PRAGMA user_version here, write the steps
--- from the old version, keep a spool file of the old version under tests/data, and say what an
--- index costs on the publish path (the id index is most of an insert; one on type would cost a
+-- To change it: raise SCHEMA in lib/sqlite_open.c and PRAGMA user_version here, add the statements
+-- that lead from the old version there, keep an old spool under tests/data, and say what an index
+-- costs on the publish path (the id index is most of an insert; one on type would cost a
 -- quarter of all publishing, and reading through it is slower than a scan).
 --
 -- All times are wall milliseconds since 1970.
 
--- The log. line is the event as it was accepted, sum the crc32c of its bytes.
+-- The log. line is the event as it was accepted, sums the checksums of it and of all else in the row
+-- (lib/sqlite_sum.c).
 -- due and expires are notbefore and expirytime, priority 0 to 9 (5 unless the event says).
 CREATE TABLE event(seq INTEGER PRIMARY KEY, recorded INTEGER NOT NULL, priority INTEGER NOT NULL,
-  due INTEGER, expires INTEGER, version INTEGER, sum INTEGER NOT NULL, id TEXT NOT NULL,
+  due INTEGER, expires INTEGER, version INTEGER, sums INTEGER NOT NULL, id TEXT NOT NULL,
   source TEXT NOT NULL, type TEXT NOT NULL, subject TEXT, line BLOB NOT NULL) STRICT;
 
 -- The deduplication key. id first, so that it also serves a bare id.
@@ -28,7 +29,8 @@ CREATE TABLE segment(seq INTEGER PRIMARY KEY, recorded INTEGER NOT NULL) STRICT;
 
 -- patterns is a JSON array; rev goes up with each change, so that a claim prepared outside the
 -- write lock notices; nothing is claimed while paused, or before hold. paced: with --rate, when the
--- next event may be claimed. seen: when a consumer last came or went.
+-- next event may be claimed. seen: when a consumer last came or went. ordered: 2 until the rows of
+-- a group are in order.
 CREATE TABLE groups(grp INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
   patterns TEXT NOT NULL, ordered INTEGER NOT NULL, rev INTEGER NOT NULL,
   paused INTEGER NOT NULL, hold INTEGER NOT NULL, paced INTEGER NOT NULL,
@@ -42,6 +44,7 @@ CREATE TABLE cursor(grp INTEGER NOT NULL, priority INTEGER NOT NULL, seq INTEGER
 -- SPOOL-lock; pid, started (clock ticks since boot) and boot judge when that file was replaced.
 CREATE TABLE consumer(owner INTEGER PRIMARY KEY, pid INTEGER NOT NULL, started INTEGER NOT NULL,
   boot TEXT NOT NULL, grp INTEGER NOT NULL) STRICT;
+CREATE INDEX consumer_group ON consumer(grp);
 
 -- Events handed out together. open: those not yet settled, as LEB128 differences, the first one
 -- to 0; first is the smallest of them. An even owner is no consumer but a pipe: they are handed out
@@ -50,15 +53,19 @@ CREATE TABLE consumer(owner INTEGER PRIMARY KEY, pid INTEGER NOT NULL, started I
 CREATE TABLE claim(claim INTEGER PRIMARY KEY, grp INTEGER NOT NULL, owner INTEGER NOT NULL,
   first INTEGER NOT NULL, open BLOB NOT NULL, lease INTEGER, term INTEGER, boot TEXT,
   made INTEGER) STRICT;
+CREATE INDEX claim_owner ON claim(grp, owner);
+CREATE INDEX claim_lease ON claim(grp, boot, lease) WHERE lease IS NOT NULL;
 
 -- Events that a group has to remember one by one. state: 0 waiting until due, 1 claimed, 2 behind
--- an earlier event of its subject, 3 dead (due: since when). deaths: consumers that died while they
--- had it. subject: in ordered groups only.
+-- an earlier event of its subject (due: its notbefore), 3 dead (due: since when). deaths: consumers
+-- that died while they had it. subject: in ordered groups only. Of the dead there may be many: they
+-- are in no index that a claim or a settle goes through.
 CREATE TABLE item(grp INTEGER NOT NULL, seq INTEGER NOT NULL, state INTEGER NOT NULL,
   due INTEGER NOT NULL, attempts INTEGER NOT NULL, deaths INTEGER NOT NULL, subject TEXT,
   PRIMARY KEY(grp, seq)) STRICT, WITHOUT ROWID;
 CREATE INDEX item_due ON item(grp, due, seq) WHERE state = 0;
-CREATE INDEX item_subject ON item(grp, subject, seq) WHERE subject IS NOT NULL;
+CREATE INDEX item_subject ON item(grp, subject, seq) WHERE subject IS NOT NULL AND state <> 3;
+CREATE INDEX item_dead ON item(grp, seq) WHERE state = 3;
 
 -- What happened to an item's event, attempt by attempt; kept until it is done or dropped.
 -- status as the shell shows it, 0 when there was none; tail: the last of what went to stderr.
@@ -83,8 +90,9 @@ CREATE TABLE document(kind TEXT NOT NULL, name TEXT NOT NULL, rev INTEGER NOT NU
   expires INTEGER, value BLOB NOT NULL, PRIMARY KEY(kind, name)) STRICT;
 CREATE INDEX document_expires ON document(expires) WHERE expires IS NOT NULL;
 
--- lock: the token that SPOOL-lock holds, a space, and its inode number.
+-- lock: the token that SPOOL-lock holds, a space, and its inode number. sums: the last position whose
+-- checksum is one of schema 1; absent when there was no such schema.
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
 PRAGMA application_id = 1702262132;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;

@@ -1,13 +1,21 @@
 # Completion: what a shell offers at each place of a command line.
 load helper
 
+# As they are installed: beside a link to the executables.
+setup() {
+    helper_setup
+    mkdir completions
+    cp "$TOP/share/completions"/* completions
+    ln -s "$BUILD/bin" completions/bin
+}
+
 offers() { # WORD...: candidates for the last word
-    "$TOP/share/completions/candidates" $(($# - 1)) "$@"
+    completions/candidates $(($# - 1)) "$@"
 }
 
 # In bash, for the last word; what it would put on the line.
 bash_offers() {
-    bash -c '. "$TOP/share/completions/eventutils.bash"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+    bash -c '. completions/eventutils.bash; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
         _eventutils; printf "%s\n" "${COMPREPLY[@]}"' bash "$@"
 }
 
@@ -19,21 +27,21 @@ spool_with_names() {
     consume -g charge --from start -- true
 }
 
-@test "completion: options are those of --help, for every command and verb" {
+@test "completion: options are those of --help-all, for every command and verb" {
     for command in publish replay consume settle trace breaker once retry throttle \
         'dlq list' 'dlq retry' 'spool group' 'spool prune' 'spool breaker' 'spool bucket' 'spool key' 'fsm run' 'fsm show'; do
         # shellcheck disable=SC2086 # words
         offers $command - | sort >offered
         # shellcheck disable=SC2086
-        $command --help | sed -n '/^options:/,$p' | grep -oE '^ +(-[a-zA-Z], )?--[a-z-]+' | grep -oE -- '-[-a-zA-Z]+' | sort >options
+        $command --help-all | sed -n '/^options:/,$p' | grep -oE '^ +(-[a-zA-Z], )?--[a-z-]+' | grep -oE -- '-[-a-zA-Z]+' | sort >options
         cmp options offered
     done
 }
 
 @test "completion: verbs, groups, types, events, points and choices" {
     spool_with_names
-    [ "$(offers dlq '' | paste -sd' ')" = 'drop list retry show stats try' ]
-    [ "$(offers spool '' | paste -sd' ')" = 'backup breaker bucket check group info key prune sql wait' ]
+    [ "$(offers dlq '' | paste -sd' ')" = 'list show stats try retry drop' ]
+    [ "$(offers spool '' | paste -sd' ')" = 'info group breaker bucket key check prune wait backup sql' ]
     [ "$(offers consume -g '' | sort | paste -sd' ')" = 'charge email' ]
     [ "$(offers spool group pause '' | sort | paste -sd' ')" = 'charge email' ]
     [ "$(offers replay -t '' | sort | paste -sd' ')" = 'n order.paid order.placed sys.dead-lettered' ]
@@ -60,7 +68,7 @@ spool_with_names() {
 @test "completion: verbs of fsm, and the subjects that have a state" {
     echo '{"id":"lamp","initial":"off","states":{"off":{"on":{"flip":"on"}},"on":{}}}' >lamp.json
     printf '{"type":"flip","id":"1","subject":"%s"}\n' hall a/b | fsm run lamp.json
-    [ "$(offers fsm '' | paste -sd' ')" = 'check dot forget list run show' ]
+    [ "$(offers fsm '' | paste -sd' ')" = 'run show list forget check dot' ]
     [ "$(offers fsm show '' | sort | paste -sd' ')" = 'a/b hall' ]
     [ "$(offers fsm show -o '' | paste -sd' ')" = 'auto table ndjson' ]
     [ "$(offers fsm run '')" = :files ]
@@ -71,7 +79,7 @@ spool_with_names() {
     echo '{"name":"s","steps":[{"name":"a","do":["true"]}]}' >s.json
     publish -t n --id e1 -d 1
     replay e1 | saga run s.json
-    [ "$(offers saga '' | paste -sd' ')" = 'check dot list resume retry run settle show' ]
+    [ "$(offers saga '' | paste -sd' ')" = 'run resume list show retry settle check dot' ]
     [ "$(offers saga show '')" = s/e1 ]
     [ "$(offers saga run '')" = :files ]
 }
@@ -129,21 +137,87 @@ spool_with_names() {
     [ ! -e hacked ]
 }
 
-@test "completion: zsh and fish take their files" {
-    command -v zsh >/dev/null || command -v fish >/dev/null || skip 'neither zsh nor fish to ask'
-    ! command -v zsh >/dev/null || zsh -n "$TOP/share/completions/_eventutils"
-    ! command -v fish >/dev/null || fish --no-execute "$TOP/share/completions/eventutils.fish"
+# zsh_session FPATH LINE...: each line with a tab behind it, at the prompt of a zsh with FPATH in its
+# fpath, where consume, eu-consume and retry print their words as got<WORD...>.
+zsh_session() {
+    mkdir -p zdot
+    cat >zdot/.zshrc <<END
+PROMPT= RPS1=
+fpath=($1 \$fpath)
+autoload -Uz compinit && compinit -u -D
+for name in consume eu-consume retry; do functions[\$name]='print -r -- "got<\$*>"'; done
+END
+    ZDOTDIR=$PWD/zdot TERM=dumb timeout 20 zsh -f -c '
+        zmodload zsh/zpty
+        zpty z zsh -d -i
+        for line in "${@:2}"; do
+            zpty -w -n z "$line"$'"'\\t\\n'"'
+            zpty -r z text "*got<*>*"
+            print -r -- "got<${text##*got<}"
+        done' zsh "$@"
 }
 
-@test "completion: is installed where shells look, and removed again" {
-    make -s -C "$TOP" -o all install DESTDIR="$PWD/root" PREFIX=/usr BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
-    share=root/usr/share
-    for link in bash-completion/completions/eu-consume zsh/site-functions/_eventutils fish/vendor_completions.d/eventutils.fish; do
-        [ -f "$share/$link" ]
-    done
+@test "completion: fish and zsh offer the same" {
     spool_with_names
-    run -0 bash -c '. "$1"; COMP_WORDS=(eu-consume -g e); COMP_CWORD=2; _eventutils; echo "${COMPREPLY[@]}"; complete -p eu-consume' bash \
+    if command -v fish >/dev/null; then
+        [ "$(fish --no-config -c 'source completions/eventutils.fish; complete -C "consume -g e"; complete -C "replay -o tab"')" = $'email\ntable' ]
+    fi
+    if command -v zsh >/dev/null; then
+        [ "$(zsh_session "$PWD/completions" 'consume -g em' 'retry --jitter n' | tr -d '\r')" = $'got<-g email>\ngot<--jitter none>' ]
+    fi
+    command -v fish || skip 'fish is not installed'
+    command -v zsh || skip 'zsh is not installed'
+}
+
+@test "completion: runs nothing but our own executables, whatever others are called, in each shell" {
+    mkdir others
+    for trap in drop-project project others/publish others/xy-replay others/spool others/jq-trace; do
+        printf '#!/bin/sh\necho "$0 $*" >>%s\n' "$PWD/ran" >$trap
+        chmod +x $trap
+    done
+    PATH=$PWD/others:$PATH
+    for line in 'retry -- ./drop-project' 'retry ./project' publish xy-replay jq-trace "$PWD/project" ./drop-project \
+        'consume -g g -- ./drop-project' 'once -k k xy-replay' 'ev ./project' 'ev xy-replay' 'throttle -r 1/s x others/publish'; do
+        for word in '' -; do
+            # shellcheck disable=SC2086 # words
+            [ "$(offers $line "$word")" = :files ]
+        done
+    done
+    # Groups are asked of our own spool, wherever another one stands.
+    [ -z "$(offers consume -g '')" ]
+    bash_offers retry -- ./drop-project - >/dev/null
+    bash_offers ./drop-project - >/dev/null
+    ! command -v fish >/dev/null ||
+        fish --no-config -c 'source completions/eventutils.fish; complete -C "retry -- ./drop-project -"; complete -C "publish -"; complete -C "consume -g "'
+    ! command -v zsh >/dev/null || zsh_session "$PWD/completions" 'retry -- ./drop-project -' 'consume -g '
+    [ ! -e ran ]
+}
+
+@test "completion: our commands by path, by a link of another name, and behind ev" {
+    ln -s "$BUILD/bin/replay" eu-replay
+    for line in ./eu-replay "$BUILD/bin/replay" 'ev replay' "ev $BUILD/bin/replay" 'retry -- ./eu-replay'; do
+        # shellcheck disable=SC2086 # words
+        [ "$(offers $line -o '' | paste -sd' ')" = 'auto ndjson table positions' ]
+    done
+}
+
+@test "completion: is installed where each shell looks, for names that are free, and removed again" {
+    mkdir others
+    printf '#!/bin/sh\n' >others/eu-retry
+    chmod +x others/eu-retry
+    PATH=$PWD/others:$PATH make -s -C "$TOP" -o all install DESTDIR="$PWD/root" PREFIX=/usr/local BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
+    share=$PWD/root/usr/local/share
+    [ -z "$(find root -name 'eu-retry*')" ]
+    [[ $(head -n 1 "$share/zsh/site-functions/_eventutils") == '#compdef '*' eu-replay eu-saga '*' ev' ]]
+    spool_with_names
+    PATH=$PWD/root/usr/local/bin:$PATH
+    run -0 bash -c '. "$1"; COMP_WORDS=(eu-consume -g e); COMP_CWORD=2; _eventutils; echo "${COMPREPLY[@]}"; complete -p' bash \
         "$share/bash-completion/completions/eu-consume"
-    make -s -C "$TOP" -o all uninstall DESTDIR="$PWD/root" PREFIX=/usr BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
+    [ "$output" = $'email\ncomplete -F _eventutils eu-consume' ]
+    ! command -v fish >/dev/null ||
+        [ "$(fish --no-config -c 'set fish_complete_path $PWD/root/etc/fish/completions; complete -C "eu-consume -g e"')" = email ]
+    ! command -v zsh >/dev/null ||
+        [ "$(zsh_session "$share/zsh/site-functions" 'eu-consume -g em' | tr -d '\r')" = 'got<-g email>' ]
+    make -s -C "$TOP" -o all uninstall DESTDIR="$PWD/root" PREFIX=/usr/local BUILD="$BUILD" PROGRAM_PREFIX=eu- >out
     [ -z "$(find root ! -type d)" ]
 }

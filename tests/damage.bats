@@ -1,7 +1,7 @@
 load helper
 
 # A disk that gives back other bytes than it was given: single bits of a spool are flipped, one at a
-# time. LONG=1: a thousand of them, in a larger spool.
+# time. LONG=1: a thousand of them, in a larger spool. And every column of an event, by hand.
 
 setup() {
     helper_setup
@@ -70,4 +70,88 @@ complain() {
     [ "$told" -gt $((flips / 3)) ]
     [ "$out" -gt $((flips * 4 / 5)) ]
     [ "$got" -gt $((flips * 4 / 5)) ]
+}
+
+# spoil SPOOL ASSIGNMENTS: of event 2, also what the schema does not allow and a flipped bit does.
+spoil() {
+    sqlite3 "$1" "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql=replace(replace(sql,' NOT NULL',''),' STRICT','') WHERE name='event'"
+    sqlite3 "$1" "UPDATE event SET $2 WHERE seq=2"
+    sqlite3 "$1" "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql='$event_table' WHERE name='event'"
+}
+
+@test "damage: whatever is wrong in an event's row, check names it, replay leaves it out, and a group sets it aside" {
+    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to damage events with'
+    seq 3 | publish -t n -k s
+    event_table=$(sqlite3 spool.db "SELECT sql FROM sqlite_schema WHERE name='event'")
+    replay >lines
+    sed -i 2d lines
+    cp spool.db good.db
+    while read -r edit; do
+        echo "edit: $edit"
+        rm -f spool.db*
+        cp good.db spool.db
+        spoil spool.db "$edit"
+        run -1 --separate-stderr spool check
+        jq -r 'select(.kind=="damage") | .message' <<<"$output" | grep -q 'position 2$'
+        run -74 --separate-stderr replay
+        [ "$stderr" = $'replay: seq 2 is damaged: left out\nreplay: 1 damaged, left out' ]
+        [ "$output" = "$(cat lines)" ]
+        run -74 --separate-stderr replay -t n -k s
+        [ "$output" = "$(cat lines)" ]
+        run -74 --separate-stderr consume -g g --from start -t n --auto-ack
+        [ "$stderr" = 'consume: 1 damaged, set aside as dead letters: dlq list -g g' ]
+        [ "$output" = "$(cat lines)" ]
+        run -0 dlq list -o ndjson
+        [ "$(jq -c '[.group,.seq]' <<<"$output")" = '["g",2]' ]
+        run -0 dlq show -g g 2
+    done <<'END'
+id='y'
+source='y'
+type='y'
+subject='y'
+subject=NULL
+due=99
+due=99999999999999
+expires=9
+priority=3
+priority=NULL
+priority=77
+version=9
+recorded=recorded+1
+recorded=NULL
+type=NULL
+id=NULL
+sums=NULL
+sums=0
+sums=NULL,line=NULL
+line=x''
+line=NULL
+sums=0,line=x''
+sums=sums&4294967295
+END
+}
+
+@test "damage: readers of streams, of read models and of causes say which event is damaged" {
+    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to damage events with'
+    seq 3 | publish -t n -k s --expect-version any
+    seq 3 | publish -t n -k plain
+    event_table=$(sqlite3 spool.db "SELECT sql FROM sqlite_schema WHERE name='event'")
+    spoil spool.db "type='y'"
+    run -74 --separate-stderr reduce -k s
+    [ "$stderr" = 'reduce: subject "s": seq 2 is damaged: the state is unknown' ]
+    run -0 reduce -k plain
+    run -0 trace -o tree 2
+    [ "${lines[0]}" = '> 2  n  s  (damaged in the spool)' ]
+    spoil spool.db "line=x'7b7d'"
+    run -74 --separate-stderr reduce -k s
+    run -74 --separate-stderr trace 1
+    [ "$stderr" = 'trace: 1 damaged event may be missing here' ]
+    run -74 --separate-stderr trace --graph
+    [ "$stderr" = 'trace: 1 damaged event may be missing here' ]
+    run -74 --separate-stderr consume -g g --from start --dry-run
+    [ "$stderr" = 'consume: 1 damaged, left out' ]
+    [ "${#lines[@]}" -eq 5 ]
+    # Handed over a pipe it is not, either.
+    run -74 --separate-stderr consume -g l --from start --lease 1h
+    [ "${#lines[@]}" -eq 5 ]
 }

@@ -41,6 +41,9 @@ letters() {
     [ "$(jq .seq <<<"$output" | paste -sd' ')" = '1 2 3' ]
     run -1 --separate-stderr dlq list --like 5
     [ "$stderr" = 'dlq: --like: 5 is no dead letter' ]
+    consume -g other --from start -- true
+    run -1 --separate-stderr dlq list --like 1 -g other
+    [ "$stderr" = 'dlq: --like: 1 is no dead letter of group "other"' ]
     run -66 dlq list --like 99
 }
 

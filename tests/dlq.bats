@@ -72,7 +72,12 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [[ ${lines[0]} == '{"seq":1,"group":"charge",'* ]]
     run -0 script -qec 'dlq show -n 1' /dev/null </dev/null
     [[ ${lines[0]} == 'seq 1 in group charge, dead since '* ]]
-    run -0 script -qec 'dlq list -g email -k nothing' /dev/null </dev/null
+    run -0 script -qec 'dlq list -g email -k "no thing"' /dev/null </dev/null
+    [ "$(tr -d '\r' <<<"$output")" = "dlq: no dead letters in $EVENT_SPOOL match -g email -k \"no thing\"" ]
+    run -0 script -qec 'dlq stats --error=zzz' /dev/null </dev/null
+    [ "$(tr -d '\r' <<<"$output")" = "dlq: no dead letters in $EVENT_SPOOL match --error zzz" ]
+    dlq drop --all
+    run -0 script -qec 'dlq list' /dev/null </dev/null
     [ "$(tr -d '\r' <<<"$output")" = "dlq: no dead letters in $EVENT_SPOOL" ]
 }
 
@@ -151,8 +156,13 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [ -z "$output" ]
     [ "$stderr" = 'dlq: 4 is no dead letter' ]
     run -1 --separate-stderr dlq show d 4
-    [ "$stderr" = 'dlq: d is no dead letter, nor the others' ]
+    [ "$stderr" = 'dlq: d is no dead letter, nor are the others' ]
     run -1 --separate-stderr dlq show -k nobody
+    [ "$stderr" = "dlq: no dead letters in $EVENT_SPOOL match -k nobody" ]
+    run -1 --separate-stderr dlq show 2 -g email -t 'order.*'
+    [ "$stderr" = 'dlq: 2 is no dead letter that matches -g email -t "order.*"' ]
+    dlq drop --all
+    run -1 --separate-stderr dlq show
     [ "$stderr" = "dlq: no dead letters in $EVENT_SPOOL" ]
 }
 
@@ -318,6 +328,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     done
     run -1 --separate-stderr dlq retry 2 -g email
     [ "$output" = '0 dead letters given back' ]
+    [ "$stderr" = 'dlq: 2 is no dead letter that matches -g email' ]
     listed 'charge:1 charge:2 email:1'
 }
 

@@ -2,14 +2,15 @@ load helper
 
 # What is shown as a command in the README and the manual is run as it is printed there:
 #
-#     README.md     a fence marked "sh" is run; one marked "text" behind it is what that prints
+#     README.md     a fence marked "sh" is pasted; one marked "text" behind it is what that prints
 #     man/*         a .Bd behind the comment .\" run is run; one behind .\" prints is what it prints
-#     both          <!-- setup: COMMAND -->, .\" setup: COMMAND: run before, unseen by the reader
+#                   .\" setup: COMMAND: run before, unseen by the reader
 #                   .\" run, needs COMMAND: only where there is such a command
 #
-# A heading (## in the README; .Sh and .Ss) begins with an empty folder and an empty spool. What goes
-# to stderr is not compared. A command that fails ends the script, as under sh -e, so a status that
-# is meant to be seen has its own words in the text: || echo "exit status $?".
+# The README is one session. In the manual a heading (.Sh and .Ss) begins with an empty folder and an
+# empty spool, what goes to stderr is not compared, and a command that fails ends the script, as
+# under sh -e, so a status that is meant to be seen has its own words in the text:
+# || echo "exit status $?".
 
 # The scripts of a file, as N.sh, N.prints and N.needs; N.from says where they stand.
 extract() { # FILE INTO
@@ -35,7 +36,6 @@ extract() { # FILE INTO
 
         FILENAME ~ /\.md$/ {
             if (to == "" && /^#/) { begin($0) }
-            else if (to == "" && /^<!-- setup: .* -->$/) { setup = setup substr($0, 13, length - 16) "\n" }
             else if (to == "" && $0 == "```sh") { needs = ""; script(); to = file ".sh" }
             else if (to == "" && $0 == "```text") { to = file ".prints"; printf "" >to }
             else if (to == "" && /^```/) { to = "/dev/null" }
@@ -90,9 +90,27 @@ run_scripts() { # FILE
     return "$failed"
 }
 
-# The options in --help, and those of a page: "-x" and "--long", one a line.
-help_options() { # COMMAND [VERB]
-    "$@" --help | sed -n 's/^ *\(-[a-zA-Z]\), \(--[a-z-]*\).*/\1\n\2/p; s/^ *\(--[a-z-]*\).*/\1/p'
+# What --help and --help-all print, of each command NAME and "NAME VERB": asked once for all tests.
+setup_file() {
+    local name verb
+    help=$BATS_FILE_TMPDIR/help
+    mkdir "$help"
+    export help
+    for name in $(commands); do
+        "$name" --help >"$help/$name.one"
+        "$name" --help-all >"$help/$name.all"
+        for verb in $(verbs "$name"); do
+            "$name" "$verb" --help >"$help/$name $verb.one"
+            "$name" "$verb" --help-all >"$help/$name $verb.all"
+        done
+    done
+}
+
+# The options in --help-all, a collection's in its verbs', and those of a page: "-x" and "--long", one
+# a line.
+help_options() { # COMMAND
+    cat "$help/$1.all" "$help/$1 "*.all 2>/dev/null |
+        sed -n 's/^ *\(-[a-zA-Z]\), \(--[a-z-]*\).*/\1\n\2/p; s/^ *\(--[a-z-]*\).*/\1/p' | sort -u
 }
 
 page_options() { # COMMAND
@@ -101,7 +119,7 @@ page_options() { # COMMAND
 }
 
 verbs() { # COMMAND
-    "$1" --help | sed -n "/^verbs:/,\$s/^  $1 \([a-z]*\) .*/\1/p" | sort -u
+    sed -n '/^verbs:/,/^$/s/^  \([a-z][a-z]*\) .*/\1/p' "$help/$1.one"
 }
 
 commands() {
@@ -116,10 +134,62 @@ page_statuses() { # PAGE
     sed -n '/^\.Sh EXIT STATUS/,/^\.Sh EXAMPLES/s/^\.It \([0-9][0-9]*\)$/\1/p' "$1" | tr '\n' ' '
 }
 
-@test "README: what it shows runs as printed" {
-    ran=0
-    run_scripts "$TOP/README.md"
-    [ "$ran" -ge 5 ]
+# Is FILE made of the lines of the two others, each in its order?
+interleaved() { # FILE OUT ERR
+    local line o=0 e=0 all out err
+    mapfile -t all <"$1"
+    mapfile -t out <"$2"
+    mapfile -t err <"$3"
+    for line in "${all[@]}"; do
+        if [ "$o" -lt "${#out[@]}" ] && [ "$line" = "${out[o]}" ]; then
+            o=$((o + 1))
+        elif [ "$e" -lt "${#err[@]}" ] && [ "$line" = "${err[e]}" ]; then
+            e=$((e + 1))
+        else
+            return 1
+        fi
+    done
+    [ "$o" -eq "${#out[@]}" ] && [ "$e" -eq "${#err[@]}" ]
+}
+
+# paste SHELL...: all scripts of the README into one interactive shell, in an empty home. What differs
+# from one run to the next is masked; the two streams are compared each in its own order.
+paste() {
+    local script name failed=0
+    command -v "$1" >/dev/null || skip "$1 is not installed"
+    extract "$TOP/README.md" scripts
+    echo 'PS1= PS2= RPS1=' >pasted
+    for script in scripts/*.sh; do
+        name=$PWD/${script%.sh}
+        printf 'exec >%s.out 2>%s.err\n' "$name" "$name"
+        cat "$script"
+        [ -e "$name.prints" ] || : >"$name.prints"
+    done >>pasted
+    echo 'exec 2>/dev/null' >>pasted # what a shell itself says at the end
+    mkdir home
+    env -u EVENT_SPOOL HOME="$PWD/home" TMPDIR="$PWD" timeout 60 "$@" <pasted >shell.out 2>&1
+    sed -E -i 's|/[^ ]*/tmp\.[[:alnum:]]{10}|TMP|; s/[0-9-]{10}T[0-9:.]{12}Z/TIME/
+        s/\<in ([0-9.]+(ms|[smhd]))+\>|at once/in D/; s/"[0-9a-f-]{36}"/UUID/' scripts/*.{prints,out,err}
+    for script in scripts/*.sh; do
+        name=${script%.sh}
+        interleaved "$name.prints" "$name.out" "$name.err" && continue
+        echo "$(cat "$name.from"): prints something else than it says:"
+        cat "$name.out" "$name.err" | diff -u "$name.prints" - || true
+        failed=1
+    done
+    [ "$failed" -eq 0 ] && [ ! -e home/.local ]
+}
+
+@test "README: pasted into dash from top to bottom, it prints what it shows" {
+    paste dash -i
+}
+
+@test "README: pasted into bash from top to bottom, it prints what it shows" {
+    paste bash --norc --noediting -i
+}
+
+@test "README: pasted into zsh from top to bottom, it prints what it shows" {
+    paste zsh -f -i -o no_prompt_sp
 }
 
 @test "eventutils(7): twelve pipelines run as printed" {
@@ -162,7 +232,6 @@ jq
 END
     cat >page.md <<'END'
 # One
-<!-- setup: export A=1 -->
 ```sh
 printf '\n%s'
 .dot
@@ -181,27 +250,40 @@ jq
 END
     for format in 7 md; do
         extract "page.$format" "$format"
-        [ "$(cat $format/001.sh)" = $'export A=1\nprintf \'\\n%s\'\n.dot' ]
+        [ "$(grep -v '^export A=1$' $format/001.sh)" = $'printf \'\\n%s\'\n.dot' ]
         [ "$(cat $format/001.prints)" = x ]
         [ "$(cat $format/002.sh)" = jq ]
         [ ! -e $format/002.prints ] && [ ! -e $format/003.sh ]
         [ "$(cut -d' ' -f2 $format/001.from)" != "$(cut -d' ' -f2 $format/002.from)" ]
     done
     [ "$(cat 7/002.needs)" = jq ]
+    [ "$(head -n 1 7/001.sh)" = 'export A=1' ]
 }
 
-@test "manual: a page lists the options that --help lists" {
+# The prompt of the shell is the 24th line.
+@test "help: --help of each command and verb fits a terminal of 80 columns and 24 lines, examples first" {
+    [ "$(find "$help" -name '*.one' | wc -l)" -ge 40 ]
+    run -0 awk '
+        length > 80 || FNR > 23 || (FNR == 3 && $0 != "examples:") { print FILENAME ": line " FNR ": " $0; bad = 1 }
+        END { exit bad }' "$help"/*.one
+}
+
+@test "help: the common options of a command are options of it, and the statuses of consume are shown" {
     for name in $(commands); do
-        {
-            help_options "$name"
-            # A collection has its options with its verbs, but for --help and --version.
-            for verb in $(verbs "$name"); do
-                help_options "$name" "$verb"
-            done
-        } | sort -u >help
-        [ -s help ]
-        page_options "$name" | diff -u help - || {
-            echo "$name: --help (-) and the page (+) differ"
+        sed -n 's/.*\.common = "\(.*\)",$/\1/p' "$TOP/cmd/$name.c" | tr ' ' '\n' >common
+        while read -r option; do
+            grep -q "^ .*--$option " "$help/$name.one" || { echo "$name has no --$option"; false; }
+        done <common
+    done
+    grep -q '^exit status: 0 done; 1 dead letters;' "$help/consume.one"
+}
+
+@test "manual: a page lists the options that --help-all lists" {
+    for name in $(commands); do
+        help_options "$name" >options
+        [ -s options ]
+        page_options "$name" | diff -u options - || {
+            echo "$name: --help-all (-) and the page (+) differ"
             false
         }
     done
@@ -295,20 +377,6 @@ END
     for name in $(commands); do
         [ -e "$TOP/man/$name.1" ] || { echo "no man/$name.1"; false; }
         ls "$TOP/tests/$name"*.bats >/dev/null
-    done
-}
-
-@test "manual: pages are clean mdoc" {
-    command -v mandoc >/dev/null || skip 'mandoc is not installed'
-    run -0 mandoc -T lint -W warning "$TOP"/man/*.[1-9]
-    [ -z "$output" ]
-}
-
-@test "manual: man(1) shows the pages without warnings" {
-    command -v groff >/dev/null || skip 'groff is not installed'
-    for page in "$TOP"/man/*.[1-9]; do
-        run -0 bash -c 'man --warnings -l "$1" 2>&1 >/dev/null' - "$page"
-        [ -z "$output" ]
     done
 }
 

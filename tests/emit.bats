@@ -91,6 +91,25 @@ emit='sed "s/.*\"data\":\(.*\)}/{\"type\":\"order.paid\",\"subject\":\"$EVENT_SU
     [ "$(spool group show g -o ndjson | jq -c '[.lag,.dead]')" = '[0,1]' ]
 }
 
+@test "emit: a version that is printed is the event's place in the stream" {
+    events 1
+    run -0 consume -g g --from start --emit -- echo '{"type":"b","subject":"k","version":1}'
+    publish -t b -k k --expect-version 1 -d 2
+    [ "$(replay -k k | jq .version | paste -sd' ')" = '1 2' ]
+}
+
+@test "emit: a version that somebody else has published meanwhile is tried again" {
+    events 1
+    publish -t b -k k --expect-version none -d 1
+    # The first time it decides on what it knew before.
+    run -0 --separate-stderr consume -g g -t order.placed --from start --emit --backoff 0 -- sh -c '
+        n=$(replay -k k | jq -s length)
+        [ "$EVENT_ATTEMPT" != 1 ] || publish -t b -k k --expect-version "$n" -d 2
+        echo "{\"type\":\"b\",\"subject\":\"k\",\"version\":$((n + 1))}"'
+    [ "$stderr" = 'consume: seq 1 order.placed "e1": its output: subject "k" has another event at version 2, attempt 1: again at once' ]
+    [ "$(replay -k k | jq .version | paste -sd' ')" = '1 2 3' ]
+}
+
 @test "emit: a loop of handlers ends after 64 events, with one dead letter" {
     publish -t ping -d 0
     run -0 timeout 60 consume -g g -t ping --from start -f -n 64 --emit -- echo '{"type":"ping"}'

@@ -3,6 +3,15 @@ load helper
 
 example() { "$TOP/share/examples/$1" "${@:2}"; }
 
+# Without EVENT_SPOOL an example works in a spool of its own, and leaves nothing in the reader's home.
+alone() {
+    mkdir -p home tmp
+    env -u EVENT_SPOOL HOME="$PWD/home" TMPDIR="$PWD/tmp" "$TOP/share/examples/$1" "${@:2}"
+}
+nothing_left() {
+    [ -z "$(find home tmp ! -type d)" ]
+}
+
 served() { # STATUS: an HTTP server that answers so; its address is in $url
     echo "$1" >status
     background "$TOP/tests/http-server" port status log
@@ -53,7 +62,8 @@ END
 }
 
 @test "throttle-handlers: eight handlers share a rate" {
-    run -0 --separate-stderr example throttle-handlers 20
+    run -0 --separate-stderr alone throttle-handlers 20
+    nothing_left
     [ "$(grep -c '^your order [0-9]* is on its way$' <<<"$output")" -eq 20 ]
     [ "${lines[-1]}" = '20 calls at 50/s' ]
 }
@@ -61,7 +71,8 @@ END
 @test "middleware: each payment is made once, and what fails is tried again" {
     printf '#!/bin/sh\nread -r event\necho "$event" | jq -r .data.paymentId >>tried\n[ "$RETRY_ATTEMPT" -ge 2 ] && echo paid\n' >call
     chmod +x call
-    run -0 --separate-stderr example middleware ./call
+    run -0 --separate-stderr alone middleware ./call
+    nothing_left
     [ "$output" = $'paid\npaid\npaid' ] # the third is what the first had printed
     [ "$(paste -sd' ' tried)" = 'p-1 p-1 p-2 p-2' ]
 }
@@ -84,4 +95,25 @@ A-2: shelf 7 is free again
 order/A-1 completed
 order/A-2 compensated' ]
     run -0 saga check "$TOP/share/examples/order.saga.json"
+}
+
+@test "demo: what a killed consumer was working on is handled by the next one, and nothing is left behind" {
+    mkdir tmp
+    TMPDIR=$PWD/tmp run -0 --separate-stderr "$TOP/share/demo"
+    events=$(sed -n '/^\$ consume -g inventory/{n;p;}' <<<"$output")
+    [ "$events" -gt 0 ]
+    [ "$(sed -n '/^\$ sort -u indexed/{n;p;}' <<<"$output")" -eq "$events" ]
+    grep -qx 'nothing is left hanging' <<<"$output"
+    grep -q '"type":"sys.group.taken-over"' <<<"$output"
+    grep -q '^# .*What to try next' <<<"$output"
+    [ -z "$(ls -A tmp)" ]
+}
+
+@test "examples: balances, order-states and bank leave the reader's own spool alone" {
+    run -0 --separate-stderr alone balances
+    [ "$output" = $'A-1 Ann 37.50\nB-2 Bob 12.50' ]
+    run -1 --separate-stderr alone order-states
+    run -0 --separate-stderr alone bank open a Ann
+    nothing_left
+    [ -f bank.db ]
 }

@@ -10,9 +10,8 @@ setup() {
     [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
     helper_setup
     : >in
-    # Of thousands of calls only so many are met.
-    few=${LONG:+5}
-    : "${few:=101}"
+    # Of thousands of calls every few-th fails; of the others every stride-th, and all with LONG=1.
+    few=$(long 101 23) stride=$(long 3 1)
 }
 
 # hit KIND N COMMAND...: its N-th call fails, KIND says how (fail.c). Its input is the file in, its
@@ -67,16 +66,18 @@ check_memory() {
 }
 
 # sweep "KIND..." COMMAND...: for each kind and n, the functions before and after, and in between
-# the command under fault. KIND/3: only each third n. $tag names the round.
+# the command under fault. KIND/3: only every third n; without LONG=1, every third of those. Kinds
+# begin at different calls, so that together they meet them all. $tag names the round.
 sweep() {
-    local kinds=$1 kind n step
+    local kinds=$1 kind n step first=0
     set +T # bats would look at each command in here, which takes longer than the commands
     shift
     for kind in $kinds; do
         step=1
         [[ $kind != */* ]] || step=${kind#*/}
+        [[ $kind == enomem* ]] || step=$((step * stride))
         kind=${kind%/*}
-        for ((n = 1; ; n += step)); do
+        for ((n = 1 + first++ % stride; ; n += step)); do
             tag=$kind-$n
             before
             hit "$kind" "$n" "$@"

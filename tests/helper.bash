@@ -57,10 +57,24 @@ wait_for() {
     done
 }
 
+# long SHORT LONG: how often something is done: LONG with LONG=1, else SHORT.
+long() {
+    if [ -n "${LONG:-}" ]; then echo "$2"; else echo "$1"; fi
+}
+
 # world COMMAND...: with another time of day, the seconds in the file clock away from the real one;
 # needs_world skips a test where that cannot be.
 world() {
     LD_PRELOAD=$BUILD/fault/world.so WORLD_CLOCK=$BATS_TEST_TMPDIR/clock "$@"
+}
+
+# edit_events ASSIGNMENTS: other columns for stored events, as no command makes them. They become rows
+# of schema 1, whose checksum covers the line alone, or they would count as damaged.
+edit_events() {
+    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to edit events with'
+    sqlite3 "$EVENT_SPOOL" "INSERT OR REPLACE INTO meta VALUES('sums',(SELECT max(seq) FROM event));
+        UPDATE event SET sums=sums&4294967295;
+        UPDATE event SET $1"
 }
 
 needs_world() {

@@ -32,6 +32,12 @@ foreign() { # NAME: a program that somebody else has
     [ "$(readlink "$bin/publish")" = ../libexec/eventutils/publish ]
     [ -f "$root$prefix/share/man/man1/ev.1" ]
     [ "$(ls)" = $'others\nroot' ]
+    # Pages name the examples where they are now.
+    cat "$root$prefix"/share/man/man*/*.[1-9] | grep -o "[a-z/]*/examples/[a-z.-]*[a-z]" | sort -u >named
+    [ "$(wc -l <named)" -ge 4 ]
+    while read -r example; do
+        [ -e "$root$example" ] || { echo "no $example"; false; }
+    done <named
 }
 
 @test "install: ev finds the folder that it was installed with" {
@@ -50,24 +56,30 @@ foreign() { # NAME: a program that somebody else has
 @test "install: a name that somebody else has is left out, and said" {
     foreign replay
     run -0 installer install
-    [ "$output" = "left out: $prefix/bin/replay, because there is $PWD/others/replay: use ev replay" ]
+    [ "$output" = "left out: $prefix/bin/replay, because there is $PWD/others/replay: use ev replay, man eventutils-replay" ]
     [ ! -e "$bin/replay" ]
     [ -x "$own/replay" ]
     [ -L "$bin/publish" ]
+    # Its page and completions stay those of the other one.
+    man=$root$prefix/share/man/man1
+    [ ! -e "$man/replay.1" ] && [ -f "$man/eventutils-replay.1" ] && [ "$(readlink "$man/publish.1")" = eventutils-publish.1 ]
+    run ! grep -qw replay "$root$prefix/share/zsh/site-functions/_eventutils"
+    [ -z "$(find "$root$prefix/share" -name 'replay*')" ]
 }
 
 @test "install: a program in bindir that is not ours stays as it is" {
     mkdir -p "$bin"
     echo mine >"$bin/replay"
     run -0 installer install
-    [ "$output" = "left out: $prefix/bin/replay, because there is $prefix/bin/replay: use ev replay" ]
+    [ "$output" = "left out: $prefix/bin/replay, because there is $prefix/bin/replay: use ev replay, man eventutils-replay" ]
     [ "$(cat "$bin/replay")" = mine ]
     run -0 installer uninstall
     [ "$(cat "$bin/replay")" = mine ]
 }
 
-@test "install: a second time is like the first" {
+@test "install: a second time is like the first, also when somebody else has come to have a name" {
     installer install
+    foreign replay
     PATH=$bin:$PATH
     run -0 installer install
     [ -z "$output" ]
@@ -87,18 +99,28 @@ foreign() { # NAME: a program that somebody else has
 
 @test "uninstall: removes what install made and nothing else" {
     mkdir -p "$bin" "$root$prefix/share/man/man1"
-    touch "$bin/other" "$root$prefix/share/man/man1/other.1"
+    touch "$bin/other" "$root$prefix/share/man/man1/other.1" "$root$prefix/share/man/man1/trace.1"
     ln -s other "$bin/dlq"
     installer install
+    [ ! -s "$root$prefix/share/man/man1/trace.1" ]
     run -0 installer uninstall
     [ -z "$output" ]
     run -0 find "$root" ! -type d
     [ "$(sort <<<"$output")" = "$(printf '%s\n' "$bin/dlq" "$bin/other" \
-        "$root$prefix/share/man/man1/other.1" | sort)" ]
+        "$root$prefix/share/man/man1/other.1" "$root$prefix/share/man/man1/trace.1" | sort)" ]
 }
 
 @test "install: links below DESTDIR work where they are" {
     installer install
     run -0 "$bin/publish" --version
     [[ $output = 'publish (eventutils) '* ]]
+}
+
+@test "make: without the libraries one sentence says what is missing, and nothing is built" {
+    printf '#!/bin/sh\nexit 1\n' >others/pkg-config
+    chmod +x others/pkg-config
+    run -2 --separate-stderr make -C "$TOP" --no-print-directory BUILD="$PWD/build"
+    [ -z "$output" ]
+    [[ $stderr == 'Makefile:'*': *** eventutils needs a C compiler, pkg-config and the libraries jansson and sqlite3 (3.37 or newer): "make setup" installs them.  Stop.' ]]
+    [ -z "$(find build -name '*.o')" ]
 }

@@ -53,8 +53,13 @@ err" ]
 @test "once: an output that is too long to be kept is passed on, and a repeat prints nothing" {
     run -0 --separate-stderr sh -c 'once -k a -- head -c 17000000 /dev/zero | wc -c'
     [ "$output" = 17000000 ]
-    [ "${stderr_lines[-1]}" = 'once: more than 16 MiB of output: a repeat will print nothing' ]
+    [ "${stderr_lines[-1]}" = 'once: 17000000 bytes of output are more than the 16 MiB that are kept: a repeat will print nothing' ]
     run -0 --separate-stderr once -k a -- echo again
+    [ -z "$output" ]
+    [ "$stderr" = 'once: "a": succeeded before, and printed 17000000 bytes that were not kept: this repeat prints nothing' ]
+    # A repeat of nothing is silent, and so is one of as much as is kept.
+    once -k nothing -- true
+    run -0 --separate-stderr once -k nothing -- echo again
     [ -z "$output$stderr" ]
 }
 
@@ -371,9 +376,12 @@ a|b c' ]
 
 @test "once: whatever call fails, it is recorded, or said not to be, and the next one needs no help" {
     needs_preload
+    local first=0 stride
     once -k before -- true
+    stride=$(long 3 1)
+    set +T
     for kind in kill torn eio eio+ enospc+ eintr short+ enolck; do
-        for ((n = 1; ; n++)); do
+        for ((n = 1 + first++ % stride; ; n += stride)); do
             tag=$kind-$n
             : >met
             status=0
@@ -402,6 +410,7 @@ a|b c' ]
         [ "$status" -eq 0 ]
         [ "$n" -gt 5 ]
     done
+    set -T
 }
 
 @test "once: a file that is no spool is no fault of the event behind consume" {

@@ -77,6 +77,16 @@ in_order() {
     [ "$(spool group show g -o ndjson | jq .waiting)" = 3 ]
 }
 
+@test "ordered: an event that was behind another still waits for its own time" {
+    publish -t n -k a -d 1
+    publish -t n -k a -d 2 --delay 1h
+    run -0 --separate-stderr consume -g g --from start --ordered --backoff 0 -- sh -c 'echo "$EVENT_SEQ"; [ "$EVENT_ATTEMPT" = 2 ]'
+    [ "$output" = 1 ]
+    [[ $stderr == *'consume: group "g": 1 waiting, the next until '* ]]
+    run -0 --separate-stderr consume -g g -- true
+    [ "$(spool group show g | jq -c '[.waiting,.due,.done]')" = '[1,0,1]' ]
+}
+
 @test "ordered: priorities do not overtake" {
     publish -t n -k a -d 1
     publish -t n -k a -d 2 --priority 0

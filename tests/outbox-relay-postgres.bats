@@ -45,6 +45,12 @@ setup() {
     place=$POSTGRES_DIR/$PGDATABASE
 }
 
+# A test that fails must not leave the server stopped.
+teardown() {
+    [ -z "${frozen:-}" ] || kill -CONT "$frozen" 2>/dev/null || true
+    helper_teardown
+}
+
 db() { # SQL
     psql -qAt -v ON_ERROR_STOP=1 -c "$1"
 }
@@ -156,18 +162,15 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
 }
 
 @test "outbox-relay: a PostgreSQL table of other names and types is mapped" {
-    db "CREATE TABLE box(seq integer PRIMARY KEY, uid uuid, kind varchar(9), body jsonb, raw bytea, sent smallint NOT NULL DEFAULT 0)"
-    db "INSERT INTO box VALUES(1, '0192f0c1-2345-7000-8000-000000000001', 't.u', '{\"a\":1}', 'x'), (2, NULL, 't.u', NULL, 'x')"
+    db "CREATE TABLE box(seq integer PRIMARY KEY, uid uuid, kind varchar(9), body jsonb, sent smallint NOT NULL DEFAULT 0)"
+    db "INSERT INTO box VALUES(1, '0192f0c1-2345-7000-8000-000000000001', 't.u', '{\"a\":1}'), (2, NULL, 't.u', NULL)"
     map=id=seq,event_id=uid,type=kind,published=sent
     run -0 outbox-relay --table box --map "$map,payload=body" "$url"
     [ "$(replay | jq -c '[.id[:8], .data]' | head -n 1)" = '["0192f0c1",{"a": 1}]' ] ||
         [ "$(replay | jq -c '[.id[:8], .data]' | head -n 1)" = '["0192f0c1",{"a":1}]' ]
     [ "$(db 'SELECT sum(sent) FROM box')" = 2 ]
-    db 'UPDATE box SET sent = 0'
-    run -1 outbox-relay --table box --map "$map,payload=raw" "$url"
-    [ "${lines[0]}" = 'outbox-relay: row 1: payload is a blob, not text: failed, and the table cannot say so' ]
     run -64 outbox-relay --table box --map "$map,payload=x" "$url"
-    [ "$output" = "outbox-relay: $place: table \"box\" has no column \"x\"; it has seq, uid, kind, body, raw, sent" ]
+    [ "$output" = "outbox-relay: $place: table \"box\" has no column \"x\"; it has seq, uid, kind, body, sent" ]
     run -65 outbox-relay --table box --map "$map,payload=body,id=uid" "$url"
     [ "$output" = "outbox-relay: $place: column \"uid\" of table \"box\" does not count: rows need a number for their order (--map id=…)" ]
     run -65 outbox-relay --table missing "$url"
@@ -211,7 +214,7 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
     wait_for test -e thinking
     rows a t.u 2 b t.u 3 '' t.u 4 # at once: the application waits for nobody
     run -75 outbox-relay --wait 100ms "$url" -- tee second
-    [ "${lines[-1]}" = "outbox-relay: $place: another relay keeps 3 rows" ]
+    [ "${lines[-1]}" = "outbox-relay: $place: 3 rows, the first of them row 1: locked by another relay or session, or row-level security forbids this role to update them" ]
     [ "$(jq .data second | paste -sd' ')" = '3 4' ]
     background outbox-relay "$url" -- tee third
     third=$pid
@@ -262,21 +265,209 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
     [ "$(jq .data seen | paste -sd' ')" = '1 2' ]
 }
 
-@test "outbox-relay: a server that is not there, or goes away, is 69, and no message has the password" {
-    table
+# The server's process that all others come from.
+postmaster() {
+    head -n 1 "$POSTGRES_DIR/data/postmaster.pid"
+}
+
+has_socket() { # PID
+    find "/proc/$1/fd" -lname 'socket:*' | grep -q .
+}
+
+sessions() { # of relays: the server's processes
+    db "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+}
+
+@test "outbox-relay: a server that is not there is 69, and no message has the password" {
     run -69 outbox-relay "postgresql://tester:secret@%2Fnowhere/x"
     [[ $output = 'outbox-relay: connection to server on socket "/nowhere/'* ]]
     [[ $output != *secret* ]]
-    background outbox-relay -f "$url" -- tee seen 2>err
+}
+
+@test "outbox-relay: a sink sees neither the URI nor a password of it" {
+    table
     rows a t.u 1
+    run -0 outbox-relay "postgresql://tester:secret@/$PGDATABASE?host=$POSTGRES_DIR" -- sh -c 'env >env; tr "\0" " " </proc/$$/cmdline >>env; cat'
+    [ -s env ]
+    ! grep secret env || false
+}
+
+@test "outbox-relay: a connection that is lost while a sink is busy is made again, and its rows are marked" {
+    table
+    rows a t.u 1
+    background outbox-relay "$url" -- sh -c 'cat >seen; touch given; until [ -e go ]; do sleep 0.02; done; cat seen' 2>err
+    wait_for test -e given
+    db "SELECT pg_terminate_backend($(sessions))" >/dev/null
+    touch go
+    ends_with 0 "$pid"
+    [ "$(state)" = '0 0 0' ]
+    [ "$(sed 's/lost: .*: trying/lost: trying/' err)" = "outbox-relay: $place: the connection is lost: trying again
+outbox-relay: $place: connected again" ]
+}
+
+@test "outbox-relay: -f connects again to a server that goes away, or is not there when it begins" {
+    table
+    rows a t.u 1
+    place=$PWD/later/$PGDATABASE
+    background outbox-relay -f "postgresql://tester:secret@/$PGDATABASE?host=$PWD/later" -- tee -a seen 2>err
+    wait_for grep -q 'trying again' err
+    ln -s "$POSTGRES_DIR" later
     wait_for has_lines seen 1
     wait_for eval '[ "$(state)" = "0 0 0" ]'
-    db "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()" >/dev/null
-    wait_for gone "$pid"
-    status=0
-    wait "$pid" || status=$?
-    [ "$status" -eq 69 ]
-    [[ $(tail -n 1 err) = "outbox-relay: $place: the connection is lost"* ]]
+    db "SELECT pg_terminate_backend($(sessions))" >/dev/null
+    rows a t.u 2
+    wait_for has_lines seen 2
+    wait_for eval '[ "$(state)" = "0 0 0" ]'
+    kill "$pid"
+    ends_with 0 "$pid"
+    [ "$(jq .data seen | paste -sd' ')" = '1 2' ]
+    [[ $(head -n 1 err) = "outbox-relay: connection to server on socket \"$PWD/later/"*': trying again' ]]
+    [ "$(sed 1d err | sed 's/lost: .*: trying/lost: trying/')" = "outbox-relay: $place: connected again
+outbox-relay: $place: the connection is lost: trying again
+outbox-relay: $place: connected again" ]
+}
+
+@test "outbox-relay: a signal ends it at once when the server accepts and does not answer" {
+    table
+    rows a t.u 1
+    local signal
+    frozen=$(postmaster)
+    kill -STOP "$frozen" # the kernel goes on accepting connections
+    for signal in TERM INT; do
+        background outbox-relay "$url" 2>err.once
+        once=$pid
+        background outbox-relay -f "$url" 2>err
+        wait_for has_socket "$pid"
+        wait_for has_socket "$once"
+        kill -$signal "$pid" "$once"
+        ends_with 0 "$pid"
+        ends_with 75 "$once"
+        [ ! -s err ]
+        [ "$(cat err.once)" = "outbox-relay: $place: stopped while waiting for the server" ]
+    done
+    run -69 outbox-relay "$url&connect_timeout=1"
+    kill -CONT "$frozen"
+    [ "$output" = "outbox-relay: $place: the server does not answer" ]
+    # In mid-session: a statement that gets no answer.
+    background outbox-relay -f "$url" -- tee -a seen 2>err
+    wait_for has_lines seen 1
+    wait_for eval '[ "$(state)" = "0 0 0" ]'
+    frozen=$(sessions)
+    kill -STOP "$frozen"
+    kill "$pid"
+    ends_with 0 "$pid"
+    kill -CONT "$frozen"
+    [ ! -s err ]
+}
+
+@test "outbox-relay: a table that is locked when it begins is waited for, too, and a signal ends that" {
+    table
+    rows a t.u 1
+    application
+    app 'BEGIN; LOCK TABLE outbox_events;'
+    background outbox-relay "$url" 2>err 9>&-
+    once=$pid
+    background outbox-relay "$url" 2>err.stopped 9>&-
+    stopped=$pid
+    background outbox-relay -f --wait 10ms "$url" -- tee -a seen 2>told 9>&-
+    wait_for grep -q waiting told
+    wait_for has_socket "$stopped"
+    kill "$stopped"
+    ends_with 75 "$stopped"
+    ! gone "$once" || false
+    app 'COMMIT;'
+    ends_with 0 "$once"
+    wait_for grep -q 'no longer locked' told
+    kill "$pid"
+    ends_with 0 "$pid"
+    [ "$(state)" = '0 0 0' ]
+    [ "$(cat told)" = "outbox-relay: $place: canceling statement due to lock timeout: waiting
+outbox-relay: $place: no longer locked" ]
+    [ "$(cat err.stopped)" = "outbox-relay: $place: stopped while waiting for the server" ]
+}
+
+@test "outbox-relay: no default of a role or a database ends a session that waits for a sink, or changes what is relayed" {
+    local setting
+    table
+    db "INSERT INTO outbox_events(aggregate_id, event_type, payload) VALUES('a', 't.u', '1')"
+    run -0 outbox-relay --dry-run "$url"
+    one=$output
+    for setting in idle_in_transaction_session_timeout=20ms idle_session_timeout=20ms lock_timeout=1ms \
+        default_transaction_isolation=serializable bytea_output=escape DateStyle=German TimeZone=Asia/Tokyo \
+        extra_float_digits=-15 IntervalStyle=iso_8601 client_encoding=LATIN1 standard_conforming_strings=off; do
+        echo "ALTER DATABASE $PGDATABASE SET ${setting%%=*} = '${setting#*=}';"
+    done | psql -q -v ON_ERROR_STOP=1
+    # Without an answer: the attempt counts.
+    run -0 outbox-relay --backoff 1h "$url" -- sh -c 'cat >seen; sleep 0.2'
+    [ "$(db 'SELECT attempts FROM outbox_events')" = 1 ]
+    db 'UPDATE outbox_events SET retry_at = NULL'
+    run -0 outbox-relay "$url" -- sh -c 'cat >seen; sleep 0.2; cat seen'
+    [ "$(cat seen)" = "$one" ]
+    [ "$(state)" = '0 0 0' ]
+}
+
+@test "outbox-relay: a mark that changes nothing in PostgreSQL is an error that names the row" {
+    local refuse
+    table
+    db "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+    for refuse in 'CREATE TRIGGER refuse BEFORE UPDATE ON outbox_events FOR EACH ROW WHEN (OLD.id = 2) EXECUTE FUNCTION nothing()' \
+        'CREATE RULE refuse AS ON UPDATE TO outbox_events WHERE OLD.id = 2 DO INSTEAD NOTHING'; do
+        db 'TRUNCATE outbox_events RESTART IDENTITY'
+        rows a t.u 1 b t.u 2 c t.u 3
+        db "$refuse"
+        run -65 outbox-relay "$url" -- tee -a seen
+        [ "$output" = "outbox-relay: $place: row 2 was relayed, but the UPDATE changed nothing: a trigger, a rule or row-level security of table \"outbox_events\" discards it; until it does not, each run relays the row again" ]
+        [ "$(db 'SELECT string_agg(published::text, NULL ORDER BY id) FROM outbox_events')" = truefalsetrue ]
+        db 'SET client_min_messages = error; DROP TRIGGER IF EXISTS refuse ON outbox_events; DROP RULE IF EXISTS refuse ON outbox_events'
+    done
+    # What a policy keeps from being marked is not even given to the sink.
+    db "TRUNCATE outbox_events RESTART IDENTITY; CREATE ROLE clerk LOGIN; GRANT ALL ON outbox_events TO clerk;
+        ALTER TABLE outbox_events ENABLE ROW LEVEL SECURITY; CREATE POLICY a ON outbox_events USING (true);
+        CREATE POLICY refuse ON outbox_events AS RESTRICTIVE FOR UPDATE USING (id <> 2)"
+    rows a t.u 1 b t.u 2 c t.u 3
+    run -75 outbox-relay --wait 0 "postgresql:///$PGDATABASE?host=$POSTGRES_DIR&user=clerk" -- tee last
+    [ "$output" = "outbox-relay: $place: 1 row, the first of them row 2: locked by another relay or session, or row-level security forbids this role to update it" ]
+    [ "$(jq .data last | paste -sd' ')" = '1 3' ]
+}
+
+@test "outbox-relay: a row of PostgreSQL that is changed while a sink has it is relayed again as it is now" {
+    table
+    rows a t.u 1 b t.u 5
+    background outbox-relay "$url" -- sh -c 'cat >seen; touch given; until [ -e go ]; do sleep 0.02; done; cat seen' 2>err
+    wait_for test -e given
+    db "UPDATE outbox_events SET payload = '2' WHERE id = 1"
+    touch go
+    ends_with 0 "$pid"
+    [ "$(cat err)" = 'outbox-relay: row 1: was changed while it was being relayed: it is relayed again as it is now' ]
+    run -0 outbox-relay "$url"
+    [ "$(data)" = 2 ]
+}
+
+@test "outbox-relay: names of PostgreSQL are compared with case, and without quotes in lower case" {
+    db "CREATE TABLE \"Box\"(\"Seq\" bigserial, seq int, \"Type\" text, event_type text, payload text, \"Error\" text, \"Published\" boolean NOT NULL DEFAULT false, published int DEFAULT 5)"
+    db "INSERT INTO \"Box\"(seq, \"Type\", event_type, payload, \"Error\") VALUES(9, 't.u', 'x', '1', 'not ours'), (8, 't.u', 'x', '2', NULL)"
+    run -0 outbox-relay --table Box --map 'id=Seq,type=Type,published=Published' "$url"
+    [ "$(data)" = '1 2' ]
+    [ "$(db 'SELECT string_agg("Published"::text, NULL) FROM "Box"')" = truetrue ]
+    db 'UPDATE "Box" SET "Published" = false'
+    run -0 outbox-relay --table Box --map 'id=SEQ,type=EVENT_TYPE,published=Published,error=Error' --dry-run "$url"
+    [ "$(jq -c '[.type, .data]' <<<"$output")" = '["x",2]' ]
+    db 'CREATE TABLE plain(id int, event_type text, payload text, published int NOT NULL DEFAULT 0)'
+    run -0 outbox-relay --table PLAIN "$url"
+    run -65 outbox-relay --table box --map 'id=Seq' "$url"
+}
+
+@test "outbox-relay: --delete deletes what is relayed from a PostgreSQL table, and bytea is a payload" {
+    db "CREATE TABLE o(id bigint, event_type text, payload bytea, aggregate_id text)"
+    db "INSERT INTO o VALUES(1, 't.u', '{\"a\": 1.0}', 'a'), (2, 't.u', '\\x00ff10', 'b'), (3, 't.u', NULL, 'b'), (4, NULL, '5', 'c'), (5, 't.u', '', 'd')"
+    run -65 outbox-relay --table o "$url"
+    [[ $output = *'; --delete deletes relayed rows instead' ]]
+    run -1 outbox-relay --table o --delete "$url"
+    [ "$(replay | grep -o '"subject":"a".*\|"data_base64.*')" = "$(replay | sed -n '1s/.*\("subject.*\)/\1/p')
+\"data_base64\":\"AP8Q\"}
+\"data_base64\":\"\"}" ]
+    [ "$(replay | grep -o '"data":.*')" = '"data":{"a": 1.0}}' ]
+    [ "$(db 'SELECT string_agg(id::text, NULL) FROM o')" = 4 ]
 }
 
 @test "outbox-relay: a PostgreSQL database that may only be read is looked at, and not relayed" {

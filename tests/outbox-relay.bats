@@ -1,51 +1,5 @@
 load helper
-
-setup() {
-    helper_setup
-    export EVENT_DEFAULT_SOURCE=/shop
-}
-
-db() { # SQL, on app.db
-    sqlite3 -cmd '.timeout 20000' app.db "$1"
-}
-
-table() {
-    outbox-relay --schema | sqlite3 app.db
-}
-
-# rows AGGREGATE TYPE PAYLOAD...: three words for each row
-rows() {
-    while [ $# -gt 0 ]; do
-        db "INSERT INTO outbox_events(aggregate_id, event_type, payload) VALUES('$1', '$2', '$3')"
-        shift 3
-    done
-}
-
-data() { # of the events in the spool, in order
-    replay "$@" | jq -c .data | paste -sd' '
-}
-
-state() { # backlog waiting failed
-    outbox-relay --status app.db | jq -r '"\(.backlog) \(.waiting) \(.failed)"'
-}
-
-has_lines() { # FILE N: at least
-    [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]
-}
-
-# A shell of the application's: what is written to descriptor 9 is done there.
-application() {
-    mkfifo statements
-    background sh -c 'exec sqlite3 -cmd ".timeout 20000" app.db <statements >answers'
-    exec 9>statements
-}
-
-app() { # SQL: returns when it is done
-    rm -f "$BATS_TEST_TMPDIR/finished"
-    echo "$1" >&9
-    echo ".shell touch finished" >&9
-    wait_for test -e finished
-}
+load outbox
 
 # ------------------------------------------------------------------------------------ rows to events
 
@@ -61,6 +15,13 @@ app() { # SQL: returns when it is done
     [ "$(data)" = 1 ]
 }
 
+@test "outbox-relay: the printed schema is one argument of sqlite3, too" {
+    sqlite3 app.db "$(outbox-relay --schema)"
+    rows a t.u 1
+    run -0 outbox-relay app.db
+    [ "$(data)" = 1 ]
+}
+
 @test "outbox-relay: a row becomes an event, its payload and headers as they are" {
     table
     db "INSERT INTO outbox_events VALUES(7, 'e-7', 'order-1', 'order.placed', '{\"total\": 1.50, \"n\":12345678901234567890}',
@@ -73,6 +34,29 @@ app() { # SQL: returns when it is done
     rows a t.u $'{\n  "pretty": 1.0\n}' # a line break ends a line, and is a space to JSON
     run -0 outbox-relay app.db
     [ "$(replay --last 1 | grep -o '"data".*')" = '"data":{   "pretty": 1.0 }}' ]
+}
+
+@test "outbox-relay: a header of any name and value becomes an attribute or is passed over, by the rule in the page" {
+    table
+    db "INSERT INTO outbox_events(aggregate_id, event_type, payload, created_at, headers) VALUES('a', 't.u', 1, 0,
+        '{\"X-Request-Id\":\"r-1\",\"tenant_id\":7,\"Correlation_ID\":42,\"x.request.id\":\"r-2\",\"flags\":{\"a b\": [1, \"\\\" }\"]},\"list\":[ 1,2 ],\"ok\":true,\"none\":null,\"-\":1,\"é\":1,\"id\":\"x\",\"Type\":\"x\",\"time\":\"x\",\"timestamp\":\"x\",\"data\":5,\"payload\":6,\"metadata\":{\"k\":1},\"spec-version\":2}')"
+    rows a t.u 2 # not held up
+    run -0 outbox-relay app.db
+    [ "$(data)" = '1 2' ]
+    [ "$(replay | head -n 1 | jq -c 'del(.id)')" = '{"specversion":"1.0","source":"/shop","type":"t.u","subject":"a","time":"1970-01-01T00:00:00.000Z","xrequestid":"r-1","tenantid":7,"correlationid":"42","flags":"{\"a b\":[1,\"\\\" }\"]}","list":"[1,2]","ok":true,"metadata":"{\"k\":1}","data":1}' ]
+}
+
+@test "outbox-relay: a payload of bytes is data when they are JSON, and else data_base64" {
+    table
+    db "INSERT INTO outbox_events(event_type, payload) VALUES('t.u', CAST('{\"a\": 1.0}' AS BLOB)), ('t.u', x'00ff10'), ('t.u', x'00ff'), ('t.u', x'00'), ('t.u', x'')"
+    run -0 outbox-relay app.db
+    run -0 replay
+    [ "$(grep -o '"data.*' <<<"$output")" = '"data":{"a": 1.0}}
+"data_base64":"AP8Q"}
+"data_base64":"AP8="}
+"data_base64":"AA=="}
+"data_base64":""}' ]
+    [ "$(state)" = '0 0 0' ]
 }
 
 @test "outbox-relay: nothing to move is 0 and not a word, however often" {
@@ -138,18 +122,18 @@ app() { # SQL: returns when it is done
     table
     rows a t.u 1 b t.u nope c t.u '{"a":1,"a":2}'
     db "INSERT INTO outbox_events(event_type, payload, headers) VALUES
-        (NULL, '4', NULL), ('t.u', x'35', NULL), ('t.u', '6', '[]'), ('t.u', '7', '{\"id\":\"x\"}'), ('t.u', '', NULL),
-        ('t.u', '9', '{\"Reply-To\":1}'), ('bad' || char(1), '10', NULL)"
+        (NULL, '4', NULL), (x'35', '5', NULL), ('t.u', '6', '[]'), ('t.u', '7', '{\"priority\":\"x\"}'), ('t.u', '', NULL),
+        ('t.u', '9', '{a}'), ('bad' || char(1), '10', NULL)"
     rows d t.u 11
     run -1 --separate-stderr outbox-relay app.db
     [ "$(sed 1d <<<"$stderr")" = 'outbox-relay: row 2: payload is not JSON: unexpected "o" at byte 2: marked as failed
 outbox-relay: row 3: payload is not JSON: duplicate key "a": marked as failed
 outbox-relay: row 4: event_type is NULL: marked as failed
-outbox-relay: row 5: payload is a blob, not text: marked as failed
+outbox-relay: row 5: event_type is a blob, not text: marked as failed
 outbox-relay: row 6: headers is not a JSON object: marked as failed
-outbox-relay: row 7: duplicate key "id": marked as failed
+outbox-relay: row 7: "priority" must be an integer from 0 to 9, not "x": marked as failed
 outbox-relay: row 8: payload is not JSON: no value at byte 1 (input ends): marked as failed
-outbox-relay: row 9: "reply-to" is not an attribute'"'"'s name (a-z and 0-9): does it belong into "data"?: marked as failed
+outbox-relay: row 9: headers is not JSON: unexpected "a" at byte 2: marked as failed
 outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked as failed' ]
     [ "$(data)" = '1 11' ]
     [ "$(db 'SELECT error FROM outbox_events WHERE id = 4')" = 'event_type is NULL' ]
@@ -194,11 +178,38 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     map='id=the id,type=kind,aggregate=order,payload=body,published=sent'
     for _ in 1 2; do
         run -1 outbox-relay --table 'Outbox "1"' --map "$map" app.db
-        [ "${lines[-1]}" = 'outbox-relay: row 2: payload is not JSON: unexpected "b" at byte 1: failed, and the table cannot say so' ]
+        [ "${lines[-1]}" = 'outbox-relay: row 2: payload is not JSON: unexpected "b" at byte 1: failed; the table has no error column to record it in' ]
         [ "$(replay | jq -c '[.subject, .data]' | paste -sd' ')" = '["a",1] ["b",4]' ]
     done
     [ "$(db 'SELECT group_concat(sent) FROM "Outbox ""1"""')" = 1,0,0,1 ]
     run -64 outbox-relay --retry-failed --table 'Outbox "1"' --map "$map" app.db
+}
+
+@test "outbox-relay: --delete deletes what is relayed, also from a table without a flag" {
+    db 'CREATE TABLE o(id INTEGER PRIMARY KEY, type, payload, aggregate_id)'
+    db "INSERT INTO o VALUES(1, 't.u', '1', 'a'), (2, 't.u', 'bad', 'b'), (3, 't.u', '3', 'b'), (4, 't.u', '4', 'a')"
+    set -- --table o --map type=type
+    run -65 outbox-relay "$@" app.db
+    [ "$output" = 'outbox-relay: app.db: table "o" has no column "published" (--map published=…); it has id, type, payload, aggregate_id; --delete deletes relayed rows instead' ]
+    run -1 --separate-stderr outbox-relay "$@" --delete --dry-run app.db
+    [ "$(jq -c .data <<<"$output" | paste -sd' ')" = '1 4' ]
+    run -1 outbox-relay "$@" --delete app.db
+    [ "$(data)" = '1 4' ]
+    [ "$(db 'SELECT group_concat(id) FROM o')" = 2,3 ]
+    [ "$(outbox-relay "$@" --delete --status app.db | jq .backlog)" = 2 ]
+    db "UPDATE o SET payload = '2' WHERE id = 2"
+    run -0 outbox-relay "$@" --delete app.db -- tee seen
+    [ "$(jq .data seen | paste -sd' ')" = '2 3' ]
+    [ "$(db 'SELECT count(*) FROM o')" = 0 ]
+    # Where there is a flag, what was relayed before stays.
+    table
+    rows a t.u 5
+    run -0 outbox-relay app.db
+    rows a t.u 6
+    run -0 outbox-relay --delete app.db
+    [ "$(db 'SELECT group_concat(payload) FROM outbox_events')" = 5 ]
+    run -64 outbox-relay --delete --prune 1d app.db
+    [ "$output" = 'outbox-relay: --delete leaves nothing to --prune: give one of them (see outbox-relay --help)' ]
 }
 
 @test "outbox-relay: a time of publishing alone is enough, and hidden row ids give an order" {
@@ -245,9 +256,9 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     table
     rows a t.u 1
     run -64 outbox-relay --source $'/a\nb' app.db
-    [ "$output" = 'outbox-relay: "source" has a control character (U+000A) at byte 3' ]
+    [ "$output" = 'outbox-relay: --source has a control character: "/a\nb" (see outbox-relay --help)' ]
     EVENT_DEFAULT_SOURCE=$'/\xff' run -64 outbox-relay app.db -- cat
-    [ "$output" = 'outbox-relay: the source is not UTF-8: "/\xff"' ]
+    [ "$output" = 'outbox-relay: EVENT_DEFAULT_SOURCE is not UTF-8: "/\xff" (see outbox-relay --help)' ]
     run -0 --separate-stderr outbox-relay app.db
     [ "$stderr" = "outbox-relay: created the spool $EVENT_SPOOL" ]
 }
@@ -262,6 +273,23 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     run -64 outbox-relay
     run -64 outbox-relay app.db other.db
     [ "$output" = 'outbox-relay: one database at a time: "other.db"; a command goes behind -- (see outbox-relay --help)' ]
+}
+
+@test "outbox-relay: no message shows a password, however the database is written" {
+    local name
+    for name in postgresql://bob:secret postgresql://bob:secret/app postgresql://bob:se@secret@host/app \
+        postgresql://bob:x/secret@host/app postgresql://bob:x@host:secret/app \
+        postgresql:bob:secret 'postgres://bob@h/x?password=secret%zz' 'postgres://h/x?secret=1' \
+        Postgresql://bob:secret@host/app mysql://bob:secret@host/app 'host=h password=secret'; do
+        run -64 outbox-relay "$name" -- cat
+        echo "$name: $output"
+        [[ $output != *secret* ]]
+        [ "${#lines[@]}" -eq 1 ]
+    done
+    run -64 outbox-relay app.db postgresql://bob:secret@host/app
+    [ "$output" = 'outbox-relay: one database at a time; a command goes behind -- (see outbox-relay --help)' ]
+    run -64 outbox-relay postgresql://bob:secret
+    [ "$output" = 'outbox-relay: the URI is not postgresql://USER:PASSWORD@HOST:PORT/DATABASE; within a part, write %40 for @, %2F for /, %3A for : and %3F for ?' ]
 }
 
 # ------------------------------------------------------------------------------------------ looking
@@ -315,131 +343,6 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     [ "$(db 'SELECT count(*), min(id), max(id) FROM outbox_events')" = '102|1101|1202' ]
     run -0 outbox-relay --prune 0 app.db
     [ "$(db 'SELECT group_concat(id) FROM outbox_events')" = 1201,1202 ]
-}
-
-# ------------------------------------------------------------------------------------------- a sink
-
-@test "outbox-relay: behind --, what publish echoes is marked" {
-    table
-    db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a' || (value % 3), 't.u', value FROM generate_series(1, 700)"
-    run -0 --separate-stderr outbox-relay app.db -- publish -s other.db --echo
-    [ "$stderr" = "publish: created the spool $PWD/other.db" ]
-    [ ! -e spool.db ]
-    for a in a0 a1 a2; do
-        replay -s other.db -k $a | jq .data | sort -nc
-    done
-    [ "$(replay -s other.db | wc -l)" -eq 700 ]
-    [ "$(state)" = '0 0 0' ]
-}
-
-@test "outbox-relay: only rows that the sink confirms are marked; the others come again, then fail" {
-    table
-    rows a t.u 1 b t.u 2 a t.u 3 b t.u 4
-    run -0 --separate-stderr outbox-relay --backoff 1h app.db -- jq -r --unbuffered 'select(.subject == "a").id'
-    [ "$stderr" = 'outbox-relay: 1 row not confirmed by the sink (exit status 0): to be tried again' ]
-    [ "$(state)" = '2 1 0' ]
-    [ "$(db "SELECT id, attempts, retry_at > strftime('%Y-%m-%dT%H:%M:%fZ') FROM outbox_events WHERE attempts > 0")" = '2|1|1' ]
-    run -0 outbox-relay --backoff 1h app.db -- tee seen # its time has not come
-    [ ! -s seen ]
-    # A time that no backoff leads to: the clock went back.
-    db "UPDATE outbox_events SET retry_at = '2076-01-01T00:00:00.000Z' WHERE attempts > 0"
-    run -1 --separate-stderr outbox-relay -a 3 --backoff 0 app.db -- sh -c 'cat >>seen; echo "no route" >&2; exit 7'
-    [ "${stderr_lines[-1]}" = 'outbox-relay: row 2: not confirmed by the sink (exit status 7): no route: marked as failed' ]
-    [ "$(jq .data seen | paste -sd' ')" = '2 2' ] # and 4 stays behind it
-    [ "$(db 'SELECT attempts, error FROM outbox_events WHERE id = 2')" = '3|not confirmed by the sink (exit status 7): no route' ]
-    run -0 outbox-relay --retry-failed app.db -- tee last
-    [ "$(jq .data last | paste -sd' ')" = '2 4' ]
-}
-
-@test "outbox-relay: the order of an aggregate is kept whatever the sink does" {
-    table
-    rows a t.u 1 a t.u 2 b t.u 3 a t.u 4 b t.u 5
-    # It answers at the end of its input, in another order, and refuses 3 the first time.
-    cat >sink <<'END'
-#!/bin/sh
-cat >input
-jq .data input >>seen
-grep -q '"data":3}' input && [ ! -e refused ] && touch refused && sed -i '/"data":3}/d' input
-jq -r .id input | tac
-END
-    chmod +x sink
-    run -0 outbox-relay --backoff 0 app.db -- ./sink
-    [ "$(grep -c 3 seen)" -eq 2 ]
-    [ "$(grep -v 3 seen | grep '[124]' | paste -sd' ')" = '1 2 4' ]
-    [ "$(tail -n 1 seen)" = 5 ]
-    [ "$(state)" = '0 0 0' ]
-}
-
-@test "outbox-relay: what a sink prints besides is told once; without its newline the last line counts" {
-    table
-    rows a t.u 1 b t.u 2
-    run -0 --separate-stderr outbox-relay app.db -- sh -c 'echo hello; echo again; jq -r .id | head -c -1'
-    [ "$stderr" = 'outbox-relay: the sink printed something else than an id or a line that it was given: "hello"' ]
-    [ "$(state)" = '0 0 0' ]
-}
-
-@test "outbox-relay: a sink that is not there, or not available, costs no attempt" {
-    table
-    rows a t.u 1
-    run -127 outbox-relay app.db -- ./missing
-    [ "$output" = 'outbox-relay: cannot run "./missing": not found' ]
-    touch plain
-    run -126 outbox-relay app.db -- ./plain
-    run -75 outbox-relay app.db -- sh -c 'exit 69'
-    [ "${lines[-1]}" = 'outbox-relay: "sh": not available (exit status 69): try again later' ]
-    [ "$(db 'SELECT attempts, retry_at IS NULL FROM outbox_events')" = '0|1' ]
-}
-
-@test "outbox-relay: the application is not held up while the sink thinks, and a row that takes the place of another is not taken for it" {
-    db 'CREATE TABLE outbox_events(id INTEGER PRIMARY KEY, event_type, payload, published NOT NULL DEFAULT 0)'
-    db "INSERT INTO outbox_events(event_type, payload) VALUES('t.u', '1')"
-    mkfifo latch
-    background outbox-relay app.db -- sh -c 'cat >seen; touch thinking; read x <latch; jq -r .id seen' 2>err
-    wait_for test -e thinking
-    # At once, without a timeout: nothing is locked.
-    sqlite3 app.db "DELETE FROM outbox_events; INSERT INTO outbox_events(event_type, payload) VALUES('t.u', '2')"
-    echo go >latch
-    wait_for gone "$pid"
-    [ "$(db 'SELECT id, payload, published FROM outbox_events')" = '1|2|0' ]
-    run -0 outbox-relay app.db
-    [ "$(data)" = 2 ]
-    [ "$(db 'SELECT id, payload, published FROM outbox_events')" = '1|2|1' ]
-}
-
-# ---------------------------------------------------------------------------------------- following
-
-@test "outbox-relay: -f takes what comes, tries again when it is time, and ends with SIGTERM" {
-    local mode
-    for mode in wal delete; do
-        rm -f app.db* spool.db* seen
-        table
-        db "PRAGMA journal_mode = $mode" >journal
-        background outbox-relay -f --backoff 10ms app.db -- sh -c 'tee -a seen >input; [ $(wc -l <seen) -gt 1 ] && cat input' 2>err
-        rows a t.u 1
-        wait_for has_lines seen 2 # the first answer is none
-        rows a t.u 2
-        wait_for has_lines seen 3
-        wait_for test "$(state)" = '0 0 0' || wait_for eval '[ "$(state)" = "0 0 0" ]'
-        kill "$pid"
-        wait "$pid"
-        [ "$(jq .data seen | paste -sd' ')" = '1 1 2' ]
-    done
-}
-
-@test "outbox-relay: several relays take turns: nothing twice, and the order is kept" {
-    table
-    db 'PRAGMA journal_mode = wal' >journal
-    for i in 1 2 3; do
-        background outbox-relay -f app.db -- sh -c 'tee -a seen' 2>>err
-    done
-    for i in $(seq 0 9); do
-        db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a' || (value % 5), 't.u', value FROM generate_series($i * 20 + 1, $i * 20 + 20)"
-    done
-    wait_for eval '[ "$(state)" = "0 0 0" ]'
-    [ "$(jq .data seen | sort -n)" = "$(seq 200)" ]
-    for a in 0 1 2 3 4; do
-        jq "select(.subject == \"a$a\").data" seen | sort -nc
-    done
 }
 
 # ------------------------------------------------------------------------------------------- faults
@@ -572,7 +475,7 @@ END
     table
     rows a t.u 1
     mkfifo latch
-    background outbox-relay -f app.db -- sh -c 'tee -a seen >>input; [ -e went ] || { touch waits; read x <latch; touch went; }; cat input' 2>err
+    background outbox-relay -f --timeout 0 app.db -- sh -c 'tee -a seen >>input; [ -e went ] || { touch waits; read x <latch; touch went; }; cat input' 2>err
     first=$pid
     wait_for test -e waits
     run -75 outbox-relay --wait 0 app.db

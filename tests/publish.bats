@@ -130,10 +130,34 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
 
 @test "publish: an option's bytes that are not UTF-8 are refused, not changed" {
     for option in '-k' '--id' '--source'; do
-        run -65 --separate-stderr publish -t x "$option" $'caf\xe9' -d 1
+        run -64 --separate-stderr publish -t x "$option" $'caf\xe9' -d 1
     done
-    run -65 --separate-stderr publish -t $'caf\xe9' -d 1
-    [ "$(replay | wc -l)" -eq 0 ]
+    run -64 --separate-stderr publish -t $'caf\xe9' -d 1
+    [ ! -e spool.db ]
+}
+
+@test "publish: -t takes words separated by dots, and no pattern" {
+    for type in 'Mail Wanted' a..b a. . 'order.*' '#' a*b; do
+        run -64 --separate-stderr publish -t "$type" -d 1
+        [[ $stderr == "publish: -t wants a type like order.placed, not \"$type\": "* ]]
+    done
+    [ ! -e spool.db ]
+}
+
+@test "publish: whatever type an event from elsewhere has, a pattern names it" {
+    for type in 'Mail Wanted' a..b 'order.*' '#' a*b com.example/x; do
+        echo "{\"type\":\"$type\"}"
+    done >in
+    publish in
+    replay | publish -s copy.db
+    cmp <(replay) <(replay -s copy.db)
+    while read -r type; do
+        [ "$(replay -t "=$type" | jq -r .type)" = "$type" ]
+        run -0 consume -g "g $type" -t "=$type" --from start -- printenv EVENT_TYPE
+        [ "$output" = "$type" ]
+    done < <(jq -r .type in)
+    run -64 --separate-stderr consume -g h -t 'Mail Wanted' --from start -- cat
+    [ "$stderr" = 'consume: -t wants a pattern like order.* or #, not "Mail Wanted": a space in it; =TYPE names a type as it is (see consume --help)' ]
 }
 
 # ----------------------------------------------------------------------------- what is filled in
@@ -256,8 +280,8 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
         run -65 --separate-stderr publish -d "{\"type\":\"a\",\"$name\":\"${text}a\"}"
         [ "$stderr" = "publish: -d: \"$name\" is longer than 1024 bytes" ] || [ "$name" = type ]
     done
-    run -65 --separate-stderr publish -t "${text}a" -d 1
-    [ "$stderr" = 'publish: -d: "type" is longer than 1024 bytes' ]
+    run -64 --separate-stderr publish -t "${text}a" -d 1
+    [[ $stderr == 'publish: -t wants a type; it is longer than 1024 bytes: "'* ]]
 }
 
 @test "publish: an event is one line, however -d is written" {
@@ -327,6 +351,13 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     run -0 replay
     [[ $(jq -r .traceparent <<<"$output") =~ ^00-4bf92f3577b34da6a3ce929d0e0e4736-[0-9a-f]{16}-01$ ]]
     [ "$(jq -r .traceparent <<<"$output")" != "$TRACEPARENT" ]
+}
+
+@test "publish: of a trace's flags a child keeps the one that is known, and the others are zero" {
+    for flags in ff fe 03 02; do
+        TRACEPARENT=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-$flags publish -t x -d 1
+    done
+    [ "$(replay | jq -r '.traceparent[-2:]' | paste -sd' ')" = '01 00 01 00' ]
 }
 
 @test "publish: hops count on from the cause in the spool, also without the environment" {
@@ -442,7 +473,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     run -75 --separate-stderr publish -t a -k acc --expect-version 1 -d 4
     [ "$stderr" = 'publish: -d: subject "acc" is at version 3, not 1: load it again and decide anew' ]
     run -75 --separate-stderr publish -t a -k acc --expect-version none -d 4
-    [ "$stderr" = 'publish: -d: subject "acc" is at version 3, not 0: load it again and decide anew' ]
+    [ "$stderr" = 'publish: -d: subject "acc" exists already, at version 3: load it and decide anew' ]
     publish -t a -k acc --expect-version any -d 4
     run -0 replay -k acc
     [ "$(jq -c '[.version,.data]' <<<"$output" | paste -sd' ')" = '[1,1] [2,2] [3,3] [null,"unversioned"] [4,4]' ]
@@ -507,6 +538,41 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     run -75 --separate-stderr publish --expect-version 2 <<<'{"type":"a","subject":"k","version":5}'
     [ "$stderr" = 'publish: line 1: subject "k" is at version 2, not 4: load it again and decide anew' ]
     [ "$(replay | jq .version | paste -sd' ')" = '1 2' ]
+}
+
+@test "publish: a line's own version is its place in the stream, where that is free" {
+    publish <<<'{"type":"a","subject":"k","id":"e1","version":1}'
+    publish -t a -k k --expect-version 1 -d 2
+    run -75 --separate-stderr publish <<<'{"type":"a","subject":"k","version":2}'
+    [ "$stderr" = 'publish: line 1: subject "k" has another event at version 2: load it again and decide anew' ]
+    printf '{"type":"a","subject":"k","id":"e%s","version":%s}\n' 5 5 4 4 5 5 4 4 | publish
+    run -75 --separate-stderr publish -t a -k k --expect-version 2 -d 3
+    [ "$stderr" = 'publish: -d: subject "k" is at version 5, not 2: load it again and decide anew' ]
+    publish -t a -k k --expect-version 5 -d 6
+    [ "$(replay | jq .version | paste -sd' ')" = '1 2 5 4 6' ]
+    # Without a subject, or as text, it is an attribute like any other.
+    printf '%s\n' '{"type":"a","version":1}' '{"type":"a","version":1}' '{"type":"a","subject":"k","version":"1"}' \
+        '{"type":"a","subject":"k","version":0}' '{"type":"a","subject":"k","version":1.5}' | publish
+    publish -t a -k k --expect-version 6 -d 7
+}
+
+@test "publish: a copy of a log, or of a part, has the versions that the events had" {
+    for k in a b; do
+        for n in 1 2 3; do publish -t "n.$n" -k "$k" --expect-version any -d "$n"; done
+    done
+    spool prune --keep 4 --force >pruned
+    replay | publish -s copy.db
+    replay | publish -s copy.db
+    cmp <(replay) <(replay -s copy.db)
+    publish -s copy.db -t n -k a --expect-version 3 -d 4
+    run -75 publish -s copy.db -t n -k b --expect-version 2 -d 4
+    replay -t n.3 -t n.1 | publish -s part.db
+    replay -t n.2 | publish -s part.db
+    publish -s part.db -t n -k b --expect-version 3 -d 4
+    [ "$(reduce -s part.db -k b | jq -c '[.version,.state]')" = '[4,4]' ]
+    # As streams of their own, from the first version on.
+    replay -k b | jq -c 'del(.version)' | publish -s new.db --expect-version any
+    [ "$(replay -s new.db | jq .version | paste -sd' ')" = '1 2 3' ]
 }
 
 @test "publish: a version is put in front with what else is missing, or in its old place" {

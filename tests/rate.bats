@@ -71,6 +71,24 @@ lag() { # GROUP
     [ "$(replay | jq .data)" = "$(seq 10)" ]
 }
 
+@test "max-pending: a handler does not wait for its own group, but for others, and for one of that name elsewhere" {
+    seq 5 | publish -t n
+    publish -s other.db -t n -d 1
+    consume -s other.db -g g --from start -n 1 --lease 1h >out
+    run -0 --separate-stderr timeout 60 consume -g g -t n --from start -n 2 -- publish -t b -d 1 --max-pending 2
+    [ -z "$stderr" ]
+    # shellcheck disable=SC2016 # for the handler's shell
+    run -0 consume -g g -n 1 -- sh -c 'publish -s other.db -t n -d 2 --max-pending 1 --wait 0 2>said || echo $?'
+    [ "$output" = 75 ]
+    [ "$(cat said)" = 'publish: group "g" has 1 event to settle (--max-pending): try again later' ]
+    consume -g h -t n --from start --dry-run
+    consume -g h -t n --from start -n 1 -- true
+    # shellcheck disable=SC2016
+    run -0 consume -g g -n 1 -- sh -c 'publish -t b -d 1 --max-pending 2 --wait 0 2>said || echo $?'
+    [ "$output" = 75 ]
+    [[ $(cat said) == 'publish: group "h" has '* ]]
+}
+
 @test "max-pending: what matches no pattern does not count, what waits for a retry does" {
     consume -g g -t m --from start -- true
     seq 20 | publish -t n --max-pending 2 --wait 0

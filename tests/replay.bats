@@ -448,9 +448,8 @@ later_than() { # TIME
 }
 
 @test "replay: --speed prints each event before it waits for the next" {
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to set recorded times with'
     five
-    sqlite3 spool.db 'UPDATE event SET recorded=recorded+86400000 WHERE seq>2'
+    edit_events 'recorded=recorded+86400000 WHERE seq>2'
     background sh -c 'exec replay --speed 1x -o positions >out'
     wait_for has_lines out 2
     kill -0 "$pid"

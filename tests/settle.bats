@@ -83,11 +83,11 @@ handed() { # N [LEASE]
     handed 2
     run -75 settle -g g <<<e1
     run -75 --separate-stderr settle -g g --dead late <<<$'e1\ne1'
-    [ "${stderr_lines[0]}" = 'settle: 2 not handed out any more: settled already, or their lease ran out' ]
+    [ "${stderr_lines[0]}" = 'settle: 2 not handed out any more: settled already' ]
     run -0 --separate-stderr settle -g g <<<e2
     group_is 0 0 0
     run -0 --separate-stderr settle -g g <<<e2
-    [ "$stderr" = 'settle: 1 not handed out any more: settled already, or their lease ran out' ]
+    [ "$stderr" = 'settle: 1 not handed out any more: settled already' ]
 }
 
 @test "settle: a wrong line is named, and the others are settled" {
@@ -112,12 +112,45 @@ handed() { # N [LEASE]
     group_is 0 0 0
 }
 
-@test "settle: numbers are ids, not positions" {
-    publish <<<$'{"type":"n","id":"2"}\n{"type":"n","id":"1"}'
+@test "settle: all digits are a position, id: is an id, and a number that could be both is refused" {
+    publish <<<$'{"type":"n","id":"2"}\n{"type":"n","id":"1"}\n{"type":"n","id":"77"}\n{"type":"n","id":"e4"}'
     consume -g g --from start --lease 1h >out
-    run -75 settle -g g <<<2
-    run -0 consume -g g --dry-run
-    [ "$(replay -g g | jq -r .id)" = 1 ]
+    run -65 --separate-stderr settle -g g <<<2
+    [ "$stderr" = 'settle: line 1: 2 is a position, and the id of the event at 1: write 1, or id:2' ]
+    for wrong in 77 0 99999999999999999999; do
+        run -65 --separate-stderr settle -g g <<<"$wrong"
+        [ "$stderr" = "settle: line 1: there is no event at position $wrong; an id is id:$wrong" ]
+    done
+    group_is 4 4 0
+    run -75 settle -g g <<<id:2
+    run -75 settle -g g <<<2 # nothing is left that has this id
+    run -75 settle -g g <<<'{"id":"77"}'
+    run -0 settle -g g <<<4
+    group_is 0 0 0
+}
+
+@test "settle: what is not handed out and not settled either is 75, and stays as it is" {
+    seq 6 | sed 's/.*/{"type":"n","id":"e&"}/' | publish
+    # e1 waits, e2 is dead, e3 is in the hands of a handler, e4 is handed out, e5 and e6 are ahead.
+    consume -g g --from start -n 2 --backoff 1h -- sh -c '[ "$EVENT_ID" = e1 ] && exit 1; exit 65' 2>/dev/null || [ $? -eq 1 ]
+    mkfifo latch
+    background consume -g g -n 1 -- sh -c ': >held; read x <latch'
+    wait_for test -e held
+    consume -g g -n 1 --lease 1h >out
+    [ "$(jq -r .id out)" = e4 ]
+    for id in e1 e3 e5; do
+        run -75 --separate-stderr settle -g g <<<"$id"
+        [ "${stderr_lines[0]}" = 'settle: group "g": 1 not handed out, and not settled: they wait, or other consumers have them' ]
+    done
+    run -75 --separate-stderr settle -g g --dead no <<<$'e1\ne6'
+    [[ $stderr == 'settle: group "g": 2 not handed out, and not settled: '* ]]
+    run -75 --separate-stderr settle -g g <<<e2
+    [ "${stderr_lines[0]}" = 'settle: 1 not handed out any more: settled already' ]
+    run -0 --separate-stderr settle -g g --retry <<<$'e4\ne4\ne1'
+    [ "$stderr" = 'settle: 2 not handed out any more: they come again, or were settled already' ]
+    [ "$(spool group show g -o ndjson | jq -c '[.lag,.in_flight,.dead]')" = '[5,1,1]' ]
+    echo >latch
+    ends_with 0 "$pid"
 }
 
 @test "settle: when a lease runs out the event comes again, and that was an attempt" {
@@ -128,7 +161,7 @@ handed() { # N [LEASE]
     grep -Ec '^[2-9]|^1[0-9]' again >attempts || true
     [ "$(grep e again | paste -sd' ') $(cat attempts)" = 'e1 e2 2' ]
     run -0 --separate-stderr settle -g g <<<$'e1\ne2'
-    [ "$stderr" = 'settle: 2 not handed out any more: settled already, or their lease ran out' ]
+    [ "$stderr" = 'settle: 2 not handed out any more: settled already' ]
 }
 
 @test "settle: a lease that runs out after the last attempt leaves a dead letter" {

@@ -69,6 +69,24 @@ finds() {
     finds '["damage",null,30,0,"30 events damaged: positions 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20 and others"]'
 }
 
+@test "check: a column that is not what its line says is named" {
+    printf '%s\n' '{"type":"a","subject":"s","priority":3}' '{"type":"b","subject":"s"}' '{"type":"c"}' | publish
+    publish -t v -k s --expect-version none -d 1
+    cp spool.db good.db
+    for edit in id source type subject priority=4 due expires version; do
+        rm -f spool.db*
+        cp good.db spool.db
+        case $edit in
+        *=*) set=$edit edit=${edit%=*} ;;
+        due | expires | version) set="$edit=99" ;;
+        *) set="$edit='other'" ;;
+        esac
+        sql "UPDATE event SET $set WHERE seq=2"
+        case $edit in due) edit=notbefore ;; expires) edit=expirytime ;; esac
+        finds '["damage",null,1,0,"1 event with another '"$edit"' than in the line: position 2"]'
+    done
+}
+
 @test "check: damage behind the first thousand events is found" {
     events 2345
     damage '2345'
@@ -79,8 +97,9 @@ finds() {
     events 3
     root=$(sql "SELECT rootpage FROM sqlite_schema WHERE name='event_id'")
     text=$(sql "SELECT sql FROM sqlite_schema WHERE name='event_id'")
+    sql "ATTACH 'kept.db' AS k; CREATE TABLE k.event AS SELECT * FROM event WHERE seq=2; DELETE FROM event WHERE seq=2"
     sql "PRAGMA writable_schema=ON; DELETE FROM sqlite_schema WHERE name='event_id'"
-    sql "UPDATE event SET id='other' WHERE seq=2"
+    sql "ATTACH 'kept.db' AS k; INSERT INTO event SELECT * FROM k.event"
     sql "PRAGMA writable_schema=ON; INSERT INTO sqlite_schema VALUES('index','event_id','event',$root,'$text')"
     finds '["damage",null,1,0,"1 event not in the index that finds duplicates: position 2"]'
 }
@@ -129,8 +148,8 @@ finds() {
     events 3
     consume -g g --from start -n 1 -- true
     consume -g late --from start -n 1 -- true
-    sql 'UPDATE event SET recorded=recorded-7205000'
-    sql 'UPDATE event SET recorded=recorded-720000000 WHERE seq=1'
+    edit_events 'recorded=recorded-7205000'
+    edit_events 'recorded=recorded-720000000 WHERE seq=1'
     run -1 --separate-stderr spool check --max-age 1h -o table
     [ "$(sed -E 's/ 72[0-9]{2} / N /' <<<"$output")" = 'KIND  GROUP  VALUE  LIMIT  MESSAGE
 age   g       N   3600  its oldest event yet to settle has waited for 2h
@@ -167,7 +186,7 @@ age   late    N   3600  its oldest event yet to settle has waited for 2h' ]
 
 @test "check: events recorded in the future, and a clock that was set back" {
     events 3
-    sql 'UPDATE event SET recorded=recorded+864100000'
+    edit_events 'recorded=recorded+864100000'
     run -1 --separate-stderr spool check
     [ "$(jq -c '[.kind,.group,.limit,.message]' <<<"$output")" = '["clock",null,60,"recorded times up to position 3 are in the future, by 10d"]' ]
     events 1
@@ -178,8 +197,8 @@ the clock was set back by 10d before position 4 was published' ]
 
 @test "check: recorded times that are out of order" {
     events 3
-    sql 'UPDATE event SET recorded=recorded-1000 WHERE seq=2'
-    sql 'UPDATE event SET recorded=recorded-5000 WHERE seq=3'
+    edit_events 'recorded=recorded-1000 WHERE seq=2'
+    edit_events 'recorded=recorded-5000 WHERE seq=3'
     finds '["clock",null,0,0,"recorded times are out of order at position 2: times in --from and --to may lead astray"]'
 }
 

@@ -41,6 +41,24 @@ worn_group() {
     [ -z "$(positions g)" ]
 }
 
+@test "group seek and consume --from: a position or time beyond the log is its end, and nothing new is passed over" {
+    seq 3 | publish -t n
+    for point in 1000 9223372036854775807 2100-01-01 4; do
+        run -0 --separate-stderr consume -g "from $point" --from "$point" -- printenv EVENT_SEQ
+        [ -z "$output" ]
+        run -0 --separate-stderr consume -g "seek $point" --from now -- printenv EVENT_SEQ
+        [ "$(spool group seek "seek $point" "$point")" = \
+            "group seek $point goes from position 4 to 4; 0 waiting and 0 dead letters dropped" ]
+    done
+    publish -t n -d 4
+    for point in 1000 9223372036854775807 2100-01-01 4; do
+        for how in from seek; do
+            run -0 consume -g "$how $point" -- printenv EVENT_SEQ
+            [ "$output" = 4 ]
+        done
+    done
+}
+
 @test "group seek: what waits is dropped, dead letters before the point stay, others are delivered again" {
     worn_group
     run -0 --separate-stderr spool group seek g 3
@@ -230,6 +248,53 @@ worn_group() {
     [ "$(states)" = '1 waiting,2 waiting,3 waiting,4 waiting' ]
 }
 
+# 2,500 events of one subject that wait for their time, two hours before it; and what of them is
+# delivered when it has come. More than one transaction changes.
+many_wait() {
+    needs_world
+    seq 2500 | publish -t n -k s --delay 1h
+    consume -g g --from start -- true 2>/dev/null
+    echo 7200 >clock
+}
+delivered() { world consume -g g --auto-ack "$@" | jq .data; }
+
+# killed N COMMAND...: in front of the N-th time that it waits for the disk.
+killed() {
+    local at=$1
+    shift
+    # shellcheck disable=SC2016
+    run -137 env LD_PRELOAD="$BUILD/fault/fail.so" FAULT_KIND=kill FAULT_ONLY=fdatasync FAULT_AT="$at" \
+        "$@" 2>/dev/null
+}
+
+@test "group seek, drop: a kill half-way leaves a group that delivers each event once" {
+    many_wait
+    for change in 'seek g start' 'drop g'; do
+        # shellcheck disable=SC2086
+        killed 3 spool group $change
+        run -0 spool group show g
+        [ "$(jq -c '[.lag, .waiting < 2500]' <<<"$output")" = '[2500,true]' ]
+    done
+    [ "$(delivered | sort -n | uniq | wc -l)" -eq 2500 ]
+    [ "$(spool group show g | jq .done)" -eq 2500 ]
+    run -0 spool group drop g
+}
+
+@test "group set: what a kill leaves half-way is put in order by the next consumer, or the next set" {
+    many_wait
+    half_way() { [ "$(spool sql 'SELECT ordered FROM group_list' | jq .ordered)" -eq 2 ]; }
+    killed 3 spool group set g --ordered
+    half_way
+    [ "$(delivered -n 1200)" = "$(seq 1200)" ]
+    killed 3 spool group set g --unordered
+    half_way
+    [ "$(delivered -n 100)" = "$(seq 1201 1300)" ]
+    killed 3 spool group set g --unordered
+    half_way
+    run -0 spool group set g --unordered
+    [ "$(delivered | sort -n)" = "$(seq 1301 2500)" ]
+}
+
 @test "group: wrong usage of seek and set is 64 and says what is wrong" {
     events 1
     consume -g g --from start -- true
@@ -258,4 +323,19 @@ worn_group() {
     run -66 --separate-stderr spool group seek h start
     [ "$stderr" = "spool: there is no group \"h\" in $EVENT_SPOOL" ]
     run -66 spool group set h -t x
+}
+
+@test "spool group: lag is what is ahead, due, waiting and in flight" {
+    seq 6 | publish -t n
+    consume -g g --from start -n 2 --backoff 0 -- sh -c 'exec >&3; [ "$EVENT_SEQ" = 1 ] && echo delay 1h || echo delay 0; exit 1'
+    counts() { spool group show g -o ndjson | jq -c '[.lag, .due, .waiting, .in_flight]'; }
+    [ "$(counts)" = '[6,1,1,0]' ] # 1 waits for an hour, 2 can be retried now, 3 to 6 are ahead
+    background consume -g g -n 1 -- sh -c ': >begun; until [ -e go ]; do sleep 0.02; done'
+    wait_for test -e begun
+    [ "$(counts)" = '[6,0,1,1]' ]
+    : >go
+    ends_with 0 "$pid"
+    [ "$(counts)" = '[5,0,1,0]' ]
+    run -0 spool sql "SELECT waiting FROM group_list"
+    [ "$output" = '{"waiting":1}' ]
 }

@@ -12,8 +12,20 @@ named() {
     throttle -r 1/h web -- true
     spool bucket close later 1h >closed
     once -k inv -- true 2>/dev/null
-    once -k $'tab\there' -- true
+    once -k $'xy\u202ez' -- true
     breaker stripe -- true
+}
+
+@test "spool bucket: a rate is shown so that it can be given again" {
+    for rate in 4/515s 3/s 1/36500d 2/17.003s 7/m; do
+        throttle -r "$rate" "$rate" -- true
+        [ "$(spool bucket show "$rate" | jq -r .rate)" = "$rate" ]
+    done
+    for rate in 1/3661999ms 3000/70d; do
+        throttle -r "$rate" "$rate" -- true
+        run -75 --separate-stderr throttle -r "$(spool bucket show "$rate" | jq -r .rate)" --wait 0 "$rate" -- true
+        [ "${#stderr_lines[@]}" -eq 1 ] # that there is no turn, and not that it had another rate
+    done
 }
 
 @test "spool bucket, key, breaker: no spool is 66, and none of that name an empty list" {
@@ -53,7 +65,7 @@ web      1/h      1  used up  TIME      1 AGE' ]
     named
     run -0 --separate-stderr spool key
     [ "$(timeless <<<"$output")" = '{"key":"inv","state":"done","since":"TIME","pid":null,"forgotten":"TIME"}
-{"key":"tab\there","state":"done","since":"TIME","pid":null,"forgotten":"TIME"}' ]
+{"key":"xy\u202ez","state":"done","since":"TIME","pid":null,"forgotten":"TIME"}' ]
     # By itself, while it runs.
     run -0 --separate-stderr once -k run -- sh -c 'spool key show run; echo "$PPID"'
     [ "$(timeless <<<"${lines[0]}")" = \
@@ -62,7 +74,7 @@ web      1/h      1  used up  TIME      1 AGE' ]
     [ "$(timeless <<<"$output" | sed -E 's/ +(SINCE|AGE) +/ \1 /; s/ +(PID|-) +/ \1 /')" = 'KEY        STATE SINCE PID FORGOTTEN
 inv        done AGE - TIME
 run        done AGE - TIME
-tab\there  done AGE - TIME' ]
+xy\u202ez  done AGE - TIME' ]
 }
 
 @test "spool key: one whose process was killed is free" {
@@ -125,8 +137,8 @@ tab\there  done AGE - TIME' ]
     [ "$output" = 'bucket api open' ]
     [ "$(spool bucket show api | jq -c '[.state,.until]')" = '["free",null]' ]
     # What is printed is safe for a terminal.
-    run -0 --separate-stderr spool key forget $'tab\there'
-    [ "$output" = 'key tab\there forgotten' ]
+    run -0 --separate-stderr spool key forget $'xy\u202ez'
+    [ "$output" = 'key xy\u202ez forgotten' ]
 }
 
 @test "spool bucket, key, breaker: what there is not is 66" {
@@ -154,7 +166,7 @@ tab\there  done AGE - TIME' ]
     usage 'breaker can list, show, trip, reset, disable, enable, forget: "bogus"' breaker bogus
     for kind in bucket key breaker; do
         usage "$kind show wants a NAME" "$kind" show
-        usage "$kind forget wants a NAME" "$kind" forget ''
+        usage 'NAME is empty (an unset variable?)' "$kind" forget ''
         usage "$kind list: one too many: \"x\"" "$kind" list x
         usage "$kind show: one too many: \"b\"" "$kind" show a b
     done

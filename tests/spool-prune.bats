@@ -190,12 +190,63 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     [ "$(spool group show g | jq -c '[.in_flight,.position]')" = '[0,3]' ]
 }
 
+@test "prune --force: an event that goes frees the next of its subject" {
+    seq 5 | publish -t n -k s
+    consume -g g --from start --ordered --backoff 100d -n 1 -- false 2>/dev/null
+    consume -g g -- true 2>/dev/null # the others stand behind it
+    [ "$(spool group show g | jq -c '[.lag,.waiting,.due]')" = '[5,5,0]' ]
+    run -0 spool prune --keep 3 --force
+    [ "$output" = '2 events pruned' ]
+    [ "$(spool group show g | jq -c '[.lag,.waiting,.due]')" = '[3,2,1]' ]
+    [ "$(replay -g g -o positions | paste -sd' ')" = '3 4 5' ]
+    run -0 --separate-stderr consume -g g -- printenv EVENT_SEQ
+    [ "$output" = $'3\n4\n5' ]
+    [ -z "$stderr" ]
+}
+
+@test "prune --force: what goes from behind its subject frees nobody" {
+    publish -t v -k s --expect-version none -d 1 # the newest version stays
+    seq 3 | publish -t n -k s
+    consume -g g --from start --ordered --backoff 100d -n 1 -- false 2>/dev/null
+    consume -g g -- true 2>/dev/null
+    run -0 spool prune --before 4 --force
+    [ "$(left)" = '1 4' ]
+    [ "$(spool group show g | jq -c '[.lag,.waiting,.due]')" = '[2,2,0]' ]
+    run -0 --separate-stderr consume -g g -- true
+    [ "$(spool group show g | jq .done)" -eq 0 ]
+}
+
+@test "prune --force: what is out on a lease is forgotten, too" {
+    events 6
+    consume -g g --from start --lease 1h -n 3 >out
+    run -0 spool prune --keep 4 --force
+    [ "$(spool group show g | jq -c '[.lag,.in_flight]')" = '[4,1]' ]
+    run -65 settle -g g <out # names two that are no longer there
+    [ "$(spool group show g | jq -c '[.lag,.in_flight,.done]')" = '[3,0,1]' ]
+    consume -g g --lease 1h -n 1 >out
+    run -0 spool prune --keep 1 --force
+    [ "$(spool group show g | jq -c '[.lag,.in_flight]')" = '[1,0]' ]
+    [ -z "$(spool sql 'SELECT * FROM claims')" ]
+}
+
+@test "prune --force: what fails in a handler while it is pruned does not wait for a retry" {
+    events 2
+    mkfifo latch
+    background consume -g g --from start --backoff 100d -n 1 -- sh -c 'echo >>started; read x <latch; exit 1'
+    wait_for test -e started
+    spool prune --keep 1 --force
+    [ "$(spool group show g | jq -c '[.lag,.in_flight]')" = '[1,0]' ]
+    timeout 20 sh -c 'echo >latch'
+    wait "$pid"
+    [ "$(spool group show g | jq -c '[.lag,.waiting,.in_flight]')" = '[1,0,0]' ]
+}
+
 @test "prune: points in time still lead to the first event at or after them" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to set recorded times with'
     events 3
-    sqlite3 spool.db 'UPDATE event SET recorded=recorded+864000000' # the clock was wrong,
-    events 3                                                       # and is set back
-    sqlite3 spool.db 'UPDATE event SET recorded=recorded-86400000*(9-seq) WHERE seq IN (4,5);
+    edit_events 'recorded=recorded+864000000' # the clock was wrong,
+    events 3                                  # and is set back
+    edit_events 'recorded=recorded-86400000*(9-seq) WHERE seq IN (4,5);
         UPDATE segment SET recorded=recorded-86400000*5'
     [ "$(spool info | jq .segments)" -eq 1 ]
     [ "$(replay --from 109h -o positions | paste -sd' ')" = '5 6' ]

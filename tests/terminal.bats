@@ -52,11 +52,18 @@ END
     cmp out <(replay -s other.db)
 }
 
+@test "terminal: spool sql -o ndjson is JSON there, too, and the same" {
+    nasty_events | publish
+    on_terminal "spool sql -o ndjson 'SELECT seq, id, data, type FROM events'"
+    spool sql -o ndjson 'SELECT seq, id, data, type FROM events' >out
+    [ "$(jq -ac . shown)" = "$(jq -ac . out)" ]
+}
+
 @test "terminal: attributes of a spool that others wrote are harmless, too" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to write with'
     publish -t n --id e1 -k k -d 1
     consume -g g --from start -- sh -c 'exit 65' 2>/dev/null || [ $? -eq 1 ]
-    sqlite3 spool.db "UPDATE event SET type='a'||char(27)||'[31m'||char(155),id='i'||char(10)||char(8238),
+    edit_events "type='a'||char(27)||'[31m'||char(155),id='i'||char(10)||char(8238),
         subject=char(13)||char(127)||char(133),source=char(7) WHERE seq=1"
     on_terminal 'replay; replay -o table; dlq list; dlq list -o ndjson; dlq show -g g; dlq show -g g -o ndjson
         consume -g h --from start -a 1 -- false; consume -g h2 --from start --dry-run; spool group'
@@ -174,4 +181,34 @@ wherever() { # TEXT
 @test "terminal: --help and --version are harmless, and fit the terminal" {
     on_terminal 'for c in publish replay consume dlq spool ev; do $c --help; $c --version; done'
     run -1 grep -E '^.{81,}' shown
+}
+
+@test "terminal: a listing that is empty says so, and names the filters that were given" {
+    publish -t n -k s -d 1
+    on_terminal '
+        saga list
+        saga list --state stuck
+        fsm list -m order
+        replay -t "other.#" -k s --from 1
+        replay -g none --to start
+        spool breaker
+        spool bucket list
+        spool key
+        spool group
+        trace --graph -t n
+        dlq list -k "a b"'
+    [ "$(cat shown)" = "saga: no sagas in $EVENT_SPOOL
+saga: no sagas in $EVENT_SPOOL match --state stuck
+fsm: no states of subjects in $EVENT_SPOOL match -m order
+replay: no events in $EVENT_SPOOL match -t other.# -k s --from 1
+replay: no events in $EVENT_SPOOL match -g none --to start
+spool: no breakers in $EVENT_SPOOL
+spool: no buckets in $EVENT_SPOOL
+spool: no keys in $EVENT_SPOOL
+spool: no groups in $EVENT_SPOOL
+trace: no causes and effects in $EVENT_SPOOL match -t n
+dlq: no dead letters in $EVENT_SPOOL match -k \"a b\"" ]
+    # To a script it is a listing like any other, and what is there is no note.
+    run -0 --separate-stderr sh -c 'replay -t other; spool key; saga list; dlq list -k x'
+    [ -z "$output$stderr" ]
 }

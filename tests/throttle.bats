@@ -20,7 +20,7 @@ bucket() { # NAME FILTER
 }
 
 # What throttle says when a turn is an hour or more away.
-refused='no turn before [0-9]+\.[0-9]{3} s$'
+refused='no turn for ([0-9]+[hms])+$'
 
 # --- lines
 
@@ -239,6 +239,15 @@ END
     throttle -r 1/h -b 9 --by /data/c big -- cat < <(cat large) | cmp - large
 }
 
+@test "throttle: a line that is too long is left out, which is reported and is 65, with and without --by" {
+    long() { echo '"a"'; head -c 67108865 /dev/zero; printf '\n"b"\n'; }
+    for by in '' --by=/x; do
+        run -65 --separate-stderr throttle -r 1000/s $by < <(long)
+        [ "$output" = $'"a"\n"b"' ]
+        [ "$stderr" = $'throttle: line 2: longer than 64 MiB: left out\nthrottle: 1 line left out' ]
+    done
+}
+
 # --- the bucket
 
 @test "throttle: spool bucket close holds all back, and open lets them go" {
@@ -340,7 +349,7 @@ END
     usage '-b is more than comes in 36500d at that rate: 1000000' -r 1/365d -b 1000000
     usage 'NAME is missing: it stands before the command' -r 1/s -- touch ran
     usage 'NAME is empty (an unset variable?)' -r 1/s '' touch ran
-    usage 'NAME has control characters: "a\nb"' -r 1/s $'a\nb' touch ran
+    usage 'NAME has a control character: "a\nb"' -r 1/s $'a\nb' touch ran
     usage '--wait is for a command: lines wait for their turn' -r 1/s --wait 1s api
     usage '"-b": options stand before api' -r 1/s api -b 3
     run -64 throttle -r 1/s --by data api -- touch ran

@@ -1,4 +1,5 @@
-# Completion of the toolkit's commands for bash. bash-completion loads it by the command's name.
+# Completion of the toolkit's commands for bash. bash-completion loads it by a command's name, through a
+# link of that name, and it is for that command then; sourced as it is, it is for all of them.
 # shellcheck shell=bash
 _eventutils_candidates=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/candidates
 
@@ -17,10 +18,9 @@ _eventutils() {
     done < <("$_eventutils_candidates" "$COMP_CWORD" "${COMP_WORDS[@]}")
 }
 
-complete -F _eventutils breaker consume dlq ev fsm once outbox-relay project publish reduce replay retry saga settle spool throttle trace
-# Also under the name that it was loaded for, where the commands have a prefix.
-case ${1:-} in
-*breaker | *consume | *dlq | *ev | *fsm | *once | *outbox-relay | *project | *publish | *reduce | *replay | *retry | *saga | *settle | *spool | *throttle | *trace)
-    complete -F _eventutils "${1##*/}"
+case ${BASH_SOURCE[0]##*/} in
+eventutils.bash)
+    complete -F _eventutils breaker consume dlq ev fsm once outbox-relay project publish reduce replay retry saga settle spool throttle trace
     ;;
+*) complete -F _eventutils "${BASH_SOURCE[0]##*/}" ;;
 esac

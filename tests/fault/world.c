@@ -5,9 +5,10 @@
  *         [WORLD_WAITS=FILE] command
  *
  * FILE holds a number of seconds that is added to the time of day, and is read at each call, so a
- * test can set the clock of processes that run; WORLD_STEADY is the same for the monotonic clock.
- * Each ppoll that waits in vain until its time is up adds the milliseconds, as a line, to
- * WORLD_WAITS. It concerns the command and what it starts.
+ * test can set the clock of processes that run; WORLD_STEADY is the same for the monotonic clock,
+ * and for the one that counts from boot. Each ppoll that waits until its time is up adds the
+ * milliseconds, as a line, to WORLD_WAITS.
+ * It concerns the command and what it starts.
  */
 #undef _FORTIFY_SOURCE
 
@@ -46,7 +47,7 @@ int clock_gettime(clockid_t clock, struct timespec *t)
 
     if (got == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
         t->tv_sec += offset("WORLD_CLOCK");
-    if (got == 0 && clock == CLOCK_MONOTONIC)
+    if (got == 0 && (clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME))
         t->tv_sec += offset("WORLD_STEADY");
     return got;
 }

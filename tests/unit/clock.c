@@ -148,6 +148,86 @@ static void ages_show_the_largest_unit(void)
     CHECK_TEXT(clock_age(out, INT64_MIN), "-106751991167d");
 }
 
+static void durations_in_messages_are_exact_below_a_minute(void)
+{
+    static const struct {
+        int64_t ms;
+        const char *text;
+    } rows[] = {
+        {0, "0ms"},
+        {1, "1ms"},
+        {999, "999ms"},
+        {1000, "1s"},
+        {1001, "1.001s"},
+        {1500, "1.5s"},
+        {10010, "10.01s"},
+        {59999, "59.999s"},
+        {60000, "1m"},
+        {60999, "1m"},
+        {90000, "1m30s"},
+        {3599999, "59m59s"},
+        {3600000, "1h"},
+        {5400000, "1h30m"},
+        {86399999, "23h59m"},
+        {129600000, "1d12h"},
+        {INT64_C(34560000000), "400d"},
+    };
+    char out[CLOCK_TEXT_SIZE];
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        CHECK_TEXT(clock_span(out, rows[i].ms), rows[i].text);
+    CHECK_TEXT(clock_span(out, INT64_MAX), "106751991167d7h");
+}
+
+/* 0 when it is no rate. */
+static int64_t each_of(const char *rate)
+{
+    struct err e = ERR_NONE;
+    int64_t each_us = 0;
+
+    unit_row(rate);
+    return clock_rate(rate, &each_us, &e) == 0 ? each_us : 0;
+}
+
+static void rates_are_shown_as_they_are_given(void)
+{
+    static const char *const rows[] = {"1/s",      "3/s",      "7/s",      "100/s", "1000000/s",
+                                       "5/m",      "7/m",      "1/h",      "11/h",  "5/d",
+                                       "1/7s",     "4/515s",   "1/36500d", "1/3d",  "2/93s",
+                                       "1/1.001s", "7/0.999s", "2/17.003s"};
+    static const char *const same[][2] = {{"2/2s", "1/s"}, {"1/500ms", "2/s"}, {"1/12s", "5/m"},
+                                          {"60/m", "1/s"}, {"1/48h", "1/2d"},  {"1/1.5s", "40/m"}};
+    char out[CLOCK_TEXT_SIZE];
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        CHECK_TEXT(clock_rate_format(out, each_of(rows[i])), rows[i]);
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++)
+        CHECK_TEXT(clock_rate_format(out, each_of(same[i][0])), same[i][1]);
+}
+
+/* Each rate N/D up to 300 in so many ms, and some of all sizes. */
+static void every_rate_that_is_shown_is_read_as_the_same(void)
+{
+    uint64_t random = 1;
+    char out[CLOCK_TEXT_SIZE], rate[64];
+
+    for (int n = 1; n <= 300; n++)
+        for (int ms = 1; ms <= 300; ms++) {
+            snprintf(rate, sizeof rate, "%d/%dms", n, ms);
+            int64_t each_us = each_of(rate);
+            if (each_us > 0)
+                CHECK_INT(each_of(clock_rate_format(out, each_us)), each_us);
+        }
+    for (int i = 0; i < 20000; i++) {
+        random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+        int64_t ms = (int64_t)(random >> 22) % INT64_C(3153600000000) >> (i % 40);
+        snprintf(rate, sizeof rate, "%d/%lldms", i % 5000 + 1, (long long)ms + 1);
+        int64_t each_us = each_of(rate);
+        if (each_us > 0)
+            CHECK_INT(each_of(clock_rate_format(out, each_us)), each_us);
+    }
+}
+
 static void durations_have_a_number_and_a_unit(void)
 {
     static const struct {
@@ -389,6 +469,9 @@ int main(void)
     RUN(rfc_3339_is_read_in_all_its_forms);
     RUN(what_is_not_rfc_3339_is_refused);
     RUN(ages_show_the_largest_unit);
+    RUN(durations_in_messages_are_exact_below_a_minute);
+    RUN(rates_are_shown_as_they_are_given);
+    RUN(every_rate_that_is_shown_is_read_as_the_same);
     RUN(durations_have_a_number_and_a_unit);
     RUN(what_is_no_duration_is_refused_with_the_reason);
     RUN(ranges_go_from_low_to_high);

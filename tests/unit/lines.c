@@ -184,6 +184,37 @@ static void waiting_is_for_what_can_be_had_at_once(void)
     close(fd[0]);
 }
 
+static void ready_is_what_needs_no_reading(void)
+{
+    struct err e = ERR_NONE;
+    struct lines *in = NULL;
+    struct line line;
+    char path[64];
+    int fd[2];
+
+    CHECK_INT(pipe(fd), 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd[0]);
+    CHECK_INT(lines_open(&in, path, MAX, &e), 0);
+    write_all(fd[1], "a\nb\nhalf", 8);
+    CHECK(!lines_ready(in));
+    lines_next(in, &line, &e);
+    CHECK_STR(line.text, "a");
+    CHECK(lines_ready(in));
+    lines_next(in, &line, &e);
+    CHECK_STR(line.text, "b");
+    write_all(fd[1], "way", 3);
+    close(fd[1]);
+    CHECK(!lines_ready(in)); /* the rest must be read, and so must the end */
+    CHECK(lines_waiting(in));
+    CHECK(lines_ready(in));
+    lines_next(in, &line, &e);
+    CHECK_STR(line.text, "halfway");
+    CHECK(!lines_ready(in));
+    CHECK_INT(lines_next(in, &line, &e), LINES_END);
+    lines_close(in);
+    close(fd[0]);
+}
+
 /* Each byte is written only when the reader has asked for it: it must poll. */
 static void a_non_blocking_pipe_is_read_to_its_end(void)
 {
@@ -451,6 +482,7 @@ int main(void)
     RUN(lines_longer_than_the_block_arrive_whole);
     RUN(a_line_too_long_is_passed_over_in_any_pieces);
     RUN(waiting_is_for_what_can_be_had_at_once);
+    RUN(ready_is_what_needs_no_reading);
     RUN(a_non_blocking_pipe_is_read_to_its_end);
     RUN(what_cannot_be_opened_says_why);
     RUN(everything_printed_arrives_in_order);
