@@ -73,8 +73,9 @@ static int next_lease(struct group *g, int64_t *wait_ms, struct err *e)
     int64_t lease;
 
     lock_self(&self);
-    int got = db_int(g->s, e, &lease, "SELECT min(lease) FROM claim WHERE grp=? AND boot=?", "it",
-                     g->grp, self.boot);
+    int got = db_int(g->s, e, &lease,
+                     "SELECT min(lease) FROM claim WHERE grp=? AND boot=? AND lease IS NOT NULL",
+                     "it", g->grp, self.boot);
     if (got > 0)
         no_later(wait_ms, lease - boot_ms());
     return got;
@@ -86,7 +87,8 @@ static int next_due(struct group *g, int64_t last, int64_t *wait_ms, struct err 
 {
     int64_t due;
     int got = db_int(g->s, e, &due,
-                     "SELECT due FROM item WHERE grp=? AND state=0 AND due>? AND seq<=? ORDER BY "
+                     "SELECT due FROM item INDEXED BY item_due WHERE grp=? AND state=0 AND due>? "
+                     "AND seq<=? ORDER BY "
                      "due LIMIT 1",
                      "iii", g->grp, g->looked_ms, last == 0 ? INT64_MAX : last);
     if (got > 0)
