@@ -640,7 +640,9 @@ TERM 143 killed by signal 15' ]
 
 @test "consume: nothing in an event is run, whatever it looks like" {
     for text in '; touch pwned' '$(touch pwned)' '`touch pwned`' '() { :;}; touch pwned' '-rf' '../../x' '%n%s'; do
-        publish -t "$text" -k "$text" --id "$text" --source "$text" -d "\"$text\"" 2>>refused || echo "$text" >>refused
+        # -t takes no such type, but an event from elsewhere may have it.
+        printf '{"specversion":"1.0","type":"%s","subject":"%s","id":"%s","source":"%s","data":"%s"}\n' \
+            "$text" "$text" "$text" "$text" "$text" | publish
         printf '%s\n' "$text" >>want
     done
     run -0 --separate-stderr consume -g g --from start -- printenv EVENT_SUBJECT

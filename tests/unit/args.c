@@ -274,12 +274,12 @@ static void help_is_one_screen_made_from_the_table(void)
     CHECK_TEXT(ran.out,
                "publish: append events to the spool\n"
                "\n"
-               "usage: publish [-t TYPE] [FILE]...\n"
-               "       publish --help\n"
-               "\n"
                "examples:\n"
                "  publish -t order.placed in.ndjson\n"
                "  date | publish -t tick --text\n"
+               "\n"
+               "usage: publish [-t TYPE] [FILE]...\n"
+               "       publish --help\n"
                "\n"
                "options:\n"
                "  -f, --follow              wait for more at the end\n"
@@ -295,11 +295,9 @@ static void help_is_one_screen_made_from_the_table(void)
                "      --dead-on CODES       statuses that no retry helps; default 65\n"
                "  -o, --output auto|table|ndjson\n"
                "                            how to print\n"
-               "  -s, --spool SPOOL         the spool; default $EVENT_SPOOL, else\n"
-               "                            ~/.local/state/eventutils/spool.db\n"
-               "      --log text|json       how messages are written; default text\n"
-               "  -h, --help                show this\n"
-               "  -V, --version             show the version\n");
+               "  -s, --spool SPOOL         the spool; by default $EVENT_SPOOL, else your own\n"
+               "\n"
+               "More: publish --help-all, man eventutils-publish\n");
 }
 
 static void the_version_names_the_toolkit(void)
@@ -352,35 +350,31 @@ static void help_of_a_collection_lists_its_verbs(void)
     run(as_collection, "dlq --help");
     CHECK_TEXT(ran.out, "dlq: look after dead letters\n"
                         "\n"
-                        "usage: dlq VERB [OPTION]...\n"
-                        "\n"
                         "examples:\n"
                         "  dlq list\n"
                         "\n"
-                        "verbs:\n"
-                        "  dlq list [-g GROUP]\n"
-                        "      list the dead letters\n"
-                        "  dlq try EVENT -- CMD\n"
-                        "      run a mended handler\n"
-                        "  dlq retry EVENT...\n"
-                        "      give them back\n"
+                        "usage: dlq VERB [OPTION]...\n"
                         "\n"
-                        "dlq VERB --help lists the options of a verb.\n");
+                        "verbs:\n"
+                        "  list   list the dead letters\n"
+                        "  try    run a mended handler\n"
+                        "  retry  give them back\n"
+                        "\n"
+                        "More: dlq VERB --help, dlq --help-all, man eventutils-dlq\n");
     run(as_collection, "dlq list --help");
     CHECK_TEXT(ran.out, "dlq list: list the dead letters\n"
-                        "\n"
-                        "usage: dlq list [-g GROUP]\n"
                         "\n"
                         "examples:\n"
                         "  dlq list -g email\n"
                         "\n"
+                        "usage: dlq list [-g GROUP]\n"
+                        "\n"
                         "options:\n"
                         "  -g, --group GROUP         of this group\n"
-                        "  -s, --spool SPOOL         the spool; default $EVENT_SPOOL, else\n"
-                        "                            ~/.local/state/eventutils/spool.db\n"
-                        "      --log text|json       how messages are written; default text\n"
-                        "  -h, --help                show this\n"
-                        "  -V, --version             show the version\n");
+                        "  -s, --spool SPOOL         the spool; by default $EVENT_SPOOL, else your "
+                        "own\n"
+                        "\n"
+                        "More: dlq list --help-all, man eventutils-dlq\n");
 }
 
 static void log_json_holds_for_the_usage_behind_it(void)
