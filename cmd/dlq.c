@@ -26,37 +26,37 @@ static struct buf wanted, print; /* --like: the fingerprint asked for; that of a
 
 #define FILTER_NAMES "group type key error like from to"
 #define FILTERS                                                                                    \
-    OPT_NAME('g', "group", &filter.group, "GROUP", "only of this group"),                          \
+    OPT_NAME('g', "group", &filter.group, "GROUP", "only dead letters of this group"),             \
         OPT_PATTERN('t', "type", &filter.types, "only events of matching types"),                  \
         OPT_WORDS('k', "key", &filter.subject, "KEY", "only events with this subject"),            \
         OPT_TEXT(0, "error", &filter.error, "TEXT",                                                \
-                 "only with this in the last reason or stderr"),                                   \
-        OPT_TEXT(0, "like", &like, "EVENT", "only those that failed the way this one did"),        \
-        OPT_POINT(0, "from", &after, "only those that died since this time"),                      \
+                 "only with this text in the last reason or stderr"),                              \
+        OPT_TEXT(0, "like", &like, "EVENT", "only those that failed in the same way as this one"), \
+        OPT_POINT(0, "from", &after, "only those that died at or after this time"),                \
         OPT_POINT(0, "to", &before, "only those that died before this time"),                      \
-        OPT_INT('n', "count", &filter.max, "N", 1, INT64_MAX, "at most N")
+        OPT_INT('n', "count", &filter.max, "N", 1, INT64_MAX, "at most N dead letters")
 
 static const struct opt list_options[] = {
     FILTERS,
-    OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "by default a table on a terminal"),
+    OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "default: a table on a terminal"),
     OPT_END,
 };
 
 static const struct opt show_options[] = {
     FILTERS,
-    OPT_CHOICE('o', "output", &form, "auto|text|ndjson", "by default text on a terminal"),
+    OPT_CHOICE('o', "output", &form, "auto|text|ndjson", "default: text on a terminal"),
     OPT_END,
 };
 
 static const struct opt try_options[] = {
-    OPT_NAME('g', "group", &filter.group, "GROUP", "the group, when the event is dead in several"),
+    OPT_NAME('g', "group", &filter.group, "GROUP", "the group, if the event is dead in several"),
     OPT_END,
 };
 
 static const struct opt change_options[] = {
     FILTERS,
     OPT_FLAG(0, "all", &all, "all that pass the filters, or all there are"),
-    OPT_FLAG(0, "dry-run", &dry_run, "only say how many"),
+    OPT_FLAG(0, "dry-run", &dry_run, "only print how many"),
     OPT_END,
 };
 
@@ -385,32 +385,32 @@ static const struct cmd verbs[] = {
      .options = list_options,
      .run = run_list},
     {.name = "show",
-     .about = "show events with each attempt and what it said",
+     .about = "show events, with each attempt and its stderr",
      .usage = {"[-g GROUP] [-t PATTERN] [--error TEXT] [EVENT...]"},
      .examples = {"dlq show 17", "dlq show -g charge -n 1"},
      .options = show_options,
      .run = run_show},
     {.name = "stats",
-     .about = "count them by what went wrong",
+     .about = "count dead letters by failure",
      .usage = {"[-g GROUP] [-t PATTERN] [--error TEXT]"},
      .examples = {"dlq stats", "dlq list --like 17", "dlq retry --like 17"},
      .options = list_options,
      .run = run_stats},
     {.name = "try",
-     .about = "run a mended handler on one; whatever happens, nothing is changed",
+     .about = "run a fixed handler on one; nothing changes, whatever happens",
      .usage = {"[-g GROUP] EVENT [--] COMMAND [ARG...]"},
      .examples = {"dlq try 17 -- ./charge"},
      .options = try_options,
      .wrapper = true,
      .run = run_try},
     {.name = "retry",
-     .about = "give them back to their groups, with fresh attempts",
+     .about = "give dead letters back to their groups, with fresh attempts",
      .usage = {"EVENT... | [-g GROUP] [-t PATTERN] [--error TEXT] | --all"},
      .examples = {"dlq retry 17", "dlq retry -g charge --all", "dlq retry --error timed --dry-run"},
      .options = change_options,
      .run = run_retry},
     {.name = "drop",
-     .about = "forget them; their events stay in the log",
+     .about = "delete dead letters; their events stay in the log",
      .usage = {"EVENT... | [-g GROUP] [-t PATTERN] [--error TEXT] | --all"},
      .examples = {"dlq drop 17", "dlq drop -g charge --to 30d"},
      .options = change_options,
@@ -420,7 +420,7 @@ static const struct cmd verbs[] = {
 
 static const struct cmd self = {
     .name = "dlq",
-    .about = "look after dead letters",
+    .about = "inspect, retry or drop dead letters",
     .examples = {"dlq list", "dlq show -g charge -n 1", "dlq retry -g charge --all"},
     .verbs = verbs,
 };

@@ -17,19 +17,20 @@ static bool retry, defer;
 static int64_t delay, attempts = 12;
 
 static const struct opt options[] = {
-    OPT_NAME('g', "group", &name, "GROUP", "the group that the events were handed out for"),
-    OPT_FLAG(0, "retry", &retry, "they failed: again, which counts as an attempt"),
-    OPT_TEXT(0, "dead", &dead, "REASON", "they failed for good: dead letters"),
-    OPT_FLAG(0, "defer", &defer, "they come again, and that counts as nothing"),
-    OPT_DURATION(0, "delay", &delay, "of --retry and --defer: not before this, by default at once"),
+    OPT_NAME('g', "group", &name, "GROUP", "the group for which the events were handed out"),
+    OPT_FLAG(0, "retry", &retry, "the events failed: retry them, and count an attempt"),
+    OPT_TEXT(0, "dead", &dead, "REASON", "the events failed for good: make them dead letters"),
+    OPT_FLAG(0, "defer", &defer, "return the events without counting an attempt"),
+    OPT_DURATION(0, "delay", &delay,
+                 "with --retry and --defer: deliver no sooner than after this (default at once)"),
     OPT_INT('a', "attempts", &attempts, "N", 1, 1000000,
-            "with --retry: then a dead letter, by default 12"),
+            "with --retry: dead letter after N attempts (default 12)"),
     OPT_END,
 };
 
 static const struct cmd self = {
     .name = "settle",
-    .about = "settle the events whose lines, or ids, come to the end of a pipe",
+    .about = "settle the events whose lines or ids reach the end of a pipe",
     .usage = {"-g GROUP [--retry | --dead REASON | --defer] [--delay D] [FILE...]"},
     .examples = {"consume -g work --lease 1m | ./work | settle -g work",
                  "consume -g mirror --lease 5m | ssh host publish --echo | settle -g mirror",

@@ -23,15 +23,16 @@ static int form;
 enum { FORM_AUTO, FORM_TREE, FORM_TEXT, FORM_NDJSON, FORM_DOT };
 
 static const struct opt options[] = {
-    OPT_NAME('g', "group", &group, "GROUP", "only where this group stands"),
-    OPT_INT('n', "count", &query.max, "N", 1, INT64_MAX, "at most N events a tree"),
-    OPT_FLAG('v', "verbose", &verbose, "ids, and groups whose patterns do not match"),
-    OPT_FLAG(0, "graph", &graph, "which types lead to which; without EVENT of the whole log"),
-    OPT_PATTERN('t', "type", &types, "with --graph: only from or to matching types"),
-    OPT_POINT(0, "from", &from, "search from there, by default from the correlation's first event"),
-    OPT_POINT(0, "to", &to, "search up to there: a position is included, a time is not"),
+    OPT_NAME('g', "group", &group, "GROUP", "show only where this group stands"),
+    OPT_INT('n', "count", &query.max, "N", 1, INT64_MAX, "at most N events per tree"),
+    OPT_FLAG('v', "verbose", &verbose, "also ids, and groups whose patterns do not match"),
+    OPT_FLAG(0, "graph", &graph,
+             "show which types lead to which: in the tree of EVENT, or in the whole log"),
+    OPT_PATTERN('t', "type", &types, "with --graph: only edges from or to matching types"),
+    OPT_POINT(0, "from", &from, "start the search here (default: the correlation's first event)"),
+    OPT_POINT(0, "to", &to, "end the search here: a position is inclusive, a time exclusive"),
     OPT_CHOICE('o', "output", &form, "auto|tree|text|ndjson|dot",
-               "tree, or with --graph text or dot; by default NDJSON in a pipe"),
+               "tree or, with --graph, text or dot (default NDJSON in a pipe)"),
     OPT_END,
 };
 
