@@ -22,23 +22,26 @@ static const char *fallback, *check;
 
 static const struct opt options[] = {
     OPT_INT(0, "failures", &terms.failures, "N", 1, 1000000,
-            "so many in a row open it, by default 5"),
+            "open after N consecutive failures (default 5)"),
     OPT_INT(0, "error-percent", &terms.error_percent, "P", 1, 99,
-            "more than this share of failures opens it"),
+            "open when more than P percent of calls fail"),
     OPT_DURATION(0, "window", &terms.window_ms,
-                 "the time that is looked at for it, by default 10s"),
+                 "with --error-percent: over this time (default 10s)"),
     OPT_INT(0, "volume", &terms.volume, "N", 1, 1000000,
-            "not with fewer calls in it, by default 5"),
-    OPT_DURATION(0, "slow", &slow, "a call that takes so long is a failure"),
-    OPT_DURATION(0, "timeout", &timeout, "end the command, and all it started: a failure"),
-    OPT_RANGE(0, "open", pause_ms, "the pause, doubling while it stays down, by default 30s..10m"),
-    OPT_INT(0, "probes", &terms.probes, "N", 1, 1000, "successes that close it, by default 1"),
-    OPT_TEXT(0, "check", &check, "PROGRAM", "probe with this instead of the command"),
-    OPT_CODES(0, "ignore-on", ignore_on, "the caller's fault: neither good nor bad, by default 65"),
-    OPT_INT(0, "capacity", &terms.capacity, "N", 1, 100000, "no more calls than this at once"),
-    OPT_DURATION(0, "warm-up", &terms.warm_up_ms, "do not open so soon after the first call"),
-    OPT_TEXT(0, "fallback", &fallback, "PROGRAM", "while it is open, run this instead"),
-    OPT_DURATION(0, "cache", &cache, "while it is open, print the last good output, if so young"),
+            "with --error-percent: of N calls or more (default 5)"),
+    OPT_DURATION(0, "slow", &slow, "a call that takes D or longer is a failure"),
+    OPT_DURATION(0, "timeout", &timeout, "end the command, and all it started, after D"),
+    OPT_RANGE(0, "open", pause_ms, "first and longest pause, doubling (default 30s..10m)"),
+    OPT_INT(0, "probes", &terms.probes, "N", 1, 1000,
+            "close after N successful probes (default 1)"),
+    OPT_TEXT(0, "check", &check, "PROGRAM", "probe with PROGRAM instead of the command"),
+    OPT_CODES(0, "ignore-on", ignore_on,
+              "statuses that count as neither success nor failure (default 65)"),
+    OPT_INT(0, "capacity", &terms.capacity, "N", 1, 100000, "at most N calls at once"),
+    OPT_DURATION(0, "warm-up", &terms.warm_up_ms, "do not open within D of the first call"),
+    OPT_TEXT(0, "fallback", &fallback, "PROGRAM", "run PROGRAM when the call is rejected"),
+    OPT_DURATION(0, "cache", &cache,
+                 "when the call is rejected, print the last good output if it is no older than D"),
     OPT_END,
 };
 
@@ -52,9 +55,8 @@ static const struct cmd self = {
                  "spool breaker show stripe"},
     .options = options,
     .common = "failures timeout open fallback",
-    .note = "exit status: that of COMMAND; 69 the breaker is open and COMMAND was not run; 124 it "
-            "took too "
-            "long",
+    .note =
+        "exit status: that of COMMAND; 69 rejected, COMMAND was not run; 124 COMMAND took too long",
     .wrapper = true,
 };
 

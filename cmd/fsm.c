@@ -55,7 +55,7 @@ static int run_dot(int first, int argc, char **argv)
 
 static const struct cmd check = {
     .name = "check",
-    .about = "look for what is wrong with machines, or doubtful",
+    .about = "report errors and doubtful parts in machines",
     .usage = {"MACHINE..."},
     .examples = {"fsm check order.machine.json"},
     .options = no_options,
@@ -65,7 +65,7 @@ static const struct cmd check = {
 
 static const struct cmd dot = {
     .name = "dot",
-    .about = "print a machine as a graph",
+    .about = "print a machine as a graph for dot(1)",
     .usage = {"MACHINE"},
     .examples = {"fsm dot order.machine.json | dot -Tsvg >order.svg"},
     .options = no_options,

@@ -15,17 +15,19 @@ static const char *key, *by;
 static int64_t ttl = INT64_C(86400000), longest;
 
 static const struct opt options[] = {
-    OPT_WORDS('k', "key", &key, "KEY", "the key; by default a handler's group and event"),
-    OPT_TEXT(0, "by", &by, "POINTER", "the key is in the event on stdin, as /data/paymentId"),
-    OPT_DURATION(0, "ttl", &ttl, "forget the key after this, by default 1d"),
-    OPT_DURATION(0, "wait", &longest,
-                 "for another that runs with the key, then 75; by default as long as it takes"),
+    OPT_WORDS('k', "key", &key, "KEY", "the key (default: a handler's group and event)"),
+    OPT_TEXT(0, "by", &by, "POINTER",
+             "read the key from the event on stdin, as in /data/paymentId"),
+    OPT_DURATION(0, "ttl", &ttl, "forget the key after D (default 1d)"),
+    OPT_DURATION(
+        0, "wait", &longest,
+        "wait at most D for another process with the key, then exit with 75 (default: no limit)"),
     OPT_END,
 };
 
 static const struct cmd self = {
     .name = "once",
-    .about = "run a command to success at most once for a key",
+    .about = "run a command unless it has already succeeded for a key",
     .usage = {"[-k KEY | --by POINTER] [--ttl D] [--wait D] [--] COMMAND [ARG...]"},
     .examples = {"once -k invoice-2026-11 -- ./send-invoices",
                  "consume -g pay --from start -- once -- ./charge",

@@ -21,21 +21,21 @@ static bool follow, rebuild, verify, status, force;
 static int on_error, form;
 
 static const struct opt options[] = {
-    OPT_NAME('g', "group", &name, "NAME", "its name, by default the file's without .sql"),
-    OPT_FLAG('f', "follow", &follow, "wait for more at the end of the log"),
+    OPT_NAME('g', "group", &name, "NAME", "the projection's name (default: FILE without .sql)"),
+    OPT_FLAG('f', "follow", &follow, "wait for more events at the end of the log"),
     OPT_CHOICE(0, "on-error", &on_error, "stop|dead",
-               "an event that fails: stop, or put it aside and go on"),
-    OPT_FLAG(0, "rebuild", &rebuild, "build it anew beside the old one, then swap"),
-    OPT_FLAG(0, "force", &force, "rebuild also when the log's beginning is pruned"),
-    OPT_FLAG(0, "verify", &verify, "build it beside the old one, and print what differs"),
-    OPT_FLAG(0, "status", &status, "print position, lag and last error"),
-    OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "of --status and --verify"),
+               "when an event fails: stop, or put it aside and go on"),
+    OPT_FLAG(0, "rebuild", &rebuild, "rebuild the tables beside the old ones, then swap"),
+    OPT_FLAG(0, "force", &force, "rebuild even if the beginning of the log was pruned"),
+    OPT_FLAG(0, "verify", &verify, "build the tables again, and print what differs"),
+    OPT_FLAG(0, "status", &status, "print the position, lag and last error"),
+    OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "format of --status and --verify"),
     OPT_END,
 };
 
 static const struct cmd self = {
     .name = "project",
-    .about = "keep tables of a SQLite database up to date with events, each once",
+    .about = "build tables in a SQLite database from events, each applied once",
     .usage = {"[-g NAME] [-f] [--on-error stop|dead] DATABASE FILE.sql",
               "--rebuild [--force] [-g NAME] DATABASE FILE.sql",
               "--verify [-g NAME] DATABASE FILE.sql", "--status [-g NAME] DATABASE [FILE.sql]"},

@@ -21,21 +21,22 @@ static bool all;
 
 static const struct opt options[] = {
     OPT_WORDS('k', "key", &key, "KEY", "the subject to reduce"),
-    OPT_FLAG(0, "all", &all, "every subject; a line for each, as they are done"),
-    OPT_PATTERN('t', "type", &types, "with --all: subjects with an event of matching type"),
-    OPT_INT('j', "parallel", &parallel, "N", 1, 256, "with --all: reducers at once, by default 1"),
+    OPT_FLAG(0, "all", &all, "every subject: print a line for each"),
+    OPT_PATTERN('t', "type", &types, "with --all: only subjects with an event of this type"),
+    OPT_INT('j', "parallel", &parallel, "N", 1, 256,
+            "with --all: run up to N reducers at once (default 1)"),
     OPT_INT(0, "snapshot-every", &terms.every, "N", 0, INT64_MAX,
-            "keep the state after N more events, by default 100; 0: never"),
-    OPT_POINT(0, "to", &to, "as it was then: a position is included, a time is not"),
-    OPT_INT(0, "at-version", &terms.at_version, "N", 1, INT64_MAX, "as it was at version N"),
+            "keep a snapshot after N more events (default 100; 0: no snapshots)"),
+    OPT_POINT(0, "to", &to, "the state at POINT (a position is included, a time is not)"),
+    OPT_INT(0, "at-version", &terms.at_version, "N", 1, INT64_MAX, "the state at version N"),
     OPT_NAME(0, "reducer-version", &version, "V",
-             "tells reducers apart, instead of what is in the files"),
+             "identify the reducer by V, not by file contents"),
     OPT_END,
 };
 
 static const struct cmd self = {
     .name = "reduce",
-    .about = "print the state of a subject, made of its events",
+    .about = "print the state of a subject, computed from its events",
     .usage = {"-k KEY [OPTION...] [--] [REDUCER [ARG...]]",
               "--all [-t PATTERN]... [-j N] [OPTION...] [--] [REDUCER [ARG...]]"},
     .examples = {"reduce -k order-42", "reduce -k account-7 -- jq -c -n -f account.jq",

@@ -15,13 +15,14 @@ static int jitter;
 static bool retry_on[256], dead_on[256];
 
 static const struct opt options[] = {
-    OPT_INT('a', "attempts", &attempts, "N", 1, 1000000, "attempts in all, by default 5"),
-    OPT_RANGE(0, "backoff", backoff, "wait between them, doubling, by default 1s..30s"),
-    OPT_CHOICE(0, "jitter", &jitter, "full|equal|none", "how much of the wait is drawn by lot"),
-    OPT_DURATION(0, "timeout", &timeout, "end an attempt, and all it started, after this"),
-    OPT_DURATION(0, "deadline", &deadline, "end it all after this"),
-    OPT_CODES(0, "retry-on", retry_on, "try again only after these statuses"),
-    OPT_CODES(0, "dead-on", dead_on, "statuses that no retry can help, by default 65"),
+    OPT_INT('a', "attempts", &attempts, "N", 1, 1000000, "make at most N attempts (default 5)"),
+    OPT_RANGE(0, "backoff", backoff, "wait between attempts, doubling (default 1s..30s)"),
+    OPT_CHOICE(0, "jitter", &jitter, "full|equal|none",
+               "how much of the wait is random (default full)"),
+    OPT_DURATION(0, "timeout", &timeout, "end an attempt, and all it started, after D"),
+    OPT_DURATION(0, "deadline", &deadline, "end all attempts and waits after D"),
+    OPT_CODES(0, "retry-on", retry_on, "try again only after these exit statuses"),
+    OPT_CODES(0, "dead-on", dead_on, "never try again after these (default 65)"),
     OPT_END,
 };
 

@@ -19,28 +19,30 @@ static bool all;
 static int form;
 
 static const struct opt run_options[] = {
-    OPT_INT('j', "jobs", &jobs, "N", 1, 1024, "commands at once, by default 4"),
-    OPT_DURATION(0, "deadline", &deadline, "undo it all when it is not done after this"),
-    OPT_DURATION(0, "keep", &keep, "keep it for so long once it is done, by default 30d"),
+    OPT_INT('j', "jobs", &jobs, "N", 1, 1024, "run up to N commands at once (default 4)"),
+    OPT_DURATION(0, "deadline", &deadline, "undo the saga if it is not done after D"),
+    OPT_DURATION(0, "keep", &keep, "delete the saga D after it has ended (default 30d)"),
     OPT_END,
 };
 static const struct opt resume_options[] = {
-    OPT_FLAG(0, "all", &all, "each that nobody runs, and that is neither done nor stuck"),
-    OPT_INT('j', "jobs", &jobs, "N", 1, 1024, "commands at once, by default 4"),
-    OPT_DURATION(0, "keep", &keep, "keep it for so long once it is done, by default 30d"),
+    OPT_FLAG(0, "all", &all, "all sagas that no process runs, except ended and stuck ones"),
+    OPT_INT('j', "jobs", &jobs, "N", 1, 1024, "run up to N commands at once (default 4)"),
+    OPT_DURATION(0, "keep", &keep, "delete the saga D after it has ended (default 30d)"),
     OPT_END,
 };
 static const struct opt list_options[] = {
-    OPT_TEXT(0, "state", &state, "STATE", "only those: running, compensating, stuck, ..."),
-    OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "by default a table on a terminal"),
+    OPT_TEXT(0, "state", &state, "STATE", "only in STATE: running, compensating, stuck, ..."),
+    OPT_CHOICE('o', "output", &form, "auto|table|ndjson",
+               "the format (default: a table on a terminal)"),
     OPT_END,
 };
 static const struct opt show_options[] = {
-    OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "by default a table on a terminal"),
+    OPT_CHOICE('o', "output", &form, "auto|table|ndjson",
+               "the format (default: a table on a terminal)"),
     OPT_END,
 };
 static const struct opt settle_options[] = {
-    OPT_TEXT(0, "as", &as, "STATE", "completed or compensated: what you made of it by hand"),
+    OPT_TEXT(0, "as", &as, "STATE", "the outcome: completed or compensated"),
     OPT_END,
 };
 static const struct opt no_options[] = {OPT_END};
@@ -460,14 +462,14 @@ static int run_dot(int first, int argc, char **argv)
 
 static const struct cmd verbs[] = {
     {.name = "run",
-     .about = "run a saga for the event on stdin, or go on with it",
+     .about = "run, or continue, the saga of the event on stdin",
      .usage = {"[-j N] [--deadline D] [--keep D] DEFINITION"},
      .examples = {"saga run order.saga.json < event.json",
                   "consume -g orders -t order.placed --from start -- saga run order.saga.json"},
      .options = run_options,
      .run = run_run},
     {.name = "resume",
-     .about = "go on with sagas that nobody runs: a line for cron",
+     .about = "continue unfinished sagas that no process runs",
      .usage = {"[-j N] [--keep D] ID... | --all"},
      .examples = {"saga resume --all"},
      .options = resume_options,
@@ -479,31 +481,31 @@ static const struct cmd verbs[] = {
      .options = list_options,
      .run = run_list},
     {.name = "show",
-     .about = "show one with its steps",
+     .about = "show a saga and its steps",
      .usage = {"ID [-o table|ndjson]"},
      .examples = {"saga show order/0192f1c0"},
      .options = show_options,
      .run = run_show},
     {.name = "retry",
-     .about = "try the step again that one is stuck at, and go on",
+     .about = "retry the step that a saga is stuck at, and continue",
      .usage = {"ID STEP"},
      .examples = {"saga retry order/0192f1c0 refund"},
      .options = no_options,
      .run = run_retry},
     {.name = "settle",
-     .about = "say that you have brought one to its end by hand",
+     .about = "record that you brought a saga to its end by hand",
      .usage = {"ID --as completed|compensated"},
      .examples = {"saga settle order/0192f1c0 --as compensated"},
      .options = settle_options,
      .run = run_settle},
     {.name = "check",
-     .about = "say what is wrong with a definition",
+     .about = "report what is wrong with a definition",
      .usage = {"DEFINITION"},
      .examples = {"saga check order.saga.json"},
      .options = no_options,
      .run = run_check},
     {.name = "dot",
-     .about = "draw a definition, for dot(1)",
+     .about = "print a definition as a graph for dot(1)",
      .usage = {"DEFINITION"},
      .examples = {"saga dot order.saga.json | dot -Tsvg"},
      .options = no_options,
@@ -513,7 +515,7 @@ static const struct cmd verbs[] = {
 
 static const struct cmd self = {
     .name = "saga",
-    .about = "long-running operations whose steps can be undone",
+    .about = "run long-running operations whose steps can be undone",
     .examples = {"consume -g orders --from start -- saga run order.saga.json", "saga resume --all",
                  "saga show order/0192f1c0"},
     .verbs = verbs,

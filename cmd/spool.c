@@ -8,7 +8,8 @@
 static int form;
 
 static const struct opt listing[] = {
-    OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "by default a table on a terminal"),
+    OPT_CHOICE('o', "output", &form, "auto|table|ndjson",
+               "the format (default: a table on a terminal)"),
     OPT_END,
 };
 
@@ -71,7 +72,7 @@ static int run_info(int first, int argc, char **argv)
 
 static const struct cmd info = {
     .name = "info",
-    .about = "where the spool is, how large, from when to when",
+    .about = "print where the spool is, its size and its range of events",
     .usage = {"[-o table|ndjson]"},
     .examples = {"spool info", "spool info -o ndjson | jq .events"},
     .options = listing,
@@ -85,7 +86,7 @@ int main(int argc, char **argv)
                                 {0}};
     const struct cmd self = {
         .name = "spool",
-        .about = "look after the spool and its groups",
+        .about = "inspect and manage the spool and its groups",
         .examples = {"spool info", "spool group pause email", "spool prune --before 30d"},
         .verbs = verbs,
     };

@@ -19,17 +19,17 @@ static int64_t each_us, burst = 1, longest;
 static const char *by;
 
 static const struct opt options[] = {
-    OPT_RATE('r', "rate", &each_us, "how fast, as 10/s or 100/m"),
-    OPT_INT('b', "burst", &burst, "N", 1, 1000000, "so many may come at once, by default 1"),
-    OPT_TEXT(0, "by", &by, "POINTER", "a rate for each value there, as /subject or /data/customer"),
-    OPT_DURATION(0, "wait", &longest,
-                 "a command: wait no longer than this, then 75; 0: not at all"),
+    OPT_RATE('r', "rate", &each_us, "the rate, such as 10/s or 100/m"),
+    OPT_INT('b', "burst", &burst, "N", 1, 1000000,
+            "up to N may go at once after a pause (default 1)"),
+    OPT_TEXT(0, "by", &by, "POINTER", "a rate for each value at POINTER, such as /subject"),
+    OPT_DURATION(0, "wait", &longest, "command: wait at most D, else exit with 75"),
     OPT_END,
 };
 
 static const struct cmd self = {
     .name = "throttle",
-    .about = "no faster than a rate: lines on their way, or a command",
+    .about = "limit the rate of lines in a pipe, or of a command",
     .usage = {"-r RATE [-b N] [--by POINTER] [NAME]",
               "-r RATE [-b N] [--by POINTER] [--wait D] NAME [--] COMMAND [ARG...]"},
     .examples = {"replay | throttle -r 100/s | ./import",

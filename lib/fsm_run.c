@@ -17,7 +17,7 @@ static bool worker;
 
 static const struct opt options[] = {
     OPT_TEXT(0, "rejects", &rejects, "FILE",
-             "append the events that are not accepted, and lines that are none, to this file"),
+             "append rejected events, and lines that are not events, to FILE"),
     OPT_FLAG(0, "worker", &worker, "answer each event, for consume --workers --emit"),
     OPT_END,
 };

@@ -12,9 +12,10 @@ static const char *machine_option, *state_option;
 static int form;
 
 #define OPT_MACHINE                                                                                \
-    OPT_PATH('m', "machine", &machine_option, "MACHINE", "only of this machine: its file, or name")
+    OPT_PATH('m', "machine", &machine_option, "MACHINE", "only this machine: its file or its name")
 #define OPT_OUTPUT                                                                                 \
-    OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "by default a table on a terminal")
+    OPT_CHOICE('o', "output", &form, "auto|table|ndjson",                                          \
+               "the format (default: a table on a terminal)")
 
 static const struct opt show_options[] = {OPT_MACHINE, OPT_OUTPUT, OPT_END};
 static const struct opt forget_options[] = {OPT_MACHINE, OPT_END};
@@ -262,7 +263,7 @@ static int run_forget(int first, int argc, char **argv)
 
 const struct cmd fsm_verb_show = {
     .name = "show",
-    .about = "where a subject is, and how it came there",
+    .about = "show a subject's state, and how it got there",
     .usage = {"[-m MACHINE] [-o table|ndjson] SUBJECT"},
     .examples = {"fsm show order-42", "fsm show order-42 -o ndjson | jq -r .state"},
     .options = show_options,

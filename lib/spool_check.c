@@ -11,12 +11,14 @@ static int form;
 
 static const struct opt options[] = {
     OPT_INT(0, "max-dead", &terms.max_dead, "N", 0, INT64_MAX,
-            "dead letters that a group may have"),
+            "report groups with more than N dead letters"),
     OPT_INT(0, "max-lag", &terms.max_lag, "N", 0, INT64_MAX,
-            "events that a group may have yet to settle"),
-    OPT_DURATION(0, "max-age", &terms.max_age_ms, "how long the oldest of them may have waited"),
-    OPT_FLAG(0, "quick", &terms.quick, "do not read the whole file"),
-    OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "by default a table on a terminal"),
+            "report groups with more than N events yet to settle"),
+    OPT_DURATION(0, "max-age", &terms.max_age_ms,
+                 "report groups with unsettled events older than D"),
+    OPT_FLAG(0, "quick", &terms.quick, "do not read the whole file (takes milliseconds)"),
+    OPT_CHOICE('o', "output", &form, "auto|table|ndjson",
+               "the format (default: a table on a terminal)"),
     OPT_END,
 };
 
@@ -60,7 +62,7 @@ static int run_check(int first, int argc, char **argv)
 
 const struct cmd spool_check = {
     .name = "check",
-    .about = "look for damage, and for groups beyond limits",
+    .about = "look for damage, and for groups that exceed limits",
     .usage = {"[--quick] [--max-dead N] [--max-lag N] [--max-age D]"},
     .examples = {"spool check", "spool check --quick --max-dead 0 --max-lag 1000 --max-age 1h"},
     .options = options,

@@ -16,12 +16,12 @@ static bool dry_run, ordered, unordered;
 static int form;
 
 static const struct opt options[] = {
-    OPT_PATTERN('t', "type", &terms.types, "set: the types it takes from now on"),
+    OPT_PATTERN('t', "type", &terms.types, "set: the types the group takes from now on"),
     OPT_FLAG(0, "ordered", &ordered, "set: keep the order of each subject"),
-    OPT_FLAG(0, "unordered", &unordered, "set: do not"),
-    OPT_FLAG(0, "dry-run", &dry_run, "seek: only say what would be done"),
+    OPT_FLAG(0, "unordered", &unordered, "set: keep no order"),
+    OPT_FLAG(0, "dry-run", &dry_run, "seek: only print what would be done"),
     OPT_CHOICE('o', "output", &form, "auto|table|ndjson",
-               "list, show: by default a table on a terminal"),
+               "list, show: format (default: table on a terminal)"),
     OPT_END,
 };
 
@@ -198,7 +198,7 @@ static int run_group(int first, int argc, char **argv)
 
 const struct cmd spool_group = {
     .name = "group",
-    .about = "list groups and what they have yet to do; change one",
+    .about = "list groups and their backlog; change a group",
     .usage = {"[list] [-o table|ndjson]", "show|pause|resume|drop GROUP",
               "seek GROUP POINT [--dry-run]", "set GROUP [-t PATTERN]... [--ordered|--unordered]"},
     .examples = {"spool group", "spool group pause email", "spool group seek email 2h",

@@ -18,12 +18,12 @@ static int64_t pause_ms;
 
 #define OPT_OUTPUT                                                                                 \
     OPT_CHOICE('o', "output", &form, "auto|table|ndjson",                                          \
-               "list, show: by default a table on a terminal")
+               "list, show: format (default: table on a terminal)")
 
 static const struct opt options[] = {OPT_OUTPUT, OPT_END};
 
 static const struct opt breaker_options[] = {
-    OPT_DURATION(0, "for", &pause_ms, "trip: the pause, by default the breaker's first"),
+    OPT_DURATION(0, "for", &pause_ms, "trip: the pause (default: the breaker's first pause)"),
     OPT_OUTPUT,
     OPT_END,
 };
@@ -332,7 +332,7 @@ static int run_key(int first, int argc, char **argv)
 
 const struct cmd spool_breaker = {
     .name = "breaker",
-    .about = "list breakers, or one; change one",
+    .about = "list, show or change breakers",
     .usage = {"[list] [-o table|ndjson]", "show|reset|disable|enable|forget NAME",
               "trip NAME [--for D]"},
     .examples = {"spool breaker", "spool breaker show stripe", "spool breaker trip stripe --for 1h",
@@ -343,7 +343,7 @@ const struct cmd spool_breaker = {
 
 const struct cmd spool_bucket = {
     .name = "bucket",
-    .about = "list the buckets of throttle, or one; close one for a while",
+    .about = "list or show buckets of throttle; close one for a while",
     .usage = {"[list] [-o table|ndjson]", "show|open|forget NAME", "close NAME D"},
     .examples = {"spool bucket", "spool bucket close api 120s"},
     .options = options,
@@ -352,7 +352,7 @@ const struct cmd spool_bucket = {
 
 const struct cmd spool_key = {
     .name = "key",
-    .about = "list the keys of once, or one; forget one",
+    .about = "list, show or forget keys of once",
     .usage = {"[list] [-o table|ndjson]", "show|forget KEY"},
     .examples = {"spool key", "spool key forget invoice-2026-11"},
     .options = options,

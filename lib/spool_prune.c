@@ -12,10 +12,10 @@ static struct clock_point before;
 static struct prune_terms terms;
 
 static const struct opt options[] = {
-    OPT_POINT(0, "before", &before, "events before this point"),
-    OPT_INT(0, "keep", &terms.keep, "N", 0, INT64_MAX, "all but the newest N events"),
-    OPT_FLAG(0, "force", &terms.force, "also what groups have yet to see, or remember"),
-    OPT_FLAG(0, "dry-run", &terms.dry_run, "only say how many"),
+    OPT_POINT(0, "before", &before, "remove events before POINT"),
+    OPT_INT(0, "keep", &terms.keep, "N", 0, INT64_MAX, "remove all except the newest N events"),
+    OPT_FLAG(0, "force", &terms.force, "also remove events that groups still need"),
+    OPT_FLAG(0, "dry-run", &terms.dry_run, "only print how many"),
     OPT_END,
 };
 

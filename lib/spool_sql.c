@@ -18,7 +18,8 @@
 static int form;
 
 static const struct opt options[] = {
-    OPT_CHOICE('o', "output", &form, "auto|table|ndjson", "by default a table on a terminal"),
+    OPT_CHOICE('o', "output", &form, "auto|table|ndjson",
+               "the format (default: a table on a terminal)"),
     OPT_END,
 };
 
@@ -171,7 +172,7 @@ static int run_sql(int first, int argc, char **argv)
 
 const struct cmd spool_sql = {
     .name = "sql",
-    .about = "answer a SELECT over views of the spool",
+    .about = "run a SELECT over views of the spool",
     .usage = {"SELECT|- [-o table|ndjson]"},
     .examples = {"spool sql 'SELECT type, count(*) AS n FROM events GROUP BY type'",
                  "spool sql - <report.sql"},

@@ -16,8 +16,8 @@ static int64_t wait_ms;
 
 static const struct opt options[] = {
     OPT_NAME('g', "group", &group, "GROUP", "the group"),
-    OPT_POINT(0, "to", &to, "up to there: a position is included, a time is not"),
-    OPT_DURATION(0, "wait", &wait_ms, "how long at most; 0: look once; by default for ever"),
+    OPT_POINT(0, "to", &to, "up to POINT (a position is included, a time is not)"),
+    OPT_DURATION(0, "wait", &wait_ms, "wait at most D; 0: look once (default: no limit)"),
     OPT_END,
 };
 
@@ -85,7 +85,7 @@ static int run_wait(int first, int argc, char **argv)
 
 const struct cmd spool_wait = {
     .name = "wait",
-    .about = "wait until a group has settled all there is",
+    .about = "wait until a group has settled all its events",
     .usage = {"-g GROUP [--to POINT] [--wait D]"},
     .examples = {"spool wait -g email", "spool wait -g email --to 1000 --wait 5m"},
     .options = options,
