@@ -75,7 +75,7 @@ said() {
     ln -s real link
     publish -s link/s -t x -d 1
     [ -f real/s ]
-    for name in ./:memory: ./file:x $'a\e[31mb' 'a b' "it's" '%s%n' '-s' ./-- 'a?mode=memory' 'é'; do
+    for name in ./:memory: ./file:x 'a b' "it's" '%s%n' '-s' ./-- 'a?mode=memory' 'é'; do
         publish -s "$name" -t x -d 1
         run -0 replay -s "$name"
         [ "${#lines[@]}" -eq 1 ]
