@@ -515,7 +515,14 @@ int projection_advance(struct projection *p, struct err *e)
             return -1;
         }
     }
-    if (got < 0 || p->terms.stopping())
-        return got < 0 ? -1 : tell_spool(p, p->position, e);
-    return pass(p, last, e) < 0 ? -1 : tell_spool(p, last > p->position ? last : p->position, e);
+    if (got < 0)
+        return -1;
+    if (!p->terms.stopping() && pass(p, last, e) < 0) {
+        if (!p->model.stopped)
+            return -1;
+        err_clear(e); /* the next run passes them */
+    }
+    if (last < p->position || p->terms.stopping())
+        last = p->position;
+    return tell_spool(p, last, e);
 }

@@ -328,6 +328,22 @@ END
     applied 3
 }
 
+@test "stop: project that has nothing to apply does not wait to record its position" {
+    printf '%s\n' '-- @init' 'CREATE TABLE t(seq INTEGER);' '-- @on n' 'INSERT INTO t VALUES(:seq);' >t.sql
+    events 1
+    background project -f read.db t.sql 2>err
+    projector=$pid
+    wait_for spool wait -g t --wait 0
+    hold_lock read.db
+    seq 1100 | publish -t other
+    wait_for waits_for_lock "$projector"
+    kill -TERM "$projector"
+    ends_with 0 "$projector"
+    let_write
+    [ "$(cat err)" = 'project: created the database read.db' ]
+    spool wait -g t --wait 0
+}
+
 @test "stop: outbox-relay marks what its sink has confirmed" {
     outbox-relay --schema >schema.sql
     sqlite3 app.db <schema.sql
