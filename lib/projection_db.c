@@ -10,6 +10,7 @@
 #include "mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #define BUSY_MS 30000
 #define CHECKPOINT_MS 20
 #define CHECKPOINT_FRAMES 1000
+#define PATH_LENGTH 480     /* SQLite takes 512 bytes, with the names beside it */
 #define STOP_MS 1000        /* how long a statement may run after a signal */
 #define SPOOL_ID 1702262132 /* a spool's application_id, see share/schema.sql */
 
@@ -141,6 +143,24 @@ char *model_path(const char *path)
     return all;
 }
 
+/* SQLite tries again in other ways, and the errno of the last of them is rarely why. */
+static int fail_create(const char *path, int number, struct err *e)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return err_errno(e, EX_CANTCREAT, "%s: cannot create it", path);
+    close(fd);
+    unlink(path);
+    if (strlen(path) > PATH_LENGTH)
+        return err_set(
+            e, EX_CANTCREAT,
+            "%s: cannot create it: the path is longer than %d bytes, too long for SQLite", path,
+            PATH_LENGTH);
+    errno = number;
+    return err_errno(e, EX_CANTCREAT, "%s: cannot create it", path);
+}
+
 int model_open(struct model *m, const char *path, enum model_mode mode, bool (*stopping)(void),
                struct err *e)
 {
@@ -157,7 +177,7 @@ int model_open(struct model *m, const char *path, enum model_mode mode, bool (*s
         if (m->db == NULL)
             return err_set(e, EX_OSERR, "%s: no memory", path);
         errno = sqlite3_system_errno(m->db);
-        return there ? model_fail(m, e) : err_errno(e, EX_CANTCREAT, "%s: cannot create it", path);
+        return there ? model_fail(m, e) : fail_create(path, errno, e);
     }
     sqlite3_extended_result_codes(m->db, 1);
     sqlite3_busy_handler(m->db, busy, m);

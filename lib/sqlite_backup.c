@@ -34,6 +34,20 @@ static int check_free(const char *file, struct err *e)
     return got;
 }
 
+/* SQLite would only report that it cannot open it. */
+static int check_length(const char *path, const char *file, struct err *e)
+{
+    char *dir = *path == '/' ? NULL : getcwd(NULL, 0);
+    size_t n = (dir == NULL ? 0 : strlen(dir)) + strlen(path);
+
+    free(dir);
+    if (n <= PATH_LENGTH)
+        return 0;
+    return err_set(e, EX_CANTCREAT,
+                   "%s: cannot create it: the path is longer than %d bytes, too long for SQLite",
+                   err_quote_text(file).text, PATH_LENGTH);
+}
+
 /* VACUUM INTO writes into an empty file that is there already. */
 static int make_empty(const char *draft, const char *file, struct err *e)
 {
@@ -106,7 +120,7 @@ int store_backup(struct store *s, const char *file, int64_t *size, struct err *e
     buf_printf(&path, "%s%s", strchr(file, '/') == NULL ? "./" : "", file);
     buf_printf(&name, "%s.new-%ld", buf_text(&path), (long)getpid());
     const char *draft = buf_text(&name);
-    got = check_free(file, e);
+    got = check_free(file, e) < 0 || check_length(buf_text(&path), file, e) < 0 ? -1 : 0;
     if (got == 0) {
         file_remove_draft(draft); /* of an earlier process with our number */
         got = make_empty(draft, file, e);

@@ -253,6 +253,8 @@ static int check_events(struct check *c, struct err *e)
     " WHERE grp NOT IN (SELECT grp FROM groups) HAVING count(*)>0"
 
 static const char *const strange[] = {
+    "SELECT NULL,'an event is at position '||seq||', where none can be' FROM event WHERE seq<1 "
+    "OR seq>4611686018427387904",
     "SELECT name,'its row in table \"groups\" has a value that no command writes' FROM groups "
     "WHERE "
     "name='' OR instr(CAST(name AS BLOB),x'00') OR ordered NOT IN (0,1) OR paused NOT IN (0,1) OR "
@@ -372,7 +374,7 @@ static bool open_right(struct str blob, int64_t first, int64_t last)
 static int check_claims(struct check *c, struct err *e)
 {
     int64_t last = 0;
-    int got = db_int(c->s, e, &last, "SELECT max(seq) FROM event", "");
+    int got = db_int(c->s, e, &last, LOG_LAST, "");
     sqlite3_stmt *q = got < 0 ? NULL : db_query(c->s, e, "SELECT claim,first,open FROM claim", "");
 
     while (q != NULL && (got = db_row(c->s, q, e)) > 0) {

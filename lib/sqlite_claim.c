@@ -821,7 +821,7 @@ static int still_sound(struct group *g, struct doubt *d, struct err *e)
 int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
                 struct group_event ***out, struct err *e)
 {
-    struct wanted w = {0, at_once, last == 0 ? INT64_MAX : last};
+    struct wanted w = {0, at_once, last == 0 || last > LOG_BOUND ? LOG_BOUND : last};
     struct doubt doubt = {0, 0, NULL};
     struct claim *c;
     int got;

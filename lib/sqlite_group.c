@@ -115,7 +115,8 @@ int group_row(struct store *s, const char *name, int64_t *grp, struct err *e)
     return got > 0 ? 0 : got < 0 ? -1 : unknown_group(s, name, "", e);
 }
 
-/* Who waits for a row that is not there would wait for ever. A group that was dropped has none. */
+/* A consumer would wait for ever for a row that is not there, and would pass in silence what is
+   published next when the row is beyond the log's end. A group that was dropped has none. */
 static int no_place(struct store *s, int64_t grp, int priority, struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups WHERE grp=?", "i", grp);
@@ -126,8 +127,8 @@ static int no_place(struct store *s, int64_t grp, int priority, struct err *e)
     struct str name = db_text(q, 0);
     err_set(
         e, EX_IOERR,
-        "%s: damaged: its table \"cursor\" has no position for priority %d of group %s: give it "
-        "one with spool group seek",
+        "%s: damaged: its table \"cursor\" has no valid position for priority %d of group %s: give "
+        "it one with spool group seek",
         s->path, priority, err_quote(name.p, name.n).text);
     db_done(q);
     return -1;
@@ -137,6 +138,7 @@ int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *
 {
     sqlite3_stmt *q = db_query(s, e, "SELECT priority,seq FROM cursor WHERE grp=?", "i", grp);
     bool there[10] = {false};
+    int64_t last = 0;
     int got = -1;
 
     while (q != NULL && (got = db_row(s, q, e)) > 0) {
@@ -147,6 +149,12 @@ int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *
         cursor[priority] = sqlite3_column_int64(q, 1);
         there[priority] = true;
     }
+    /* After the cursors: the log grows, and prune leaves its newest event. */
+    if (got == 0)
+        got = db_int(s, e, &last, LOG_LAST, "");
+    for (int i = 0; i < 10 && got >= 0; i++)
+        there[i] &= cursor[i] <= last;
+    got = got < 0 ? -1 : 0;
     for (int i = 0; i < 10 && got == 0; i++)
         if (!there[i])
             return no_place(s, grp, i, e);
@@ -330,7 +338,7 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
         got = group_row(s, g->name, &g->grp, e);
         if (got == 0 && (got = group_reload(g, e)) == 0)
             got = check_terms(g, terms, e);
-        if (got == 0 && (got = group_cursors(s, g->grp, g->cursor, e)) == 0)
+        if (got == 0)
             got = db_int(s, e, &g->latest_ms, "SELECT seen FROM groups WHERE grp=?", "i", g->grp);
     }
     if (got < 0) {

@@ -33,7 +33,8 @@ int append_begin(struct store *s, const struct log_terms *terms, struct err *e)
 
     if (db_begin(s, DB_FULL, e) < 0)
         return -1;
-    q = db_query(s, e, "SELECT seq,recorded FROM event ORDER BY seq DESC LIMIT 1", "");
+    q = db_query(s, e, "SELECT seq,recorded FROM event WHERE seq<=? ORDER BY seq DESC LIMIT 1", "i",
+                 LOG_BOUND);
     if (q == NULL || (got = db_row(s, q, e)) < 0) {
         db_rollback(s);
         return -1;
@@ -455,9 +456,14 @@ static bool passes(struct log *l, const struct log_entry *entry, sqlite3_stmt *q
            correlated(l->s, entry, want->correlationid);
 }
 
+static int64_t last_wanted(const struct log *l)
+{
+    return l->query.last == 0 || l->query.last > LOG_BOUND ? LOG_BOUND : l->query.last;
+}
+
 static sqlite3_stmt *page_query(struct log *l, struct err *e)
 {
-    int64_t last = l->query.last == 0 ? INT64_MAX : l->query.last;
+    int64_t last = last_wanted(l);
 
     if (l->query.stream != NULL)
         return db_query(l->s, e,
@@ -529,7 +535,7 @@ int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq)
 /* In the place of a row that cannot be read: no more than where it is. */
 static int add_broken(struct log *l, struct err *e)
 {
-    int64_t last = l->query.last == 0 ? INT64_MAX : l->query.last;
+    int64_t last = last_wanted(l);
     struct log_entry row = unknown(0);
 
     if (l->query.stream != NULL || log_broken(l->s, l->next, last, &row.seq) < 0)
@@ -572,7 +578,7 @@ static int read_page(struct log *l, struct err *e)
 /* Where the newest n that pass begin. */
 static int find_newest(struct log *l, struct err *e)
 {
-    int64_t below = l->query.last == 0 ? INT64_MAX : l->query.last + 1, found = 0, start = l->next;
+    int64_t below = last_wanted(l) + 1, found = 0, start = l->next;
     struct log_entry row;
     int got, rows;
 
@@ -707,7 +713,7 @@ int log_point(struct store *s, const struct clock_point *point, int64_t *seq, st
     int64_t last = 0, begin = 1, end;
     int got;
 
-    if (db_int(s, e, &last, "SELECT max(seq) FROM event", "") < 0)
+    if (db_int(s, e, &last, LOG_LAST, "") < 0)
         return -1;
     *seq = point->kind == CLOCK_START ? 1 : point->kind == CLOCK_SEQ ? point->value : last + 1;
     if (point->kind != CLOCK_TIME)

@@ -23,7 +23,6 @@
 
 #define SHORT_WAL 100 /* frames: recovered in a fifth of a millisecond */
 #define SCHEMA 2
-#define PATH_LENGTH 480        /* 512 less SPOOL.new-PID-journal */
 #define APPLICATION 0x65767574 /* "evut", at offset 68 of the file */
 
 /* share/schema.sql, between two labels. */
@@ -548,7 +547,7 @@ int store_info(struct store *s, struct store_info *out, struct err *e)
     out->wal_size = file_size(s->path, "-wal");
     if (db_int(s, e, &out->events, "SELECT count(*) FROM event", "") < 0 ||
         db_int(s, e, &out->first_seq, "SELECT min(seq) FROM event", "") < 0 ||
-        db_int(s, e, &out->last_seq, "SELECT max(seq) FROM event", "") < 0 ||
+        db_int(s, e, &out->last_seq, LOG_LAST, "") < 0 ||
         db_int(s, e, &out->first_ms, "SELECT recorded FROM event WHERE seq=?", "i",
                out->first_seq) < 0 ||
         db_int(s, e, &out->last_ms, "SELECT recorded FROM event WHERE seq=?", "i", out->last_seq) <

@@ -261,7 +261,12 @@ int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq);
 
 /* sqlite_sum.c: a whole row of LOG_COLUMNS, as views of it, and its checksum. sum_columns and
    sum_line: are they what was stored? */
+#define PATH_LENGTH 480    /* SQLite takes 512 bytes: less .new-PID-journal */
 #define LOG_NONE INT64_MIN /* in the place of NULL */
+/* No event is beyond this position: what a flipped bit has moved there is as if it were not in the
+   log, spool check reports it, and no next position overflows. */
+#define LOG_BOUND (INT64_C(1) << 62)
+#define LOG_LAST "SELECT max(seq) FROM event WHERE seq<=4611686018427387904"
 struct log_row {
     int64_t seq, recorded, priority, due, expires, version, sums;
     struct str id, source, type, subject, line;

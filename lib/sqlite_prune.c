@@ -402,8 +402,7 @@ int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *
     int64_t behind = 0, last, asked, n = 0, end, pruned = 0, newest = 0, window = WINDOW;
     int got;
 
-    if (find_last(s, terms, &last, e) < 0 ||
-        db_int(s, e, &newest, "SELECT max(seq) FROM event", "") < 0)
+    if (find_last(s, terms, &last, e) < 0 || db_int(s, e, &newest, LOG_LAST, "") < 0)
         return -1;
     if (last >= newest)
         last = newest - 1;

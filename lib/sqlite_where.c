@@ -48,7 +48,7 @@ static int read_group(struct look *l, struct err *e)
     if (got < 0 || group_cursors(l->s, l->grp, l->cursor, e) < 0)
         return -1;
     l->w.position = l->cursor[EVENT_PRIORITY];
-    return db_int(l->s, e, &l->w.last, "SELECT max(seq) FROM event", "") < 0 ? -1 : 1;
+    return db_int(l->s, e, &l->w.last, LOG_LAST, "") < 0 ? -1 : 1;
 }
 
 static int read_event(struct look *l, struct err *e)

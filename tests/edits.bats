@@ -156,6 +156,8 @@ complain() {
         }
     done <<'END'
 DELETE FROM cursor WHERE priority=5 AND grp=2|damage waits
+UPDATE cursor SET seq=seq+1000 WHERE priority=5 AND grp=2|damage waits
+UPDATE event SET seq=0 WHERE seq=2|an event is at position 0, where none can be
 DELETE FROM groups WHERE name='dead'|table "cursor" are of no group
 UPDATE groups SET patterns='[' WHERE name='dead'|damage dead its row in table "groups" has a value that no command writes
 UPDATE groups SET paused=7 WHERE name='dead'|damage dead its row in table "groups" has a value that no command writes
@@ -179,7 +181,7 @@ END
     seq 3 | publish -t n
     consume -g g --from start -- true
     sqlite3 spool.db 'DELETE FROM cursor WHERE priority=5'
-    local words='damaged: its table "cursor" has no position for priority 5 of group "g": give it one with spool group seek'
+    local words='damaged: its table "cursor" has no valid position for priority 5 of group "g": give it one with spool group seek'
     run -74 --separate-stderr timeout 20 consume -g g -- true
     [ "$stderr" = "consume: $EVENT_SPOOL: $words" ]
     run -74 --separate-stderr timeout 20 consume -g g -f -- true
@@ -188,6 +190,28 @@ END
     run -0 spool group seek g start
     run -0 consume -g g -- printenv EVENT_SEQ
     [ "${lines[*]}" = '1 2 3' ]
+    # A place that the log does not reach would pass in silence what is published next.
+    sqlite3 spool.db 'UPDATE cursor SET seq=9 WHERE priority=5'
+    run -74 --separate-stderr consume -g g -- true
+    [ "$stderr" = "consume: $EVENT_SPOOL: $words" ]
+    run -1 spool check
+    [ "$(jq -r .message <<<"$output")" = "$EVENT_SPOOL: $words" ]
+}
+
+@test "edits: a position that no event can have neither keeps a reader busy nor takes what is published" {
+    seq 3 | publish -t n
+    for position in 9223372036854775807 9223372036854775806 0 -1 -9223372036854775808; do
+        rm -f copy.db*
+        sqlite3 spool.db "VACUUM INTO 'copy.db'"
+        sqlite3 copy.db "UPDATE event SET seq=$position WHERE seq=2"
+        seq 4 5 | publish -s copy.db -t n
+        run -0 --separate-stderr bash -c 'timeout 20 replay -s copy.db --from 1 | jq .data'
+        [ "${lines[*]}" = '1 3 4 5' ]
+        run -0 --separate-stderr timeout 20 consume -s copy.db -g g --from start -- printenv EVENT_SEQ
+        [ "${lines[*]}" = '1 3 4 5' ]
+        run -1 spool check -s copy.db
+        [[ $output == *"an event is at position $position, where none can be"* ]]
+    done
 }
 
 @test "edits: what a table says and an index denies ends consume, and nothing waits for it" {

@@ -247,6 +247,15 @@ said() {
     [ "$stderr" = "publish: $long/s: the path is longer than 480 bytes, and with what SQLite adds to it for the files beside it, too long: choose a shorter -s" ]
     run -66 --separate-stderr replay -s "$long/s"
     [[ $stderr == *': the path is longer than 480 bytes, '* ]]
+    put s
+    mkdir -p "$long"
+    run -73 --separate-stderr spool backup -s s "$long/copy"
+    [[ $stderr == *': cannot create it: the path is longer than 480 bytes, too long for SQLite' ]]
+    printf '%s\n' '-- @on n' 'SELECT 1;' >read.sql
+    run -73 --separate-stderr project -s s "$long/db" read.sql
+    [ "$stderr" = "project: $long/db: cannot create it: the path is longer than 480 bytes, too long for SQLite" ]
+    run -0 ls "$long"
+    [ "$output" = '' ]
 }
 
 @test "spool's place: on a read-only file system it says that, and what to do" {
@@ -260,8 +269,12 @@ said() {
         $command >out 2>"said.${command%% *}" || status=$?
         echo "$status" >>statuses
     done
+    put other
+    printf '%s\n' '-- @on n' 'SELECT 1;' >read.sql
+    project -s other disk/db read.sql 2>said.project || echo $? >>statuses
     umount -l disk
-    [ "$(paste -sd' ' statuses)" = '77 77 77 77' ]
+    [ "$(paste -sd' ' statuses)" = '77 77 77 77 73' ]
+    [ "$(cat said.project)" = "project: $PWD/disk/db: cannot create it: Read-only file system" ]
     [ "$(cat said.replay)" = "replay: $PWD/disk/s: is on a read-only file system, and a spool is written to also by those who read: copy it to another place" ]
 }
 

@@ -44,10 +44,12 @@ SELECT count(*) FROM groups
 SELECT count(*) FROM segment
 SELECT count(*) FROM item WHERE state=3
 SELECT seq,recorded FROM segment ORDER BY seq
-SELECT sql,type,name FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'
+SELECT claim,first,open FROM claim
+SELECT t.grp,seq,(SELECT name FROM groups g WHERE g.grp=t.grp) FROM item t WHERE state=1 LIMIT 10000
+# Opening compares the schema, some dozen rows.
+SELECT sql,type,name FROM sqlite_schema WHERE NOT(type='table' AND name IN ('sqlite_sequence','sqlite_stat1','sqlite_stat4') OR type='index' AND sql IS NULL AND substr(name,1,17)='sqlite_autoindex_')
 # The first row that there is ends the scan.
 SELECT 1 FROM event INDEXED BY event_priority WHERE priority<>5 LIMIT 1
-SELECT seq,recorded FROM event ORDER BY seq DESC LIMIT 1
 # While SPOOL-lock is not the spool's own, all processes there are have to be asked.
 SELECT owner,pid,started,boot FROM consumer WHERE owner<>?
 # A list of all groups.
