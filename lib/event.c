@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------------------ what it must be */
+/* ----------------------------------------------------------------------------------- attributes */
 
 static int bad(struct err *e, const char *name, const char *what)
 {

@@ -336,7 +336,7 @@ static int create(struct store *s, struct err *e)
     return made;
 }
 
-/* ------------------------------------------------------------------------- where it may stand */
+/* ---------------------------------------------------------------------------- where it may be */
 
 static int check_file_system(struct store *s, const char *dir, struct err *e)
 {

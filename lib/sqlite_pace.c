@@ -57,7 +57,7 @@ int64_t group_pace_ms(struct group *g)
     return g->pace_ms;
 }
 
-/* ------------------------------------------------------------------------------ what is to come */
+/* ------------------------------------------------------------------------------ what comes next */
 
 static void no_later(int64_t *wait_ms, int64_t left)
 {

@@ -32,7 +32,7 @@
            "e.seq<coalesce((SELECT min(first) FROM claim),e.seq+1) AND e.seq NOT IN (SELECT "      \
            "i.seq FROM groups g CROSS JOIN item i ON i.grp=g.grp AND i.seq>?1 AND i.seq<=?2)"
 
-/* ------------------------------------------------------------------------------ from, and up to */
+/* ------------------------------------------------------------------------------------ the range */
 
 /* The last position that the terms ask to remove. A thousand events a step: no transaction is long.
  */
@@ -133,7 +133,7 @@ static int forget_segments(struct store *s, struct err *e)
     return db_commit(s, false, e);
 }
 
-/* ------------------------------------------------------- what groups remember of what is gone */
+/* ----------------------------------------------------- what groups remember of removed events */
 
 /*
  * This happens after the events are removed, in separate transactions. A kill in between leaves
@@ -331,7 +331,7 @@ static int forget_all(struct forget *f, struct err *e)
     }
 }
 
-/* -------------------------------------------------------------------------- who holds what back */
+/* -------------------------------------------------------------------------- who holds back what */
 
 static void tell(const struct prune_terms *terms, const char *group, enum prune_why why,
                  int64_t first, int64_t n)

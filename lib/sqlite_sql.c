@@ -179,13 +179,13 @@ static int make_views(struct store *s, struct guard *g, struct err *e)
         got = db_exec(s, buf_text(&sql), e);
         buf_free(&sql);
     }
-    /* These two tables come into being at their first use, by statements that are not allowed. */
+    /* SQLite creates these two tables at their first use, with statements that are not allowed. */
     return got < 0 ? -1 : db_exec(s, "SELECT 1 FROM json_each('[]'),json_tree('[]')", e);
 }
 
 /* ------------------------------------------------------------------------------------ the query */
 
-/* What the user wrote is the user's to mend; all else is as everywhere. */
+/* Errors in the user's SQL are usage errors; all others are reported as usual. */
 static int fail(struct store *s, struct err *e)
 {
     const char *words = sqlite3_errmsg(s->db);

@@ -25,7 +25,7 @@ struct look {
     struct where w;
 };
 
-/* ------------------------------------------------------------------------------ what there is */
+/* ----------------------------------------------------------------------- what the tables have */
 
 /* Each returns 1 when found, 0 when not, -1. */
 static int read_group(struct look *l, struct err *e)
@@ -237,7 +237,7 @@ static int find_state(struct look *l, struct err *e)
     return l->w.state == WHERE_BEHIND ? find_behind(l, e) : 0;
 }
 
-/* ----------------------------------------------------------------------------------- the face */
+/* ------------------------------------------------------------------------------ the interface */
 
 /* 1; 0 when the group or the event no longer exists; -1. */
 static int look(struct look *l, struct err *e)

@@ -179,9 +179,9 @@ int log_find(struct store *s, const char *name, int64_t *seq, struct err *e);
  * A group is a place in the log for each priority, and rows for the few events that must be
  * remembered one by one. A worker joins the group, then repeats: claim, work, settle.
  *
- * A lock that the kernel drops when its process ends decides who holds a claim, never a clock:
- * while the owner lives, no other process takes its events, however slow the owner is; once it is
- * dead, the others get them at their next claim.
+ * Who holds a claim is decided by a lock that the kernel drops when its process ends, never by a
+ * clock: while the owner lives, no other process takes its events, however slow the owner is; once
+ * the owner is dead, the others get its events at their next claim.
  */
 struct group;
 
@@ -191,7 +191,7 @@ struct group_terms {
     const struct clock_point *from; /* where a new group starts; NULL: the group must exist */
     const char *hint;               /* appended to the message when it does not, or NULL */
     int64_t attempts;     /* with this many, an event whose consumers keep dying is a dead letter */
-    bool ordered;         /* for a new group: one consumer at a time, in the order of subjects */
+    bool ordered;         /* for a new group: one consumer at a time, each subject in order */
     int64_t tail_wait_ms; /* how long to wait for the handlers of a dead consumer; 0: no limit */
     int64_t each_us;      /* above 0: at most one event per each_us, over all consumers together */
     int64_t wait_ms;      /* the longest that a retry waits after the clock went back */
@@ -217,8 +217,8 @@ struct group_event {
  * wait for a retry, then by priority and position. Of events whose consumer died, it claims at most
  * at_once, the number of events that the caller can begin at once. An event whose consumers died
  * twice is claimed only while g holds nothing else, and while g holds such an event it claims
- * nothing else: when the event's turn comes, nothing may be claimed until all that g holds is
- * settled.
+ * nothing else: when the event's turn comes, group_claim may return 0 until everything that g holds
+ * is settled.
  * Returns the number of events, 0 when there is nothing now. *out is an array of them, valid until
  * the next call. Damaged events met on the way become dead letters and are counted in
  * group_damaged; expired events are dropped.
@@ -405,10 +405,11 @@ int group_left(struct store *s, const char *name, int64_t last, bool any, struct
 /*
  * Give a group other patterns, another order, or both, for events that it has not yet claimed.
  * Running consumers use the new patterns from their next claim on. The order changes only while no
- * consumer runs (75, as above). A group that becomes ordered then remembers one by one the events
- * that it had passed in some priorities and not in others, and an event waits behind the earlier
- * ones of its subject. Each transaction changes about a thousand rows; what a kill leaves half done
- * is put in order before the next event is claimed.
+ * consumer runs (75, as above). A group that becomes ordered takes the furthest place that any of
+ * its priorities has reached, and remembers one by one the events before it that their own priority
+ * has not reached; from then on an event waits behind the earlier ones of its subject. Each
+ * transaction changes about a thousand rows; what a kill leaves half done is put in order before
+ * the next event is claimed.
  */
 enum group_order { GROUP_ORDER_KEEP, GROUP_ORDERED, GROUP_UNORDERED };
 struct group_change {
@@ -615,7 +616,7 @@ int store_query(struct store *s, struct str sql,
  *         doc_get(s, kind, name, &doc, &e);
  *         … compute the new value …
  *         put.rev = doc.rev;
- *     } while ((got = doc_put(s, &put, &e)) == 0);       somebody else was faster
+ *     } while ((got = doc_put(s, &put, &e)) == 0);       another process was faster
  */
 struct doc {
     const char *name;   /* in doc_each */
