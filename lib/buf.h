@@ -2,10 +2,10 @@
  * buf: growable bytes, and views of bytes.
  *
  * A struct buf owns its block: zero it to begin (BUF_INIT), buf_free it at the end, buf_reset it
- * to use the block again. p is NULL while nothing was ever added; there is always room for the
- * NUL that buf_text puts behind the bytes. Adding may move the block: views of it end there.
+ * to use the block again. p is NULL until something is added; there is always room for the NUL that
+ * buf_text puts after the bytes. Adding may move the block, which makes views of it invalid.
  *
- * A struct str is a weak view of bytes that somebody else owns: no NUL, never freed.
+ * A struct str is a view of bytes that somebody else owns: no NUL at the end, never freed.
  */
 #ifndef BUF_H
 #define BUF_H
@@ -24,8 +24,8 @@ struct str {
 struct str str_of(const char *text); /* a view of a C string; NULL gives an absent str */
 bool str_eq(struct str a, struct str b);
 bool str_is(struct str a, const char *text);
-/* How many letters to add, drop, change or swap with their neighbour to make a into b: the nearest
-   of a few names is what the user meant. Costs a.n * b.n steps. */
+/* How many letters to add, drop, change or swap with their neighbour to make a into b; used to find
+   which of a few names the user meant. Costs a.n * b.n steps. */
 size_t str_distance(struct str a, struct str b);
 
 struct buf {

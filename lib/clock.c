@@ -1,6 +1,7 @@
 /*
- * The calendar is computed here, in whole days since 1970, so that formatting neither depends on
- * TZ nor costs a call into the C library; only dates without a time ask it, as they are local.
+ * The calendar is computed here, in whole days since 1970, so that formatting neither depends on TZ
+ * nor costs a call into the C library; only dates without a time use the library, because they are
+ * local.
  */
 #include "clock.h"
 
@@ -41,7 +42,7 @@ int64_t clock_mono_ms(void)
     return read_ms(CLOCK_MONOTONIC);
 }
 
-/* A child that forks without exec would draw the same numbers; nothing here does that. */
+/* A child forked without exec would draw the same numbers as its parent; nothing here forks so. */
 uint64_t clock_random(void)
 {
     static uint64_t drawn[256];
@@ -54,7 +55,7 @@ uint64_t clock_random(void)
         while (want > 0) {
             ssize_t got = getrandom(at, want, 0);
             if (got < 0 && errno != EINTR)
-                abort(); /* no kernel that runs this lacks it, and predictable ids would be worse */
+                abort(); /* all kernels that run this have it; predictable ids would be worse */
             if (got > 0) {
                 at += got;
                 want -= (size_t)got;
@@ -136,7 +137,7 @@ const char *clock_format(char out[CLOCK_TEXT_SIZE], int64_t ms)
     return out;
 }
 
-/* Exactly so many digits at *at, not above max. */
+/* Read a number at *at: exactly this many digits, and not above max. */
 static bool get_digits(struct str text, size_t *at, size_t digits, int max, int *value)
 {
     if (text.n - *at < digits)
@@ -213,7 +214,7 @@ bool clock_parse(struct str text, int64_t *ms)
         !get_offset(text, &at, &offset) || at != text.n)
         return false;
     seconds = days_of(year, month, day) * 86400 + h * 3600 + m * 60 + s - offset * 60;
-    if (s == 60 && seconds % 86400 != 0) /* a leap second is the last of a day in UTC */
+    if (s == 60 && seconds % 86400 != 0) /* a leap second is the last second of a day in UTC */
         return false;
     *ms = seconds * 1000 + fraction;
     return true;
@@ -292,11 +293,11 @@ static int64_t unit_ms(const char *p, size_t n)
 }
 
 struct number {
-    int64_t whole, part, scale; /* whole + part / scale; a whole above DURATION_MAX is only that */
-    bool point, some;           /* some: there is a digit other than 0, however far behind */
+    int64_t whole, part, scale; /* whole + part / scale; whole is not exact above DURATION_MAX */
+    bool point, some;           /* some: there is a digit other than 0, at any place */
 };
 
-/* "12" or "12.5" in front of p[0..n). Returns its length, 0 if there is none. */
+/* Read "12" or "12.5" at the start of p[0..n). Returns its length, 0 if there is no number. */
 static size_t read_number(const char *p, size_t n, struct number *out)
 {
     size_t at = 0;
@@ -393,8 +394,8 @@ int clock_rate(const char *text, int64_t *each_us, struct err *e)
     return 0;
 }
 
-/* The smallest D with which "n/D", D in units of unit_us, is read as each_us, as clock_rate cuts;
-   0: there is none for this n. */
+/* The smallest D for which clock_rate, which truncates, reads "n/D", D in units of unit_us, as
+   each_us; 0 when there is no such D for this n. */
 static int64_t per_of(int64_t n, int64_t unit_us, int64_t each_us)
 {
     int64_t d = (n * each_us + unit_us - 1) / unit_us;
@@ -402,8 +403,9 @@ static int64_t per_of(int64_t n, int64_t unit_us, int64_t each_us)
     return d * unit_us / n == each_us && d <= DURATION_MAX * 1000 / unit_us ? d : 0;
 }
 
-/* The number of times in a second, or up to 1,000 in a minute, an hour or a day; else the fewest
-   times in whole seconds, up to 100; else in milliseconds, where 1,000 times always do. */
+/* A number of times per second, or up to 1,000 per minute, hour or day; otherwise the smallest
+   number of times per whole seconds, up to 100; otherwise per milliseconds, where 1,000 times
+   always work. */
 const char *clock_rate_format(char out[CLOCK_TEXT_SIZE], int64_t each_us)
 {
     static const struct {
@@ -435,8 +437,8 @@ const char *clock_rate_format(char out[CLOCK_TEXT_SIZE], int64_t each_us)
     return out;
 }
 
-/* Where a local day begins. Some time zones skip midnight on one day of the year; then the C
-   library may answer with the evening before, and the day begins an hour later. */
+/* When a local day begins. Some time zones skip midnight on one day of the year; then the C library
+   may return a time on the evening before, and the day begins an hour later. */
 static int64_t midnight_ms(struct tm day)
 {
     struct tm noon = day;
@@ -465,7 +467,7 @@ static bool day_point(const char *text, int64_t now_ms, int64_t *ms)
     size_t at = 0;
 
     if (str_is(all, "today") || str_is(all, "yesterday")) {
-        tzset(); /* localtime_r need not */
+        tzset(); /* localtime_r need not call it */
         localtime_r(&now, &day);
         day.tm_mday -= text[0] == 'y';
     } else if (get_date(all, &at, &year, &month, &mday) && at == all.n) {

@@ -1,7 +1,7 @@
 /*
  * Escaping happens twice on purpose: texts are made harmless when they enter a struct err, because
- * they are also stored as reasons, and a message once more when it is written. The escapes are
- * plain ASCII and a backslash stays as it is, so the second pass changes nothing.
+ * they are also stored as reasons, and again when a message is written. The escapes are plain ASCII
+ * and a backslash is not escaped, so the second pass changes nothing.
  */
 #include "err.h"
 
@@ -24,7 +24,7 @@
 static const char *command = "eventutils";
 static enum err_format message_format = ERR_TEXT;
 
-/* One character of p, fit to be shown, into out; returns how many bytes of p it took. */
+/* Write the first character of p to out, made safe to show. Returns how many bytes of p it used. */
 static size_t escape_one(const char *p, size_t n, char out[PIECE_MAX + 1], size_t *out_n)
 {
     const unsigned char *at = (const unsigned char *)p;
@@ -99,7 +99,7 @@ struct err_quoted err_quote_text(const char *text)
     return err_quote(text, text == NULL ? 0 : strlen(text));
 }
 
-/* Put raw into e->text, escaped and, if it is too long, cut between characters. */
+/* Store raw in e->text, escaped and, if it is too long, cut between characters. */
 static void keep(struct err *e, const struct buf *raw)
 {
     static const char more[] = "…";
@@ -266,7 +266,7 @@ static void say(enum err_level level, int code, const struct err_about *about, c
         buf_add(&out, text.p, text.n);
         buf_char(&out, '\n');
     }
-    (void)write_all(STDERR_FILENO, out.p, out.n); /* nobody is left to be told */
+    (void)write_all(STDERR_FILENO, out.p, out.n); /* if this fails, it cannot be reported */
     buf_free(&raw);
     buf_free(&text);
     buf_free(&out);

@@ -5,16 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------------------ what it must be */
+/* ----------------------------------------------------------------------------------- attributes */
 
 static int bad(struct err *e, const char *name, const char *what)
 {
     return err_set(e, EX_DATAERR, "\"%s\" %s", name, what);
 }
 
-/* A string attribute: bounded, not empty, no control characters (their UTF-8: bytes below 0x20,
-   0x7f, and c2 80 to c2 9f). raw: it stands in a scanned line as it is, so bytes below 0x20 are out
-   of the question already. */
+/* Check a string attribute: bounded, not empty, no control characters (in UTF-8: bytes below 0x20,
+   0x7f, and c2 80 to c2 9f). raw: s is part of a scanned line, which has no bytes below 0x20. */
 static int check_text(const char *name, struct str s, bool raw, struct err *e)
 {
     if (s.n == 0)
@@ -64,7 +63,7 @@ static const struct attribute attributes[] = {
     {NAME("expirytime"), TIME, AT(expiry_ms), 0, 0},
 };
 
-/* A value as its author would recognise it: only a string stands in quotes. */
+/* A value as its author would recognise it: in quotes only if it is a string. */
 static struct err_quoted shown(const struct js_member *m)
 {
     struct err_quoted out;
@@ -105,7 +104,7 @@ static int read_attribute(struct event *ev, const struct attribute *a, const str
     if (a->kind == TEXT || a->at == AT(time)) {
         memcpy(to, &text, sizeof text);
     } else {
-        number -= number == 0; /* 0 is absent, and the millisecond before 1970 as long ago */
+        number -= number == 0; /* 0 means absent; a millisecond earlier is just as long past */
         memcpy(to, &number, sizeof number);
     }
     return 0;
@@ -156,7 +155,7 @@ static int read_member(struct event *ev, const struct js_member *m, struct err *
     if (m->kind == JS_NULL)
         return check_other(m, e);
     if (str_is(m->key, "tracestate") && m->kind == JS_STRING) {
-        struct err unfit = ERR_NONE; /* for an environment; it stays in the line */
+        struct err unfit = ERR_NONE; /* not fit for an environment; it stays in the line */
         struct str text = js_string(m->value, &ev->decoded);
         if (check_text("tracestate", text, text.p == m->value.p + 1, &unfit) == 0)
             ev->tracestate = text;
@@ -177,7 +176,7 @@ static int read_member(struct event *ev, const struct js_member *m, struct err *
     return check_other(m, e);
 }
 
-/* Views of scan, which has just accepted line. */
+/* Fill ev with views of scan, which has just accepted line. */
 static int read_members(struct event *ev, const struct js_scan *scan, struct str line,
                         struct err *e)
 {
@@ -189,7 +188,7 @@ static int read_members(struct event *ev, const struct js_scan *scan, struct str
     ev->decoded = decoded;
     buf_reset(&ev->decoded);
     if (memchr(line.p, '\\', line.n) != NULL)
-        buf_need(&ev->decoded, line.n); /* views of it must not move */
+        buf_need(&ev->decoded, line.n); /* there are views of it: it must not move */
     if (scan->kind != JS_OBJECT)
         return err_set(e, EX_DATAERR, "is not an object; -t TYPE publishes lines as data");
     for (size_t i = 0; i < scan->members; i++)
@@ -223,7 +222,7 @@ struct err_quoted event_name(const struct event *ev)
 
 /* ---------------------------------------------------------------------------- what is filled in */
 
-/* The next member of an object that is being written. */
+/* Write the key of the next member of an object. */
 static void put_key(struct buf *b, struct str key)
 {
     buf_char(b, b->n == 0 ? '{' : ',');
@@ -243,7 +242,7 @@ static void put_time(struct buf *b, const char *name, int64_t ms)
     put(b, name, str_of(clock_format(text, ms)));
 }
 
-/* When it is to be delivered; an event's own attributes stand. */
+/* Write the attributes for delivery; the event's own take precedence. */
 static void put_terms(struct buf *b, const struct event *has, const struct event_fill *fill)
 {
     if (fill->notbefore_ms != 0 && has->notbefore_ms == 0)
@@ -256,8 +255,8 @@ static void put_terms(struct buf *b, const struct event *has, const struct event
     }
 }
 
-/* Digits and dashes where version 00 has them; a later version may go on behind them. An id of
-   zeros alone is none. */
+/* Digits and dashes where version 00 has them; later versions may continue after them. An id of all
+   zeros is invalid. */
 static bool is_traceparent(const char *text)
 {
     static const char form[] = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
@@ -272,8 +271,8 @@ static bool is_traceparent(const char *text)
            (text[n] == '\0' || (text[n] == '-' && strncmp(text, "00", 2) != 0));
 }
 
-/* A child span: the same trace, a new parent-id, in version 00 (W3C Trace Context 1, 3.2.2). Of the
-   flags that version knows "sampled" only; the others must be zero. */
+/* Write a child span: the same trace, a new parent-id, in version 00 (W3C Trace Context 1, 3.2.2).
+   That version has only the flag "sampled"; the other flags must be zero. */
 static void put_traceparent(struct buf *b, const char *parent)
 {
     char child[64];
@@ -312,15 +311,16 @@ static int choose(struct str given, const char *pointer, const char *option, str
     return given.p == NULL && pointer != NULL ? pointed(value, option, pointer, into, out, e) : 0;
 }
 
-/* Everything that is missing, as `{"specversion":"1.0",…` without a closing brace, or no byte. has
-   is what is there already, and value the line, in its own words, for pointers. */
+/* Write everything that is missing, as `{"specversion":"1.0",…` without a closing brace; nothing if
+   nothing is missing. has is what the event has already; value is the original line, for pointers.
+ */
 static int put_head(struct buf *b, const struct event *has, bool specversion,
                     const struct event_fill *fill, struct str value, struct err *e)
 {
     bool complete =
         specversion && has->id.p != NULL && has->source.p != NULL && has->type.p != NULL;
     char uuid[CLOCK_UUID_SIZE];
-    struct buf ids = BUF_INIT, keys = BUF_INIT; /* apart: a view of one must not move */
+    struct buf ids = BUF_INIT, keys = BUF_INIT; /* two: adding to one would move views of it */
     struct str id = has->id, subject = has->subject;
 
     if ((id.p == NULL &&
@@ -362,7 +362,8 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
 
 /* ----------------------------------------------------------------------------------- data lines */
 
-/* An event is one line. In accepted JSON a newline stands between values only: a space will do. */
+/* An event is one line. In accepted JSON newlines occur only between values: replace each by a
+   space. */
 static void join_lines(struct buf *b)
 {
     for (char *p = b->p; (p = memchr(p, '\n', b->n - (size_t)(p - b->p))) != NULL;)
@@ -411,7 +412,7 @@ static int make_from_data(struct event *ev, struct js_scan *scan, const struct e
 
 /* ---------------------------------------------------------------------------------- event lines */
 
-/* The literature's words for ours; metadata's members are attributes in lower case. */
+/* The literature's names and ours; the members of metadata become attributes in lower case. */
 static const struct {
     const char *theirs, *ours;
 } words[] = {
@@ -428,7 +429,7 @@ static struct str our_word(struct str theirs)
     return theirs;
 }
 
-/* Milliseconds since 1970, as JavaScript's Date.now() gives them, are a time too. */
+/* Milliseconds since 1970, as from JavaScript's Date.now(), are accepted as a time, too. */
 static void put_timestamp(struct buf *b, struct str value)
 {
     char text[CLOCK_TEXT_SIZE];
@@ -440,7 +441,7 @@ static void put_timestamp(struct buf *b, struct str value)
     else if (js_integer(value, &ms) && ms >= CLOCK_MIN_MS && ms <= CLOCK_MAX_MS)
         buf_printf(b, "\"%s\"", clock_format(text, ms));
     else
-        js_quote(b, value); /* no time, and the message shows it as it is */
+        js_quote(b, value); /* not a time: the error message will show it unchanged */
 }
 
 static void put_metadata(struct buf *b, struct str metadata)
@@ -464,8 +465,8 @@ static void put_metadata(struct buf *b, struct str metadata)
     buf_free(&name);
 }
 
-/* The line in our words, members that are null left out; what an attribute must be is checked
-   when the result is read. */
+/* Write the line with our names, leaving out members that are null. Attributes are checked when the
+   result is read. */
 static void translate(const struct js_scan *scan, bool literature, struct buf *out)
 {
     for (size_t i = 0; i < scan->members; i++) {
@@ -496,7 +497,7 @@ static bool needs_translation(const struct js_scan *scan, bool literature)
     return false;
 }
 
-/* What is missing goes in behind the opening brace. */
+/* Insert what is missing after the opening brace. */
 static int put_missing(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
                        struct str original, struct err *e)
 {
@@ -518,7 +519,7 @@ static int put_missing(struct event *ev, struct js_scan *scan, const struct even
     return got;
 }
 
-/* Look at what stands in ev->text, which may have white space around it. */
+/* Read the event in ev->text, which may have white space around it. */
 static int read_own(struct event *ev, struct js_scan *scan, struct err *e)
 {
     scan->envelope = true;
@@ -532,7 +533,7 @@ static int read_own(struct event *ev, struct js_scan *scan, struct err *e)
     return read_members(ev, scan, scan->value, e);
 }
 
-/* The line is copied before it is scanned: most are complete, and then this is all. */
+/* Copy the line, then scan the copy: most lines are complete, and need nothing more. */
 static int make_from_event(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
                            struct str line, struct err *e)
 {
@@ -566,7 +567,7 @@ static int make_from_event(struct event *ev, struct js_scan *scan, const struct 
     return got < 0 ? -1 : put_missing(ev, scan, fill, line, e);
 }
 
-/* Base64 as RFC 4648 has it: groups of four, the last one padded. */
+/* Base64 as in RFC 4648: groups of four, the last one padded. */
 static bool is_base64(struct str text)
 {
     size_t n = text.n, pad = 0;
@@ -584,7 +585,7 @@ static bool is_base64(struct str text)
     return text.n % 4 == 0;
 }
 
-/* As a string it may be spelled with escapes, "\/" for one. */
+/* The string may contain escapes, such as "\/". */
 static int check_base64(struct str string, struct err *e)
 {
     struct buf decoded = BUF_INIT;
@@ -605,7 +606,7 @@ int event_make(struct event *ev, struct js_scan *scan, const struct event_fill *
         got = make_from_event(ev, scan, fill, line, e);
     else if (make_from_data(ev, scan, fill, line, e) < 0)
         return -1;
-    /* What was put together is looked at as anyone else would. */
+    /* Read the event that was put together like any other. */
     if (got < 0 || (got > 0 && read_own(ev, scan, e) < 0) ||
         (ev->base64 && check_base64(ev->data, e) < 0))
         return -1;

@@ -10,7 +10,7 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* What words are made of; a colon, a dot or a hyphen only between such characters. */
+/* A character of a word. Colons, dots, hyphens and the like join two of these, and end no word. */
 static bool is_word(char c)
 {
     return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
@@ -44,7 +44,7 @@ static void add_word(struct buf *out, const char *p, size_t n)
         buf_add(out, p, n);
 }
 
-/* The first line with anything on it. */
+/* The first line that is not blank. */
 static struct str first_line(struct str said)
 {
     while (said.n > 0 && (*said.p == '\n' || *said.p == ' ' || *said.p == '\t')) {

@@ -1,9 +1,9 @@
 /*
- * fingerprint: what failures have in common. Pure.
+ * fingerprint: what failures of the same kind have in common. Pure.
  *
- * The first line that a handler said on stderr, with everything masked that differs from one
- * failure to the next of the same kind: numbers become N, words with digits in them (ids, hashes,
- * addresses, times) become ID, and what stands in quotes becomes "…".
+ * It is the first line that a handler wrote to stderr, with everything masked that differs between
+ * failures of the same kind: numbers become N, words with digits in them (ids, hashes, addresses,
+ * times) become ID, and text in quotes becomes "…".
  *
  *     connect to 10.0.0.7:5432: connection refused      connect to ID: connection refused
  *     order 8812 has no card                            order N has no card
@@ -13,8 +13,8 @@
 
 #include "buf.h"
 
-/* Append the fingerprint of what a handler said; at most 200 bytes, nothing when it said nothing.
-   said need not be UTF-8. */
+/* Append the fingerprint of said, what a handler wrote: at most 200 bytes, and nothing when the
+   handler wrote nothing. said need not be UTF-8. */
 void fingerprint(struct buf *out, struct str said);
 
 #endif

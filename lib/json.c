@@ -1,6 +1,6 @@
 /*
  * The scanner: one pass over a line with an explicit stack, which holds the keys of the objects
- * that are open. They are compared when their object ends: few of them each with each, many by
+ * that are open. When an object ends, its keys are compared: a few keys pair by pair, many by
  * sorting, so that no choice of keys makes a line expensive and there is no hash to attack.
  *
  * 1.8 GB/s on CloudEvents of 300 bytes (gcc 12 -O2, one core); jansson builds its trees at 85 MB/s.
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #define FEW_KEYS 16    /* up to here comparing all pairs is faster than sorting */
-#define KEEP_KEYS 4096 /* what a scan holds on to from one line to the next */
+#define KEEP_KEYS 4096 /* how much memory a scan keeps from one line to the next */
 #define KEEP_BYTES 65536
 
 struct js_key {
@@ -195,7 +195,7 @@ static void push_member(struct js_scan *scan, struct str key, size_t key_at, con
         (struct js_member){key, {(const char *)value, 0}, key_at, JS_NULL};
 }
 
-/* Check a key and its colon; returns where the value begins. */
+/* Check a key and its colon. Returns where the value begins. */
 static const byte *key(struct pass *s, const byte *p)
 {
     const byte *quote = p;
@@ -208,7 +208,7 @@ static const byte *key(struct pass *s, const byte *p)
         return NULL;
     text = (struct str){(const char *)quote + 1, (size_t)(p - quote) - 2};
     if (s->escaped) {
-        /* Enough for all that follows: what is decoded is not longer than its spelling, so the
+        /* Enough for the rest of the line: decoded text is not longer than encoded text, so the
            block, and the keys in it, will not move again while this line is scanned. */
         buf_need(&s->scan->scratch, (size_t)(s->end - quote));
         text = js_decode(quote + 1, p - 1, &s->scan->scratch);
@@ -238,7 +238,7 @@ static bool same(const struct js_key *a, const struct js_key *b)
     return a->text.n == b->text.n && memcmp(a->text.p, b->text.p, a->text.n) == 0;
 }
 
-/* A key that is there twice, or NULL. May sort them. */
+/* A key that occurs twice, or NULL. May sort the keys. */
 static const struct js_key *twice(struct js_key *keys, size_t n)
 {
     if (n <= FEW_KEYS) {
@@ -288,8 +288,8 @@ static const byte *leave(struct pass *s, const byte *p)
     return p + 1;
 }
 
-/* A value has ended at p: close what ends with it. Returns where the next value begins, or, with
-   depth 0, p. */
+/* A value has ended at p: close the objects and arrays that end there, too. Returns where the next
+   value begins, or, with depth 0, p. */
 static const byte *after(struct pass *s, const byte *p)
 {
     while (s->depth > 0) {
@@ -313,7 +313,7 @@ static const byte *after(struct pass *s, const byte *p)
     return p;
 }
 
-/* Check the value at p with all that is in it. */
+/* Check the value at p and everything in it. */
 static const byte *whole(struct pass *s, const byte *p)
 {
     do {

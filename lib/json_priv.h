@@ -1,9 +1,9 @@
 /*
- * json_priv: the characters of JSON text, between json.c, which checks a line, and json_value.c,
- * which reads what was checked. Nobody else includes this.
+ * json_priv: the characters of JSON text; shared by json.c, which checks a line, and json_value.c,
+ * which reads what was checked. No other file includes this.
  *
- * Text is searched eight bytes at a time. Loads go through memcpy and stay inside the span: what
- * is left at its end is done byte by byte.
+ * Text is searched eight bytes at a time. Loads go through memcpy and stay inside the span: the
+ * last few bytes are searched one by one.
  */
 #ifndef JSON_PRIV_H
 #define JSON_PRIV_H
@@ -16,14 +16,15 @@
 
 typedef unsigned char byte;
 
-/* What js_unescape says instead of a character. */
+/* What js_unescape returns in *code instead of a character. */
 enum { JS_BAD_ESCAPE = -1, JS_UNPAIRED = -2 };
 
-/* Decode the escape at p, a backslash; returns what follows it. *code is the character, or one of
-   the above; for JS_BAD_ESCAPE the result is the byte that is wrong, or end. Always beyond p. */
+/* Decode the escape at p, which points to a backslash; returns where the text continues. *code is
+   the character, or one of the above; for JS_BAD_ESCAPE the result points to the wrong byte, or is
+   end. The result is always beyond p. */
 const byte *js_unescape(const byte *p, const byte *end, int32_t *code);
 
-/* Append the text between a string's quotes, decoded: never longer than it was. */
+/* Decode the text between a string's quotes and append it; decoded, it is never longer. */
 struct str js_decode(const byte *p, const byte *end, struct buf *into);
 
 static inline const byte *js_space(const byte *p, const byte *end)
@@ -39,8 +40,8 @@ static inline bool js_is_digit(byte c)
 }
 
 /*
- * The first byte in p..end that a string treats in its own way: quote, backslash, a control
- * character, or anything beyond ASCII. Each of them has its high bit set after one of the three
+ * The first byte in p..end that is special in a string: a quote, a backslash, a control character,
+ * or anything beyond ASCII. Each of these has its high bit set in x or after one of the three
  * subtractions; a borrow can spoil only the bytes above it, so the lowest mark is right.
  */
 static inline const byte *js_plain(const byte *p, const byte *end)

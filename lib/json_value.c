@@ -1,6 +1,7 @@
 /*
- * Reading what the scanner has accepted, and writing strings. Nothing here complains: on bytes that
- * were never checked the answers mean little, but every step stays inside the span and moves on.
+ * Reading what the scanner has accepted, and writing strings. Nothing here reports errors: with
+ * bytes that were never checked the results mean little, but every step stays inside the span and
+ * advances.
  */
 #include "json_priv.h"
 
@@ -8,7 +9,8 @@
 
 /* ----------------------------------------------------------------------------------- characters */
 
-/* The four hexadecimal digits at p, or -1 with *p at the byte that is none. */
+/* The value of the four hexadecimal digits at *p; or -1, with *p at the first byte that is not a
+   digit. */
 static int32_t hex4(const byte **p, const byte *end)
 {
     int32_t code = 0;
@@ -283,7 +285,7 @@ static struct str element(struct str array, struct str index)
     return (struct str){NULL, 0};
 }
 
-/* One step: token is what stands between two slashes. */
+/* One step of a pointer; token is the text between two slashes. */
 static struct str step(struct str value, struct str token)
 {
     struct buf name = BUF_INIT;
@@ -317,7 +319,7 @@ struct str js_pointer(struct str value, const char *pointer)
 
 /* -------------------------------------------------------------------------------------- writing */
 
-/* An ASCII character that may not stand in a string as it is. */
+/* Append an ASCII character that must be escaped in a string. */
 static void quote_ascii(struct buf *b, byte c)
 {
     static const char codes[] = "\"\\\b\f\n\r\t", names[] = "\"\\bfnrt";
@@ -331,7 +333,7 @@ static void quote_ascii(struct buf *b, byte c)
     }
 }
 
-/* RFC 8259, section 7: beyond U+FFFF as two surrogates. */
+/* Append an escape; RFC 8259, section 7: above U+FFFF as two surrogates. */
 static void quote_code(struct buf *b, uint32_t code)
 {
     if (code > 0xffff) {

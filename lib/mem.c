@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The message needs a little memory itself. When that is missing too, a plain one must do, which
-   glibc builds on the stack. _exit, because what is half done stays half done, as after a kill. */
+/* The message itself needs a little memory. If there is none, print a plain one, which glibc builds
+   on the stack. _exit, because work that is half done must stay so, as after a kill. */
 static _Noreturn void give_up(void)
 {
     static bool again;

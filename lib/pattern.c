@@ -11,7 +11,7 @@ static bool wild(char c)
     return c == '*' || c == '#';
 }
 
-/* What keeps text from being words separated by dots; NULL: nothing. */
+/* Why text is not words separated by dots; NULL if it is. */
 static const char *words_wrong(const char *text, bool wildcards)
 {
     for (const char *c = text; *c != '\0'; c++) {
@@ -29,7 +29,7 @@ static const char *words_wrong(const char *text, bool wildcards)
     return NULL;
 }
 
-/* The type that a pattern names as it is, or NULL. */
+/* The exact type that a pattern with "=" names, or NULL. */
 static const char *exact(const char *pattern)
 {
     return pattern[0] == '=' ? pattern + 1 : NULL;
@@ -62,7 +62,7 @@ int pattern_type(const char *type, struct err *e)
     return 0;
 }
 
-/* Where the word at at ends: at a dot or at the end. */
+/* Where the word at position at ends: at a dot or at the end. */
 static size_t word_end(struct str s, size_t at)
 {
     const char *dot = at < s.n ? memchr(s.p + at, '.', s.n - at) : NULL;
@@ -71,8 +71,8 @@ static size_t word_end(struct str s, size_t at)
 }
 
 /*
- * Word by word; a place above n means that there is no word left. On a mismatch the last "#" takes
- * one word more. Earlier ones need not: whatever they could give up, the last one can take.
+ * Compares word by word; a position above n means that no word is left. On a mismatch the last "#"
+ * takes one more word. Earlier "#" need not take more: the last one can take those words as well.
  */
 static bool words_match(struct str pattern, struct str type)
 {

@@ -6,8 +6,8 @@
  *     order.#     order, order.placed, order.item.added
  *     =Mail Wanted    that type and no other, whatever it contains
  *
- * Types of the toolkit itself begin with "sys."; a pattern that begins with a wildcard does not
- * match them, so that "#" means everything the user's programs said. "sys.#" asks for them.
+ * The toolkit's own types begin with "sys."; a pattern that begins with a wildcard does not match
+ * them, so that "#" means every event of the user's programs. "sys.#" matches the toolkit's own.
  */
 #ifndef PATTERN_H
 #define PATTERN_H
@@ -15,18 +15,20 @@
 #include "buf.h"
 #include "err.h"
 
-/* Is it a pattern? No empty word, "*" and "#" alone in their words, at most 1,024 bytes, no space,
-   no control characters; or "=" and any type. Returns 0, or -1 with status 64. */
+/* Is this a pattern? Either it has no empty word, "*" and "#" only as whole words, at most 1,024
+   bytes, no space and no control characters; or it is "=" and any type. Returns 0, or -1 with
+   status 64. */
 int pattern_check(const char *pattern, struct err *e);
 
-/* Is it a type as we let users make them: the words of a pattern, without "*" and "#"? Events that
-   come from elsewhere may have others, which "=" names. Returns 0, or -1 with status 64. */
+/* Is this a type that users may create: the words of a pattern, without "*" and "#"? Events from
+   elsewhere may have other types, which a pattern with "=" can name. Returns 0, or -1 with status
+   64. */
 int pattern_type(const char *type, struct err *e);
 
-/* Time is at most the product of the lengths: no pattern is slow. */
+/* Takes time at most in proportion to the product of the lengths: no pattern is slow. */
 bool pattern_match(const char *pattern, struct str type);
 
-/* Several patterns: one of them matches. None at all means "#". */
+/* Several patterns: a type matches if one of them does. An empty list means "#". */
 struct pattern_list {
     char **item; /* owned, each a C string */
     size_t n;

@@ -13,7 +13,7 @@
 
 /* --------------------------------------------------------------------------------------- groups */
 
-/* While SPOOL-lock is not the one that the spool knows, a free byte says nothing. */
+/* While SPOOL-lock is not the file that the spool knows, a free byte proves nothing. */
 static bool lives(struct store *s, sqlite3_stmt *q, bool trusted)
 {
     struct lock_process process = {.pid = sqlite3_column_int64(q, 1),
@@ -73,7 +73,7 @@ static int one_group(struct store *s, const char *name,
     int got = q == NULL ? -1 : db_row(s, q, e);
 
     if (got <= 0)
-        return got; /* dropped meanwhile */
+        return got; /* dropped since its name was read */
     int64_t grp = sqlite3_column_int64(q, 0), hold = sqlite3_column_int64(q, 3);
     got = patterns_read(&types, db_text(q, 1), e);
     info.paused = sqlite3_column_int64(q, 2) != 0;
@@ -90,7 +90,7 @@ static int one_group(struct store *s, const char *name,
     return got;
 }
 
-/* The names come first: no transaction is open while f writes. */
+/* Read all names first, so that no transaction is open while f writes. */
 int group_each(struct store *s, const char *name,
                int (*f)(const struct group_info *info, void *arg, struct err *e), void *arg,
                struct err *e)
@@ -158,7 +158,7 @@ int group_backlog(struct store *s, const char *except, int64_t most, int64_t *la
 
 static int set_paused(struct store *s, const char *name, bool paused, struct err *e)
 {
-    /* A resume also ends a hold: whoever says so knows that the dependency is back. */
+    /* A resume also ends a hold: a person who resumes knows that the dependency is back. */
     int got = db_run(s, e,
                      "UPDATE groups SET paused=?1, hold=hold*?1, rev=rev+1 WHERE name=?2 AND "
                      "(paused<>?1 OR (?1=0 AND hold>0))",
@@ -183,7 +183,7 @@ int group_pause(struct store *s, const char *name, bool paused, struct err *e)
     return append_commit(s, true, e);
 }
 
-/* A lease counts while its own clock, the boot's, says so. */
+/* A lease counts until it runs out on its own clock, the time since boot. */
 int group_idle(struct store *s, int64_t grp, struct err *e)
 {
     int64_t alive = 0, leased = 0;
@@ -206,7 +206,7 @@ int group_idle(struct store *s, int64_t grp, struct err *e)
     return 0;
 }
 
-/* What was counted of a group, at most a thousand rows. 1 when there is no more, 0, -1. */
+/* Delete a group's counts, at most a thousand rows of each table. 1 when none is left, 0, -1. */
 static int drop_counts(struct store *s, int64_t grp, struct err *e)
 {
     int n = db_run(s, e,
@@ -223,8 +223,8 @@ static int drop_counts(struct store *s, int64_t grp, struct err *e)
     return n < 0 ? -1 : n < DB_ROWS;
 }
 
-/* One transaction's part: 1 when the group is gone, 0, -1. Until the last one it is a group that
-   goes back step by step to the beginning of the log, as with group_seek. */
+/* The work of one transaction: 1 when the group is gone, 0, -1. Until the last transaction, the
+   group moves back step by step to the beginning of the log, as with group_seek. */
 static int drop_some(struct store *s, int64_t grp, int64_t *below, struct err *e)
 {
     int got;
@@ -260,7 +260,7 @@ int group_drop(struct store *s, const char *name, struct err *e)
 
 /* --------------------------------------------------------------------------------- dead letters */
 
-/* One letter with copies of all it needs, so that no transaction is open while it is shown. */
+/* One dead letter with copies of its data, so that no transaction is open while it is shown. */
 struct letter {
     struct dead_letter shown;
     struct page page;
@@ -292,7 +292,7 @@ static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter
         buf_str(&l->bytes, tail);
     }
     buf_need(&l->bytes, 1);
-    for (size_t i = 0; i < n; i++) { /* the bytes stay where they are from here on */
+    for (size_t i = 0; i < n; i++) { /* from here on the bytes do not move */
         l->attempt[i].reason.p = l->bytes.p + at;
         at += l->attempt[i].reason.n;
         l->attempt[i].tail.p = l->bytes.p + at;
@@ -308,8 +308,8 @@ static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter
     "i.attempts,i.deaths,i.due FROM item i LEFT JOIN event e ON " on                               \
     " WHERE i.grp=? AND i.seq=? AND i.state=3"
 
-/* 1, 0 when it is no longer there, -1. Its history includes what was before a retry. An event whose
-   row cannot be read is as good as none. */
+/* 1; 0 when the dead letter is gone; -1. The history includes attempts from before a retry. If the
+   event's row cannot be read, the event counts as missing. */
 static int read_letter(struct store *s, const char *group, int64_t grp, int64_t seq,
                        struct letter *l, struct err *e)
 {
@@ -372,7 +372,7 @@ static bool wanted(const struct dead_filter *f, const struct dead_letter *letter
 
 #define PAGE 500
 
-/* The next dead letters of a group behind a position. */
+/* The next dead letters of a group after a position. */
 static int next_dead(struct store *s, int64_t grp, int64_t behind, int64_t out[PAGE], size_t *n,
                      struct err *e)
 {
@@ -388,7 +388,7 @@ static int next_dead(struct store *s, int64_t grp, int64_t behind, int64_t out[P
     return got;
 }
 
-/* What a walk over dead letters does with each. */
+/* A walk over dead letters: the filter, what to do with each, and its state. */
 struct walk {
     struct store *s;
     const struct dead_filter *filter;
@@ -423,7 +423,7 @@ static int walk_group(struct walk *w, int64_t grp, const char *name, struct err 
     return got;
 }
 
-/* The group behind name, by name: 1, 0 when it was the last, -1. */
+/* The next group after name, by name: 1, 0 when there is no other, -1. */
 static int next_group(struct store *s, struct buf *name, int64_t *grp, struct err *e)
 {
     sqlite3_stmt *q =
@@ -437,7 +437,8 @@ static int next_group(struct store *s, struct buf *name, int64_t *grp, struct er
     buf_reset(name);
     buf_str(name, db_text(q, 1));
     db_done(q);
-    if (memchr(name->p, 0, name->n) != NULL) /* the walk behind half a name would never end */
+    if (memchr(name->p, 0, name->n) !=
+        NULL) /* a walk that continues after half a name never ends */
         return err_set(e, EX_IOERR, "%s: damaged: the name of group %s", s->path,
                        err_quote(name->p, name->n).text);
     return 1;
@@ -467,7 +468,7 @@ int64_t dead_each(struct store *s, const struct dead_filter *filter,
     return w.stop < 0 || got < 0 ? -1 : w.n;
 }
 
-/* Dead letters that were found, and are yet to be changed: a transaction's worth. */
+/* Dead letters that were found and will be changed, together in one transaction. */
 struct dead {
     int64_t grp, seq, died_ms;
 };
@@ -477,11 +478,11 @@ struct batch {
     int (*f)(struct store *s, const struct dead *dead, struct err *e);
     struct dead dead[DB_ROWS];
     size_t n, rows;
-    char *group; /* whose number is grp */
+    char *group; /* the group whose number is grp */
     int64_t grp, changed;
 };
 
-/* Each returns 1, 0 when it is not the same dead letter any more, -1. */
+/* Each returns 1, 0 when this is no longer the same dead letter, -1. */
 static int retry_one(struct store *s, const struct dead *dead, struct err *e)
 {
     int64_t ordered = 0;
@@ -506,7 +507,7 @@ static int drop_one(struct store *s, const struct dead *dead, struct err *e)
     return got;
 }
 
-/* They were found outside the write lock: each is looked at again inside. */
+/* The dead letters were found outside the write lock: each is checked again inside. */
 static int change_batch(struct batch *b, struct err *e)
 {
     int got = 0;
@@ -532,8 +533,8 @@ static int change_batch(struct batch *b, struct err *e)
     return 0;
 }
 
-/* dead_each steps from key to key with no statement open, so its letters may be changed as they
-   come. Those that are given back do not come again, and neither do new ones before them. */
+/* dead_each steps from key to key with no statement open, so its letters may be changed during the
+   walk. The walk does not return to letters that were given back, nor to new ones before them. */
 static int add_dead(const struct dead_letter *letter, void *batch, struct err *e)
 {
     struct batch *b = batch;

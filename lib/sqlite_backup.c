@@ -1,9 +1,10 @@
 /*
  * A copy of the spool.
  *
- * VACUUM INTO and not SQLite's backup functions: both read one state in one transaction that keeps
- * nobody from writing, but those copy pages as they are, free ones included, while this writes each
- * row anew: the copy is as small as it can be, and of a damaged spool there is none.
+ * It uses VACUUM INTO instead of SQLite's backup functions. Both read one state in one transaction
+ * that keeps nobody from writing; but the backup functions copy pages unchanged, even free ones,
+ * while VACUUM INTO writes each row afresh: the copy is as small as possible, and copying a damaged
+ * spool fails.
  */
 #include "sqlite_priv.h"
 
@@ -48,7 +49,7 @@ static int check_length(const char *path, const char *file, struct err *e)
                    err_quote_text(file).text, PATH_LENGTH);
 }
 
-/* VACUUM INTO writes into an empty file that is there already. */
+/* VACUUM INTO accepts an existing file if it is empty. */
 static int make_empty(const char *draft, const char *file, struct err *e)
 {
     int fd = open(draft, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -62,14 +63,14 @@ static int make_empty(const char *draft, const char *file, struct err *e)
 
 static int copy(struct store *s, const char *draft, struct err *e)
 {
-    /* It attaches the new file to this connection, which is otherwise allowed none. */
+    /* VACUUM INTO attaches the new file to this connection, which may otherwise attach none. */
     sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 1);
     int got = db_run(s, e, "VACUUM INTO ?", "t", draft);
     sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 0);
     return got < 0 ? -1 : 0;
 }
 
-/* The copy is not in WAL mode yet, which the first reader would have to mend. */
+/* The copy is not in WAL mode yet; otherwise its first reader would have to change that. */
 static int set_wal(const char *draft, struct err *e)
 {
     sqlite3 *db = NULL;
@@ -86,8 +87,8 @@ static int set_wal(const char *draft, struct err *e)
     return got;
 }
 
-/* SQLite does not promise to have flushed it. It has no connection to the draft any more, whose
-   locks closing this descriptor would drop. */
+/* SQLite does not promise to have flushed the copy. It has no connection to the draft any more, so
+   closing this descriptor drops no locks of SQLite's. */
 static int flush(const char *draft, int64_t *size, struct err *e)
 {
     int fd = open(draft, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
@@ -122,7 +123,7 @@ int store_backup(struct store *s, const char *file, int64_t *size, struct err *e
     const char *draft = buf_text(&name);
     got = check_free(file, e) < 0 || check_length(buf_text(&path), file, e) < 0 ? -1 : 0;
     if (got == 0) {
-        file_remove_draft(draft); /* of an earlier process with our number */
+        file_remove_draft(draft); /* left by an earlier process with our pid */
         got = make_empty(draft, file, e);
         if (got == 0 &&
             (copy(s, draft, e) < 0 || set_wal(draft, e) < 0 || flush(draft, size, e) < 0))

@@ -1,10 +1,10 @@
 /*
  * What is wrong with a spool, or with its groups.
  *
- * SQLite's quick_check looks at the structure of all pages in one pass. The full integrity_check
- * would also look each row up in each index, in that same one transaction, which keeps the WAL from
- * being taken up for minutes on a large file. The one index that matters to promises is the
- * deduplication key's; we look events up in it a thousand at a time, beside their checksums.
+ * SQLite's quick_check reads the structure of all pages in one pass. The full integrity_check would
+ * also look up each row in each index, all in one transaction, which would block checkpoints for
+ * minutes on a large file. Instead we look up the events in the indexes of their table, above all
+ * in the one for deduplication, a thousand at a time, while verifying their checksums.
  */
 #include "sqlite_priv.h"
 
@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define DAY_MS INT64_C(86400000)
-#define CLOCK_STEP_MS 60000 /* as for publishing: less than this is no step */
+#define CLOCK_STEP_MS 60000 /* as for publishing: less than this does not count */
 #define WAL_MAX (64 << 20)  /* the largest single commit, publish --atomic's, explains this */
 #define IDLE_MS (7 * DAY_MS)
 #define NAMED_MAX 20 /* positions in one message */
@@ -27,14 +27,14 @@ struct check {
     int (*f)(const struct check_finding *finding, void *arg, struct err *e);
     void *arg;
     int64_t findings, now;
-    bool unreadable; /* told: every part that meets the same page would say the same */
+    bool unreadable; /* reported; other parts that meet the same page would report it again */
     int stop;        /* what f returned */
 };
 
 static int say(struct check *c, const struct check_finding *what, struct err *e, const char *format,
                ...) __attribute__((format(printf, 4, 5)));
 
-/* Returns -1 to end everything. */
+/* Report a finding. Returns -1 to end the whole check. */
 static int say(struct check *c, const struct check_finding *what, struct err *e, const char *format,
                ...)
 {
@@ -51,7 +51,7 @@ static int say(struct check *c, const struct check_finding *what, struct err *e,
     return c->stop != 0 ? -1 : 0;
 }
 
-/* A part that failed because the file is damaged is a finding, too. */
+/* If a part failed because the file is damaged, report that as a finding, too. */
 static int part(struct check *c, int got, struct err *e)
 {
     if (got == 0 || c->stop != 0 || (sqlite3_errcode(c->s->db) & 0xff) != SQLITE_CORRUPT)
@@ -80,7 +80,7 @@ static int check_structure(struct check *c, struct err *e)
         struct str text = db_text(q, 0);
         if (str_eq(text, STR("ok")))
             continue;
-        const char *newline = memchr(text.p, '\n', text.n); /* behind "in database main" */
+        const char *newline = memchr(text.p, '\n', text.n); /* after "in database main" */
         size_t skip = newline == NULL ? 0 : (size_t)(newline - text.p) + 1;
         got = say(c, &(struct check_finding){.kind = "structure", .value = 1}, e, "%.*s",
                   (int)(text.n - skip), text.p + skip);
@@ -117,7 +117,7 @@ static int say_fault(struct check *c, struct fault *f, const char *what, struct 
     return got;
 }
 
-/* What an event has in columns of its own, beside its line. */
+/* The attributes that an event has in columns as well as in its line. */
 enum attribute { ID, SOURCE, TYPE, SUBJECT, PRIORITY, NOTBEFORE, EXPIRYTIME, VERSION, ATTRIBUTES };
 static const char *const attribute_name[] = {"id",       "source",    "type",       "subject",
                                              "priority", "notbefore", "expirytime", "version"};
@@ -128,7 +128,7 @@ static const char *const index_use[] = {"duplicates", "priorities", "versions"};
 struct faults {
     struct fault sum, differs[ATTRIBUTES], index[INDEXES];
     int64_t seq;                        /* the last event seen */
-    int64_t right, recorded, unordered; /* the last right one; the first out of its time's order */
+    int64_t right, recorded, unordered; /* the last right event; the first out of order in time */
 };
 
 static bool number_differs(int64_t column, int64_t said)
@@ -136,7 +136,7 @@ static bool number_differs(int64_t column, int64_t said)
     return column != (said == 0 ? LOG_NONE : said);
 }
 
-/* Note where the columns are not what the line says; a version in the line may be mere data. */
+/* Note where columns differ from the line; a version in the line may be no more than data. */
 static bool note_differences(const struct log_row *row, const struct event *said, struct faults *f)
 {
     const bool differs[ATTRIBUTES] = {
@@ -237,7 +237,7 @@ static int check_events(struct check *c, struct err *e)
     int got = read_events(c, &f, e);
     struct err later = ERR_NONE;
 
-    /* What was found before the read failed is told, too. */
+    /* Report what was found before the read failed, too. */
     if (say_faults(c, &f, &later) == 0)
         return got;
     *e = later;
@@ -246,7 +246,8 @@ static int check_events(struct check *c, struct err *e)
 
 /* ----------------------------------------------------------------------------- the other tables */
 
-/* Rows that no command writes. Each selects the name of a group, or null, and what is wrong. */
+/* Find rows that no command would write. Each selects the name of a group, or null, and what is
+   wrong. */
 #define NAME "(SELECT name FROM groups g WHERE g.grp=t.grp)"
 #define OF_NO_GROUP(table)                                                                         \
     "SELECT NULL,count(*)||' row(s) of table \"" table "\" are of no group' FROM " table           \
@@ -320,7 +321,7 @@ static int check_strange(struct check *c, const char *sql, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-/* 1 when no claim of its group has a position, -1. */
+/* 1 when no claim of the group has the position, 0, -1. */
 static int in_no_claim(struct check *c, int64_t grp, int64_t seq, struct err *e)
 {
     sqlite3_stmt *q = db_query(c->s, e, "SELECT open FROM claim WHERE grp=?", "i", grp);
@@ -390,7 +391,7 @@ static int check_claims(struct check *c, struct err *e)
     return q == NULL || got < 0 ? -1 : check_in_flight(c, e);
 }
 
-/* In one transaction, or a claim and its consumer are not of the same moment. */
+/* In one transaction, or a claim and its consumer would be read at different moments. */
 static int check_rows(struct check *c, struct err *e)
 {
     if (db_run(c->s, e, "BEGIN", "") < 0)
@@ -404,7 +405,7 @@ static int check_rows(struct check *c, struct err *e)
 
 /* ------------------------------------------------------------------------------------ the clock */
 
-/* Within a segment times do not decrease: its last event shows how far they go. */
+/* Times do not decrease within a segment, so its last event has the latest. */
 static int check_segment(struct check *c, int64_t seq, int64_t recorded, struct err *e)
 {
     sqlite3_stmt *q = db_query(c->s, e,
@@ -467,8 +468,8 @@ static void add_process(struct buf *b, int pid)
         buf_printf(b, " (%s)", name);
 }
 
-/* Who reads or writes just now: SQLite keeps its locks on bytes 120 to 127 of SPOOL-shm, 121 being
-   for checkpoints. The kernel lists them by inode. */
+/* List the processes that read or write at this moment: SQLite has its locks on bytes 120 to 127 of
+   SPOOL-shm, of which 121 is for checkpoints. The kernel lists locks by inode. */
 static void add_holders(struct store *s, struct buf *b)
 {
     struct buf shm = BUF_INIT;
@@ -581,7 +582,7 @@ static int check_group(struct check *c, const char *name, struct err *e)
         if (told.status != EX_NOINPUT && !rows)
             return -1;
         err_clear(e);
-        if (!rows) /* dropped meanwhile */
+        if (!rows) /* dropped since its name was read */
             return 0;
         return say(c, &(struct check_finding){"damage", name, 1, 0, NULL}, e, "%s", told.text);
     }

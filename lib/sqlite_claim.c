@@ -2,9 +2,9 @@
  * How a group claims events, and inherits those of consumers that died.
  *
  * A claim is prepared outside the write lock, where patterns are matched and lines copied, and
- * taken inside, where every statement asks whether what was seen still holds; if not, all is
- * thrown away and prepared anew. A group's rev, its cursors and the state of each item are those
- * questions.
+ * taken inside the lock, where every statement checks that what was seen still holds; if not, the
+ * whole claim is thrown away and prepared again. The checks compare the group's rev, its cursors
+ * and the state of each item.
  */
 #include "sqlite_group.h"
 
@@ -19,10 +19,10 @@
 #define BACK_MS 1000      /* less is a clock that is kept right */
 #define SCAN_EVENTS 50000 /* passed without a match before the cursor is moved */
 
-/* What a claim is to be. */
+/* What a claim may contain. */
 struct wanted {
     size_t max, at_once;
-    int64_t last; /* none behind this position */
+    int64_t last; /* the last position that may be claimed */
 };
 
 /* See still_sound. */
@@ -45,7 +45,7 @@ static bool other_lives(struct store *s, const struct other *o, bool trusted)
     return !trusted && lock_process_lives(&o->process);
 }
 
-/* The other consumers of a group (0: of all), into a block that is the caller's to free. */
+/* The other consumers of a group (0: of all groups), in a block that the caller frees. */
 static int others(struct store *s, int64_t grp, int64_t self, struct other **list, size_t *n,
                   struct err *e)
 {
@@ -73,7 +73,7 @@ static int others(struct store *s, int64_t grp, int64_t self, struct other **lis
 
 static int remember_death(struct group *g, int64_t seq, int64_t now, struct err *e)
 {
-    /* From the second death on it counts as an attempt, and goes on record as one. */
+    /* From the second death on, a death counts as an attempt, and is recorded as one. */
     if (db_run(g->s, e,
                "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
                "grp,seq,(SELECT coalesce(max(n),0)+1 FROM attempt WHERE grp=?1 AND seq=?2),?3,0,0,"
@@ -98,8 +98,8 @@ static int tell_takeover(struct group *g, int64_t pid, size_t events, struct err
                    e);
 }
 
-/* One claim of a dead owner goes back to the group, unless with its events the transaction would
-   have more than rows. Returns 1, 0 when the owner has none, 2 when the claim must wait, or -1. */
+/* Give one claim of a dead owner back to the group, unless its events would make this transaction
+   larger than DB_ROWS. Returns 1; 0 when the owner has no claim; 2 when the claim must wait; -1. */
 static int inherit_claim(struct group *g, int64_t owner, int64_t now, size_t *rows, struct err *e)
 {
     sqlite3_stmt *q =
@@ -125,8 +125,8 @@ static int inherit_claim(struct group *g, int64_t owner, int64_t now, size_t *ro
     return got < 0 || db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", claim) < 0 ? -1 : 1;
 }
 
-/* Inside a transaction: the claims of a dead owner go back to the group, and it is forgotten with
-   the last of them. 0, 1 when some have to wait for the next transaction, -1. */
+/* Inside a transaction: give the claims of a dead owner back to the group, and delete the owner's
+   row with the last of them. 0; 1 when some claims must wait for the next transaction; -1. */
 static int inherit(struct group *g, const struct other *dead, int64_t now, size_t *rows,
                    struct err *e)
 {
@@ -144,8 +144,8 @@ static int inherit(struct group *g, const struct other *dead, int64_t now, size_
                                                                                          : 0;
 }
 
-/* From the first of the dead on, in one transaction of about a thousand rows; *at is where the next
-   one begins. What a kill leaves between two of them still belongs to the dead. */
+/* Inherit from dead[*at] on, in one transaction of about a thousand rows; afterwards *at is where
+   the next transaction begins. What a kill leaves between two of them still belongs to the dead. */
 static int inherit_some(struct group *g, const struct other *dead, size_t n, size_t *at,
                         struct err *e)
 {
@@ -197,7 +197,7 @@ int group_recover(struct store *s, const char *name, struct err *e)
     return got;
 }
 
-/* Inside a transaction: nobody lives who could hold another lock file, so ours becomes the one. */
+/* Inside a transaction: if no live process can hold another lock file, adopt ours. */
 static int adopt_lock_file(struct group *g, struct err *e)
 {
     struct other *list;
@@ -228,7 +228,7 @@ static int add_consumer(struct group *g, struct err *e)
                   "iiiti", g->owner, self.pid, self.started, self.boot, g->grp);
 }
 
-/* The lock comes before the row: a row whose lock is free is a dead consumer's. */
+/* Take the lock before adding the row: a row whose lock is free belongs to a dead consumer. */
 static int join(struct group *g, struct err *e)
 {
     int64_t owner;
@@ -236,7 +236,7 @@ static int join(struct group *g, struct err *e)
     if (lock_open(g->s, e) < 0 || (owner = lock_take(g->s, e)) < 0)
         return -1;
     g->owner = g->hand = owner;
-    if (g->lease_ms > 0) /* even: no consumer's, but a pipe's */
+    if (g->lease_ms > 0) /* even: the number of a pipe, not of a consumer */
         g->hand = ((int64_t)(clock_random() >> 2) | 2) & ~INT64_C(1);
     if (db_begin(g->s, DB_NORMAL, e) < 0)
         return -1;
@@ -281,12 +281,13 @@ static bool add_held(struct claim *c, size_t max, const struct log_entry *row, s
     return true;
 }
 
-/* One of those that are remembered and due. */
+/* An item that is due. */
 struct due_item {
     int64_t seq, due, attempts, deaths;
 };
 
-/* Its event, if that is still there and has not expired. 1, 0 when the claim is full, -1. */
+/* Add the item's event to the claim if the event still exists and has not expired. 1; 0 when the
+   claim is full; -1. */
 static int add_item(struct group *g, struct claim *c, size_t max, const struct due_item *item,
                     int64_t now, struct err *e)
 {
@@ -303,7 +304,7 @@ static int add_item(struct group *g, struct claim *c, size_t max, const struct d
         return 1;
     }
     log_entry_read(g->s, q, &row);
-    expires = sqlite3_column_int64(q, LOG_EXPIRES); /* of a damaged row it does not count */
+    expires = sqlite3_column_int64(q, LOG_EXPIRES); /* ignored if the row is damaged */
     if (log_entry_damaged(q, &row))
         notes_add(&g->damage, item->seq, 1);
     else if (expires != 0 && expires <= now)
@@ -315,17 +316,19 @@ static int add_item(struct group *g, struct claim *c, size_t max, const struct d
 }
 
 /*
- * An event whose consumers died may be what they died of, and the others must not pay for it.
+ * An event whose consumers died may have killed them, and other events must not suffer for that.
  *
- *     After one death it is claimed only where it can be begun at once: a consumer claims more than
- *     it runs, and what only waited there would be blamed for the next death, too.
- *     After two it runs alone, with nothing else in hand. For that no new event is claimed, and no
- *     retry that became due only then, until all that is in hand is settled: so it has its turn,
- *     however much there is to do. After it the others have theirs, one claim, before the next such
- *     event: so do they, however many of those there are.
- *     After three it has been alone with one of them, and is dead once its attempts are used up.
+ *     After one death the event is claimed only if it can begin at once: a consumer claims more
+ *     events than it runs, and an event that only waited there would be blamed for its next death.
+ *     After two deaths the event runs alone: its consumer holds nothing else. To get there, the
+ *     consumer claims no new event, and no retry that becomes due later, until all that it holds is
+ *     settled: so the event gets its turn, however much there is to do. After that, other events
+ *     get one claim before the next such event: so they get their turn, however many of those there
+ *     are.
+ *     After three deaths the event was alone with the last consumer, and becomes a dead letter once
+ *     its attempts are used up.
  *
- * TAKE it; LEAVE it for now; ENOUGH: leave what is behind it, too.
+ * TAKE the event; LEAVE it for now; ENOUGH: leave everything after it, too.
  */
 enum suspect { TAKE, LEAVE, ENOUGH };
 
@@ -352,13 +355,13 @@ static enum suspect judge(struct group *g, const struct claim *c, const struct w
     return LEAVE;
 }
 
-/* So much is to be written down that the rest must wait for the next transaction. */
+/* Is there enough to write for one transaction? Then the rest waits for the next one. */
 static bool noted_enough(const struct group *g, const struct claim *c)
 {
     return c->n + g->later.n + g->damage.n + g->gone.n + g->dying.n >= DB_ROWS;
 }
 
-/* Items that are due. */
+/* Add the items that are due. */
 static int add_items(struct group *g, struct claim *c, const struct wanted *w, int64_t now,
                      struct err *e)
 {
@@ -387,8 +390,8 @@ static int add_items(struct group *g, struct claim *c, const struct wanted *w, i
     return q == NULL || got < 0 ? -1 : 0;
 }
 
-/* Is there an event of this subject that must come first? Those that this claim sets aside are
-   remembered in aside, each with a NUL behind it. */
+/* Must an earlier event of this subject come first? aside has the subjects that this claim sets
+   aside, each with a NUL at its end. */
 static int held_back(struct group *g, struct str subject, struct err *e)
 {
     if (!g->ordered || subject.p == NULL)
@@ -407,8 +410,9 @@ static void note_aside(struct group *g, struct str subject)
     buf_char(&g->aside, '\0');
 }
 
-/* Of a row with damaged columns the priority is not known, either. The pass over all rows finds it,
-   and one of another priority only what that has passed already. */
+/* The priority of a row with damaged columns is unknown, too. The pass for the default priority,
+   which reads all rows, finds it; the pass for another priority notes it only where the first pass
+   has already been. */
 static int add_damaged(struct group *g, const struct log_entry *row, int priority)
 {
     if (log_may_match(&g->types, row) &&
@@ -417,7 +421,7 @@ static int add_damaged(struct group *g, const struct log_entry *row, int priorit
     return 1;
 }
 
-/* One event of the log behind a cursor. 1, 0 when the claim is full before it, -1. */
+/* Add the next event of the log after a cursor. 1; 0 when the claim has no room for it; -1. */
 static int add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt *q, int priority,
                      int64_t now, struct err *e)
 {
@@ -451,7 +455,7 @@ static int add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt 
     return 1;
 }
 
-/* Past a row that cannot be read. 1 or -1, as it was. */
+/* Move past a row that cannot be read: 1. If that is not what went wrong: -1, with e unchanged. */
 static int add_broken(struct group *g, int priority, int64_t last, struct err *e)
 {
     int64_t seq;
@@ -464,8 +468,8 @@ static int add_broken(struct group *g, int priority, int64_t last, struct err *e
     return 1;
 }
 
-/* Events of one priority behind its cursor, in an ordered group of all. Returns how many were
-   passed, or -1. */
+/* Add the events of one priority after its cursor; in an ordered group, of all priorities. Returns
+   how many events were passed, or -1. */
 static int add_events(struct group *g, struct claim *c, size_t max, int priority, int64_t last,
                       int64_t now, struct err *e)
 {
@@ -494,11 +498,11 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
     if (got < 0 && passed == 0)
         return add_broken(g, priority, last, e);
     if (got < 0)
-        err_clear(e); /* first what is good; then it is met again */
+        err_clear(e); /* first the rows before it; the next call meets the error again */
     return passed;
 }
 
-/* 1 something to commit, 0 nothing at all, -1. */
+/* 1 when there is something to commit, 0 when there is nothing, -1. */
 static int gather(struct group *g, struct claim *c, const struct wanted *w, struct err *e)
 {
     int64_t now = clock_now_ms(), prioritised = 0;
@@ -533,7 +537,7 @@ static int gather(struct group *g, struct claim *c, const struct wanted *w, stru
            memcmp(g->moved, g->cursor, sizeof g->moved) != 0;
 }
 
-/* In one transaction that only reads: each of its statements alone would lock and unlock. */
+/* In one read transaction: otherwise each statement would lock and unlock. */
 static int prepare(struct group *g, struct claim *c, const struct wanted *w, struct err *e)
 {
     if (db_run(g->s, e, "BEGIN", "") < 0)
@@ -576,8 +580,9 @@ static int set_dead(struct group *g, int64_t seq, int64_t now, struct err *e)
     return g->ordered ? order_free(g->s, g->grp, seq, e) : 0;
 }
 
-/* Passed before it may be claimed: not yet due, or behind its subject, if that is still so. It is
-   the last of its subject, so no other row changes its place. */
+/* Add a row for an event that the cursor passes but that may not be claimed yet: it is not due, or
+   it stands behind an earlier event of its subject, if that is still so. It is the last of its
+   subject, so no other row changes its place. */
 static int set_aside(struct group *g, int64_t seq, int64_t due, struct err *e)
 {
     return db_run(g->s, e,
@@ -589,7 +594,7 @@ static int set_aside(struct group *g, int64_t seq, int64_t due, struct err *e)
                   "iiii", g->grp, seq, due, (int64_t)g->ordered);
 }
 
-/* An item whose event is gone or has expired, unless somebody has claimed it meanwhile. */
+/* Forget an item whose event is gone or has expired, unless another consumer has claimed it. */
 static int take_gone(struct group *g, int64_t seq, struct err *e)
 {
     int64_t one;
@@ -605,7 +610,8 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
     for (size_t i = 0; i < g->later.n; i++)
         if (set_aside(g, g->later.note[i].seq, g->later.note[i].value, e) < 0)
             return -1;
-    /* Who touches a broken row in here could not commit; and there is nothing to tell of it. */
+    /* A broken row must not be read here: the error would prevent the commit. Nothing is known of
+       the event anyway. */
     for (size_t i = 0; i < g->damage.n; i++)
         if (set_dead(g, g->damage.note[i].seq, now, e) < 0 ||
             attempt_add(g, g->damage.note[i].seq, &damaged, e) < 0 ||
@@ -667,7 +673,7 @@ static int take_claim(struct group *g, struct claim *c, struct err *e)
     return got;
 }
 
-/* 1 taken, 0 something changed meanwhile, in *table; -1. */
+/* 1 when the claim is taken; 0 when something has changed, in *table; -1. */
 static int take(struct group *g, struct claim *c, const char **table, struct err *e)
 {
     const struct log_terms terms = {.now_ms = clock_now_ms()};
@@ -697,7 +703,7 @@ static int take(struct group *g, struct claim *c, const char **table, struct err
     return 1;
 }
 
-/* Is there anything to do with the group at all? Its patterns are read again if they changed. */
+/* May events be claimed from the group now? Reads its patterns again if they have changed. */
 static int look(struct group *g, struct err *e)
 {
     sqlite3_stmt *q =
@@ -717,7 +723,7 @@ static int look(struct group *g, struct err *e)
     return open;
 }
 
-/* The next thousand of the waiting that are due behind *due and *seq, into later; moves both. */
+/* Read the next thousand waiting items due after (*due, *seq) into later, and move both. */
 static int page_late(struct group *g, int64_t *due, int64_t *seq, struct err *e)
 {
     sqlite3_stmt *q = db_query(g->s, e,
@@ -735,7 +741,7 @@ static int page_late(struct group *g, int64_t *due, int64_t *seq, struct err *e)
     return got;
 }
 
-/* Those in later are due by then, unless it is their publisher who had them wait. */
+/* Make the items in later due at most by then, except where the publisher chose the time. */
 static int lower_due(struct group *g, int64_t most, struct err *e)
 {
     if (db_begin(g->s, DB_NORMAL, e) < 0)
@@ -752,9 +758,9 @@ static int lower_due(struct group *g, int64_t most, struct err *e)
     return db_commit(g->s, false, e);
 }
 
-/* A retry and a hold are due by the clock that people set. When that went back, they would wait for
-   so much longer; now it is at most as long as they would if they began now. Not so a time that the
-   publisher has chosen. */
+/* Retries and holds end by the wall clock, which people can set. If the clock went back, they would
+   wait that much longer: limit each wait to what it could be if it began now. Times that the
+   publisher has chosen stay. */
 static int see_clock(struct group *g, struct err *e)
 {
     int64_t now = clock_now_ms(), most = now + g->wait_ms, due = most, seq = INT64_MAX;
@@ -797,10 +803,10 @@ static void give(struct group *g, struct claim *c)
 }
 
 /*
- * What was seen no longer holds when the lock is there: somebody was faster. But when nobody has
- * committed in between, and it is so three times in a row (once, the clock may have been set), what
- * is read does not fit what is written: a row is damaged, or an index. *version is the spool's when
- * it was so last.
+ * Normally, when what was seen no longer holds once we have the lock, another process was faster.
+ * But if nobody has committed in between, three times in a row (once could be a clock that was
+ * set), then what is read contradicts what is written: a row or an index is damaged. d->version is
+ * the spool's data_version when this happened last.
  */
 static int still_sound(struct group *g, struct doubt *d, struct err *e)
 {
@@ -846,8 +852,7 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
         w.max = max > 1000 ? 1000 : max;
         if (pace_allows(g, &w.max, e) < 0)
             return -1;
-        bool paced =
-            w.max == 0; /* then only to see whether there is anything that the rate keeps */
+        bool paced = w.max == 0; /* then look only whether the rate keeps back anything */
         w.max += paced;
         c = new_claim(g, w.max);
         bool anything = (got = prepare(g, c, &w, e)) > 0, others = g->others_turn;
@@ -866,8 +871,8 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
         }
         if (!anything)
             g->others_turn = false;
-        /* Somebody was faster; or nothing matched so far, but the cursor moved; or the others had
-           no use for their turn. */
+        /* Another consumer was faster; or nothing has matched so far, but the cursor moved; or the
+           others had no event for their turn. */
     }
     give(g, c);
     *out = g->given;

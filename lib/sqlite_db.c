@@ -1,6 +1,6 @@
 /*
- * The few ways in which everything else talks to SQLite: errors in words, statements, transactions
- * and checkpoints.
+ * The few functions through which everything else uses SQLite: errors in words, statements,
+ * transactions and checkpoints.
  */
 #include "sqlite_priv.h"
 
@@ -22,7 +22,7 @@ static int fail_locked(struct store *s, struct err *e)
                    s->path, DB_BUSY_MS / 1000, s->path);
 }
 
-/* SQLite tries again in other ways when an open fails; the errno is the last one's. */
+/* When an open fails, SQLite tries again in other ways; number is the errno of the last try. */
 static int fail_open(struct store *s, int number, struct err *e)
 {
     bool forbidden = number == EACCES || number == EPERM || number == EROFS;
@@ -36,7 +36,7 @@ static int fail_open(struct store *s, int number, struct err *e)
                        "%s: is on a read-only file system, and a spool is written to also by those "
                        "who read: copy it to another place",
                        s->path);
-    if (number == ENOENT) /* the file is there: this is the second try's, and means nothing */
+    if (number == ENOENT) /* the file exists: this is from the second try, and means nothing */
         return err_set(e, EX_IOERR, "%s: cannot open it, or the -wal and -shm files beside it",
                        s->path);
     return err_set(e, forbidden ? EX_NOPERM : EX_IOERR,
@@ -233,7 +233,7 @@ int db_int(struct store *s, struct err *e, int64_t *out, const char *sql, const 
 
 struct str db_text(sqlite3_stmt *q, int column)
 {
-    /* column_blob gives text as it is, and NULL for what is empty or absent. */
+    /* column_blob returns text unchanged, and NULL for what is empty or absent. */
     const void *p = sqlite3_column_blob(q, column);
 
     if (p == NULL)
@@ -244,12 +244,13 @@ struct str db_text(sqlite3_stmt *q, int column)
 /* ------------------------------------------------------------------------------- transactions */
 
 /*
- * SQLite's own busy handler backs off up to 100 ms and loses for seconds against a writer that
- * comes straight back; a short jittered one is fair (183 ms against 3 s with four writers).
+ * SQLite's own busy handler sleeps up to 100 ms and can lose for seconds against a writer that
+ * takes the lock again at once; short, jittered sleeps are fair (183 ms against 3 s with four
+ * writers).
  *
- * A checkpoint gives up after 20 ms, since writers wait for it. When this handler says no while it
- * waits for the write lock, SQLite would go on with a PASSIVE checkpoint: only the interrupt keeps
- * it from that.
+ * A checkpoint gives up after 20 ms, because writers wait for it. If this handler gives up while
+ * the checkpoint waits for the write lock, SQLite continues with a PASSIVE checkpoint; only the
+ * interrupt prevents that.
  */
 int db_busy(void *arg, int times)
 {
@@ -284,7 +285,7 @@ int db_exec(struct store *s, const char *sql, struct err *e)
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : db_fail(s, e);
 }
 
-/* Only the busy handler's interrupt keeps SQLite from trying in another way. */
+/* Only the busy handler's interrupt keeps SQLite from trying another mode. */
 static int move_wal(struct store *s, int mode)
 {
     s->checkpointing = true;
@@ -303,7 +304,7 @@ int db_begin(struct store *s, enum db_sync sync, struct err *e)
     space_look(s);
     if (s->tight)
         db_move_wal(s);
-    /* The level takes effect when the pragma is prepared, and not within a transaction. */
+    /* The level takes effect when the pragma is prepared, and has no effect in a transaction. */
     if (sync != s->sync) {
         if (db_exec(s, sync == DB_FULL ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
                     e))
@@ -316,11 +317,12 @@ int db_begin(struct store *s, enum db_sync sync, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-/* A checkpoint when a commit of ours took the WAL across a multiple of 1,000 frames. Asking
-   "are there 1,000?" instead would have everyone try at each commit while a reader is in the way
-   (134 against 686 commits a second). That it was busy is no news: somebody tries again later.
-   Where readers come and go all the time, there is always one in the way of whoever would begin the
-   WAL anew, and it grows: from 4,000 frames on all who read it now are waited for, too. */
+/* Checkpoint when our commit took the WAL across a multiple of 1,000 frames. If the condition were
+   "at least 1,000 frames", every process would try at each commit while a reader is in the way (134
+   instead of 686 commits a second). A busy checkpoint is not an error: some process tries again
+   later. With readers coming and going all the time, there is always one that keeps writers from
+   restarting the WAL, so it grows: from 4,000 frames on, the checkpoint also waits for all current
+   readers. */
 static void checkpoint(struct store *s, int wrote)
 {
     int mode = s->frames < 4000 ? SQLITE_CHECKPOINT_FULL : SQLITE_CHECKPOINT_RESTART;
@@ -339,13 +341,13 @@ static int pages_written(struct store *s)
 
 int db_commit(struct store *s, bool ring, struct err *e)
 {
-    pages_written(s); /* sets the count to zero; pages spilled earlier are few */
+    pages_written(s); /* resets the count; few pages were spilled before this */
     s->frames = -1;
     if (db_run(s, e, "COMMIT", "") < 0) {
         db_rollback(s);
         return -1;
     }
-    /* After it, and before anyone is told that it is on disk: SQLite does not look. */
+    /* After the commit, and before reporting that it is on disk: SQLite does not check this. */
     if (s->sync == DB_FULL && db_moved(s))
         return db_fail_moved(s, e);
     s->lasting |= s->sync == DB_FULL;
@@ -359,8 +361,8 @@ void db_rollback(struct store *s)
 {
     struct err ignored = ERR_NONE;
 
-    /* A full disk has rolled back already. Without memory not even this can be said, until a failed
-       attempt has given some back. */
+    /* On a full disk SQLite has already rolled back. Without memory even ROLLBACK fails, until a
+       failed attempt has released some. */
     for (int i = 0; i < 2 && !sqlite3_get_autocommit(s->db); i++)
         db_run(s, &ignored, "ROLLBACK", "");
 }

@@ -1,6 +1,6 @@
 /*
- * Documents: one value a name, changed by compare-and-set; and marks, which say in a document who
- * is alive.
+ * Documents: one value for each name, changed by compare-and-set; and marks, which show whether a
+ * process named in a document is alive.
  */
 #include "sqlite_priv.h"
 
@@ -12,9 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SWEEP 10 /* expired documents that go with each change */
+#define SWEEP 10 /* how many expired documents each change deletes */
 
-/* A revision that no document has would be compared with for ever. */
+/* Fail: a caller that retries compare-and-set on an impossible revision would never end. */
 static int damaged(struct store *s, const char *kind, const char *name, struct err *e)
 {
     return err_set(e, EX_IOERR, "%s: damaged: its document \"%s\" %s: see spool check", s->path,
@@ -45,7 +45,7 @@ int doc_get(struct store *s, const char *kind, const char *name, struct doc *out
     return 1;
 }
 
-/* The number of rows changed: 0 when the document is at another revision. */
+/* Returns the number of rows changed; 0 when the document is at another revision. */
 static int change(struct store *s, const struct doc_put *put, struct err *e)
 {
     int64_t rev = put->rev == 0 ? (int64_t)(clock_random() >> 8) + 1 : put->rev + 1;
@@ -128,7 +128,7 @@ int doc_put(struct store *s, const struct doc_put *put, struct err *e)
     return db_commit(s, put->wake, e) < 0 ? -1 : 1;
 }
 
-/* Whatever its revision, and also a damaged one: it is the way out. */
+/* Deletes any revision, even a damaged document: it is the way to get rid of one. */
 int doc_forget(struct store *s, const char *kind, const char *name, struct err *e)
 {
     if (db_begin(s, DB_FULL, e) < 0)
@@ -163,7 +163,7 @@ int doc_each(struct store *s, const char *kind,
 
 /* --------------------------------------------------------------------------------------- marks */
 
-/* "OWNER PID STARTED BOOT": the lock byte, and what judges it when SPOOL-lock was replaced. */
+/* "OWNER PID STARTED BOOT": the lock byte, and what to check instead if SPOOL-lock was replaced. */
 static int64_t read_mark(const char *mark, struct lock_process *p)
 {
     int64_t owner = 0;
@@ -205,10 +205,10 @@ bool mark_lives(struct store *s, const char *mark)
 
     if (owner == 0)
         return false;
-    if (process.pid == getpid() && lock_process_lives(&process)) /* our lock is no other's to us */
+    if (process.pid == getpid() && lock_process_lives(&process)) /* our own lock looks free to us */
         return true;
     if (lock_open(s, &ignored) < 0)
-        return true; /* nothing may be taken from it while we cannot tell */
+        return true; /* while we cannot tell, nothing may be taken from that process */
     if (!lock_free(s, owner))
         return true;
     return lock_trusted(s, &ignored) <= 0 && lock_process_lives(&process);

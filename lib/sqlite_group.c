@@ -1,5 +1,5 @@
 /*
- * Groups at work: open, settle, and where they stand. How they claim is in sqlite_claim.c.
+ * Groups at work: open, settle, and where they stand. Claiming is in sqlite_claim.c.
  */
 #include "sqlite_group.h"
 
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HISTORY_MAX 100 /* attempts remembered of one event */
+#define HISTORY_MAX 100 /* attempts remembered for an event */
 
 /* --------------------------------------------------------------------------------- small things */
 
@@ -44,7 +44,7 @@ size_t open_decode(struct str blob, int64_t **seq)
     size_t n = 0;
     unsigned shift = 0;
 
-    *seq = mem_alloc((blob.n + 1) * sizeof **seq); /* each takes a byte at least */
+    *seq = mem_alloc((blob.n + 1) * sizeof **seq); /* each takes at least one byte */
     for (size_t i = 0; i < blob.n; i++) {
         delta |= (uint64_t)(p[i] & 127) << shift;
         shift += 7;
@@ -82,7 +82,7 @@ static void patterns_write(const struct pattern_list *list, struct buf *out)
     buf_char(out, ']');
 }
 
-/* hint: what to do about it, or "". */
+/* hint: what the user can do about it, or "". */
 static int unknown_group(struct store *s, const char *name, const char *hint, struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups ORDER BY name", "");
@@ -115,8 +115,9 @@ int group_row(struct store *s, const char *name, int64_t *grp, struct err *e)
     return got > 0 ? 0 : got < 0 ? -1 : unknown_group(s, name, "", e);
 }
 
-/* A consumer would wait for ever for a row that is not there, and would pass in silence what is
-   published next when the row is beyond the log's end. A group that was dropped has none. */
+/* Fail if a cursor row is missing, for which a consumer would wait for ever, or lies beyond the log's
+   end, so that the group would skip what is published next. A dropped group has no rows, which is no
+   error. */
 static int no_place(struct store *s, int64_t grp, int priority, struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups WHERE grp=?", "i", grp);
@@ -172,7 +173,7 @@ int seq_compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Positions, growing. */
+/* A growing list of positions. */
 struct positions {
     int64_t *seq;
     size_t n, room;
@@ -394,8 +395,8 @@ void group_close(struct group *g)
         group_seen(g, &ignored);
         db_commit(g->s, false, &ignored);
     }
-    /* In this order: the next active consumer must find that what we leave in hand is a dead one's,
-       or it would hand out what comes behind it. */
+    /* In this order: the next active consumer must see that the events we still hold belong to a
+       dead consumer, or it would hand out the events behind them. */
     if (g->joined)
         lock_drop(g->s, g->owner);
     order_leave(g);
@@ -469,7 +470,7 @@ int item_forget(struct store *s, int64_t grp, bool ordered, int64_t seq, struct 
 {
     int attempts, items;
 
-    /* Before it goes: its row is what tells the subject. */
+    /* Before deleting the row, which has the subject. */
     if ((ordered && order_free(s, grp, seq, e) < 0) ||
         (attempts = db_run(s, e, "DELETE FROM attempt WHERE grp=? AND seq=?", "ii", grp, seq)) <
             0 ||
@@ -496,7 +497,7 @@ int settle_item(struct group *g, int64_t seq, bool item, const struct group_sett
 
     if (over < 0)
         return -1;
-    if (over) /* done, expired, or pruned while it was in hand: nobody can have it again */
+    if (over) /* done, expired, or pruned while it was held: it is not delivered again */
         return item && item_forget(g->s, g->grp, g->ordered, seq, e) < 0 ? -1 : 0;
     if (attempt && attempt_add(g, seq, s, e) < 0)
         return -1;
@@ -516,7 +517,7 @@ int settle_item(struct group *g, int64_t seq, bool item, const struct group_sett
                                     : order_place(g->s, g->grp, seq, e);
 }
 
-/* The claim's row without the events that are settled. It must be there still, and ours. */
+/* Remove the settled events from the claim's row, which must still exist and be ours. */
 static int settle_claim(struct group *g, const struct claim *c, struct err *e)
 {
     struct buf b = BUF_INIT;
@@ -556,7 +557,7 @@ static void forget_settled(struct group *g)
 
 static struct held *held_of(const struct group_event *event)
 {
-    return (struct held *)(uintptr_t)event; /* shown is its first member, and the group made it */
+    return (struct held *)(uintptr_t)event; /* event is the member shown, the first of a held */
 }
 
 bool tells_of_death(const struct group_settle *s, struct str type)
@@ -564,7 +565,7 @@ bool tells_of_death(const struct group_settle *s, struct str type)
     return s->outcome == GROUP_DEAD && !sys_type(type);
 }
 
-/* What appends is flushed: a log that forgot an event would give its position to another. */
+/* A transaction that appends is flushed: a log that lost an event would reuse its position. */
 static int begin_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e)
 {
     const struct log_terms terms = {.now_ms = clock_now_ms()};
@@ -590,7 +591,7 @@ int death_tell(struct group *g, const struct log_entry *event, int64_t attempts,
                    e);
 }
 
-/* What became of an event without anybody's settling it. */
+/* Report the death of an event that nobody settled. */
 int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err *e)
 {
     sqlite3_stmt *q = db_query(g->s, e,

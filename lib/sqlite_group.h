@@ -1,5 +1,5 @@
 /*
- * A group in this process: what sqlite_group.c and sqlite_claim.c share. Nobody else includes this.
+ * A group in this process: what the files of the SQLite engine that work on groups share.
  */
 #ifndef SQLITE_GROUP_H
 #define SQLITE_GROUP_H
@@ -9,18 +9,18 @@
 
 enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_BEHIND = 2, ITEM_DEAD = 3 }; /* item.state */
 
-/* An item's subject, in SQL: of the event at a position when the group is ordered, else null. */
+/* An item's subject, in SQL: that of the event at a position if the group is ordered, else null. */
 #define ITEM_SUBJECT(seq, ordered)                                                                 \
     "(SELECT subject FROM event WHERE event.seq=" seq " AND " ordered ")"
 
-/* When an item is due, in SQL: at its event's end at the latest, for then it goes. */
+/* When an item is due, in SQL: when its event expires at the latest, because then it is dropped. */
 #define ITEM_DUE(seq, due)                                                                         \
     "min(" due ",ifnull((SELECT expires FROM event WHERE event.seq=" seq ")," due "))"
 
 struct held {
-    struct group_event shown; /* first: the caller's pointer is ours */
+    struct group_event shown; /* the first member: the caller's pointer to it is one to us */
     struct claim *claim;
-    bool item; /* it has a row in item */
+    bool item; /* the event has a row in item */
     bool open;
 };
 
@@ -30,7 +30,7 @@ struct claim {
     struct page page;
     struct held *held;
     size_t n, open, room;
-    bool written; /* its row, in the settle that goes on */
+    bool written; /* the current settle has written its row */
 };
 
 struct note {
@@ -55,38 +55,40 @@ struct tallies {
 
 void tally_add(struct tallies *all, struct str type, const struct group_settle *s);
 void tally_clear(struct tallies *all);
-/* Inside the transaction; all is empty afterwards. */
+/* Inside the transaction. Afterwards *all is empty. */
 int tally_write(struct group *g, struct tallies *all, struct err *e);
 
 struct group {
     struct store *s;
     char *name;
     int64_t grp, rev, attempts, owner, lease_ms, damaged, buried;
-    int64_t hand; /* the owner of its claims: itself, or with a lease its pipe */
-    int64_t each_us, paced_us, pace_ms; /* --rate; what paced was when a claim was prepared */
-    int64_t looked_ms;                  /* what was due by then, the last claim has seen */
-    int64_t wait_ms, latest_ms;         /* the latest that the clock is known to have been */
+    int64_t hand; /* the owner of its claims: owner, or with a lease the pipe */
+    int64_t each_us, paced_us, pace_ms; /* --rate; column paced when the claim was prepared */
+    int64_t looked_ms;                  /* the last claim has seen what was due by then */
+    int64_t wait_ms, latest_ms;         /* latest_ms: the latest time the clock has shown */
     struct pattern_list types;
     bool created, joined;
 
     /* in an ordered group: */
-    bool ordered, leads, active;         /* leads: the byte is ours; active: and nobody is left */
-    bool unsorted;                       /* a change of the order was cut short */
-    int tail_fd;                         /* 0: none */
-    int64_t tail_wait_ms, tail_since_ms; /* 0: for ever; monotonic */
-    struct buf aside;                    /* subjects of what this claim sets aside */
+    bool ordered, leads, active; /* leads: the byte is ours; active: and no handler is left */
+    bool unsorted;               /* a change of the order was interrupted */
+    int tail_fd;                 /* 0: none */
+    int64_t tail_wait_ms, tail_since_ms; /* 0: no limit; monotonic */
+    struct buf aside;                    /* subjects of the events that this claim sets aside */
     struct claim *claims, *spare;
     struct group_event **given;
     size_t given_room;
     size_t held; /* open events in all claims */
     struct tallies tallies;
-    /* Of events whose consumers died twice, each of which runs alone: judge in sqlite_claim.c. */
-    bool alone;       /* one is held */
-    bool draining;    /* one is due: nothing new is claimed until it can be alone */
-    bool others_turn; /* one was the last claim: first the others */
-    int64_t drain_ms; /* wall: since when it drains */
+    /* About events whose consumers died twice, each of which runs alone: see judge() in
+       sqlite_claim.c. */
+    bool alone;       /* such an event is held */
+    bool draining;    /* such an event is due: nothing new is claimed until it can be alone */
+    bool others_turn; /* such an event was the last claim: other events go first */
+    int64_t drain_ms; /* wall: since when draining is true; 0: it is not */
 
-    /* at the other end of a pipe: what is handed out, in this transaction, and by whom it was */
+    /* at the other end of a pipe: what is handed out, as this transaction sees it; and the pipes
+       of which events were settled */
     struct leased *leased;
     size_t leases, lease_room;
     struct notes pipes;
@@ -95,53 +97,54 @@ struct group {
     /* what a claim in preparation will do, besides the events in it */
     int64_t cursor[10], moved[10];
     struct notes later;  /* passed before their time, or while their subject waits: seq, due */
-    struct notes damage; /* damaged: seq, 1 if it is an item */
+    struct notes damage; /* damaged: seq; 1 if it is an item */
     struct notes gone;   /* items whose event is no longer there, or has expired */
     struct notes dying;  /* items whose consumers died too often */
 };
 
 void notes_add(struct notes *list, int64_t seq, int64_t value);
 int group_reload(struct group *g, struct err *e);        /* its patterns */
-int group_dropped(const struct group *g, struct err *e); /* says so; -1 */
+int group_dropped(const struct group *g, struct err *e); /* e: the group was dropped; -1 */
 
-/* Inside a transaction: a consumer comes or goes. */
+/* Inside a transaction: record that a consumer joins or leaves now. */
 int group_seen(struct group *g, struct err *e);
 
-/* The events of a claim that are still open, as the row has them; a view of b. */
+/* The events of a claim that are still open, as stored in its row; a view of b. */
 struct str claim_open(const struct claim *c, struct buf *b, int64_t *first);
-void claim_spare(struct group *g, struct claim *c); /* done with: keep it for the next */
+void claim_spare(struct group *g, struct claim *c); /* keep a finished claim for reuse */
 
-/* Say in the log that an event of the group is a dead letter, in a transaction that appends. */
+/* Append to the log that an event of the group is a dead letter, in a transaction that appends. */
 int death_tell(struct group *g, const struct log_entry *event, int64_t attempts, int status,
                const char *reason, struct err *e);
 
-/* Write down what became of an event: item is whether it may have a row. The attempt is put on
-   record, too. */
+/* Write down the outcome of an event, and put the attempt on record. item: the event may have a
+   row. */
 int settle_item(struct group *g, int64_t seq, bool item, const struct group_settle *s,
                 struct err *e);
 bool tells_of_death(const struct group_settle *s, struct str type);
 
-/* sqlite_pace.c: lower max to what the rate allows now; and, in the transaction that claims n, say
-   so: 1, 0 when somebody else claimed meanwhile, -1. */
+/* sqlite_pace.c. pace_allows lowers *max to what the rate allows now. pace_take, in the transaction
+   that claims n events, records them: 1; 0 when another consumer claimed in between; -1. */
 int pace_allows(struct group *g, size_t *max, struct err *e);
 int pace_take(struct group *g, size_t n, struct err *e);
 
-/* sqlite_order.c: 1 we are the active consumer, 0 somebody else is, -1. */
+/* sqlite_order.c: 1 when we are the active consumer; 0 when we have to stand by; -1. */
 int order_enter(struct group *g, struct err *e);
 void order_leave(struct group *g);
-/* The active consumer puts the rows in order, when whoever changed the order could not. */
+/* The active consumer puts the rows in order, if a change of the order was interrupted. */
 int order_resume(struct group *g, struct err *e);
-int order_held(struct group *g, struct str subject, struct err *e); /* does a row hold it? */
+int order_held(struct group *g, struct str subject, struct err *e); /* does a row hold subject? */
 
-/* sqlite_lease.c: inside group_claim, outside a transaction: what leases ran out. */
+/* sqlite_lease.c: inside group_claim, outside a transaction: take back events whose lease has run out.
+ */
 int lease_expire(struct group *g, struct err *e);
 void lease_free(struct group *g);
 int64_t boot_ms(void); /* the clock of leases: from boot, also while the machine sleeps */
 
-/* The same of an event by position, which nobody of us holds. */
+/* Like death_tell, for an event that this process does not hold, by its position. */
 int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err *e);
 
-/* Put an attempt on record, as the settle says. */
+/* Put an attempt on record, with what s tells about it. */
 int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, struct err *e);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * Events handed out over a pipe: settled by name at its other end, or coming back when their lease
- * has run out. A lease is on the clock that counts from boot, so that setting the time of day
- * neither shortens nor lengthens it, and of another boot it has run out.
+ * Events handed out over a pipe: they are settled by name at its other end, or given back when
+ * their lease has run out. A lease uses the clock that counts from boot, so that setting the time
+ * of day neither shortens nor lengthens it; a lease from another boot has run out.
  */
 #include "sqlite_group.h"
 
@@ -14,7 +14,7 @@
 /* A claim that is handed out. */
 struct leased {
     int64_t id, owner, term;
-    int64_t *seq; /* growing; 0: settled in this transaction */
+    int64_t *seq; /* ascending; negative: settled in this transaction */
     size_t n, open;
     bool changed;
 };
@@ -47,7 +47,7 @@ struct expired {
     struct notes claims, seqs;
 };
 
-/* As many claims as have about a thousand events. */
+/* Find claims whose lease has run out, until they have about a thousand events. */
 static int find_expired(struct group *g, struct expired *x, struct err *e)
 {
     struct lock_process self;
@@ -75,7 +75,7 @@ static int find_expired(struct group *g, struct expired *x, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-/* An attempt that nobody reported on. */
+/* Count an attempt whose outcome nobody reported. */
 static int run_out(struct group *g, int64_t seq, int64_t now, struct err *e)
 {
     struct group_settle s = {.outcome = GROUP_RETRY,
@@ -106,7 +106,7 @@ static int expire_some(struct group *g, struct expired *x, struct err *e)
 
     if (append_begin(g->s, &terms, e) < 0)
         return -1;
-    got = find_expired(g, x, e); /* once more inside, where nobody settles meanwhile */
+    got = find_expired(g, x, e); /* again, inside the transaction, where nobody else can settle */
     for (size_t i = 0; i < x->seqs.n && got >= 0; i++)
         got = run_out(g, x->seqs.note[i].seq, terms.now_ms, e);
     for (size_t i = 0; i < x->claims.n && got >= 0; i++)
@@ -168,7 +168,7 @@ static int begin(struct group *g, bool appends, struct err *e)
     return load(g, e);
 }
 
-/* Where a position is handed out. */
+/* Find a position among what is handed out. */
 static int64_t *find_seq(struct group *g, int64_t seq, struct leased **in)
 {
     for (size_t i = 0; i < g->leases; i++) {
@@ -193,8 +193,8 @@ struct named {
     struct leased *in;
     int64_t *at;
     struct buf type;
-    int known, open; /* events with the name, and those of them that are handed out */
-    int64_t seq;     /* the last that is known */
+    int known, open; /* how many events have the name, and how many of these are handed out */
+    int64_t seq;     /* of the last event with the name */
 };
 
 static int note_named(struct group *g, sqlite3_stmt *q, struct named *x, struct err *e)
@@ -217,7 +217,7 @@ static int note_named(struct group *g, sqlite3_stmt *q, struct named *x, struct 
     return got;
 }
 
-/* A number that is a position, and the id of another event that is handed out: which is meant? */
+/* Refuse a number that is both a position and the id of another event that is handed out. */
 static int check_position(struct group *g, const struct lease_name *name, struct err *e)
 {
     sqlite3_stmt *q =
@@ -260,7 +260,7 @@ static bool settled_here(const struct group *g, int64_t seq)
     return false;
 }
 
-/* Does somebody hold it? Our own claims are not yet written. */
+/* Does a claim hold the event? This transaction's changes to claims are not written yet. */
 static int claimed(struct group *g, int64_t seq, struct err *e)
 {
     sqlite3_stmt *q =
@@ -297,7 +297,7 @@ static int ahead(struct group *g, int64_t seq, struct err *e)
     return is;
 }
 
-/* Of an event that is not handed out: is it still to be settled? 1, 0, -1. */
+/* Does an event that is not handed out still have to be settled? 1, 0, -1. */
 static int still_open(struct group *g, int64_t seq, struct err *e)
 {
     int64_t state = 0;
@@ -327,7 +327,7 @@ static int settle_named(struct group *g, const struct named *x, const struct gro
         return -1;
     if (s.outcome == GROUP_RETRY && attempts + 1 >= max_attempts)
         s.outcome = GROUP_DEAD;
-    *x->at = -seq; /* settled; the order stays */
+    *x->at = -seq; /* marks it as settled, and keeps the order */
     x->in->open--;
     x->in->changed = true;
     g->gave_back |= s.outcome != GROUP_DONE;
@@ -409,7 +409,8 @@ static bool same_pipe_before(const struct group *g, size_t i)
     return false;
 }
 
-/* All that the same pipe has handed out is on its way: what stands behind has more time. */
+/* Everything that this pipe has handed out is making progress: the events that wait behind the
+   settled ones get more time. */
 static int renew(struct group *g, const struct leased *l, struct err *e)
 {
     return db_run(g->s, e,

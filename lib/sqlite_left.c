@@ -1,13 +1,13 @@
 /*
  * What a group has yet to settle.
  *
- * An event's way is from ahead of the cursors into a claim, perhaps to and fro between claims and
- * items, and out. It never goes back to being ahead. So what is ahead is counted first, in short
- * transactions; then claims and items together, in one: an event that is missed in the first is
- * seen in the second.
+ * An event moves from ahead of the cursors into a claim, perhaps back and forth between claims and
+ * items, and out. It never becomes ahead again. So what is ahead is counted first, in short
+ * transactions; then claims and items are counted together, in one transaction: an event that the
+ * first count misses is seen by the second.
  *
- * What has expired is nothing that is left, though its row stays until it would have its turn. An
- * item that waits for its time has not: it is due when it expires at the latest.
+ * An expired event does not count, although its row stays until its turn would come. An item that
+ * is due later cannot have expired: it is due when its event expires at the latest.
  */
 #include "sqlite_priv.h"
 
@@ -20,7 +20,7 @@ struct left {
     struct group_left *out;
 };
 
-/* Events that are not yet due do not grow old. */
+/* An event that is not yet due does not age. */
 static void note_age(struct left *l, int64_t recorded, int64_t due)
 {
     int64_t since = due > recorded ? due : recorded;
@@ -68,7 +68,7 @@ static int count_ahead(struct left *l, int64_t priority, struct err *e)
     return got;
 }
 
-/* Positions in claims are not in order of age, but the first is near enough the oldest. */
+/* Positions in a claim are not in order of age, but the first is close enough to the oldest. */
 static int count_claims(struct left *l, struct err *e)
 {
     sqlite3_stmt *q = db_query(l->s, e,

@@ -1,15 +1,16 @@
 /*
- * SPOOL-lock: who is alive, and the bell.
+ * SPOOL-lock: which processes are alive, and the bell.
  *
- * An owner is a random number, and the process keeps an open-file-description lock on that very
- * byte of SPOOL-lock (far behind its end; the file holds only a token). The kernel drops the lock
- * when the process ends, however it ends, and at no other time: closing other descriptors does not
- * release it (a POSIX lock would go), children do not inherit it past exec (O_CLOEXEC).
+ * An owner is a random number, and its process keeps an open-file-description lock on the byte of
+ * SPOOL-lock at that offset (far beyond its end; the file holds only a token). The kernel drops the
+ * lock when the process ends, however it ends, and at no other time: closing other descriptors does
+ * not release it (a POSIX lock would be released), and children do not keep it past exec
+ * (O_CLOEXEC).
  *
- * If the file is removed or replaced while consumers run, locks in the old one cannot be seen in
- * the new one and everyone would look dead. So the spool keeps the file's token and inode number,
- * too; while file and spool disagree, or we hold a file that the name no longer leads to, owners
- * are judged by pid, start time and boot id instead.
+ * If the file is removed or replaced while consumers run, locks in the old file cannot be seen in
+ * the new file and every consumer would look dead. So the spool also stores the file's token and
+ * inode number. While file and spool disagree, or the path no longer leads to the file that we
+ * hold, pid, start time and boot id decide instead whether an owner is alive.
  */
 #include "sqlite_priv.h"
 
@@ -26,9 +27,9 @@
 #define TOKEN_SIZE 33    /* 32 hexadecimal digits and a newline */
 #define IDENTITY_SIZE 64 /* the token, a space, and a number */
 
-/* Bytes that are no owner's: owners are odd. */
+/* Bytes that belong to no owner: owners are odd. */
 #define BYTE_TOKEN 0   /* locked while the token is first written */
-#define BYTE_WAITING 2 /* share-locked by whoever waits for a transaction of somebody else */
+#define BYTE_WAITING 2 /* share-locked by each process that waits for another's transaction */
 
 static int byte_lock(int fd, int command, int64_t at, short *type)
 {
@@ -83,19 +84,19 @@ int lock_open(struct store *s, struct err *e)
 
     if (s->lock_fd >= 0)
         return 0;
-    mode_t mask = umask(0177); /* or another user of it might find one that nobody can open */
+    mode_t mask = umask(0177); /* or a strict umask could create a file that nobody can open */
     s->lock_fd = open(s->lock_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     umask(mask);
     if (s->lock_fd < 0)
         return err_errno(e, 0, "%s", s->lock_path);
-    /* root may work on a user's spool, and must not lock that user out of it */
+    /* root may use a user's spool, and must not lock that user out of it */
     if (geteuid() == 0 && stat(s->path, &spool) == 0 && spool.st_uid != 0 &&
         fchown(s->lock_fd, spool.st_uid, spool.st_gid) != 0)
         return err_errno(e, 0, "%s", s->lock_path);
     return give_token(s, e);
 }
 
-/* Is the file that we hold still the one that the name leads to? */
+/* Does the path still lead to the file that we hold? */
 static bool named_ours(struct store *s)
 {
     struct stat ours, named;
@@ -104,8 +105,8 @@ static bool named_ours(struct store *s)
            ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
 }
 
-/* The token and the file's number: a copy has the one, but not the other. False when the name no
-   longer leads to the file that we hold. */
+/* The token and the file's inode number: a copy has the same token, but another number. False when
+   the path no longer leads to the file that we hold. */
 static bool identify(struct store *s, char out[IDENTITY_SIZE])
 {
     char token[TOKEN_SIZE];
@@ -193,14 +194,14 @@ bool lock_wanted(struct store *s)
 
 void lock_give_way(struct store *s)
 {
-    const struct timespec pause = {0, 2500000}; /* longer than they sleep between two tries */
+    const struct timespec pause = {0, 2500000}; /* longer than waiters sleep between two tries */
 
     if (lock_wanted(s))
         nanosleep(&pause, NULL);
 }
 
-/* Clock ticks since boot at which a process started, 0 if there is none: field 22 of proc(5)'s
-   stat, counted from behind the command's name, which may hold anything. */
+/* When a process started, in clock ticks since boot, or 0 if there is no such process: field 22 of
+   proc(5)'s stat, counted from the end of the command's name, which may contain anything. */
 static int64_t start_time(int64_t pid)
 {
     char name[40], text[1024], *p;
@@ -258,7 +259,8 @@ bool lock_process_lives(const struct lock_process *p)
     return strcmp(boot, p->boot) == 0 && start_time(p->pid) == p->started;
 }
 
-/* Touching needs no descriptor. When nobody has ever followed, there is no file and no matter. */
+/* Touching the file needs no descriptor. If nobody has ever waited for the bell, the file may be
+   missing, which does not matter. */
 void lock_ring(struct store *s)
 {
     utimensat(AT_FDCWD, s->lock_path, NULL, AT_SYMLINK_NOFOLLOW);
@@ -285,7 +287,7 @@ void store_bell_clear(struct store *s)
 {
     char events[4096];
 
-    s->moved |= db_moved(s); /* an idle follower would find nothing new in it for ever */
+    s->moved |= db_moved(s); /* or an idle follower would wait for ever on the old file */
     if (s->bell_fd >= 0)
         while (read(s->bell_fd, events, sizeof events) > 0)
             continue;

@@ -1,8 +1,8 @@
 /*
  * The log: append and read.
  *
- * A position is bound as the last one plus one under the write lock, so the log has no gaps and
- * commits in order. AUTOINCREMENT would leave gaps where a duplicate is skipped.
+ * A position is the last one plus one, bound under the write lock, so the log has no gaps and
+ * commits in order. AUTOINCREMENT would leave a gap for each duplicate that is skipped.
  */
 #include "sqlite_priv.h"
 
@@ -11,15 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CLOCK_STEP_MS 60000 /* going back less than this is smoothed over */
-#define CROWDED (64 << 10)  /* bytes of room: it takes a line that is not very long */
+#define CLOCK_STEP_MS 60000 /* a clock that goes back less than this is smoothed over */
+#define CROWDED (64 << 10)  /* bytes of room: enough for a line that is not very long */
 #define PAGE_EVENTS 1000
 #define PAGE_BYTES (1 << 20)
 
 /* ------------------------------------------------------------------------------------- append */
 
-/* One bulk publisher that takes the lock again at once would keep a one-shot waiting for a second:
-   let those who wait have it. */
+/* A bulk publisher that takes the lock again at once would keep a single publish waiting for a
+   second: let waiting processes have the lock. */
 static void give_way(struct store *s)
 {
     if (s->wrote)
@@ -65,7 +65,8 @@ int log_begin(struct store *s, const struct log_terms *terms, struct err *e)
     return 0;
 }
 
-/* 1: stored already, and out says whether it is the same; 0: not stored. */
+/* 1: an event with this id and source is stored, and out->fate is LOG_DUPLICATE or LOG_CLASH; 0:
+   none is; -1. */
 static int find_same(struct store *s, const struct event *ev, struct log_put *out, struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e,
@@ -92,7 +93,7 @@ static int find_same(struct store *s, const struct event *ev, struct log_put *ou
     return 1;
 }
 
-/* The hops of the event with this id: the most, where several sources use it; -1 without one. */
+/* The hops of the event with this id, the most if several sources use it; -1: no such event. */
 static int cause_hops(struct store *s, struct str id, int64_t *hops, struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e, "SELECT line FROM event WHERE id=? LIMIT 8", "s", id);
@@ -121,7 +122,7 @@ static int count_hops(struct store *s, struct event *ev, struct log_put *out, st
     return 0;
 }
 
-/* Where the event's subject stands; *ours: by an earlier event of this transaction. */
+/* The version of the event's subject; *ours: an event of this transaction has that version. */
 static int find_version(struct store *s, const struct event *ev, int64_t *stands, bool *ours,
                         struct err *e)
 {
@@ -138,7 +139,7 @@ static int find_version(struct store *s, const struct event *ev, int64_t *stands
     return got < 0 ? -1 : 0;
 }
 
-/* An event that brings its version along keeps it, if that place in the stream is free. */
+/* An event that brings its version keeps it, if that place in the stream is free. */
 static int keep_version(struct store *s, const struct event *ev, int64_t stands,
                         struct log_put *out, struct err *e)
 {
@@ -154,8 +155,8 @@ static int keep_version(struct store *s, const struct event *ev, int64_t stands,
     return taken < 0 ? -1 : 0;
 }
 
-/* Give the event its place in its subject's stream, or find that the stream stands elsewhere. An
-   earlier event of this transaction has been compared already. */
+/* Give the event its place in its subject's stream, or find that the stream is at another version.
+   If an earlier event of this transaction gave that version, it was compared then. */
 static int give_version(struct store *s, struct event *ev, struct log_put *out, struct err *e)
 {
     int64_t stands;
@@ -312,15 +313,15 @@ struct log {
     struct store *s;
     struct log_query query;
     int64_t next;                    /* the next position to read */
-    struct pattern_list group_types; /* and what a group has passed, and what it still has: */
+    struct pattern_list group_types; /* next: what the group has passed, and what it remembers */
     int64_t cursor[10], *remembered;
     size_t remembered_n;
     struct page page;
-    size_t at, listed; /* in the page; in the positions that were asked for */
-    bool bare;         /* only lines are asked for, and all of them */
+    size_t at, listed; /* indexes: in the page; in the positions of the query */
+    bool bare;         /* the query wants only lines, and has no filter */
 };
 
-/* What is known of a row that cannot be read, or not be trusted. */
+/* What is known of a row that cannot be read, or cannot be trusted. */
 static struct log_entry unknown(int64_t seq)
 {
     const struct str none = STR("");
@@ -329,7 +330,7 @@ static struct log_entry unknown(int64_t seq)
         .seq = seq, .id = none, .source = none, .type = none, .line = none, .damaged = true};
 }
 
-/* The line alone may be right, and what it says is then known, too. */
+/* The columns are wrong; if the line is right, take the attributes from it. */
 static void distrust(struct store *s, const struct log_row *row, struct log_entry *out)
 {
     struct err unreadable = ERR_NONE;
@@ -387,7 +388,7 @@ bool page_add(struct page *p, const struct log_entry *row)
         return false;
     if (p->entry == NULL)
         p->entry = mem_zero(PAGE_EVENTS, sizeof *p->entry);
-    if (p->n == 0) { /* all the room at once: the bytes must not move under the entries */
+    if (p->n == 0) { /* allocate once: the bytes must not move under the entries */
         buf_reset(&p->bytes);
         buf_need(&p->bytes, size > PAGE_BYTES ? size : PAGE_BYTES);
     }
@@ -420,15 +421,15 @@ static bool correlated(struct store *s, const struct log_entry *entry, const cha
            str_is(s->seen.correlationid, id);
 }
 
-/* Neither expired nor, if it is to be due, early. */
+/* Not expired and, with due, not early. */
 static bool in_time(sqlite3_stmt *q, bool due)
 {
     int64_t now = clock_now_ms(), expires = sqlite3_column_int64(q, LOG_EXPIRES);
     return (!due || sqlite3_column_int64(q, LOG_DUE) <= now) && (expires == 0 || expires > now);
 }
 
-/* Of a damaged event neither the priority nor when it is due is known: it will be a dead letter as
-   soon as the group gets there. */
+/* The priority and due time of a damaged event are unknown: it becomes a dead letter as soon as the
+   group reaches it. */
 static bool group_wants(const struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
 {
     int64_t priority = entry->damaged ? EVENT_PRIORITY : sqlite3_column_int64(q, LOG_PRIORITY);
@@ -440,7 +441,8 @@ static bool group_wants(const struct log *l, const struct log_entry *entry, sqli
                                           sizeof *l->remembered, seq_compare) != NULL;
 }
 
-/* A damaged event of which nothing is known may be one that is wanted: it passes, as damaged. */
+/* A damaged event of which nothing is known may be one that the query wants: it passes, marked as
+   damaged. */
 static bool passes(struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
 {
     const struct log_query *want = &l->query;
@@ -476,7 +478,7 @@ static sqlite3_stmt *page_query(struct log *l, struct err *e)
                     "ii", l->next, last);
 }
 
-/* False when it does not pass the filters. */
+/* False when the row does not pass the filters. */
 static bool read_row(struct log *l, sqlite3_stmt *q, struct log_entry *row)
 {
     log_entry_read(l->s, q, row);
@@ -488,12 +490,12 @@ static bool read_row(struct log *l, sqlite3_stmt *q, struct log_entry *row)
         row->damaged = true;
         row->line = STR("");
     }
-    if (l->bare) /* copied for nothing */
+    if (l->bare) /* do not copy what nobody wants */
         row->id = row->source = row->type = row->subject = (struct str){NULL, 0};
     return true;
 }
 
-/* The next of the positions that were asked for. Those that were pruned since are passed over. */
+/* Read a page of the positions in the query. Events that were pruned are skipped. */
 static int read_listed(struct log *l, struct err *e)
 {
     struct log_entry row;
@@ -532,7 +534,7 @@ int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq)
     return got > 0 ? 1 : -1;
 }
 
-/* In the place of a row that cannot be read: no more than where it is. */
+/* Add an entry for a row that cannot be read: only its position is known. */
 static int add_broken(struct log *l, struct err *e)
 {
     int64_t last = last_wanted(l);
@@ -546,7 +548,7 @@ static int add_broken(struct log *l, struct err *e)
     return 1;
 }
 
-/* Copy what passes of the next rows, so that no transaction is open while the caller writes. */
+/* Copy those of the next rows that pass, so that no transaction is open while the caller writes. */
 static int read_page(struct log *l, struct err *e)
 {
     if (l->query.seq != NULL)
@@ -562,7 +564,7 @@ static int read_page(struct log *l, struct err *e)
             db_done(q);
             return 1;
         }
-        /* Of a damaged row the version is not known: at least it is not an earlier one. */
+        /* The version of a damaged row is unknown, but it is not below l->next. */
         l->next = l->query.stream == NULL ? row.seq + 1
                   : row.damaged           ? l->next + 1
                                           : row.version + 1;
@@ -571,11 +573,11 @@ static int read_page(struct log *l, struct err *e)
     if (got < 0 && l->page.n == 0)
         return q == NULL ? -1 : add_broken(l, e);
     if (got < 0)
-        err_clear(e); /* first what is good; then it is met again */
+        err_clear(e); /* first the rows before it; the next call meets the error again */
     return got < 0 || rows > 0;
 }
 
-/* Where the newest n that pass begin. */
+/* Find where the newest n events that pass begin. */
 static int find_newest(struct log *l, struct err *e)
 {
     int64_t below = last_wanted(l) + 1, found = 0, start = l->next;
@@ -667,7 +669,7 @@ void log_close(struct log *l)
     free(l);
 }
 
-/* From the newest version down: the index has the position, too, so no row is read. */
+/* From the newest version down. The index has the position, too, so no row is read. */
 int log_stands(struct store *s, const char *subject, int64_t last, int64_t *version, struct err *e)
 {
     *version = 0;
@@ -679,8 +681,8 @@ int log_stands(struct store *s, const char *subject, int64_t last, int64_t *vers
 
 /* -------------------------------------------------------------------------------------- points */
 
-/* The first position in [low, high) recorded at or after t; recorded does not decrease there.
-   Positions may have holes: a probe looks at the next event there is. */
+/* The first position in [low, high) recorded at or after t; recorded does not decrease in this
+   range. Positions may have holes: a probe reads the next event that exists. */
 static int bisect(struct store *s, int64_t low, int64_t high, int64_t t, int64_t *out,
                   struct err *e)
 {
@@ -718,7 +720,7 @@ int log_point(struct store *s, const struct clock_point *point, int64_t *seq, st
     *seq = point->kind == CLOCK_START ? 1 : point->kind == CLOCK_SEQ ? point->value : last + 1;
     if (point->kind != CLOCK_TIME)
         return 0;
-    /* The last segment that had begun by then; without one, the log's beginning. */
+    /* The last segment that had begun by then; if there is none, the beginning of the log. */
     if (db_int(s, e, &begin, "SELECT max(seq) FROM segment WHERE recorded<=?", "i", point->value) <
         0)
         return -1;

@@ -1,9 +1,9 @@
 /*
- * Opening a spool: where it may stand, how it comes into being, what is asked of it.
+ * Opening a spool: where it may be, how it is created, and what is checked.
  *
- * A spool comes into being under another name and is renamed into place, so that nobody ever sees
- * half of one; a kill leaves at most SPOOL.new-PID behind. Nobody but SQLite opens the spool file:
- * closing any other descriptor of it would drop SQLite's locks in this process.
+ * A spool is created under another name and renamed into place, so that nobody ever sees half of
+ * one; a kill leaves at most SPOOL.new-PID behind. Only SQLite opens the spool file: closing any
+ * other descriptor of it would drop SQLite's locks in this process.
  */
 #include "sqlite_priv.h"
 
@@ -71,7 +71,7 @@ static int connect(struct store *s, const char *path, struct err *e)
         sqlite3_db_config(s->db, settings[i].option, settings[i].value, NULL);
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
         sqlite3_limit(s->db, limits[i].id, limits[i].value);
-    /* The file is not read before the first statement that needs it. */
+    /* SQLite does not read the file before the first statement that needs it. */
     if (db_exec(s,
                 "PRAGMA cell_size_check=ON; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
                 "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
@@ -116,12 +116,12 @@ static bool is_ours(struct str sql)
     return false;
 }
 
-/* Whoever changes the schema could make publish succeed and keep nothing (a trigger that deletes):
-   the texts must be ours, all of them and no others. Their order is not: a copy made with VACUUM
-   has another. */
+/* A changed schema could make publish succeed and store nothing (a trigger that deletes): the spool
+   must have all of our CREATE statements and no others. Their order does not matter: a copy made
+   with VACUUM has another. */
 static int check_schema(struct store *s, struct err *e)
 {
-    const char *at = schema_sql, *walk = schema_sql; /* mostly it is in our order */
+    const char *at = schema_sql, *walk = schema_sql; /* mostly the order is ours */
     sqlite3_stmt *q = db_query(s, e,
                                "SELECT sql,type,name FROM sqlite_schema WHERE NOT(type='table' AND "
                                "name IN ('sqlite_sequence','sqlite_stat1','sqlite_stat4') OR "
@@ -162,10 +162,10 @@ static int keep_wal(struct store *s, struct err *e)
     return wal ? 0 : db_exec(s, "PRAGMA journal_mode=WAL", e);
 }
 
-/* What leads from schema 1 to 2, in one transaction with the new version: a kill leaves the one or
-   the other. Renaming a column rewrites no row, and makes programs of version 1 fail that have the
-   spool open and would store sums of the old form. The statements are safe on a file that somebody
-   prepared, since no trigger and no view is run. */
+/* Upgrades schema 1 to 2, in one transaction with the new version number: a kill leaves either 1 or
+   2. Renaming a column rewrites no row, and makes programs of version 1 fail that have the spool
+   open and would store sums of the old form. The statements are safe even on a malicious file,
+   because no trigger and no view runs. */
 static const char *const to_schema_2[] = {
     "ALTER TABLE event RENAME COLUMN sum TO sums",
     "INSERT INTO meta(key,value) SELECT 'sums',max(seq) FROM event WHERE true HAVING max(seq)>0",
@@ -183,11 +183,11 @@ static int run_upgrade(struct store *s, struct err *e)
     int64_t schema = 0;
     int got = db_int(s, e, &schema, "PRAGMA user_version", "");
 
-    if (schema == SCHEMA) /* somebody else was faster */
+    if (schema == SCHEMA) /* another process was faster */
         return 0;
     for (size_t i = 0; i < sizeof to_schema_2 / sizeof to_schema_2[0] && got >= 0; i++)
         got = db_exec(s, to_schema_2[i], e);
-    /* What the statements did not find is no table of ours. */
+    /* A statement that did not find its table: the schema is not ours, as check_schema reports. */
     if (got < 0 && (sqlite3_errcode(s->db) & 0xff) == SQLITE_ERROR)
         err_clear(e);
     return e->status != 0 ? -1 : check_schema(s, e);
@@ -205,9 +205,10 @@ static int upgrade(struct store *s, int64_t schema, struct err *e)
                : err_at(e, "to upgrade it from schema %lld: ", (long long)schema);
 }
 
-/* Whoever runs ANALYZE on a spool writes down how many rows there were, and from then on SQLite
-   chooses by that: by the figures of an empty spool it would scan a full one. Without them our
-   statements go the same way in all spools; where they cannot be removed, all is only slower. */
+/* ANALYZE on a spool stores how many rows there were, and from then on SQLite plans by these
+   numbers: with those of an empty spool it would scan a full one. Without statistics our statements
+   have the same plans in all spools. If the statistics cannot be removed, everything is only
+   slower. */
 static void drop_statistics(struct store *s)
 {
     struct err ignored = ERR_NONE;
@@ -216,7 +217,7 @@ static void drop_statistics(struct store *s)
                                       NULL) == SQLITE_OK)
         db_exec(s,
                 "DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;"
-                "PRAGMA writable_schema=RESET", /* which has SQLite forget them, too */
+                "PRAGMA writable_schema=RESET", /* makes SQLite forget them, too */
                 &ignored);
 }
 
@@ -295,8 +296,8 @@ static int fill_draft(struct store *s, const char *draft, struct err *e)
         return err_errno(e, EX_CANTCREAT, "%s: cannot create it", s->path);
     fchmod(fd, 0600); /* whatever the umask took away */
     close(fd);
-    /* WAL comes last: all is in the file before, and nothing is left to move there when it is
-       closed, which would fail without a word. */
+    /* WAL mode comes last: everything is in the file by then, so that nothing is left to move there
+       on close, where a failure would not be reported. */
     if (connect(s, draft, e) < 0 ||
         db_exec(s, "PRAGMA page_size=4096; PRAGMA synchronous=EXTRA", e) < 0 ||
         db_exec(s, "BEGIN EXCLUSIVE", e) < 0 || db_exec(s, schema_sql, e) < 0 ||
@@ -316,7 +317,7 @@ static int create(struct store *s, struct err *e)
 
     buf_printf(&name, "%s.new-%ld", s->path, (long)getpid());
     const char *draft = buf_text(&name);
-    file_remove_draft(draft); /* of an earlier process with our number */
+    file_remove_draft(draft); /* left by an earlier process with our pid */
     if (fill_draft(s, draft, e) == 0) {
         if (renameat2(AT_FDCWD, draft, AT_FDCWD, s->path, RENAME_NOREPLACE) == 0)
             made = file_sync_directory(s->path, e) < 0 ? -1 : 1;
@@ -334,7 +335,7 @@ static int create(struct store *s, struct err *e)
     return made;
 }
 
-/* ------------------------------------------------------------------------- where it may stand */
+/* ---------------------------------------------------------------------------- where it may be */
 
 static int check_file_system(struct store *s, const char *dir, struct err *e)
 {
@@ -370,7 +371,7 @@ static int check_directory(struct store *s, const char *dir, struct err *e)
                        "%s: everyone can write to its directory (mode %04o): chmod "
                        "o-w %s",
                        s->path, (unsigned)st.st_mode & 07777, dir);
-    /* Sticky, like /tmp: others' files are safe from everyone but the directory's owner. */
+    /* Sticky, like /tmp: files are safe from everyone except their owner and the directory's. */
     if ((st.st_mode & S_IWOTH) && st.st_uid != 0 && st.st_uid != geteuid())
         return err_set(e, EX_NOPERM,
                        "%s: everyone can write to its directory, and another user owns it: choose "
@@ -379,7 +380,7 @@ static int check_directory(struct store *s, const char *dir, struct err *e)
     return check_file_system(s, dir, e);
 }
 
-/* 1: there is a file that may be a spool; 0: there is none; -1. */
+/* 1: there is a file that may be a spool; 0: there is no file; -1. */
 static int check_file(struct store *s, struct err *e)
 {
     struct stat st;
@@ -405,7 +406,7 @@ static int check_file(struct store *s, struct err *e)
     return 1;
 }
 
-/* The absolute path, with everything but its last part resolved. */
+/* Set the absolute path, with everything except its last part resolved. */
 static int set_path(struct store *s, const char *path, struct err *e)
 {
     const char *slash = strrchr(path, '/'), *base = slash == NULL ? path : slash + 1;
@@ -442,7 +443,7 @@ static int set_path(struct store *s, const char *path, struct err *e)
     buf_puts(&full, "-lock");
     s->lock_path = mem_dup(full.p, full.n);
     buf_free(&full);
-    /* Handlers get it in their environment, where it is checked again. */
+    /* Handlers get the path in their environment, where it is checked again. */
     return name_check("the path of the spool", str_of(s->path), NAME_PATH_BYTES, e) < 0
                ? -1
                : check_directory(s, real, e);
@@ -472,8 +473,8 @@ int store_open(struct store **out, const char *path, enum store_mode mode, struc
 {
     struct store *s = mem_zero(1, sizeof *s);
 
-    /* Before the library's first use: one thread, and nobody asks how much memory it takes; the
-       locks around both are a tenth of an insert. */
+    /* Before the library's first use: there is one thread, and nobody asks how much memory SQLite
+       uses; the locks for both cost a tenth of an insert. */
     sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     *out = s;
@@ -488,9 +489,9 @@ int store_open(struct store **out, const char *path, enum store_mode mode, struc
     return -1;
 }
 
-/* The last one to close the file copies the WAL into it, which waits for the disk twice. Wrappers
-   that noted a number or two need not: the next ones read a short WAL again in less time than that,
-   and when it has grown it goes as usual. */
+/* The last process to close the spool copies the WAL into the file, which waits for the disk twice.
+   Wrappers that stored a number or two leave the WAL as it is: the next process reads a short WAL
+   in less time than that, and a longer one is copied as usual. */
 static void leave_wal(struct store *s)
 {
     if (!s->lasting && s->frames > 0 && s->frames < SHORT_WAL)
@@ -505,7 +506,7 @@ void store_close(struct store *s)
         sqlite3_finalize(s->statement[i].stmt);
     leave_wal(s);
     sqlite3_close(s->db);
-    lock_close(s); /* after the database: our claims are not up for the taking before that */
+    lock_close(s); /* after the database: only then may others take over our claims */
     js_scan_free(&s->scan);
     event_free(&s->seen);
     buf_free(&s->stored);

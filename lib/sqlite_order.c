@@ -1,18 +1,19 @@
 /*
- * Ordered groups: the events of a subject one after the other, whoever dies meanwhile.
+ * Ordered groups: the events of a subject one after the other, whichever processes die.
  *
- * One consumer is active, the one that holds the group's byte of SPOOL-lock; the others stand by
- * and try at each bell and second. Its handlers hold a second byte, through a descriptor that they
- * inherit: a successor waits until the last of them is gone, so that none is overtaken.
+ * The consumer that holds the group's byte of SPOOL-lock is active; the others stand by and try for
+ * the byte at each bell and once a second. The handlers of the active consumer hold a second byte,
+ * through a descriptor that they inherit: a successor waits until the last of them is gone, so that
+ * it overtakes none.
  *
- * Of the rows of a subject that are not dead only the first may be claimed (state 0, or 1); those
- * behind it have state 2. What arrives while there is such a row is put behind it. Events that are
- * in flight without a row need none: whoever has them keeps their order, and gives them back
+ * Of a subject's rows that are not dead, only the first may be claimed (state 0, or 1); the rows
+ * behind it have state 2. An event that arrives while there is such a row is put behind it. Events
+ * in flight need no row: the consumer that holds them keeps their order, and gives them back
  * together.
  *
- * Because that holds before each change of a row, a change concerns at most two rows, its own and
- * the next of its subject, and both are found with one look each into item_subject, however many
- * rows the subject has. All of it is read from item: the event itself may have been pruned.
+ * Because this holds before each change of a row, a change affects at most two rows: its own and
+ * the next of its subject. Each is found with one lookup in item_subject, however many rows the
+ * subject has. All of this is read from item, because the event itself may have been pruned.
  */
 #include "sqlite_group.h"
 
@@ -20,13 +21,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* Even, unlike owners, and above the bytes that sqlite_lock.c uses itself. */
+/* Even, unlike owners, and above the bytes that sqlite_lock.c uses for itself. */
 static int64_t byte_of(const struct group *g, bool tail)
 {
     return 4 + 4 * g->grp + (tail ? 2 : 0);
 }
 
-/* A file that was replaced shows nobody's locks: then it is the processes that count. */
+/* A lock file that was replaced shows no locks: then look at the processes instead. */
 static int others_live(struct group *g, struct err *e)
 {
     int trusted = lock_trusted(g->s, e);
@@ -45,7 +46,7 @@ static int others_live(struct group *g, struct err *e)
     return got < 0 ? -1 : live;
 }
 
-/* The handlers of whoever was active before us, for as long as one may take. */
+/* Are the previous active consumer's handlers gone? Waits for them at most tail_wait_ms. */
 static bool tail_free(struct group *g)
 {
     if (lock_byte(g->tail_fd, byte_of(g, true)))
@@ -83,8 +84,8 @@ int order_enter(struct group *g, struct err *e)
 
 void order_leave(struct group *g)
 {
-    /* With events in hand there may be handlers, which end with us but not before: their copies of
-       the descriptor keep the byte. */
+    /* While we hold events there may be handlers, which may outlive this call: their copies of the
+       descriptor keep the byte. */
     if (g->tail_fd > 0 && g->held == 0)
         unlock_byte(g->tail_fd, byte_of(g, true));
     if (g->tail_fd > 0)
@@ -92,7 +93,7 @@ void order_leave(struct group *g)
     if (g->leads)
         unlock_byte(g->s->lock_fd, byte_of(g, false));
     if (g->active)
-        lock_ring(g->s); /* after the bytes: whoever stands by tries them */
+        lock_ring(g->s); /* after unlocking: consumers on standby try the bytes now */
     g->tail_fd = 0;
     g->active = g->leads = false;
 }
@@ -106,7 +107,7 @@ int order_held(struct group *g, struct str subject, struct err *e)
                   "is", g->grp, subject);
 }
 
-/* The first that is not dead of those behind the event at ?2, whose row tells the subject. */
+/* The first row that is not dead behind the event at ?2, whose own row has the subject. */
 #define NEXT                                                                                       \
     "(SELECT i.seq FROM item n CROSS JOIN item i INDEXED BY item_subject ON i.grp=n.grp AND "      \
     "i.subject=n.subject AND i.state<>3 AND i.seq>n.seq WHERE n.grp=?1 AND n.seq=?2 ORDER BY "     \
@@ -126,7 +127,8 @@ int order_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
                : 0;
 }
 
-/* What was never handed out may still have to wait for its time; a retry has waited long enough. */
+/* An event that was never handed out may still have to wait for its time; a retry has waited long
+   enough. */
 int order_free(struct store *s, int64_t grp, int64_t seq, struct err *e)
 {
     return db_run(s, e,
@@ -139,7 +141,7 @@ int order_free(struct store *s, int64_t grp, int64_t seq, struct err *e)
                : 0;
 }
 
-/* The next thousand positions of a group's rows. */
+/* The positions of a group's next thousand rows. */
 static int next_rows(struct store *s, int64_t grp, int64_t behind, int64_t seq[DB_ROWS], size_t *n,
                      struct err *e)
 {

@@ -1,9 +1,9 @@
 /*
- * When a group may claim the next event: by its rate, and by what it waits for.
+ * When a group may claim the next event: because of its rate, and because of what it waits for.
  *
- * The rate is one number that all its consumers share, when the next event may be claimed, in
- * wall microseconds. Events may come together that belong to the same twentieth of a second, so
- * that a high rate is not a commit an event.
+ * For the rate, all consumers of a group share one number: when the next event may be claimed, in
+ * microseconds of wall time. Events of the same twentieth of a second may be claimed together, so
+ * that a high rate does not need a commit for each event.
  */
 #include "sqlite_group.h"
 
@@ -11,8 +11,8 @@
 
 #define TOGETHER_US 50000
 
-/* Where its consumers have got to. So far ahead that it cannot have been said by this rate: the
-   clock went back, or the rate was a slower one. */
+/* When the next event may be claimed. If that is further ahead than this rate can have set it, the
+   clock went back or the rate was slower before: then it is now. */
 static struct gcra pace(const struct group *g, int64_t now)
 {
     struct gcra p = {g->each_us, 1 + (TOGETHER_US - 1) / g->each_us, g->paced_us};
@@ -57,7 +57,7 @@ int64_t group_pace_ms(struct group *g)
     return g->pace_ms;
 }
 
-/* ------------------------------------------------------------------------------ what is to come */
+/* ------------------------------------------------------------------------------ what comes next */
 
 static void no_later(int64_t *wait_ms, int64_t left)
 {
@@ -81,8 +81,8 @@ static int next_lease(struct group *g, int64_t *wait_ms, struct err *e)
     return got;
 }
 
-/* Of what was due when we last looked there is nothing to be told: the claim has left it for a
-   reason, and to look again at once would not help. */
+/* Ignores what was due when we last looked: the claim left it for a reason, and looking again at
+   once would not help. */
 static int next_due(struct group *g, int64_t last, int64_t *wait_ms, struct err *e)
 {
     int64_t due;
@@ -105,12 +105,12 @@ int group_next(struct group *g, int64_t last, int64_t *wait_ms, struct err *e)
     if (!g->joined || g->alone)
         return 0;
     if (g->ordered &&
-        !g->active) { /* at the latest then the handlers of the dead are not waited for */
+        !g->active) { /* the wait for a dead consumer's handlers ends at this time at the latest */
         if (g->leads && g->tail_since_ms != 0 && g->tail_wait_ms != 0)
             no_later(wait_ms, g->tail_since_ms + g->tail_wait_ms - clock_mono_ms());
         return 0;
     }
-    /* A paused group has none: its end rings. */
+    /* No time for a paused group: when the pause ends, the bell rings. */
     got = db_int(g->s, e, &hold, "SELECT hold FROM groups WHERE grp=? AND paused=0", "i", g->grp);
     if (got <= 0)
         return got;

@@ -1,9 +1,10 @@
 /*
  * Removing events.
  *
- * What goes is decided anew in each transaction, by what cursors, claims and items say then: a
- * group or a claim that was made meanwhile is respected. A window is the next thousand events, so
- * that neither the lock is held for long nor much is looked at in vain when all of it must stay.
+ * Each transaction decides again what to remove, from the cursors, claims and items of that moment:
+ * so a group or a claim that was created in between is respected. A window is the next thousand
+ * events, so that the lock is not held for long, and little is read in vain when everything must
+ * stay.
  */
 #include "sqlite_priv.h"
 
@@ -13,10 +14,10 @@
 #define WINDOW 1000
 
 /*
- * The traps: the least cursor over all priorities stays at 0 for ever where a priority has no
- * events, so each event is compared with the cursors of its own. CROSS JOIN, or the planner scans
- * all of item instead of looking the window up in each group, once. Without groups seen is empty,
- * hence coalesce.
+ * The traps: if a priority has no events, its cursor stays at 0 for ever, and so would the least
+ * cursor over all priorities; so each event is compared with the cursors of its own priority. CROSS
+ * JOIN, or the planner scans all of item instead of looking up the window in each group, once.
+ * Without groups, seen is empty: hence coalesce.
  */
 #define SEEN                                                                                       \
     "WITH seen AS MATERIALIZED (SELECT priority,min(seq) AS seq FROM cursor GROUP BY priority) "
@@ -31,9 +32,10 @@
            "e.seq<coalesce((SELECT min(first) FROM claim),e.seq+1) AND e.seq NOT IN (SELECT "      \
            "i.seq FROM groups g CROSS JOIN item i ON i.grp=g.grp AND i.seq>?1 AND i.seq<=?2)"
 
-/* ------------------------------------------------------------------------------ from, and up to */
+/* ------------------------------------------------------------------------------------ the range */
 
-/* The last position that is asked for. A thousand events a step: no transaction is long. */
+/* The last position that the terms ask to remove. A thousand events a step: no transaction is long.
+ */
 static int find_last(struct store *s, const struct prune_terms *terms, int64_t *last, struct err *e)
 {
     int64_t left = terms->keep, at = INT64_MAX, n;
@@ -54,15 +56,15 @@ static int find_last(struct store *s, const struct prune_terms *terms, int64_t *
         if (got < 0)
             return -1;
         if (got == 0 && n > 0)
-            at = 0; /* there are not that many */
+            at = 0; /* the log has fewer events */
         left -= n;
     } while (left > 0 && at > 0);
     *last = at - 1;
     return 0;
 }
 
-/* Nothing behind the last event that all groups have seen can go, nor behind the first that one has
-   in hand: what follows need not be looked at. */
+/* Events after the last one that all groups have seen must stay, and so must those from the first
+   claimed one on: no need to read them. */
 static int lower_last(struct store *s, int64_t *last, struct err *e)
 {
     int64_t seen = INT64_MAX, claimed = INT64_MAX;
@@ -79,7 +81,7 @@ static int lower_last(struct store *s, int64_t *last, struct err *e)
     return 0;
 }
 
-/* The end of the next window, of n events at most. 1, 0 when there is none, -1. */
+/* The end of the next window, of n events at most. 1, 0 when there is no window left, -1. */
 static int next_window(struct store *s, int64_t behind, int64_t last, int64_t n, int64_t *end,
                        struct err *e)
 {
@@ -100,7 +102,7 @@ static int64_t count_window(struct store *s, bool force, int64_t behind, int64_t
     return got < 0 ? -1 : n;
 }
 
-/* look: first without the write lock. Nobody has to wait for a window that stays as it is. */
+/* look: count first, without the write lock, so that nobody waits for a window that stays whole. */
 static int64_t delete_window(struct store *s, bool force, bool look, int64_t behind, int64_t end,
                              struct err *e)
 {
@@ -119,7 +121,7 @@ static int64_t delete_window(struct store *s, bool force, bool look, int64_t beh
     return db_commit(s, false, e) < 0 ? -1 : n;
 }
 
-/* A segment that begins with the first event there is, or before, is the beginning of the log. */
+/* Forget segments that begin at the first event, or before: there the log itself begins. */
 static int forget_segments(struct store *s, struct err *e)
 {
     if (db_begin(s, DB_FULL, e) < 0)
@@ -131,12 +133,12 @@ static int forget_segments(struct store *s, struct err *e)
     return db_commit(s, false, e);
 }
 
-/* ------------------------------------------------------- what groups remember of what is gone */
+/* ----------------------------------------------------- what groups remember of removed events */
 
 /*
- * After the events themselves, in transactions of their own. A kill in between leaves rows that are
- * counted, and that hold their subjects, until their time comes: then the group finds that there is
- * no event, and forgets them. The next prune --force goes through all of them again, too.
+ * This happens after the events are removed, in separate transactions. A kill in between leaves
+ * rows that are counted, and that hold back their subjects, until their time comes: then the group
+ * finds no event and forgets them. The next prune --force checks all rows again, too.
  */
 struct forget {
     struct store *s;
@@ -146,7 +148,7 @@ struct forget {
     size_t n;
 };
 
-/* 1 when the event is no longer there, 0, -1. */
+/* 1 when the event no longer exists, 0, -1. */
 static int is_gone(struct store *s, int64_t seq, struct err *e)
 {
     int64_t one;
@@ -154,7 +156,7 @@ static int is_gone(struct store *s, int64_t seq, struct err *e)
     return got < 0 ? -1 : !got;
 }
 
-/* The rows at up to a thousand positions whose event is gone; *rows is how many were looked at. */
+/* Of a group's next thousand rows, find those whose event is gone; *rows is how many were read. */
 static int find_items(struct forget *f, int64_t *behind, int *rows, struct err *e)
 {
     sqlite3_stmt *q = db_query(f->s, e,
@@ -175,8 +177,8 @@ static int find_items(struct forget *f, int64_t *behind, int *rows, struct err *
     return got;
 }
 
-/* Starting with one of them, as many as one transaction takes, with their attempts. What is gone
-   does not come back, so they need not be looked at again inside. */
+/* From number *at on, forget as many rows as fit into one transaction, with their attempts. A
+   removed event does not come back, so there is no need to check again inside. */
 static int forget_some(struct forget *f, size_t *at, struct err *e)
 {
     int64_t rows = 0;
@@ -212,7 +214,7 @@ static int forget_items(struct forget *f, struct err *e)
     return 0;
 }
 
-/* What is left in a claim: the number of positions that are gone, or -1. */
+/* Keep only the positions whose events exist. Returns how many were dropped, or -1. */
 static int64_t strip(struct store *s, int64_t *open, size_t *n, struct err *e)
 {
     int64_t gone = 0;
@@ -230,9 +232,9 @@ static int64_t strip(struct store *s, int64_t *open, size_t *n, struct err *e)
     return gone;
 }
 
-/* A claim without its events that are gone. The row of a consumer stays, even with none: what it
-   has in hand it still settles, and would take a missing row for a takeover. Nobody can settle what
-   went out over a pipe, as that is by the names of events. */
+/* Write a claim without its removed events. A consumer's row stays, even if it is empty: the
+   consumer will still settle what it holds, and would take a missing row for a takeover. Events
+   that went out over a pipe are settled by name, so removed ones can no longer be settled. */
 static int write_claim(struct store *s, int64_t claim, int64_t *open, size_t n, bool leased,
                        struct err *e)
 {
@@ -248,7 +250,8 @@ static int write_claim(struct store *s, int64_t claim, int64_t *open, size_t n, 
     return got;
 }
 
-/* Look at a claim and, inside a transaction, change it. The number of positions that are gone. */
+/* Read a claim and, with change, which needs a transaction, strip it of removed events. Returns how
+   many those are, or -1. */
 static int64_t strip_claim(struct store *s, int64_t claim, bool change, struct err *e)
 {
     sqlite3_stmt *q =
@@ -268,7 +271,7 @@ static int64_t strip_claim(struct store *s, int64_t claim, bool change, struct e
     return gone;
 }
 
-/* One claim a transaction, and only where something is gone. */
+/* One transaction for each claim, and only for claims that have a removed event. */
 static int forget_claims(struct forget *f, struct err *e)
 {
     int64_t claim = 0, gone = 0;
@@ -292,7 +295,8 @@ static int forget_claims(struct forget *f, struct err *e)
     return got;
 }
 
-/* To the event before the next that is there: nothing lies in between, of any priority. */
+/* Move cursors to just before the next event that exists: there is none in between, of any
+   priority. */
 static int move_up(struct store *s, int64_t grp, struct err *e)
 {
     if (db_begin(s, DB_FULL, e) < 0)
@@ -327,7 +331,7 @@ static int forget_all(struct forget *f, struct err *e)
     }
 }
 
-/* -------------------------------------------------------------------------- who holds what back */
+/* -------------------------------------------------------------------------- who holds back what */
 
 static void tell(const struct prune_terms *terms, const char *group, enum prune_why why,
                  int64_t first, int64_t n)
@@ -413,7 +417,7 @@ int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *
         s->full = false;
         pruned = terms->dry_run ? count_window(s, terms->force, behind, end, e)
                                 : delete_window(s, terms->force, pruned == 0, behind, end, e);
-        /* On a full disk a smaller one may fit, and what it frees is room for the next. */
+        /* On a full disk a smaller window may fit, and what it frees makes room for the next. */
         if (pruned < 0 && s->full && window > 1) {
             err_clear(e);
             window = window < 4 ? 1 : window / 4;

@@ -1,6 +1,6 @@
 /*
- * A group's place in the log, its patterns and its order, as a person changes them. Each raises the
- * group's rev, so that a claim that was prepared before is prepared anew.
+ * How a person changes a group's place in the log, its patterns and its order. Each change raises
+ * the group's rev, so that a claim that was prepared before the change is prepared again.
  */
 #include "sqlite_group.h"
 
@@ -15,7 +15,7 @@ static int in_group(const char *name, struct err *e)
 
 /* ----------------------------------------------------------------------------------------- seek */
 
-/* Rows that a damaged spool may lack are made. */
+/* Creates all rows, because a damaged spool may lack some. */
 int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
 {
     return db_run(s, e, "DELETE FROM cursor WHERE grp=?", "i", grp) < 0 ||
@@ -27,7 +27,7 @@ int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
                : 0;
 }
 
-/* Read only: it costs as much as there is to forget, and nobody should wait for that. */
+/* Outside the write lock: the cost grows with the rows to count, and nobody should wait for it. */
 static int count_dropped(struct store *s, int64_t grp, struct group_seek *out, struct err *e)
 {
     if (group_idle(s, grp, e) < 0 ||
@@ -74,9 +74,9 @@ static int rows_below(struct store *s, int64_t grp, int64_t below, struct rows *
 }
 
 /*
- * From the last row down, so that what is left is whole whenever this ends: what is forgotten comes
- * again from the log, and in an ordered group no row is left without the one that it stands behind.
- * The other way round, a kill would leave events that are in no place at all.
+ * From the last row down, so that the group is consistent wherever this ends: forgotten events are
+ * delivered again from the log, and in an ordered group no row loses the row that it stands behind.
+ * In the other direction, a kill would leave events that are neither ahead nor remembered.
  */
 static int forget_rows(struct store *s, int64_t grp, int64_t to, int64_t *below, struct err *e)
 {
@@ -100,8 +100,9 @@ static int forget_rows(struct store *s, int64_t grp, int64_t to, int64_t *below,
     return i == r.n && r.n < DB_ROWS;
 }
 
-/* Claims are the caller's to have given back first: then there are more rows. Those that no
-   consumer and no lease stands for, which can only be damage, nobody would give back. 1, 0, -1. */
+/* The caller gives claims back first, which adds rows: 0 while there are such claims. Claims that
+   belong to no consumer and no lease can only be damage, and nobody would give them back: delete
+   them. 1 when no claim is left, 0, -1. */
 static int forget_claims(struct store *s, int64_t grp, struct err *e)
 {
     int64_t one;
@@ -140,7 +141,7 @@ int group_forget(struct store *s, int64_t grp, int64_t to, int64_t *below, struc
     return got < 0 ? -1 : got < DB_ROWS;
 }
 
-/* 1 when the group has got there, 0 when it is on its way, -1. */
+/* 1 when the group has arrived, 0 when there is more to do, -1. */
 static int move(struct store *s, int64_t grp, int64_t to, int64_t *below, struct err *e)
 {
     int got;
@@ -175,8 +176,9 @@ int group_seek(struct store *s, const char *name, const struct clock_point *poin
     return 0;
 }
 
-/* Only the cursors of priorities that have events there, as with claims: those that stay tell where
-   the group began (passed_means in sqlite_where.c). In an ordered group all are one. */
+/* Move only the cursors of priorities that have events there, as claims do: the cursors that stay
+   show where the group began (passed_means in sqlite_where.c). In an ordered group all cursors move
+   together. */
 static int move_past(struct store *s, int64_t grp, int64_t seq, struct err *e)
 {
     return db_run(s, e,
@@ -218,19 +220,19 @@ int group_pass(struct store *s, const char *name, int64_t seq, const struct grou
 /* ------------------------------------------------------------------------------------ the order */
 
 /*
- * A change of the order goes in transactions of about a thousand rows, and each of them leaves a
- * group that can be used. While its rows are not in order, an ordered group has ordered 2, and its
- * next consumer puts them in order first (order_sort).
+ * A change of the order takes several transactions of about a thousand rows, and each of them
+ * leaves a group that can be used. While the rows of an ordered group are not in order, its column
+ * ordered is 2, and its next consumer puts them in order first (order_sort).
  */
 struct reorder {
     struct store *s;
     int64_t grp;
     bool ordered;
-    int64_t priority; /* whose events are to be remembered; 10: of all */
+    int64_t priority; /* the next priority whose events must be remembered; 10: all are done */
     int64_t behind;   /* the last row that is in its place */
 };
 
-/* Remember the next thousand events of a priority up to last, those that match, and pass them. */
+/* Pass the next thousand events of a priority, up to last, and remember those that match. */
 static int pass_some(struct reorder *r, int64_t last, struct err *e)
 {
     struct pattern_list types = {NULL, 0};
@@ -261,8 +263,9 @@ static int pass_some(struct reorder *r, int64_t last, struct err *e)
     return rows;
 }
 
-/* An ordered group has one place in the log, not one for each priority: the furthest, and what the
-   others had not reached becomes a matter of single events. 1 when there is one place, 0, -1. */
+/* An ordered group has one place in the log, not one for each priority. It is the furthest one;
+   events that the other priorities had not reached are remembered one by one. 1 when all priorities
+   are at that place, 0, -1. */
 static int pass(struct reorder *r, struct err *e)
 {
     int64_t last = 0;
@@ -275,7 +278,7 @@ static int pass(struct reorder *r, struct err *e)
     return got < 0 ? -1 : r->priority == 10;
 }
 
-/* The rows of a group that is not ordered: none is behind another. */
+/* Free the rows of a group that is no longer ordered: no row stands behind another. */
 static int loosen(struct reorder *r, struct err *e)
 {
     int64_t last = 0;
@@ -299,7 +302,7 @@ static int set_order(struct reorder *r, int64_t ordered, struct err *e)
                   r->grp);
 }
 
-/* In a transaction: 1 when the order is changed, or was so before; 0 when there is more to do. */
+/* In a transaction: 1 when the order is as wanted; 0 when there is more to do; -1. */
 static int change_order(struct reorder *r, struct err *e)
 {
     int64_t now = 0;
@@ -335,14 +338,14 @@ static int change_types(struct store *s, int64_t grp, const struct pattern_list 
     return got;
 }
 
-/* One transaction's part: 1 when all is done, 0, -1. */
+/* The work of one transaction: 1 when all is done, 0, -1. */
 static int change_some(struct reorder *r, const struct group_change *change, struct err *e)
 {
     int got = 1;
 
     if (db_begin(r->s, DB_FULL, e) < 0)
         return -1;
-    /* The order first: what is remembered for it is chosen by the patterns so far. */
+    /* The order first: the old patterns decide which events are remembered for it. */
     if ((change->order != GROUP_ORDER_KEEP && (got = change_order(r, e)) < 0) ||
         (got > 0 && change->types.n > 0 && change_types(r->s, r->grp, &change->types, e) < 0) ||
         db_run(r->s, e, "UPDATE groups SET rev=rev+1 WHERE grp=?", "i", r->grp) < 0) {

@@ -1,11 +1,11 @@
 /*
- * Room on the disk. Publishing ends while there is still enough for settling, and everything else
- * goes on: consuming, pruning and dropping are what gives room back.
+ * Room on the disk. Publishing stops while there is still enough room for settling, and everything
+ * else continues: consuming, pruning and dropping are what frees room.
  *
- * A commit goes to the WAL and from there into the file, each of which may have to grow. What the
- * WAL has that the file does not have yet is spoken for; pages that are free in the file need no
- * room on the disk; and a WAL that was moved into the file completely is written from its beginning
- * again. So on a tight disk it is moved before each transaction, and not each thousand frames.
+ * A commit goes to the WAL and from there into the file, each of which may have to grow. Room for
+ * what the WAL has and the file lacks is reserved; free pages of the file need no room on the disk;
+ * and a WAL that was copied into the file completely is written from its beginning again. So on a
+ * tight disk the WAL is copied before each transaction, not after each thousand frames.
  */
 #include "sqlite_priv.h"
 
@@ -13,12 +13,12 @@
 #include <sys/statvfs.h>
 
 #define RESERVE_MAX (16 << 20)
-#define RESERVE_MIN (256 << 10) /* the index of the WAL, and a claim and its settles */
+#define RESERVE_MIN (256 << 10) /* for the index of the WAL, a claim and its settles */
 #define PLENTY (256 << 20)      /* more than any one commit writes */
 #define TIGHT 4                 /* times the reserve */
 #define LOOK_AGAIN 64           /* transactions */
 #define PAGE 4096
-#define SOME_PAGES (16 * PAGE) /* that a batch changes, however small it is */
+#define SOME_PAGES (16 * PAGE) /* what even the smallest batch changes */
 
 int64_t space_reserve(const struct statvfs *fs)
 {
@@ -53,7 +53,7 @@ static int64_t size_of(const char *path, const char *suffix)
 
 int64_t space_of(const struct event *ev)
 {
-    /* Twice what goes into both indexes and columns, and a quarter for pages that are not full. */
+    /* Twice what goes into an index as well as a column, and a quarter for pages not quite full. */
     return (int64_t)(ev->line.n + 2 * (ev->id.n + ev->source.n) + ev->type.n + ev->subject.n + 64) *
            5 / 4;
 }

@@ -1,11 +1,11 @@
 /*
  * A person's own queries.
  *
- * They see TEMP views, so that the tables may change under them. Each view is two: the public one
- * selects all from a private one with a random name, and only in the name of the latter does the
- * authorizer let columns of a table be read. One view would not do: SQLite also reports reads of a
- * common table expression in its name, and WITH events AS (SELECT * FROM event) would be taken for
- * the view.
+ * Queries see TEMP views, so that the tables behind them may change. Each view consists of two: the
+ * public one selects everything from a private one with a random name, and the authorizer allows
+ * reading a table's columns only on behalf of the private one. A single view would not be enough:
+ * SQLite reports reads in a common table expression under the expression's name, so that WITH
+ * events AS (SELECT * FROM event) would pass for the view.
  */
 #include "sqlite_priv.h"
 
@@ -17,7 +17,7 @@
 
 #define NAME "(SELECT name FROM main.groups g WHERE g.grp=t.grp)"
 
-/* What each view is made of; the columns stand in spool(1), which a test compares. */
+/* The SELECT of each view. spool(1) lists the columns, and a test compares the two. */
 static const struct {
     const char *name, *select;
 } views[] = {
@@ -51,7 +51,7 @@ static const struct {
                   "FROM main.document t"},
 };
 
-/* Columns with these names are JSON when what they hold is. */
+/* Values in columns with these names are JSON if they are valid JSON. */
 static const char *const json_columns[] = {"data", "event", "types", "open", "value"};
 
 /* ------------------------------------------------------------------------------------ functions */
@@ -71,8 +71,8 @@ static struct str bytes_of(sqlite3_value *v)
     return (struct str){p == NULL ? "" : p, (size_t)sqlite3_value_bytes(v)};
 }
 
-/* Attributes that have no column, from the line. Data keeps its bytes, which SQLite's own functions
-   would not promise. Of a damaged line there are none. */
+/* Attributes that have no column, taken from the line. Data keeps its bytes, which SQLite's own
+   functions would not promise. NULL if the line is damaged. */
 static void event_part(sqlite3_context *c, int n, sqlite3_value **v)
 {
     struct store *s = sqlite3_user_data(c);
@@ -110,7 +110,7 @@ static void open_list(sqlite3_context *c, int n, sqlite3_value **v)
 /* ------------------------------------------------------------------------------ what is allowed */
 
 struct guard {
-    char private[24]; /* what the names of private views begin with */
+    char private[24]; /* the prefix of the private views' names */
     bool through;     /* a view of ours is in use */
 };
 
@@ -130,8 +130,8 @@ static bool is_table(const char *name)
     return is_one_of(name, tables, sizeof tables / sizeof tables[0]);
 }
 
-/* Where no column of a table is needed (count(*)), SQLite reports the empty one, and in nobody's
-   name: that is fine once a view of ours was seen. */
+/* If a query needs no column of a table (count(*)), SQLite reports an empty column name, on behalf
+   of no view: that is allowed once one of our views was used. */
 static bool may_read(struct guard *g, const char *table, const char *column, const char *in)
 {
     if (is_table(table)) {
@@ -179,13 +179,13 @@ static int make_views(struct store *s, struct guard *g, struct err *e)
         got = db_exec(s, buf_text(&sql), e);
         buf_free(&sql);
     }
-    /* These two tables come into being at their first use, by statements that are not allowed. */
+    /* SQLite creates these two tables at their first use, with statements that are not allowed. */
     return got < 0 ? -1 : db_exec(s, "SELECT 1 FROM json_each('[]'),json_tree('[]')", e);
 }
 
 /* ------------------------------------------------------------------------------------ the query */
 
-/* What the user wrote is the user's to mend; all else is as everywhere. */
+/* Errors in the user's SQL are usage errors; all others are reported as usual. */
 static int fail(struct store *s, struct err *e)
 {
     const char *words = sqlite3_errmsg(s->db);
@@ -244,7 +244,7 @@ static struct query_value value_of(struct store *s, sqlite3_stmt *q, int column,
     case SQLITE_TEXT:
         v.kind = QUERY_TEXT;
         v.bytes = db_text(q, column);
-        s->scan.envelope = true; /* as for publishing: data may be as deep as any */
+        s->scan.envelope = true; /* as for publishing: data may have the full depth */
         if (is_one_of(name, json_columns, sizeof json_columns / sizeof json_columns[0]) &&
             memchr(v.bytes.p, '\n', v.bytes.n) == NULL &&
             js_scan(&s->scan, v.bytes.p, v.bytes.n, &no) == 0)

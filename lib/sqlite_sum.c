@@ -2,13 +2,13 @@
  * The checksum of an event's row, so that no bit of it changes unnoticed.
  *
  * A sum has two halves. The lower 32 bits are the crc32c of the line. Bits 32 to 61 are from the
- * crc32c of everything else in the row, the lower half and the length of the line included; so the
- * columns can be checked without the line, and each of the two is known to be right when the other
- * is damaged. Bit 62 is set: an absent or empty value is never a sum.
+ * crc32c of everything else in the row, including the lower half and the length of the line; so the
+ * columns can be checked without the line, and either can be verified when the other is damaged.
+ * Bit 62 is set: an absent or empty value is never a valid sum.
  *
- * Schema 1 had only the lower half. Those rows keep it, and the position of the last of them is in
- * meta ('sums'): behind it such a sum is damage, as no flipped bit may make a row one that has less
- * to check.
+ * Schema 1 had only the lower half. Its rows keep such sums, and meta ('sums') has the position of
+ * the last of them: after it such a sum is damage, because otherwise a flipped bit could turn a row
+ * into one with less to check.
  */
 #include "sqlite_priv.h"
 
@@ -18,7 +18,7 @@
 #include <stdlib.h>
 
 #define FORM (INT64_C(1) << 62)
-#define COLUMNS_MASK 0x3fffffffu /* the bits of a crc32c that there is room for */
+#define COLUMNS_MASK 0x3fffffffu /* the bits of a crc32c that fit */
 
 static uint64_t of_number(int64_t value)
 {
@@ -30,8 +30,8 @@ static uint64_t of_length(struct str s)
     return of_number(s.p == NULL ? -1 : (int64_t)s.n);
 }
 
-/* Values and not sqlite3_column_*: those lock and unlock each time, which is a fifth of what a row
-   costs. With one thread there is no other difference. */
+/* Reads values instead of calling sqlite3_column_*, which locks and unlocks each time, a fifth of
+   the cost of a row. With one thread there is no other difference. */
 static struct str text_of(sqlite3_value *v)
 {
     const void *p = sqlite3_value_blob(v);
@@ -83,7 +83,7 @@ int64_t sum_of(const struct log_row *row)
     return columns_sum(row, crc32c(row->line.p, row->line.n));
 }
 
-/* The last position with a sum of schema 1. What cannot be read is none. */
+/* The last position with a sum of schema 1; 0 when it cannot be read. */
 static int64_t last_old(struct store *s)
 {
     struct err ignored = ERR_NONE;
@@ -101,8 +101,8 @@ bool sum_old(struct store *s, int64_t seq, int64_t sums)
     return sums >= 0 && sums <= UINT32_MAX && seq <= last_old(s);
 }
 
-/* A flipped bit may make a value one of another type, or none at all, which reads as 0. In a row of
-   the new form the sum tells; the old one knew nothing of the columns. */
+/* A flipped bit may change the type of a value, or make it NULL, which reads as 0. In a row of the
+   new form the sum shows that; the old form does not cover the columns. */
 static bool types_right(sqlite3_stmt *q)
 {
     static const struct {

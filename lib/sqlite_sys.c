@@ -1,6 +1,6 @@
 /*
- * The toolkit's own events: what happened to a group, in the log like everything else. They are
- * part of the transaction that makes them true, so none is missing and none is early.
+ * The toolkit's own events: they record in the log what happened to a group. Each is part of the
+ * transaction that makes it true, so none is missing and none is early.
  */
 #include "sqlite_priv.h"
 
@@ -14,7 +14,7 @@ bool sys_type(struct str type)
     return type.n >= 4 && memcmp(type.p, "sys.", 4) == 0;
 }
 
-/* The cause's attributes as C strings, while the event is made. */
+/* The cause's attributes as C strings, needed while the event is made. */
 struct chain {
     struct buf id, correlation;
 };

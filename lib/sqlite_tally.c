@@ -1,6 +1,6 @@
 /*
- * What groups did, counted by type in the transactions that settle anyway. A batch touches a row
- * for each type in it, and one for each length of time that its handlers took.
+ * Counts of what groups did, by type, written in the transactions that settle anyway. A batch
+ * changes one row for each type in it, and one for each class of handler times.
  */
 #include "sqlite_group.h"
 

@@ -1,9 +1,9 @@
 /*
  * Where an event stands with the groups, and why.
  *
- * An event has a row in item only while a group has to remember it by itself; otherwise it is in
- * the open list of a claim, or ahead of the group's cursor, or behind it and done. All that is read
- * of one group is read in one transaction, or an event on its way from the log to a claim could be
+ * An event has a row in item only while a group has to remember it individually; otherwise it is in
+ * the open list of a claim, or ahead of the group's cursor, or passed and done. Everything about a
+ * group is read in one transaction, or an event on its way from the log to a claim could be found
  * in neither.
  */
 #include "sqlite_group.h"
@@ -11,23 +11,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What is being found out about one event in one group. */
+/* What we find out about one event in one group. */
 struct look {
     struct store *s;
     int64_t grp, seq, now_ms, created_ms;
     int64_t recorded_ms, priority, cursor[10];
     bool ordered, matches;
-    int64_t owner; /* of its claim; -1: it has none */
+    int64_t owner; /* of the event's claim; -1: no claim */
     bool leased;
-    int64_t lease; /* 0: it is of another boot */
+    int64_t lease; /* 0: from another boot */
     struct pattern_list types;
     struct buf subject, said; /* said: the reason, then the tail */
     struct where w;
 };
 
-/* ------------------------------------------------------------------------------ what there is */
+/* ----------------------------------------------------------------------- what the tables have */
 
-/* Each returns 1 found, 0 not there, -1. */
+/* Each returns 1 when found, 0 when not, -1. */
 static int read_group(struct look *l, struct err *e)
 {
     sqlite3_stmt *q = db_query(
@@ -97,7 +97,7 @@ static int read_attempt(struct look *l, struct err *e)
     if (got <= 0)
         return got;
     struct str reason = db_text(q, 0), tail = db_text(q, 1);
-    buf_need(&l->said, reason.n + tail.n + 1); /* at once: it must not move under the views */
+    buf_need(&l->said, reason.n + tail.n + 1); /* once: the bytes must not move under the views */
     buf_str(&l->said, reason);
     buf_str(&l->said, tail);
     l->w.reason = (struct str){l->said.p, reason.n};
@@ -137,7 +137,7 @@ static bool lives(struct store *s, int64_t owner, const struct lock_process *pro
     return !lock_free(s, owner) || (!trusted && lock_process_lives(process));
 }
 
-/* Count those that live, and find out about the one that has the event. */
+/* Count the consumers that live, and look at the one that holds the event. */
 static int read_consumers(struct look *l, bool *owner_lives, struct err *e)
 {
     int trusted = lock_trusted(l->s, e), got = -1;
@@ -162,7 +162,7 @@ static int read_consumers(struct look *l, bool *owner_lives, struct err *e)
 
 /* ------------------------------------------------------------------------------ what it means */
 
-/* Whatever is behind another has that one's row before it. */
+/* An event in state "behind" has the row of an earlier event before it: find that event. */
 static int find_behind(struct look *l, struct err *e)
 {
     sqlite3_stmt *q = db_query(l->s, e,
@@ -181,10 +181,10 @@ static int find_behind(struct look *l, struct err *e)
     return 0;
 }
 
-/* Was the event passed, or did the group begin behind it? What was recorded after the group was
-   made was passed. Otherwise the cursors tell: each moves to events of its own priority only, so
-   two that stand at the same place have not both moved, and the lowest place is where the group
-   began. In an ordered group they move together, and nothing is known. */
+/* Was the event passed, or did the group begin after it? If it was recorded after the group was
+   created, it was passed. Otherwise the cursors show it: each moves only to events of its own
+   priority, so two cursors at the same place cannot both have moved, and if that is the lowest
+   place, the group began there. In an ordered group the cursors move together and show nothing. */
 static enum where_state passed_means(const struct look *l)
 {
     int64_t low = l->cursor[0];
@@ -237,9 +237,9 @@ static int find_state(struct look *l, struct err *e)
     return l->w.state == WHERE_BEHIND ? find_behind(l, e) : 0;
 }
 
-/* ----------------------------------------------------------------------------------- the face */
+/* ------------------------------------------------------------------------------ the interface */
 
-/* 1, 0 when the group or the event went away meanwhile, -1. */
+/* 1; 0 when the group or the event no longer exists; -1. */
 static int look(struct look *l, struct err *e)
 {
     int got;

@@ -21,7 +21,7 @@ struct table {
     size_t n;
     size_t *width;
     bool ndjson, heading_done;
-    int64_t now_ms; /* ages are counted from the beginning of the listing */
+    int64_t now_ms; /* when the listing began; ages are relative to it */
     struct buf cells, line, scratch;
     size_t rows;
 };
@@ -51,7 +51,7 @@ static struct str string_of(const json_t *value)
     return (struct str){json_string_value(value), json_string_length(value)};
 }
 
-/* 15 digits if they are enough to get the same number again, else 17. */
+/* 15 digits if they are enough to read back the same number, else 17. */
 static void add_real(struct buf *b, double value)
 {
     size_t start = b->n;
@@ -126,7 +126,7 @@ static void add_list(struct buf *b, json_t *array)
     }
 }
 
-/* What people see of a value, before it is made harmless. */
+/* Append a value as people see it, before it is made harmless. */
 static void add_text(struct buf *b, const struct table *t, enum table_align align, json_t *value)
 {
     char age[CLOCK_TEXT_SIZE];
@@ -158,7 +158,7 @@ static void add_text(struct buf *b, const struct table *t, enum table_align alig
         buf_char(b, '-');
 }
 
-/* Columns on a terminal: characters, near enough. */
+/* Width on a terminal, taken as the number of characters, which is close enough. */
 static size_t width_of(const char *text)
 {
     size_t width = 0;
@@ -190,7 +190,7 @@ static void add_spaces(struct buf *b, size_t n)
         buf_char(b, ' ');
 }
 
-/* Nothing stands behind the last column's text, so that lines don't wrap for invisible reasons. */
+/* No padding after the last column's text, so that lines don't wrap for invisible reasons. */
 static void add_cell(struct table *t, size_t i, const char *text)
 {
     size_t pad = t->width[i] - width_of(text);
@@ -285,7 +285,7 @@ json_t *table_text(struct str text)
         size_t n = js_utf8(text);
         buf_add(&mended, text.p, n);
         if (n < text.n)
-            buf_puts(&mended, "\xef\xbf\xbd"); /* U+FFFD for each byte that is none */
+            buf_puts(&mended, "\xef\xbf\xbd"); /* U+FFFD for each invalid byte */
         n += n < text.n;
         text.p += n;
         text.n -= n;

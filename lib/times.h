@@ -1,5 +1,5 @@
 /*
- * times: how long things took, counted in a few classes; from them percentiles, roughly.
+ * times: a histogram of how long things took, and rough percentiles from it.
  */
 #ifndef TIMES_H
 #define TIMES_H
@@ -7,11 +7,13 @@
 #include <stdint.h>
 
 #define TIMES 18
-/* Upper ends in milliseconds, included; what took longer is in the last. */
+/* The classes' upper bounds in milliseconds, inclusive; the last class holds all that took longer.
+ */
 extern const int64_t times_upper[TIMES];
 
 int times_class(int64_t took_ms);
-/* The upper end of the class in which this share of all lies (0.5, 0.99); -1: there are none. */
+/* The upper bound of the class that contains this share of all counts (0.5, 0.99); -1 when there
+   are no counts. */
 int64_t times_percentile(const int64_t count[TIMES], double share);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * utf8: one character of UTF-8 (RFC 3629), and whether it is one to show.
+ * utf8: one character of UTF-8 (RFC 3629), and whether it is safe to show.
  */
 #ifndef UTF8_H
 #define UTF8_H
@@ -13,7 +13,7 @@ static inline bool utf8_continues(unsigned char c)
     return (c & 0xc0) == 0x80;
 }
 
-/* Length of the valid UTF-8 character at p < end; 0 if there is none (RFC 3629, section 4). */
+/* Length of the valid UTF-8 character at p < end; 0 if it is not valid (RFC 3629, section 4). */
 static inline size_t utf8_length(const unsigned char *p, const unsigned char *end)
 {
     ptrdiff_t n = end - p;
@@ -34,7 +34,7 @@ static inline size_t utf8_length(const unsigned char *p, const unsigned char *en
     return (c == 0xf0 && p[1] < 0x90) || (c == 0xf4 && p[1] > 0x8f) ? 0 : 4;
 }
 
-/* The valid character of n bytes at p. */
+/* The code point of the valid character of n bytes at p. */
 static inline uint32_t utf8_code(const unsigned char *p, size_t n)
 {
     uint32_t code = n == 1 ? p[0] : p[0] & (0x7fu >> n);
@@ -44,8 +44,8 @@ static inline uint32_t utf8_code(const unsigned char *p, size_t n)
     return code;
 }
 
-/* Could it steer a terminal, break the line, or change the order of what is read? Controls, marks
-   and overrides of direction, line and paragraph separators, noncharacters. */
+/* Could the character steer a terminal, break the line, or change the reading order? True for
+   controls, marks and overrides of direction, line and paragraph separators, and noncharacters. */
 static inline bool utf8_steers(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7f && c <= 0x9f) || c == 0x61c || c == 0x200e || c == 0x200f ||
