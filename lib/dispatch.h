@@ -11,8 +11,7 @@
  *     0            done
  *     dead_on      a dead letter at once
  *     defer_on     returned without counting an attempt; the group is put on hold with backoff
- *     anything else, a signal, a timeout: retried with backoff; a dead letter after the last
- *     attempt
+ *     anything else, a signal, a timeout: retried with backoff; dead after the last attempt
  *     EX_CONFIG    unless dead_on or defer_on has it: consume stops, and the event is returned
  * A handler that cannot be started at all costs no event an attempt: all events are returned. The
  * same goes for trouble of consume's own, such as a full disk behind its stdout.
