@@ -119,8 +119,7 @@ bool saga_failed(struct saga *s, size_t i, bool declared, const char *why, int64
 bool saga_retry(struct saga *s, size_t i, int64_t now_ms);
 void saga_settle(struct saga *s, enum saga_state as, int64_t now_ms);
 
-bool saga_running(const struct saga *s); /* a command of it runs, or was begun by a runner that has
-                                            died */
+bool saga_running(const struct saga *s); /* a command of it runs, or was begun by another runner */
 bool saga_final(const struct saga *s);   /* completed or compensated */
 size_t saga_find(const struct saga *s, const char *step); /* s->steps: not found */
 const char *saga_word(enum saga_state state);
