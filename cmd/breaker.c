@@ -1,4 +1,4 @@
-/* breaker: run a command unless what it depends on is down. */
+/* breaker: run a command unless its dependency is down. */
 #include "args.h"
 #include "circuit.h"
 #include "lines.h"
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CACHE_MAX (1 << 20) /* a larger output is not kept */
+#define CACHE_MAX (1 << 20) /* a longer output is not kept */
 #define SOON_MS 500         /* while others probe, or all places are taken */
 
 static struct breaker_terms terms = {.failures = 5, .window_ms = 10000, .volume = 5, .probes = 1};
@@ -82,12 +82,12 @@ static void check_options(char **command)
 
 struct call {
     struct circuit circuit;
-    struct store *spool; /* NULL: it cannot be used, and everything passes */
+    struct store *spool; /* NULL: the spool cannot be used, and everything passes */
     struct wrap_input input, *kept;
     struct child child;
 };
 
-/* What stands in the way of the breaker must not stand in the way of the work. */
+/* An error of the breaker itself must not keep the command from running. */
 static void go_without(struct call *c, const struct err *why)
 {
     err_warn("%s: going on without a breaker", why->text);
@@ -138,7 +138,7 @@ static void report(struct call *c, const struct breaker_ticket *ticket,
         say_change(c);
 }
 
-/* Run a program that has no arguments and shows nothing, for its status. */
+/* Run a program without arguments, only for its status; its output is not shown. */
 static int run_check(struct call *c, struct err *e)
 {
     char *argv[] = {(char *)(uintptr_t)check, NULL};
@@ -154,7 +154,7 @@ static int run_check(struct call *c, struct err *e)
     return got;
 }
 
-/* A check says that all is well, or it does not. */
+/* A check reports that all is well, or it has failed. */
 static enum breaker_outcome outcome_of_check(const struct child *c)
 {
     return proc_stopping()  ? BREAKER_IGNORED
@@ -163,7 +163,7 @@ static enum breaker_outcome outcome_of_check(const struct child *c)
                             : BREAKER_OK;
 }
 
-/* Probe with the check until it has closed the breaker, or opened it again. 0, or -1. */
+/* Probe with the check until the breaker is closed, or open again. 0, or -1. */
 static int probe(struct call *c, struct breaker_ticket *ticket, struct err *e)
 {
     while (c->spool != NULL && ticket->word == BREAKER_PROBE) {
@@ -171,11 +171,11 @@ static int probe(struct call *c, struct breaker_ticket *ticket, struct err *e)
         child_reset(&c->child);
         if (run_check(c, e) < 0) {
             c->child.why = e->text;
-            report(c, ticket, BREAKER_IGNORED); /* our place is free for another */
+            report(c, ticket, BREAKER_IGNORED); /* our place is free for another process */
             return -1;
         }
         report(c, ticket, outcome_of_check(&c->child));
-        if (proc_stopping()) /* main says how */
+        if (proc_stopping()) /* main reports that it failed */
             return -1;
         if (c->spool == NULL)
             break;
@@ -191,7 +191,8 @@ static int probe(struct call *c, struct breaker_ticket *ticket, struct err *e)
 
 /* ------------------------------------------------------------------------------------- rejected */
 
-/* Something in place of the command: 1 it is there, 0 not, -1. */
+/* Print something in place of the command's output: 1: done; 0: there is nothing to print; -1:
+   error. */
 static int last_output(struct call *c, struct err *e)
 {
     struct err broken = ERR_NONE;
@@ -222,14 +223,14 @@ static int64_t time_left(const struct breaker *b)
     return left < 1 ? 1 : left;
 }
 
-/* How long it is of no use to try. */
+/* How long trying again is pointless. */
 static int64_t try_again_ms(const struct breaker *b)
 {
     return b->state == BREAKER_OPEN ? time_left(b) : b->state == BREAKER_HALF_OPEN ? SOON_MS : 0;
 }
 
-/* Tell whoever started us how long it is of no use to try, and be deferred: an outage must cost no
-   event an attempt. */
+/* Tell our parent how long trying again is pointless, and ask to be deferred: an outage must cost
+   no event an attempt. */
 static int reject(struct call *c, const struct breaker_ticket *ticket, struct err *e)
 {
     const struct breaker *b = &c->circuit.breaker;
@@ -280,7 +281,7 @@ static int run(struct call *c, const struct breaker_ticket *ticket, char **comma
         .argv = command, .input = c->kept, .hold = cache > 0, .timeout_ms = timeout};
     struct err cannot = ERR_NONE;
 
-    if (wrap_run(&c->child, &w, &cannot) < 0) { /* says nothing about the dependency */
+    if (wrap_run(&c->child, &w, &cannot) < 0) { /* tells nothing about the dependency */
         c->child.why = cannot.text;
         report(c, ticket, BREAKER_IGNORED);
         *e = cannot;
@@ -293,8 +294,9 @@ static int run(struct call *c, const struct breaker_ticket *ticket, char **comma
     if (cache > 0 && child_output(&c->child, NULL, e) < 0)
         return -1;
     e->status = c->child.status;
-    /* In an outage: deferred like those that it rejects, if somebody is there to understand. So are
-       calls that began before it and end while another one is the probe, or when it is over. */
+    /* A call that fails during an outage is deferred like the rejected ones, if our parent reads
+       our words. So is a call that began before the outage and ends while another call is the
+       probe, or after the outage. */
     if (c->spool != NULL && breaker_outage(&c->circuit.breaker, ticket) && c->child.status != 0 &&
         outcome != BREAKER_IGNORED && wrap_heard()) {
         wrap_say(try_again_ms(&c->circuit.breaker), str_of(c->child.why));

@@ -99,7 +99,8 @@ static void check_options(char *const *argv)
                    pipe, auto_ack ? "settle" : "hand out", name);
 }
 
-/* What is passed now, or one before a point: --to includes a position and excludes a time. */
+/* The last position so far, or the last one before a point: --to includes a position and excludes a
+   time. */
 static int find_last(struct store *spool, struct err *e)
 {
     const struct clock_point end = {CLOCK_END, 0};
@@ -119,7 +120,7 @@ static int find_last(struct store *spool, struct err *e)
     } else {
         return 0;
     }
-    return terms.last == 0 ? 1 : 0; /* there is nothing up to there */
+    return terms.last == 0 ? 1 : 0; /* no event lies up to that point */
 }
 
 static int show(struct store *spool, struct err *e)
@@ -136,7 +137,7 @@ static int show(struct store *spool, struct err *e)
             *e = unknown;
             return -1;
         }
-        query.group = NULL; /* the group would begin here */
+        query.group = NULL; /* show from where the group would begin */
         if (types.n == 0 && pattern_add(&types, "#", e) < 0)
             return -1;
         query.types = types;
@@ -156,7 +157,7 @@ static int show(struct store *spool, struct err *e)
     return e->status == 0 ? 0 : -1;
 }
 
-/* What is left, so that an exit of 0 is not mistaken for an empty group. */
+/* Report what is left, so that an exit status of 0 is not mistaken for an empty group. */
 static int tell(struct group *group, const struct dispatch_result *result, struct err *e)
 {
     struct err_quoted g = err_quote_text(name);
@@ -181,7 +182,7 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
         err_note("group %s: another consumer keeps its order, this one only stood by", g.text);
     if (stand.paused)
         return err_set(e, EX_TEMPFAIL, "group %s is paused (spool group resume %s)", g.text, name);
-    if (stand.hold_ms != 0 && result->deferred > 0) { /* that was said when it happened */
+    if (stand.hold_ms != 0 && result->deferred > 0) { /* that was reported when it happened */
         e->status = EX_TEMPFAIL;
         return 0;
     }
@@ -241,7 +242,7 @@ static int consume(struct store *spool, struct err *e)
         else if (got < 0 && result.why.status != 0)
             status(group, &result, e);
     }
-    store_stop(spool, proc_stopping); /* that it leaves may be found out later */
+    store_stop(spool, proc_stopping); /* its end may be noticed later */
     group_close(group);
     return got;
 }

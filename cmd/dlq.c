@@ -1,4 +1,4 @@
-/* dlq: look into dead letters, give them back to their groups, or drop them. */
+/* dlq: inspect dead letters, requeue them to their groups, or drop them. */
 #include "args.h"
 #include "environment.h"
 #include "letter.h"
@@ -22,7 +22,7 @@ static struct clock_point before, after;
 static int form;
 static bool all, dry_run;
 static const char *like;
-static struct buf wanted, print; /* --like: the fingerprint asked for; that of a letter */
+static struct buf wanted, print; /* --like: the wanted fingerprint; the current letter's */
 
 #define FILTER_NAMES "group type key error like from to"
 #define FILTERS                                                                                    \
@@ -89,7 +89,7 @@ static int count_one(const struct dead_letter *letter, void *arg, struct err *e)
 
 /* ------------------------------------------------------------------------------------ the verbs */
 
-/* 1: neither the events named nor the filters have found one. */
+/* 1: neither the named events nor the filters matched a letter. */
 static int found_none(struct store *spool, int n, char **event, struct err *e)
 {
     struct buf text = BUF_INIT, filters = BUF_INIT;
@@ -263,8 +263,8 @@ static void note_group(json_t *groups, const char *group)
     json_array_append_new(groups, name);
 }
 
-/* One entry a fingerprint, which handlers may have printed as anything but text. Times are text
-   that sorts as time does. */
+/* One entry per fingerprint, which may not be valid text, since handlers print anything. Times are
+   text that sorts as time does. */
 static int count_kind(const struct dead_letter *letter, void *kinds, struct err *e)
 {
     char when[CLOCK_TEXT_SIZE];
@@ -334,7 +334,7 @@ static int run_stats(int first, int argc, char **argv)
 static struct environment environment;
 static char *const *envp;
 
-/* Make the event stdin, and its attributes the environment of what is to come. */
+/* Make the event our stdin, and put its attributes into our environment for the command. */
 static int prepare(const struct dead_letter *letter, void *store, struct err *e)
 {
     struct str line = letter->event.line;
@@ -357,7 +357,8 @@ static int prepare(const struct dead_letter *letter, void *store, struct err *e)
     return 1;
 }
 
-/* Become the command, once the spool is closed: nothing of ours is left when it runs. */
+/* Replace this process by the command, once the spool is closed: the command inherits nothing of
+   ours. */
 static int run_try(int first, int argc, char **argv)
 {
     char **command = first < argc ? wrap_command(argv + first + 1) : NULL;

@@ -1,8 +1,9 @@
 /*
  * ev: run a command with the toolkit's executables first in PATH.
  *
- * They are where this executable is when it has not been installed, and in EVENTUTILS_LIBEXECDIR
- * when it has: some of their names may belong to others there, and then only ev is in PATH.
+ * They are in this executable's folder when it has not been installed, and in EVENTUTILS_LIBEXECDIR
+ * when it has: in bindir, some of their names may belong to other programs, and then only ev is in
+ * PATH.
  */
 #include "args.h"
 #include "buf.h"
@@ -38,7 +39,7 @@ static bool holds(const char *folder, const char *name)
     bool found;
 
     buf_printf(&path, "%s/%s", folder, name);
-    /* In bindir there may be links to some of them: that is not the place. */
+    /* bindir may have links to some of them, but is not the folder that we look for. */
     found = lstat(buf_text(&path), &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & S_IXUSR);
     buf_free(&path);
     return found;
@@ -92,7 +93,8 @@ static int run(const char *folder, char **argv, struct err *e)
     const char *path = getenv("PATH");
     struct buf first = BUF_INIT;
 
-    /* Without a PATH execvp looks where the system's own utilities are; say so to others, too. */
+    /* Without a PATH execvp searches the system's default path; set PATH to that for the command,
+       too. */
     buf_printf(&first, "%s:%s", folder, path != NULL && *path != '\0' ? path : "/bin:/usr/bin");
     setenv("PATH", buf_text(&first), 1);
     buf_free(&first);

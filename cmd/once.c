@@ -37,7 +37,8 @@ static const struct cmd self = {
     .wrapper = true,
 };
 
-/* A word of a key of several: with its spaces escaped, or "a b" and "c" would be "a" and "b c". */
+/* One word of a key of several words, with its spaces escaped, or "a b" and "c" would equal "a" and
+   "b c". */
 static void add_word(struct buf *name, const char *word)
 {
     for (; *word != '\0'; word++)
@@ -48,7 +49,8 @@ static void add_word(struct buf *name, const char *word)
     buf_char(name, ' ');
 }
 
-/* In a handler the event and its group: the same event again, and no other. */
+/* In a handler the key is the event and its group: the same event has the same key, and no other
+   event has. */
 static void key_of_handler(struct buf *name)
 {
     const char *group = getenv("EVENT_GROUP"), *id = getenv("EVENT_ID");
@@ -90,7 +92,8 @@ static int key_of_input(struct buf *name, const struct wrap_input *input, struct
     return got;
 }
 
-/* The command has succeeded. Record, then print: who sees the output can rely on the record. */
+/* The command has succeeded. Record, then print, so that anyone who sees the output can rely on the
+   record. */
 static int record(struct key *k, struct child *c, struct err *e)
 {
     struct buf output = BUF_INIT;
@@ -132,8 +135,8 @@ static int run(struct key *k, const struct wrap *w, struct err *e)
     return got;
 }
 
-/* What it printed the first time. It has succeeded, and is not to be run again: nothing but a
-   message can make up for an output that was not kept. */
+/* Print the output of the first run. The command has succeeded and is not to be run again; if its
+   output was not kept, all we can do is print a message. */
 static int print_again(const struct key *k, struct err *e)
 {
     if ((int64_t)k->output.n < k->bytes)
@@ -150,14 +153,14 @@ static int once(const char *name, const struct wrap *w, struct err *e)
 
     if ((got = store_open(&k.store, args_spool(), STORE_CREATE, e)) > 0)
         err_note("created the spool %s", store_path(k.store));
-    if (got < 0 && e->status == EX_DATAERR) /* behind consume that would be the event's fault */
+    if (got < 0 && e->status == EX_DATAERR) /* under consume that would count against the event */
         e->status = EX_IOERR;
     if (got >= 0) {
         store_stop(k.store, proc_stopping);
         got = key_take(&k, args_given("wait") ? longest : -1, e);
     }
     if (got == KEY_OURS) {
-        store_stop(k.store, proc_forced); /* what has run is to be recorded */
+        store_stop(k.store, proc_forced); /* a command that has run is to be recorded */
         got = run(&k, w, e);
     } else if (got == KEY_DONE)
         got = print_again(&k, e);

@@ -114,7 +114,7 @@ static int move(struct relay *r, struct relay_result *result, struct err *e)
     struct store *spool = NULL;
     int got = 0;
 
-    if (proc_stopping()) /* while it was being opened */
+    if (proc_stopping()) /* while the database was being opened */
         return 0;
     if (terms.sink == NULL && (got = store_open(&spool, args_spool(), STORE_CREATE, e)) > 0)
         err_note("created the spool %s", store_path(spool));
@@ -140,7 +140,7 @@ static int relay(struct relay_result *result, struct err *e)
     return got;
 }
 
-/* The first "--" ends our part; others are the sink's. */
+/* The first "--" ends our arguments; later ones belong to the sink. */
 static bool nothing_behind_dashes(int argc, char **argv)
 {
     int i = 1;
@@ -150,7 +150,7 @@ static bool nothing_behind_dashes(int argc, char **argv)
     return i == argc - 1;
 }
 
-/* Without "--" a second word is rather another database than a command. */
+/* Without "--" a second word is more likely another database than a command. */
 static void check_operands(int argc, char **argv, int first, bool sink_missing)
 {
     bool dashes = false;
@@ -161,11 +161,12 @@ static void check_operands(int argc, char **argv, int first, bool sink_missing)
         terms.database = argv[first];
     if (terms.database != NULL && *terms.database == '\0')
         args_usage("DB is empty: is a variable unset?");
-    if (terms.database != NULL && sink_missing) /* the spool would be the wrong place */
+    if (terms.database != NULL && sink_missing) /* relaying into the spool would be wrong */
         args_usage("a sink is missing behind -- (an unset variable?)");
     if (first + 1 < argc && !dashes)
         args_usage("one database at a time%s%s; a command goes behind --",
-                   strchr(argv[first + 1], ':') != NULL ? "" : ": ", /* it may hold a password */
+                   strchr(argv[first + 1], ':') != NULL ? "" : ": ", /* the URI may hold a
+                                                                        password */
                    strchr(argv[first + 1], ':') != NULL ? ""
                                                         : err_quote_text(argv[first + 1]).text);
     if (first + 1 < argc)
@@ -198,7 +199,7 @@ int main(int argc, char **argv)
     static struct buf source;
     struct relay_result result = {0};
     struct err e = ERR_NONE;
-    bool sink_missing = nothing_behind_dashes(argc, argv); /* before parsing moves them */
+    bool sink_missing = nothing_behind_dashes(argc, argv); /* before parsing reorders argv */
     int first = args_parse(&self, argc, argv);
 
     check_operands(argc, argv, first, sink_missing);

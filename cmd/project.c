@@ -1,4 +1,4 @@
-/* project: keep tables of a SQLite database up to date with events, each applied once. */
+/* project: keep tables of a SQLite database up to date with events, applying each event once. */
 #include "args.h"
 #include "lines.h"
 #include "mem.h"
@@ -91,7 +91,7 @@ static void say_aside(const struct log_entry *entry, const struct err *why)
             "%s: put aside", why->text);
 }
 
-/* To the end, and with -f on and on. */
+/* Apply events to the end of the log, and with -f go on with new ones. */
 static int run(const struct projection_terms *terms, struct err *e)
 {
     struct projection *p;
@@ -99,7 +99,8 @@ static int run(const struct projection_terms *terms, struct err *e)
 
     if (created > 0)
         err_note("created the database %s", terms->database);
-    store_stop(terms->spool, proc_forced); /* the spool is told of what has been applied */
+    store_stop(terms->spool, proc_forced); /* the grace for recording in the spool what has been
+                                              applied */
     while (got >= 0) {
         if (follow)
             store_bell_clear(terms->spool);
@@ -144,7 +145,7 @@ static int run_verify(const struct projection_terms *terms, struct err *e)
     if (table_end(t, e) < 0 || found < 0)
         return -1;
     if (found > 0)
-        e->status = EX_NO; /* what differs is printed */
+        e->status = EX_NO; /* differences are printed */
     return 0;
 }
 
@@ -216,9 +217,9 @@ static int work(const char *database, const char *file, struct err *e)
     }
     store_close(terms.spool);
     if (got >= 0 && !follow && proc_stopping())
-        e->status = wrap_stopped(); /* before the end, but what is done is done */
+        e->status = wrap_stopped(); /* stopped before the end */
     else if (got >= 0 && aside > 0)
-        e->status = EX_NO; /* each was told */
+        e->status = EX_NO; /* each was reported */
     return got;
 }
 

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define ATOMIC_MAX (64 << 20)
-#define GRACE_MS 30000 /* for what has been read from a pipe, once we are told to stop */
+#define GRACE_MS 30000 /* the grace for lines read from a pipe, once we are told to stop */
 
 static const char *data, *expect, *rejects, *delay;
 static struct batch batch = {.fill.priority = -1, .pending.wait_ms = -1};
@@ -69,10 +69,10 @@ static const struct cmd self = {
 
 static struct buf held; /* the input of --atomic */
 static int64_t lines_seen;
-static bool stopped; /* before the end of the input */
+static bool stopped; /* stopped before the end of the input */
 static int rejects_fd = -1, input_status;
 
-/* A signal may end a write that nobody reads. */
+/* A signal may end a write to a reader that does not read. */
 static int echo(struct err *e)
 {
     proc_open();
@@ -81,7 +81,7 @@ static int echo(struct err *e)
     return got;
 }
 
-/* What the last commit made safe, and what was wrong. */
+/* Print the events that the last commit made safe, and the complaints. */
 static int tell(struct err *e)
 {
     const struct buf *wrong = &batch.complaints;
@@ -96,7 +96,7 @@ static int tell(struct err *e)
     return 0;
 }
 
-/* Commit, then tell: what is echoed is on disk. */
+/* Commit, then print: echoed events are on disk. */
 static int commit(struct err *e)
 {
     return batch_commit(&batch, e) < 0 ? -1 : tell(e);
@@ -110,7 +110,7 @@ static struct str without_mark(struct str text)
     return mark ? (struct str){text.p + 3, text.n - 3} : text;
 }
 
-/* A byte order mark before the first line and a CR before a newline are not part of a line. */
+/* A byte order mark before the first line and a CR before a newline do not belong to a line. */
 static struct str trim(struct line line)
 {
     struct str text = line.number == 1 ? without_mark(line.text) : line.text;
@@ -129,8 +129,8 @@ static bool blank(struct str text)
     return n == text.n;
 }
 
-/* A producer that died in the middle of a line leaves one without a newline. JSON shows whether it
-   is whole, but for a number, and text does not. */
+/* A producer that died in the middle of a line leaves a line without a newline. Whether a line is
+   whole can be seen for JSON, except for a number, but not for text. */
 static bool maybe_cut(const struct line *line, struct str text)
 {
     char last = text.n == 0 ? ' ' : text.p[text.n - 1];
@@ -143,7 +143,7 @@ struct head {
     size_t n;
 };
 
-/* --atomic: the line and where it came from, for later. */
+/* --atomic: keep the line and its place for later. */
 static int hold(struct batch_place place, struct str text, struct err *e)
 {
     struct head head = {place, text.n};
@@ -175,9 +175,9 @@ static int take_line(const struct line *line, bool too_long, struct batch_place 
     return 0;
 }
 
-/* Commit when the batch is full and before input is read, or the next file opened, which is often
-   the time to wait for a producer: a slow one gets its event on disk at once, and nobody waits for
-   our lock meanwhile. A file that cannot be read does not keep the others from being published. */
+/* Commit when the batch is full, and before reading input or opening the next file, where we often
+   wait for a producer: a slow producer's event is on disk at once, and no process waits for our
+   lock in the meantime. A file that cannot be read does not prevent publishing the others. */
 static int publish_file(const char *path, struct err *e)
 {
     struct err unreadable = ERR_NONE;
@@ -187,7 +187,7 @@ static int publish_file(const char *path, struct err *e)
 
     if (got >= 0)
         lines_widen(in);
-    /* What comes from a pipe is lost with us; a file is there for another try. */
+    /* Input from a pipe is lost if we end; a file can be read again. */
     store_stop(batch.store, got >= 0 && lines_again(in) ? proc_stopping : proc_forced);
     while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0) {
         struct batch_place place = {lines_name(in) == NULL ? NULL : path, line.number, NULL};
@@ -202,8 +202,8 @@ static int publish_file(const char *path, struct err *e)
     return failed ? -1 : 0;
 }
 
-/* All lines are tried, so that all that is wrong is told; one bad line, and nothing is stored. A
-   conflict of versions is the whole input's: it is told once. */
+/* Every line is checked, so that every error is reported; if one line is bad, nothing is stored. A
+   version conflict concerns the whole input and is reported once. */
 static int publish_held(struct err *e)
 {
     for (size_t at = 0; at < held.n && batch.stale == 0;) {
@@ -261,14 +261,14 @@ static int publish_data(struct err *e)
 
 /* --------------------------------------------------------------------------------------- set up */
 
-/* Above the most there may be it is a cycle, whatever the number. */
+/* Above the maximum it is a cycle, whatever the number. */
 static int64_t read_hops(const char *text)
 {
     int64_t hops = strtoll(text, NULL, 10);
     return hops < 0 ? 0 : hops > EVENT_HOPS_MAX ? EVENT_HOPS_MAX : hops;
 }
 
-/* NULL when it is not set, or empty. */
+/* NULL when the variable is not set, or empty. */
 static const char *variable(const char *name, size_t max)
 {
     const char *text = getenv(name);
@@ -298,8 +298,8 @@ static void read_surroundings(void)
     batch.fill.source = buf_text(&source);
 }
 
-/* In a handler of a group that has too much to settle, --max-pending would wait for what only we
-   can settle. Of another spool's group it is none. */
+/* In a handler of a group that has too many events to settle, --max-pending would wait for an event
+   that only we can settle, so that group does not count. A group of another spool is not ours. */
 static const char *own_group(void)
 {
     const char *spool = getenv("EVENT_SPOOL");
@@ -403,7 +403,7 @@ int main(int argc, char **argv)
         !stopped)
         err_note("the input was empty: nothing published");
     if (proc_stopping() && !out_gone() && (stopped || e.status == EX_TEMPFAIL))
-        e.status = EX_SIGNAL + proc_signal(); /* not all of the input */
+        e.status = EX_SIGNAL + proc_signal(); /* the input was not read to its end */
     if (e.status == 0)
         e.status = batch.stale > 0 ? EX_TEMPFAIL : batch.bad > 0 ? EX_DATAERR : input_status;
     if (batch.duplicates > 0 && isatty(STDERR_FILENO))

@@ -1,4 +1,4 @@
-/* reduce: the state of a subject, made of its events. */
+/* reduce: compute the state of a subject from its events. */
 #include "args.h"
 #include "fold.h"
 #include "json.h"
@@ -51,10 +51,10 @@ static struct fold_reducer reducer;
 static struct fold_subject *subjects, one;
 static size_t subjects_n, begun, running_n;
 static struct fold **running;
-static int worst; /* status of the subjects that failed */
+static int worst; /* the worst status of the subjects that failed */
 static bool terminal, keeping = true;
 
-/* A signal may end a write that nobody reads. */
+/* A signal may end a write to a reader that does not read. */
 static int show(const struct fold *f, struct err *e)
 {
     struct buf line = BUF_INIT, text = BUF_INIT;
@@ -75,7 +75,8 @@ static int show(const struct fold *f, struct err *e)
     return got;
 }
 
-/* The state is true without it. After an error no more is written here: see store.h. */
+/* Keep a snapshot; the state is right without it. After an error no more is written to the spool:
+   see store.h. */
 static void keep(struct fold *f)
 {
     struct err e = ERR_NONE;
@@ -86,7 +87,8 @@ static void keep(struct fold *f)
     keeping = false;
 }
 
-/* 1 when it is done, 0 when it goes on; -1 ends all. A subject that fails does not. */
+/* 1 when the subject is done, 0 when it continues; -1 ends the run. A subject that fails does not
+   end the run. */
 static int step(struct fold *f, struct err *e)
 {
     struct err failed = ERR_NONE;
@@ -132,7 +134,7 @@ static void wait_for_any(void)
     free(fds);
 }
 
-/* Begin what there is room for, and take each a step further. */
+/* Begin as many subjects as there is room for, and advance each by a step. */
 static int round_of(struct err *e)
 {
     for (; running_n < (size_t)parallel && begun < subjects_n; begun++)
@@ -176,7 +178,7 @@ static int reduce(struct err *e)
     return got;
 }
 
-/* The end is fixed before anything is read. */
+/* Fix the end before anything is read. */
 static int find(struct err *e)
 {
     static const struct clock_point end = {CLOCK_END, 0};

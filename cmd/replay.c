@@ -58,9 +58,9 @@ static const struct table_column columns[] = {
 static struct store *spool;
 static struct table *table;
 static int64_t shown, damaged, before_ms;
-static int64_t until_ms; /* -f --to a time that is still to come; 0: none */
+static int64_t until_ms; /* with -f, a --to that is still to come; 0: none */
 
-/* Wait as long as the events were apart. False when a signal ends it. */
+/* Wait as long as the events were apart. False when a signal ends the wait. */
 static bool keep_pace(const struct log_entry *entry)
 {
     int64_t gap = shown == 0 ? 0 : (int64_t)((double)(entry->recorded_ms - before_ms) / speed);
@@ -72,7 +72,7 @@ static bool keep_pace(const struct log_entry *entry)
     return !proc_stopping();
 }
 
-/* JSON may hold bytes that steer a terminal: DEL, C1, bidirectional controls. */
+/* JSON may contain bytes that control a terminal: DEL, C1, bidirectional controls. */
 static int escaped_line(struct str line, struct err *e)
 {
     struct buf text = BUF_INIT;
@@ -106,7 +106,7 @@ static int show(const struct log_entry *entry, struct err *e)
     return out_line(str_of(text), e);
 }
 
-/* To the end of what there is now. 0, 1 to stop, -1. */
+/* Print up to the current end of the log. 0; 1: stop; -1: error. */
 static int drain(struct log *log, struct err *e)
 {
     struct log_entry entry;
@@ -125,7 +125,7 @@ static int drain(struct log *log, struct err *e)
     return got;
 }
 
-/* With --to there is an end also when following: once the log has got there. */
+/* With --to there is an end also when following: once the log has reached it. */
 static int passed_last(struct err *e)
 {
     const struct clock_point end = {CLOCK_END, 0};

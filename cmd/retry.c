@@ -47,7 +47,7 @@ static bool worth_retrying(int status)
     return status != EX_CONFIG && status != EX_CANNOT_RUN && status != EX_NOT_FOUND;
 }
 
-/* How long to wait before the next attempt; -1: there is none. */
+/* How long to wait before the next attempt; -1: no further attempt. */
 static int64_t next_wait(const struct child *c, int64_t attempt, int64_t left_ms)
 {
     const struct backoff b = {backoff[0], backoff[1], (enum backoff_jitter)jitter};
@@ -76,7 +76,7 @@ static void tell(const struct child *c, int64_t attempt, int64_t wait, int64_t l
         err_note("attempt %" PRId64 ": %s: that was the last", attempt, c->why);
 }
 
-/* One attempt, with no more time than is left. */
+/* Make one attempt, in no more than the time that is left. */
 static int try(struct child *c, const struct wrap_input *input, char *const *argv, int64_t attempt,
                int64_t left_ms, struct err *e)
 {
@@ -134,7 +134,7 @@ int main(int argc, char **argv)
     wrap_stage();
     child_init(&c);
     if (run(&c, argv + first, &e) == 0) {
-        /* What the last attempt said that we have no use for is for whoever started us. */
+        /* Pass the words of the last attempt, which we do not use ourselves, on to our parent. */
         wrap_say(c.status == 0 ? -1 : c.delay_ms, (struct str){c.reason.p, c.reason.n});
         if (child_output(&c, NULL, &e) == 0)
             e.status = c.status;

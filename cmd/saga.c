@@ -134,7 +134,7 @@ static int run_run(int first, int argc, char **argv)
     } else if (e.status == 0) {
         store_stop(r.store, proc_stopping);
         if (saga_start(&r, (struct str){event.p, event.n}, &e) >= 0) {
-            store_stop(r.store, proc_forced); /* what a step has done is to be written down */
+            store_stop(r.store, proc_forced); /* the outcome of a step has to be recorded */
             saga_drive(&r, &e);
         }
     }
@@ -144,9 +144,9 @@ static int run_run(int first, int argc, char **argv)
 
 /* -------------------------------------------------------------------------------------- resume */
 
-static int worst; /* status of those that did not come to their end */
+static int worst; /* status of the sagas that did not finish */
 
-/* One that cannot go on must not keep the others from it. */
+/* A saga that cannot go on must not hold up the others. */
 static void resume(const char *id)
 {
     struct err e = ERR_NONE;
@@ -156,13 +156,13 @@ static void resume(const char *id)
         saga_drive(&r, &e);
     saga_run_free(&r);
     if (all && r.elsewhere)
-        return; /* somebody was faster */
+        return; /* another process was faster */
     if (worst == 0)
         worst = e.status;
     err_report(&e);
 }
 
-/* Of its events one is enough: others may be at it, which is no fault. */
+/* Resume a saga unless another process runs it, which is not an error. */
 static int resume_idle(const struct doc *doc, void *arg, struct err *e)
 {
     struct saga s;
@@ -304,7 +304,7 @@ static int show_text(const struct saga *s, struct err *e)
     return got;
 }
 
-/* Append an object that a last member is still to come into. */
+/* Append an object without its closing brace, for a last member to be added. */
 static void open_object(struct buf *line, json_t *row)
 {
     table_json(line, row);
@@ -312,13 +312,14 @@ static void open_object(struct buf *line, json_t *row)
     line->n--;
 }
 
-/* Results and the event stay the JSON that they are: parsed, they would lose digits. */
+/* Results and the event are copied as JSON text: parsed, they would lose digits. */
 static int show_json(const struct saga *s, struct err *e)
 {
     struct buf line = BUF_INIT;
     json_t *whole = row_of(s);
 
-    json_object_del(whole, "steps"); /* their number; here they are themselves */
+    json_object_del(whole, "steps"); /* drop the number of results; here the results themselves
+                                        follow */
     open_object(&line, whole);
     buf_puts(&line, ",\"steps\":[");
     for (size_t i = 0; i < s->steps; i++) {

@@ -1,4 +1,4 @@
-/* settle: the end of a pipe that began with consume --lease. */
+/* settle: settle events at the end of a pipe that begins with consume --lease. */
 #include "args.h"
 #include "lines.h"
 #include "proc.h"
@@ -10,7 +10,7 @@
 
 #define BATCH 1000
 #define COMPLAINTS_MAX (1 << 20) /* bytes */
-#define GRACE_MS 30000           /* for what has been read, once we are told to stop */
+#define GRACE_MS 30000           /* for lines that have been read, once we are told to stop */
 
 static const char *name, *dead;
 static bool retry, defer;
@@ -46,7 +46,7 @@ static struct event event;
 static int64_t batch, bad, over, open;
 static int input_status;
 
-static struct buf complaints; /* to be told after the commit, each with a NUL behind it */
+static struct buf complaints; /* to be printed after the commit, each followed by a NUL */
 
 static void refuse(const char *file, int64_t number, const struct err *why)
 {
@@ -56,7 +56,7 @@ static void refuse(const char *file, int64_t number, const struct err *why)
     buf_char(&complaints, '\0');
 }
 
-/* Commit, then tell: writing to stderr may take long, and others wait for our lock. */
+/* Commit, then print: writing to stderr may take long, and others wait for our lock. */
 static int commit(struct err *e)
 {
     int got = group == NULL ? 0 : lease_commit(group, e);
@@ -67,7 +67,7 @@ static int commit(struct err *e)
     return got;
 }
 
-/* An event's line; or all digits, which are a position; or an id, also as id:42. */
+/* A line is an event; or digits, which are a position; or an id, also as id:42. */
 static int read_name(struct str text, struct lease_name *out, struct err *why)
 {
     size_t digits = 0;
@@ -83,7 +83,7 @@ static int read_name(struct str text, struct lease_name *out, struct err *why)
     while (digits < text.n && text.p[digits] >= '0' && text.p[digits] <= '9')
         digits++;
     if (digits == text.n && (!js_integer(text, &out->seq) || out->seq == 0))
-        out->seq = -1; /* where no event is */
+        out->seq = -1; /* a position without an event */
     else if (text.n > 3 && memcmp(text.p, "id:", 3) == 0)
         out->id = (struct str){text.p + 3, text.n - 3};
     return 0;
@@ -100,8 +100,8 @@ static struct str trim(struct str text)
     return text;
 }
 
-/* Not before there is something to settle: consume, which was started with us, may be about to
-   create the spool, or the group. */
+/* Open the spool only when there is something to settle: consume, which was started together with
+   us, may be about to create the spool or the group. */
 static int find_group(struct err *e)
 {
     const struct group_terms terms = {.name = name, .attempts = attempts};
@@ -135,15 +135,15 @@ static int take(struct str text, const char *file, int64_t number, struct err *e
     }
     if (got < 0)
         refuse(file, number, &why);
-    bool comes_again = got == LEASE_OPEN && (retry || defer); /* as it shall */
+    bool comes_again = got == LEASE_OPEN && (retry || defer); /* as requested */
     over += got == LEASE_OVER || comes_again;
     open += got == LEASE_OPEN && !comes_again;
     batch++;
     return 0;
 }
 
-/* Commit when the batch is full and before input is read, or the next file opened: nobody waits for
-   our lock while we wait for input. */
+/* Commit when the batch is full, and before reading input or opening the next file, so that no
+   process waits for our lock while we wait for input. */
 static int read_file(const char *path, struct err *e)
 {
     struct err unreadable = ERR_NONE, too_long = {EX_DATAERR, "longer than 64 MiB"};

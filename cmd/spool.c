@@ -1,4 +1,5 @@
-/* spool: look after the spool and its groups. Verbs of more than a screen are in lib/spool_*.c. */
+/* spool: look after the spool and its groups. Verbs that take more than a screen of code are in
+   lib/spool_*.c. */
 #include "args.h"
 #include "lines.h"
 #include "spool_verbs.h"

@@ -1,4 +1,4 @@
-/* throttle: no faster than a rate: lines on their way through, or a command. */
+/* throttle: hold lines on their way through, or a command, to a rate. */
 #include "args.h"
 #include "bucket.h"
 #include "clock.h"
@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define BURST_MAX_US (INT64_C(36500) * 86400 * 1000000) /* as long as a duration may be */
+#define BURST_MAX_US (INT64_C(36500) * 86400 * 1000000) /* the longest duration */
 
 static int64_t each_us, burst = 1, longest;
 static const char *by;
@@ -54,7 +54,7 @@ static void check(char **command)
         args_usage("--wait is for a command: lines wait for their turn");
 }
 
-/* The name of the bucket of the event on stdin, which is there again for the command. */
+/* The bucket's name for the event on stdin, which the command can read again. */
 static int name_of_input(const char *name, struct buf *full, struct err *e)
 {
     struct wrap_input input;
@@ -71,7 +71,8 @@ static int name_of_input(const char *name, struct buf *full, struct err *e)
     return got;
 }
 
-/* A spool that cannot be used must not stop the work: it goes on unthrottled. 0, or -1 with 75. */
+/* A spool that cannot be used must not stop the work: the command runs unthrottled. 0, or -1 with
+   75. */
 static int wait_turn(const char *name, struct err *e)
 {
     struct pacer pacer = {.pace = {each_us, burst, 0}, .name = name};
@@ -93,7 +94,8 @@ static int wait_turn(const char *name, struct err *e)
         err_warn("%s: going on without a rate", broken.text);
     if (got > 0 || broken.status != 0)
         return 0;
-    int64_t wait_ms = (wait_us + 999) / 1000; /* up: whoever comes then must not come too early */
+    int64_t wait_ms = (wait_us + 999) / 1000; /* round up, so that a caller that waits this long
+                                                 does not come too early */
     wrap_say(wait_ms, STR(""));
     return err_set(e, EX_TEMPFAIL, "%s: no turn for %s", err_quote_text(name).text,
                    clock_span(wait, wait_ms));

@@ -1,4 +1,4 @@
-/* trace: the causal tree of an event, and where each group stands with it, and why. */
+/* trace: print the causal tree of an event, how far each group has got with it, and why. */
 #include "trace.h"
 
 #include "args.h"
@@ -55,7 +55,7 @@ static int64_t now_ms;
 
 struct shown {
     const struct trace_event *ev;
-    struct log_entry entry; /* as much of it as matters */
+    struct log_entry entry; /* only the fields that matter */
     json_t *standing;       /* NULL: as a tree */
     int groups, silent;
 };
@@ -74,8 +74,8 @@ static int end_line(struct err *e)
     return got;
 }
 
-/* The margin is for the mark of the event that was asked for. Chains that are longer than ours may
-   be do not move on to the right for ever. */
+/* The margin is for the mark of the event that was asked for. Chains longer than the toolkit allows
+   are not indented any further. */
 static void begin_line(const char *margin, size_t depth)
 {
     size_t steps = depth < EVENT_HOPS_MAX ? depth : EVENT_HOPS_MAX;
@@ -204,14 +204,14 @@ static int nothing(const struct where *w, void *arg, struct err *e)
     return 1;
 }
 
-/* 66, and that an event was there once is another answer than that there never was one. */
+/* 66; that an event existed once is a different answer from that it never did. */
 static int find(const char *name, struct err *e)
 {
     struct err mine = ERR_NONE;
     struct store_info info;
     int64_t seq = name[strspn(name, "0123456789")] == '\0' ? strtoll(name, NULL, 10) : 0;
 
-    if (log_find(spool, name, &query.seq, &mine) == 0) /* and is there such a group? */
+    if (log_find(spool, name, &query.seq, &mine) == 0) /* also check that the group exists */
         return group == NULL ? 0 : where_each(spool, group, query.seq, nothing, NULL, e);
     if (mine.status == EX_NOINPUT && seq > 0 && store_info(spool, &info, e) == 0 &&
         seq <= info.last_seq)
@@ -229,12 +229,12 @@ static int find_ends(struct err *e)
     if (log_point(spool, &to, &query.last, e) < 0)
         return -1;
     query.last -= to.kind != CLOCK_SEQ;
-    if (query.last == 0) /* which would mean the end: nothing lies there */
+    if (query.last == 0) /* 0 would mean the end; nothing lies before the first event */
         query.first = query.last = INT64_MAX;
     return 0;
 }
 
-/* What was found is printed all the same. */
+/* Print what was found even so. */
 static int tell_damage(int64_t damaged, struct err *e)
 {
     if (damaged == 0)

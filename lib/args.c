@@ -1,7 +1,7 @@
 /*
  * Options are numbered: the command's own first, then the common ones. getopt_long gets a table
- * made from them, in which a long option's value is LONG plus its number and a short one's its
- * letter, so that messages can call an option what the user called it.
+ * made from them, in which a long option's value is LONG plus its number and a short option's value
+ * is its letter, so that messages can name an option as the user spelled it.
  */
 #include "args.h"
 
@@ -23,7 +23,7 @@
 #define OPTIONS_MAX 64
 #define LONG 256
 #define HELP_WIDTH 80
-#define HELP_COLUMN 28 /* where the help stands; a longer option gets its own line */
+#define HELP_COLUMN 28 /* the column of the help text; a longer option gets its own line */
 #define CALLED_MAX 40  /* "--" and the longest name */
 
 static const char *spool_option;
@@ -40,21 +40,21 @@ static const struct opt common[] = {
     OPT_END,
 };
 
-/* What is being parsed: collection is NULL but for a verb; order is all options, given of each
-   whether it was used. */
+/* What is being parsed: collection is NULL except for a verb; order has all options, given whether
+   each was used. */
 static const struct cmd *collection, *current;
 static const struct opt *order[OPTIONS_MAX];
 static bool given[OPTIONS_MAX];
 static size_t options;
 
-/* The options in the order in which they were used, with their values. */
+/* The used options in order of use, with their values. */
 static struct use {
     const struct opt *option;
     const char *value;
 } * uses;
 static size_t used;
 
-/* Keeps in *best the candidate that is nearest to word, if it is near at all. */
+/* Keep in *best the candidate nearest to word, if it is near at all. */
 static void nearer(const char *word, const char *candidate, const char **best, size_t *least)
 {
     size_t d = str_distance(str_of(word), str_of(candidate));
@@ -74,7 +74,7 @@ static void add_names(struct buf *b, const struct cmd *self)
     buf_puts(b, self->name);
 }
 
-/* Words of text from column on, the further lines indented to it. */
+/* Print the words of text from column on, with later lines indented to that column. */
 static void add_wrapped(struct buf *b, const char *text, size_t column)
 {
     size_t at = column;
@@ -145,7 +145,7 @@ static void add_option(struct buf *b, const struct opt *o)
     add_wrapped(b, o->help, HELP_COLUMN);
 }
 
-/* Is name among the words? */
+/* Is name one of the words? */
 static bool is_word(const char *words, const char *name)
 {
     for (size_t n; *words != '\0'; words += n + (words[n] != '\0')) {
@@ -156,7 +156,7 @@ static bool is_word(const char *words, const char *name)
     return false;
 }
 
-/* Everything, or what --help shows: the command's common options, and -s. */
+/* All options, or those that --help shows: the command's common options, and -s. */
 static void add_options(struct buf *b, const struct cmd *self, bool everything)
 {
     const char *title = "\noptions:\n";
@@ -175,7 +175,7 @@ static void add_options(struct buf *b, const struct cmd *self, bool everything)
     }
 }
 
-/* A line for each verb, or all that can follow it. */
+/* A line for each verb, or one for each usage of it. */
 static void add_verbs(struct buf *b, const struct cmd *self, bool everything)
 {
     size_t widest = 0;
@@ -206,7 +206,7 @@ static _Noreturn void print(struct buf *b)
     exit(out_finish(&e));
 }
 
-/* Where there is more to read. */
+/* Print where there is more to read. */
 static void add_more(struct buf *b, const struct cmd *self, bool everything)
 {
     buf_puts(b, "More: ");
@@ -219,7 +219,7 @@ static void add_more(struct buf *b, const struct cmd *self, bool everything)
     buf_printf(b, "man eventutils-%s\n", collection != NULL ? collection->name : self->name);
 }
 
-/* --help fits a terminal of 80 columns and 24 lines, its prompt included; --help-all need not. */
+/* --help fits a terminal of 80 columns and 24 lines, including the prompt; --help-all need not. */
 static _Noreturn void help(const struct cmd *self, bool everything)
 {
     struct buf b = BUF_INIT;
@@ -273,7 +273,7 @@ _Noreturn void args_usage(const char *format, ...)
 
 /* ------------------------------------------------------------------------------------- values */
 
-/* Digits with an optional sign. False if it is none or does not fit. */
+/* Parse digits with an optional sign. False if text is not such a number or does not fit. */
 static bool read_int(const char *text, char **end, int64_t *value)
 {
     const char *digits = text + (*text == '-');
@@ -369,7 +369,7 @@ static void set_codes(const struct opt *o, const char *name, const char *text, b
     }
 }
 
-/* The words as a person would say them: "a, b or c". */
+/* Append the words as English: "a, b or c". */
 static void add_words(struct buf *b, const char *words)
 {
     for (size_t n; *words != '\0'; words += n + (words[n] != '\0')) {
@@ -397,7 +397,7 @@ static void set_choice(const struct opt *o, const char *name, const char *text)
     args_usage("%s wants %s: %s", name, buf_text(&words), err_quote_text(text).text);
 }
 
-/* The kinds that other modules know how to read. */
+/* The kinds that other modules parse. */
 static void set_other(const struct opt *o, const char *name, const char *text)
 {
     struct err e = ERR_NONE;
@@ -461,10 +461,11 @@ static void set(const struct opt *o, const char *name, const char *text, bool fi
 /* What every command needs before it opens anything. */
 static void set_stage(const char *name)
 {
-    json_set_alloc_funcs(mem_alloc, free); /* or its lack of memory would look like a wrong text */
+    json_set_alloc_funcs(mem_alloc, free); /* or a lack of memory there would look like invalid
+                                              text */
     err_name(name);
     for (int fd = 0; fd <= 2; fd++)
-        /* stdin opened for writing and stdout for reading: using them fails as if they were
+        /* stdin is opened for writing and stdout for reading: using them fails as if they were
            closed, instead of losing output silently */
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 1 ? O_RDONLY : O_WRONLY) != fd)
             _exit(EX_OSERR);
@@ -489,7 +490,8 @@ static void collect(const struct cmd *self)
             order[options++] = o;
 }
 
-/* getopt's two tables. A leading ":" asks it to tell a missing value from an unknown option. */
+/* getopt's two tables. A leading ":" makes it distinguish a missing value from an unknown
+   option. */
 static void make_tables(const struct cmd *self, struct buf *letters, struct option *longs)
 {
     buf_puts(letters, self->wrapper ? "+:" : ":");
@@ -505,7 +507,7 @@ static void make_tables(const struct cmd *self, struct buf *letters, struct opti
     *longs = (struct option){NULL, 0, NULL, 0};
 }
 
-/* The option that getopt returned as value, and what the user called it. */
+/* The option that getopt returned as value, and how the user spelled it. */
 static size_t find(int value, char name[CALLED_MAX])
 {
     size_t i = value >= LONG ? (size_t)(value - LONG) : 0;
@@ -520,7 +522,7 @@ static size_t find(int value, char name[CALLED_MAX])
     return i;
 }
 
-/* A long option that is none: "--tpye" as the user wrote it, perhaps with a value. */
+/* Report an unknown long option: "--tpye" as the user wrote it, perhaps with a value. */
 static _Noreturn void complain_long(const char *word)
 {
     size_t n = strcspn(word + 2, "="), least = SIZE_MAX, begin = 0;
@@ -541,7 +543,7 @@ static _Noreturn void complain_long(const char *word)
     args_usage("unknown option %s", err_quote(word, n + 2).text);
 }
 
-/* getopt said ":" or "?": what is the matter with word? */
+/* getopt returned ":" or "?": report what is wrong with word. */
 static _Noreturn void complain(int said, int value, const char *word)
 {
     char name[CALLED_MAX], letter[3] = {'-', 0, 0};
@@ -571,7 +573,7 @@ static int parse(const struct cmd *self, int argc, char **argv)
     collect(self);
     make_tables(self, &letters, longs);
     opterr = 0;
-    optind = 0; /* glibc and musl start over */
+    optind = 0; /* makes glibc and musl start over */
     while ((value = getopt_long(argc, argv, buf_text(&letters), longs, NULL)) != -1) {
         size_t i;
 
@@ -733,7 +735,8 @@ const char *args_spool(void)
         return args_name("EVENT_SPOOL", place, NAME_PATH_BYTES);
     buf_reset(&path);
     place = getenv("XDG_STATE_HOME");
-    if (place != NULL && *place == '/') { /* the XDG specification: others are to be ignored */
+    if (place != NULL && *place == '/') { /* the XDG specification: relative paths are to be
+                                             ignored */
         buf_puts(&path, place);
     } else {
         place = getenv("HOME");

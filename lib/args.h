@@ -1,5 +1,5 @@
 /*
- * args: a command describes itself in a struct; options, --help and --version come from it.
+ * args: a command describes itself in a struct; option parsing, --help and --version come from it.
  *
  *     static const char *group;
  *     static const struct opt options[] = {
@@ -14,12 +14,13 @@
  *     };
  *     int first = args_parse(&self, argc, argv);     operands are argv[first] to argv[argc - 1]
  *
- * args_parse sets the stage for a command: the name in messages, descriptors 0 to 2 open (on
- * /dev/null if they were closed, so that no file of ours lands there), SIGPIPE and SIGXFSZ
- * ignored, set-id starts refused (77). --help goes to stdout and is 0: examples, usage and the
- * common options, in at most 23 lines of 80 columns; --help-all has all options. Wrong usage is one
- * line on stderr and 64: args_parse does not return then. Every command has -s SPOOL,
- * --log text|json, -h, --help-all and -V besides its own options.
+ * args_parse prepares the process for a command: it sets the name in messages, opens those of the
+ * descriptors 0 to 2 that were closed (on /dev/null, so that no file of ours gets one of them),
+ * ignores SIGPIPE and SIGXFSZ, and refuses set-id starts (77). --help prints examples, usage and
+ * the common options on stdout, in at most 23 lines of 80 columns, and exits 0; --help-all prints
+ * all options. On wrong usage args_parse prints one line on stderr and exits 64; it does not
+ * return. Every command has -s SPOOL, --log text|json, -h, --help-all and -V besides its own
+ * options.
  */
 #ifndef ARGS_H
 #define ARGS_H
@@ -36,13 +37,13 @@
 enum opt_kind {
     OPT_KIND_END,
     OPT_KIND_FLAG,     /* bool */
-    OPT_KIND_TEXT,     /* const char *, not empty: an empty one is an unset variable */
+    OPT_KIND_TEXT,     /* const char *, not empty: an empty value is usually an unset variable */
     OPT_KIND_NAME,     /* const char *, a name of at most max bytes (name.h) */
     OPT_KIND_INT,      /* int64_t within min and max */
     OPT_KIND_SIZE,     /* int64_t bytes: 1000, 64k, 1M, 2G (powers of 1024), within min and max */
     OPT_KIND_DURATION, /* int64_t milliseconds */
     OPT_KIND_RANGE,    /* int64_t[2] milliseconds: low, high */
-    OPT_KIND_RATE,     /* int64_t: microseconds for each of them */
+    OPT_KIND_RATE,     /* int64_t: microseconds per event */
     OPT_KIND_POINT,    /* struct clock_point */
     OPT_KIND_PATTERN,  /* struct pattern_list, added to at each use */
     OPT_KIND_CODES,    /* bool[256]: cleared at the first use, then the codes in "65,70" set */
@@ -54,7 +55,7 @@ struct opt {
     char letter; /* 0: none */
     const char *name;
     void *to;
-    const char *arg;  /* the word for the value in --help: "GROUP"; of a choice, the choices */
+    const char *arg;  /* the word for the value in --help: "GROUP"; for a choice, the choices */
     const char *help; /* lower case, no full stop; mentions the default */
     int64_t min, max;
 };
@@ -83,45 +84,46 @@ struct cmd {
     const char *usage[4];    /* what follows the name; NULL ends the list, as below */
     const char *examples[6]; /* whole command lines, smallest first */
     const struct opt *options;
-    const char *common; /* the long names of those that --help shows, "group type"; NULL: all */
-    const char *note;   /* a paragraph at the end of --help: exit statuses, say; or NULL */
+    const char *common; /* the long names of the options that --help shows, "group type"; NULL:
+                           all */
+    const char *note;   /* a paragraph at the end of --help, such as the exit statuses; or NULL */
     bool wrapper;       /* parsing stops at the first operand; the rest is a command line */
     bool no_spool;      /* there is no -s */
-    const struct cmd *verbs; /* ended by one without a name; then run of the verb is called */
-    int (*run)(int first, int argc, char **argv); /* of a verb: returns the exit status */
+    const struct cmd *verbs; /* ended by an entry without a name; args_verb calls the verb's run */
+    int (*run)(int first, int argc, char **argv); /* for a verb: returns the exit status */
 };
 
-/* Returns the index of the first operand in argv (argc if there is none); in a wrapper a "--" in
-   front of it is skipped. */
+/* Returns the index of the first operand in argv (argc if there is none); a wrapper's "--" before
+   the operand is skipped. */
 int args_parse(const struct cmd *self, int argc, char **argv);
 
-/* The same for a collection: argv[1] is the verb. Parses the verb's options and returns what its
-   run returns. Messages begin with the collection's name, help with both. */
+/* The same for a collection of verbs: argv[1] is the verb. Parses the verb's options and returns
+   what its run returns. Messages begin with the collection's name, help with both names. */
 int args_verb(const struct cmd *self, int argc, char **argv);
 
 /* Was this option given? name is the long name. */
 bool args_given(const char *name);
 
-/* Append the options among these (long names, with a space between) that were given, as they were
-   given: "-k none -t 'order.#'". */
+/* Append those of the options in names (long names, separated by spaces) that were given, as they
+   were given: "-k none -t 'order.#'". */
 void args_used(struct buf *b, const char *names);
 
-/* A listing has found nothing. Append why: "no dead letters in PATH", and when any of the filters
-   were given " match -k none". args_nothing notes the same on stderr if that is a terminal, where
-   somebody would else wonder; to a script an empty listing is one like any other. */
+/* For a listing that found nothing: append why, "no dead letters in PATH", and " match -k none"
+   when any of the filters were given. args_nothing prints the same on stderr if that is a terminal,
+   where a user would otherwise wonder; for a script an empty listing is a normal result. */
 void args_none(struct buf *b, const char *what, const char *path, const char *filters);
 void args_nothing(const char *what, const char *path, const char *filters);
 
-/* Complain about the usage and exit 64; a pointer to --help follows the text. */
+/* Report wrong usage and exit 64; a pointer to --help follows the text. */
 _Noreturn void args_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The same check for a name that comes from elsewhere: an operand, or a variable, which what names.
-   Returns name. */
+/* Check a name that is not an option's value, as OPT_NAME does: an operand or a variable, called
+   what in messages. Returns name. */
 const char *args_name(const char *what, const char *name, size_t max);
 
-/* The spool of this run: -s, $EVENT_SPOOL, else $XDG_STATE_HOME/eventutils/spool.db with
-   ~/.local/state for the variable. Valid until the end. Usage error when neither HOME nor the
-   variable is set, or the path is no name. */
+/* The spool of this run: -s, else $EVENT_SPOOL, else $XDG_STATE_HOME/eventutils/spool.db, where
+   XDG_STATE_HOME defaults to ~/.local/state. Valid until the process ends. A usage error when
+   neither HOME nor XDG_STATE_HOME is set, or the path is not a valid name. */
 const char *args_spool(void);
 
 #endif

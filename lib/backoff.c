@@ -9,7 +9,7 @@ static int64_t ceiling(const struct backoff *b, int64_t attempt)
     return b->base_ms << doublings;
 }
 
-/* The remainder prefers small numbers by less than one in a million below 200 days. */
+/* Below 200 days, the remainder's bias towards small numbers is less than one in a million. */
 static int64_t up_to(int64_t most, uint64_t random)
 {
     return (int64_t)(random % ((uint64_t)most + 1));

@@ -2,7 +2,7 @@
 
 #include <inttypes.h>
 
-#define EVENTS_MAX 1000 /* a hundred keep two thirds of the speed, ten thousand gain nothing */
+#define EVENTS_MAX 1000 /* with a hundred, two thirds of the speed; with ten thousand, no gain */
 #define BYTES_MAX (1 << 20)
 
 void batch_refuse(struct batch *b, struct batch_place place, struct str line, const struct err *why)
@@ -26,7 +26,7 @@ static void explain_stale(struct batch *b, int64_t stands)
 {
     const struct event *ev = &b->event;
     struct err_quoted subject = err_quote(ev->subject.p, ev->subject.n);
-    /* What --expect-version says, unless the line itself is the one to differ. */
+    /* The message of --expect-version, unless the line itself has another version. */
     bool own = ev->version != 0 && ev->version != stands + 1;
     int64_t expected = own ? ev->version - 1 : b->terms.expected;
 
@@ -46,7 +46,7 @@ static void explain_stale(struct batch *b, int64_t stands)
                 subject.text, stands, expected);
 }
 
-/* What kept an event out of the log, if anything did. */
+/* Why an event did not go into the log, if it did not. */
 static void explain(struct batch *b, const struct log_put *put)
 {
     const struct event *ev = &b->event;
@@ -73,7 +73,7 @@ static void explain(struct batch *b, const struct log_put *put)
     }
 }
 
-/* A batch has one time, as it is one commit. */
+/* A batch is one commit, so it has one time. */
 static void begin_times(struct batch *b)
 {
     int64_t now = clock_now_ms();
@@ -85,7 +85,7 @@ static void begin_times(struct batch *b)
         b->fill.expiry_ms = now + b->ttl_ms;
 }
 
-/* Everything that can be found wrong without the lock is found before it is taken. */
+/* Every check that does not need the lock is made before the lock is taken. */
 static int make(struct batch *b, struct str line)
 {
     if (b->lines == 0)
@@ -102,7 +102,7 @@ static int begin(struct batch *b, struct err *e)
 {
     b->room = pending_wait(&b->pending, b->store, e);
     if (b->pending.most > 0)
-        b->terms.now_ms = clock_now_ms(); /* it may have taken long */
+        b->terms.now_ms = clock_now_ms(); /* getting the lock may have taken long */
     return b->room < 0 ? -1 : log_begin(b->store, &b->terms, e);
 }
 

@@ -1,23 +1,23 @@
 /*
- * batch: lines become events in the log, many a commit.
+ * batch: store lines as events in the log, many per commit.
  *
  *     struct batch b = {.store = s, .fill = …, .terms = …};       the rest zero
  *     batch_put(&b, place, line, &e)                              for each line
  *     if (batch_full(&b) || no more input is waiting)
- *         batch_commit(&b, &e), then tell what is in safe, complaints and rejected
+ *         batch_commit(&b, &e), then print safe, complaints and rejected
  *
- * A line that cannot be stored is a complaint and costs the others nothing. Nothing is told while
- * the transaction is open, since writing may block and others wait for the lock: the caller tells
- * after batch_commit or batch_abandon, or when batch_open says that no transaction is.
+ * A line that cannot be stored becomes a complaint and does not affect the others. Print nothing
+ * while the transaction is open, since writing may block while others wait for the lock: print
+ * after batch_commit or batch_abandon, or when batch_open is false.
  */
 #ifndef BATCH_H
 #define BATCH_H
 
 #include "pending.h"
 
-/* Where a line came from, for messages; kept, not copied. */
+/* Where a line came from, for messages; a view, not copied. */
 struct batch_place {
-    const char *file; /* NULL: stdin, or wherever name says */
+    const char *file; /* NULL: stdin, or the place that name names */
     int64_t line;     /* 0: the place has a name instead */
     const char *name; /* "-d" */
 };
@@ -33,10 +33,10 @@ struct batch {
     /* counted since the beginning */
     int64_t duplicates, bad, stale; /* stale are among the bad */
 
-    /* to be told, and then batch_told */
-    struct buf safe;       /* the events that are on disk now, a line each; with echo */
+    /* for the caller to print, who then calls batch_told */
+    struct buf safe;       /* with echo: the events that are on disk now, a line each */
     struct buf complaints; /* messages, each with a NUL behind it */
-    struct buf rejected;   /* the lines they are about; with keep_rejected */
+    struct buf rejected;   /* with keep_rejected: the lines that the complaints are about */
 
     /* the batch's own */
     int64_t lines, bytes, room;
@@ -45,15 +45,17 @@ struct batch {
     struct err why;
 };
 
-/* 0 when the line is in the transaction or complained about, -1 when the store failed. */
+/* 0 when the line is in the transaction or is a complaint, -1 when the store failed. */
 int batch_put(struct batch *b, struct batch_place place, struct str line, struct err *e);
-/* A line that is wrong before anyone looks into it. line may be absent. */
+/* Add a complaint about a line that is wrong before it is parsed. line may be absent. */
 void batch_refuse(struct batch *b, struct batch_place place, struct str line,
                   const struct err *why);
-bool batch_full(const struct batch *b); /* a thousand lines, a megabyte, or little room on disk */
+bool batch_full(const struct batch *b); /* a thousand lines, a megabyte, or less when little room is
+                                           left on disk */
 bool batch_open(const struct batch *b);
 int batch_commit(struct batch *b, struct err *e); /* when it returns 0, safe is on disk */
-void batch_abandon(struct batch *b);              /* nothing of it is stored; safe is empty */
+void batch_abandon(struct batch *b);              /* nothing of the batch is stored; safe is
+                                                     empty */
 void batch_told(struct batch *b);
 void batch_free(struct batch *b);
 

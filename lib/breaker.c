@@ -65,7 +65,7 @@ static void count(struct breaker *b, const struct breaker_terms *t, bool failed,
     slot->failures += failed;
 }
 
-/* Slots of the future, from before a clock went back, are not counted. */
+/* Slots in the future, left from before the clock went back, are not counted. */
 void breaker_window(const struct breaker *b, const struct breaker_terms *t, int64_t now_ms,
                     int64_t *calls, int64_t *failures)
 {
@@ -87,7 +87,7 @@ static void enter(struct breaker *b, enum breaker_state state, int64_t now_ms)
     b->since_ms = now_ms;
     b->epoch++;
     b->row = b->good = 0;
-    for (size_t i = 0; i < b->holders; i++) /* calls from before are no probes of now */
+    for (size_t i = 0; i < b->holders; i++) /* earlier calls are not probes of this epoch */
         b->holder[i].probe = false;
 }
 
@@ -113,7 +113,7 @@ void breaker_reset(struct breaker *b, const char *why, int64_t now_ms)
     snprintf(b->reason, sizeof b->reason, "%s", why);
 }
 
-/* Why it has to open; NULL: it has not. */
+/* Why the breaker has to open; NULL: it need not. */
 static const char *too_bad(const struct breaker *b, const struct breaker_terms *t, const char *why,
                            char *text, size_t size, int64_t now_ms)
 {
@@ -135,7 +135,7 @@ static const char *too_bad(const struct breaker *b, const struct breaker_terms *
 
 /* -------------------------------------------------------------------------------- ask, report */
 
-/* A pause longer than there is: the clock went back. */
+/* A pause longer than any allowed means that the clock went back. */
 static bool pause_is_over(struct breaker *b, const struct breaker_terms *t, int64_t now_ms)
 {
     int64_t longest = b->until_ms - b->since_ms;
@@ -191,7 +191,8 @@ static void add_figures(struct breaker_figures *f, enum breaker_outcome outcome,
         f->time[times_class(took_ms)]++;
 }
 
-/* Before the first call is after it, when the clock went back: how long is not known. */
+/* A time before the first call means that the clock went back: the breaker's age is unknown
+   then. */
 static bool warming_up(const struct breaker *b, const struct breaker_terms *t, int64_t now_ms)
 {
     return now_ms >= b->created_ms && now_ms < b->created_ms + t->warm_up_ms;
@@ -227,7 +228,8 @@ static bool report_probe(struct breaker *b, const struct breaker_terms *t, bool 
     return true;
 }
 
-/* A call passes closed, or as a probe; each opening, and each closing after it, is a new epoch. */
+/* A call passes in the closed state, or as a probe; each opening, and each closing after it, starts
+   a new epoch. */
 bool breaker_outage(const struct breaker *b, const struct breaker_ticket *ticket)
 {
     return !b->disabled && ticket->epoch != b->epoch;

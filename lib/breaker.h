@@ -7,11 +7,12 @@
  *     half-open   at most as many probes at once as are still needed to close it: --probes
  *                 successes do, one failure opens it again, for twice as long
  *
- * The terms are Nygard's ("Release It!", 2007) and those of opossum's documentation (Node.js),
- * whose figures the options have, and whose rolling window of ten slots this is.
+ * The terms are Nygard's ("Release It!", 2007) and those of opossum's documentation (Node.js), from
+ * which the options' figures and the rolling window of ten slots are taken.
  *
- * Each call has a ticket. What a call says that began before the last change of state counts in the
- * figures, and moves nothing: late news of an outage must not open a breaker that has recovered.
+ * Each call has a ticket. The report of a call that began before the last change of state counts in
+ * the figures, but changes no state: late news of an outage must not open a breaker that has
+ * recovered.
  */
 #ifndef BREAKER_H
 #define BREAKER_H
@@ -29,12 +30,12 @@
 enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
 
 struct breaker_terms {
-    int64_t failures;             /* in a row; 0: any */
-    int64_t error_percent;        /* strictly above it; 0: any */
-    int64_t window_ms, volume;    /* of the percentage */
-    int64_t open_ms, open_max_ms; /* the first pause, and the longest */
-    int64_t probes, capacity;     /* successes that close it; calls at once, 0: any */
-    int64_t warm_up_ms;           /* after its first call it does not open for so long */
+    int64_t failures;             /* in a row that open it; 0: no limit */
+    int64_t error_percent;        /* a share strictly above this opens it; 0: no limit */
+    int64_t window_ms, volume;    /* for the percentage */
+    int64_t open_ms, open_max_ms; /* the first pause, and the longest one */
+    int64_t probes, capacity;     /* successes that close it; calls at once, 0: no limit */
+    int64_t warm_up_ms;           /* time after its first call during which it does not open */
 };
 
 struct breaker_figures {
@@ -42,7 +43,7 @@ struct breaker_figures {
     int64_t time[TIMES]; /* of successes and failures */
 };
 
-/* A call that runs, where that has to be known: a probe, or one of a limited number. */
+/* A running call that has to be known: a probe, or a call within a capacity. */
 struct breaker_holder {
     char mark[BREAKER_MARK];
     bool probe;
@@ -50,11 +51,12 @@ struct breaker_holder {
 
 struct breaker {
     enum breaker_state state;
-    bool disabled;               /* all calls pass; figures only */
-    int64_t since_ms, until_ms;  /* of the state; of the pause */
+    bool disabled;               /* all calls pass; only the figures are kept */
+    int64_t since_ms, until_ms;  /* since: of the state; until: of the pause */
     int64_t created_ms;          /* its first call */
-    int64_t row, trips, good;    /* failures in a row; openings since it was closed; good probes */
-    int64_t epoch;               /* goes up with each change of state */
+    int64_t row, trips, good;    /* failures in a row; openings since it was last closed; successful
+                                    probes */
+    int64_t epoch;               /* incremented with each change of state */
     char reason[BREAKER_REASON]; /* of the state, in words */
     struct breaker_slot {
         int64_t number, calls, failures; /* number: time / length of a slot */
@@ -66,46 +68,50 @@ struct breaker {
 
 void breaker_free(struct breaker *b);
 
-/* Calls whose process has died hold nothing any more. */
+/* Remove the holders whose process has died. */
 void breaker_sweep(struct breaker *b, bool (*lives)(const char *mark, void *arg), void *arg);
 
 enum breaker_word {
     BREAKER_PASS,
-    BREAKER_PROBE,      /* pass, and say how it went: much depends on it */
-    BREAKER_IS_OPEN,    /* rejected, until until_ms */
-    BREAKER_IS_PROBING, /* rejected: others are finding out */
+    BREAKER_PROBE,      /* pass, and report the outcome, which decides whether the breaker closes */
+    BREAKER_IS_OPEN,    /* rejected until until_ms */
+    BREAKER_IS_PROBING, /* rejected: other calls are probing */
     BREAKER_IS_FULL,    /* rejected: capacity */
 };
 struct breaker_ticket {
     enum breaker_word word;
     int64_t epoch;
-    bool changed; /* the state did, by asking */
+    bool changed; /* asking has changed the state */
 };
-/* May a call begin? mark: who asks; kept when it passes as a probe or within a capacity. */
+/* May a call begin? mark names the caller; it is kept when the call passes as a probe or within a
+   capacity. */
 struct breaker_ticket breaker_ask(struct breaker *b, const struct breaker_terms *t,
                                   const char *mark, int64_t now_ms);
 
 enum breaker_outcome {
     BREAKER_OK,
     BREAKER_FAILED,
-    BREAKER_TIMEOUT, /* failed, too */
-    BREAKER_IGNORED, /* says nothing about the dependency */
+    BREAKER_TIMEOUT, /* a failure, too */
+    BREAKER_IGNORED, /* tells nothing about the dependency */
 };
-/* How a call went that had passed; why: in words, of a failure. True when the state changed. */
+/* Report the outcome of a call that had passed; why: the reason of a failure, in words. True when
+   the state changed. */
 bool breaker_report(struct breaker *b, const struct breaker_terms *t,
                     const struct breaker_ticket *ticket, const char *mark,
                     enum breaker_outcome outcome, int64_t took_ms, const char *why, int64_t now_ms);
 
-/* After breaker_report of a call that failed: was there an outage between its beginning and its
-   end? Then its failure tells nothing about what it was called for, whatever the state is now. */
+/* After breaker_report of a call that failed: was there an outage between the call's beginning and
+   its end? Then the failure tells nothing about the event that the call was for, whatever the state
+   is now. */
 bool breaker_outage(const struct breaker *b, const struct breaker_ticket *ticket);
 
-/* By hand. Each is a change of state, also to the same one. pause_ms 0: as the terms have it. */
+/* Changes by hand. Each counts as a change of state, even if the state stays the same. pause_ms 0:
+   the pause of the terms. */
 void breaker_trip(struct breaker *b, const struct breaker_terms *t, int64_t pause_ms,
                   const char *why, int64_t now_ms);
 void breaker_reset(struct breaker *b, const char *why, int64_t now_ms);
 
-/* What the window holds now: failures of calls. */
+/* The calls in the window now, and how many of them failed. */
 void breaker_window(const struct breaker *b, const struct breaker_terms *t, int64_t now_ms,
                     int64_t *calls, int64_t *failures);
 

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STEP_US 1000000 /* a clock that goes back by less is not set */
-#define EACH_MAX_US (INT64_C(36500) * 86400 * 1000000) /* as long as a duration may be */
-#define KEEP_MS (INT64_C(7) * 86400 * 1000)            /* a bucket that nobody used is forgotten */
+#define STEP_US 1000000 /* a smaller step back does not mean that the clock was set */
+#define EACH_MAX_US (INT64_C(36500) * 86400 * 1000000) /* the longest duration */
+#define KEEP_MS (INT64_C(7) * 86400 * 1000)            /* an unused bucket is forgotten */
 
 bool bucket_read(struct str value, struct bucket *out)
 {
@@ -37,7 +37,7 @@ static char *write_bucket(const struct bucket *b)
     return text;
 }
 
-/* The bucket as it is now, or a new one. */
+/* The bucket as of now, or a new one. */
 static int get(struct store *s, const char *name, int64_t now_us, struct doc *doc, struct bucket *b,
                struct err *e)
 {
@@ -47,7 +47,8 @@ static int get(struct store *s, const char *name, int64_t now_us, struct doc *do
     if (doc->rev != 0 && !bucket_read(doc->value, b))
         return err_set(e, EX_IOERR, "bucket %s is damaged: spool bucket forget %s",
                        err_quote_text(name).text, name);
-    if (b->said_us > now_us + STEP_US) { /* the clock went back: so does what it said */
+    if (b->said_us > now_us + STEP_US) { /* the clock was set back: move the recorded times back,
+                                            too */
         b->pace.next_us -= b->said_us - now_us;
         if (b->closed_us > 0)
             b->closed_us -= b->said_us - now_us;
@@ -73,7 +74,7 @@ static int put(struct store *s, const char *name, const struct doc *doc, const s
     return got;
 }
 
-/* Another rate: those who have taken more than their due are behind by as many, not for as long. */
+/* On a change of rate, tokens taken ahead of time stay the same in number, not in time. */
 static void set_pace(struct bucket *b, const struct gcra *pace, int64_t now_us)
 {
     int64_t ahead_us = b->pace.next_us - now_us;
@@ -101,7 +102,7 @@ int bucket_take(struct store *s, const char *name, const struct gcra *pace, int6
             b.pace.each_us != 0 && (b.pace.each_us != pace->each_us || b.pace.burst != pace->burst);
         if (*changed || b.pace.each_us == 0)
             set_pace(&b, pace, now);
-        if (b.pace.next_us < b.closed_us) /* not all at once when it opens */
+        if (b.pace.next_us < b.closed_us) /* so that they do not all go at once when it opens */
             b.pace.next_us = b.closed_us + (b.pace.burst - 1) * b.pace.each_us;
         *wait_us = gcra_wait(&b.pace, now);
         taken = max_ms < 0 || *wait_us <= max_ms * 1000;
@@ -139,7 +140,7 @@ int bucket_close(struct store *s, const char *name, int64_t until_ms, struct err
         if (doc.rev == 0 && until_ms == 0)
             return err_set(e, EX_NOINPUT, "there is no bucket %s", err_quote_text(name).text);
         b.closed_us = until_ms * 1000;
-        if (until_ms == 0) /* those who wait have their times; who comes now need not */
+        if (until_ms == 0) /* waiting processes keep their times; later ones start afresh */
             b.pace.next_us = 0;
     } while ((got = put(s, name, &doc, &b, e)) == 0);
     return got < 0 ? -1 : 0;

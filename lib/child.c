@@ -13,9 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LINGER_MS 1000 /* output may come that long after the end */
+#define LINGER_MS 1000 /* how long output may come after the end */
 #define STOP_MS 500
-#define FED_MAX (256 << 10) /* bytes moved at a time, so that moving costs little */
+#define FED_MAX (256 << 10) /* bytes moved at once, so that moving costs little */
 #define LINE_MAX_BYTES 4096
 
 enum { IN = 0, OUT = 1, ERRORS = 2, WORD = 3 };
@@ -27,7 +27,7 @@ static void shut(int *fd)
     *fd = -1;
 }
 
-/* All that it started: what a wrapper runs is all that there is below us. */
+/* Signal all that the child started: for a wrapper these are all our descendants. */
 static void end(const struct child *c, pid_t leader, int signal_number)
 {
     if (c->run.given == NULL)
@@ -42,7 +42,7 @@ static void shut_all(struct child *c)
         shut(&c->fd[i]);
 }
 
-/* The pipes: theirs are the ends for the child, c->fd ours, which never block. */
+/* The pipes: theirs are the child's ends; c->fd are ours, which never block. */
 static int make_pipes(struct child *c, int *theirs, struct err *e)
 {
     for (int i = 0; i < CHILD_FDS; i++)
@@ -66,7 +66,7 @@ static int make_pipes(struct child *c, int *theirs, struct err *e)
     return 0;
 }
 
-/* A command that does not read its input, or not all, has every right to. */
+/* A command need not read its input, or all of it. */
 static void feed(struct child *c)
 {
     while (c->fd[IN] >= 0) {
@@ -114,7 +114,7 @@ int child_start(struct child *c, const struct child_run *run, struct err *e)
         return -1;
     }
     c->open = true;
-    feed(c); /* most inputs fit a pipe: one write and it is done */
+    feed(c); /* most inputs fit a pipe: one write is enough */
     return 0;
 }
 
@@ -161,7 +161,7 @@ static int hold(struct child *c, const char *p, size_t n, struct err *e)
     return spill(c, p, n, e);
 }
 
-/* Keep the tail, and pass whole lines on. */
+/* Keep the tail, and pass on whole lines. */
 static void note_errors(struct child *c, const char *p, size_t n)
 {
     buf_add(&c->errors, p, n);
@@ -181,8 +181,8 @@ static void note_errors(struct child *c, const char *p, size_t n)
     }
 }
 
-/* One line of its word. A word that we do not know, or a delay that is none, is said, and no more:
-   it must not change an outcome. */
+/* One line with a word. An unknown word or an invalid delay is only reported: it must not change
+   the outcome. */
 static void heed(struct child *c, struct str line)
 {
     struct err wrong = ERR_NONE;
@@ -204,7 +204,7 @@ static void heed(struct child *c, struct str line)
     buf_free(&text);
 }
 
-/* Whole lines are heeded; of one that does not end, the beginning is kept. */
+/* Process whole lines; keep the beginning of a line that does not end. */
 static void note_word(struct child *c, const char *p, size_t n)
 {
     while (n > 0) {
@@ -222,7 +222,7 @@ static void note_word(struct child *c, const char *p, size_t n)
     }
 }
 
-/* A few blocks at most: what floods us must not keep the clock from being looked at. */
+/* Read a few blocks at most: a flood of output must not delay the timeouts. */
 static int drain(struct child *c, int which, struct err *e)
 {
     char block[65536];
@@ -241,7 +241,7 @@ static int drain(struct child *c, int which, struct err *e)
             note_word(c, block, (size_t)n);
         else if (hold(c, block, (size_t)n, e) < 0)
             return -1;
-        if (n < (ssize_t)sizeof block) /* more would come with the next wait */
+        if (n < (ssize_t)sizeof block) /* the rest comes with the next wait */
             return 0;
     }
     return 0;
@@ -265,14 +265,15 @@ static void act_on_clock(struct child *c, int64_t now_ms)
         end(c, c->pid, SIGTERM);
     } else {
         c->force = CHILD_KILLED;
-        c->kill_at_ms = now_ms + LINGER_MS; /* again, for what was being forked meanwhile */
+        c->kill_at_ms = now_ms + LINGER_MS; /* again, for processes that were being forked during
+                                               the first time */
         end(c, c->pid, SIGKILL);
     }
 }
 
 void child_feed(struct child *c, struct str input)
 {
-    /* What it has read goes, at the latest when it is most of the block. */
+    /* Drop the input that the child has read, at the latest when that is most of the block. */
     if (c->fed > 0 && (c->fed == c->in.n || c->fed >= FED_MAX)) {
         buf_splice(&c->in, 0, c->fed, "", 0);
         c->fed = 0;
@@ -349,7 +350,7 @@ void child_ended(struct child *c, int wait_status, int64_t now_ms)
     c->status = c->timed_out ? EX_TIMED_OUT : proc_status(wait_status);
     explain(c, wait_status);
     shut(&c->fd[IN]);
-    if (c->force != CHILD_RUNS) /* what survived it, in other sessions */
+    if (c->force != CHILD_RUNS) /* processes in other sessions that survived it */
         end(c, 0, SIGKILL);
 }
 
@@ -359,7 +360,7 @@ bool child_done(struct child *c)
 
     if (!c->ended || c->open)
         return false;
-    if (c->too_much) { /* perhaps from what it left behind, after its end */
+    if (c->too_much) { /* perhaps from processes that it left behind */
         c->status = EX_NO;
         buf_reset(&c->text);
         buf_printf(&c->text, "more than %d MiB of output", CHILD_OUTPUT_MAX >> 20);
@@ -376,7 +377,7 @@ bool child_done(struct child *c)
         err_pass(&c->run.about, c->line.p, c->line.n);
     buf_reset(&c->line);
     c->tail = (struct str){n == 0 ? "" : c->errors.p + c->errors.n - n, n};
-    if (n < c->errors.n) /* not in the middle of a character */
+    if (n < c->errors.n) /* do not cut a character */
         for (; c->tail.n > 0 && (*c->tail.p & 0xc0) == 0x80; c->tail.n--)
             c->tail.p++;
     return true;

@@ -1,6 +1,7 @@
 /*
- * child: one run of a command for one input. The input goes to its stdin; its stdout is held back
- * until the caller decides; its stderr is passed on line by line, escaped, and the last of it kept.
+ * child: one run of a command for one input. The input goes to the command's stdin; its stdout is
+ * held back until the caller decides; its stderr is passed on line by line, escaped, and the end of
+ * it is kept.
  *
  *     child_init(&c);
  *     child_start(&c, &run, &e);
@@ -10,15 +11,17 @@
  *     c.status, c.why, child_output, c.tail
  *     child_reset(&c);
  *
- * Its descriptor 3 is for its word: lines like "delay 30s" and "reason card declined", which refine
- * a status that is not 0. They are read all the time, and the last of each kind counts.
+ * On its descriptor 3 the command may write words: lines like "delay 30s" and "reason card
+ * declined", which refine a status other than 0. They are read as they come, and the last of each
+ * kind counts.
  *
- * A wrapper gives it descriptors of its own for 0 to 3, CHILD_PIPE for a pipe as above, or for 3
- * CHILD_NONE. It is then a wrapped one (proc.h), and all our descendants go with it.
+ * A wrapper passes the command's descriptors 0 to 3 in given: a descriptor, CHILD_PIPE for a pipe
+ * as above, or for 3 also CHILD_NONE. The command is then a wrapped one (proc.h), and killing it
+ * kills all our descendants.
  *
- * The outcome is the exit status alone: a command that ignores its input, closes its output early
- * or leaves a daemon behind that keeps the pipe open is as good as any other. When the time is up
- * it and its descendants get SIGTERM, and after the grace SIGKILL.
+ * The outcome is the exit status alone: a command may ignore its input, close its output early, or
+ * leave a daemon behind that keeps the pipe open. When timeout_ms is over, the command and its
+ * descendants get SIGTERM, and after the grace SIGKILL.
  */
 #ifndef CHILD_H
 #define CHILD_H
@@ -31,8 +34,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CHILD_OUTPUT_MAX (64 << 20)  /* more on stdout fails the run, but for a wrapper's */
-#define CHILD_MEMORY_MAX (256 << 10) /* of it in memory; the rest in an unlinked file */
+#define CHILD_OUTPUT_MAX (64 << 20)  /* more on stdout fails the run, except a wrapper's */
+#define CHILD_MEMORY_MAX (256 << 10) /* of the output in memory; the rest in an unlinked file */
 #define CHILD_TAIL_MAX 4096
 #define CHILD_FDS 4
 #define CHILD_PIPE (-1)
@@ -42,10 +45,11 @@
 struct child_run {
     char *const *argv, *const *envp;
     struct str input;       /* a view: stays valid until child_reset */
-    bool stay;              /* more input comes through child_feed, output is taken as it comes */
+    bool stay;              /* more input comes through child_feed; the caller takes output as it
+                               comes */
     const int *given;       /* for wrappers, see below; NULL: pipes, as above */
-    const char *marker;     /* kept, not copied: see proc_kill */
-    int fd4;                /* becomes its descriptor 4; 0: it has none */
+    const char *marker;     /* a view, not copied: see proc_kill */
+    int fd4;                /* becomes the command's descriptor 4; 0: none */
     int64_t timeout_ms;     /* 0: none */
     int64_t grace_ms;       /* between SIGTERM and SIGKILL */
     struct err_about about; /* for its stderr lines under --log json */
@@ -54,11 +58,11 @@ struct child_run {
 struct child {
     pid_t pid;                   /* 0: not running */
     bool ended;                  /* reaped; status and why are set */
-    int status;                  /* as the shell would show it; 124 when its time was up */
+    int status;                  /* as the shell would show it; 124 after a timeout */
     const char *why;             /* "exit status 3", "killed by signal 9 (Killed): its reason" */
-    int64_t delay_ms;            /* its word about when to try again; -1: none */
+    int64_t delay_ms;            /* the command's word about when to try again; -1: none */
     int64_t started_ms, took_ms; /* wall time; monotonic */
-    struct str tail;             /* of its stderr, once done; a view until child_reset */
+    struct str tail;             /* of its stderr, once done; a view, valid until child_reset */
 
     /* the child's own */
     struct child_run run;
@@ -74,22 +78,24 @@ void child_init(struct child *c);
 /* As proc_start: -1 with 127, 126, 71 or 65, and errno; then nothing runs. */
 int child_start(struct child *c, const struct child_run *run, struct err *e);
 
-/* The descriptors it waits for, at most CHILD_FDS of them; returns how many. */
+/* The descriptors that the child waits for, at most CHILD_FDS; returns how many. */
 size_t child_fds(const struct child *c, struct pollfd *fds);
-/* Move what can be moved, and act on the clock. now_ms is monotonic. 0, or -1: an I/O error, so its
-   output cannot be kept: 73 or 74. */
+/* Move the data that can be moved, and act on timeouts. now_ms is monotonic. 0, or -1 with 73 or
+   74: an I/O error, so the output cannot be kept. */
 int child_io(struct child *c, int64_t now_ms, struct err *e);
-/* When child_io wants to be called again at the latest; INT64_MAX: when a descriptor is ready. */
+/* The latest time at which child_io must be called again; INT64_MAX: only when a descriptor is
+   ready. */
 int64_t child_deadline(const struct child *c);
 void child_stop(struct child *c, int64_t now_ms); /* SIGTERM now, SIGKILL after half a second */
-void child_lose(struct child *c, int64_t now_ms); /* SIGKILL: its output cannot be kept; lost */
+void child_lose(struct child *c, int64_t now_ms); /* SIGKILL, because its output cannot be kept;
+                                                     sets lost */
 void child_ended(struct child *c, int wait_status, int64_t now_ms);
 bool child_done(struct child *c);
 
-/* One that stays: its output so far is c->out, for the caller to take from. */
+/* For a child that stays: its output so far is c->out, from which the caller takes it. */
 void child_feed(struct child *c, struct str input);
 void child_end_input(struct child *c);
-void child_time_up(struct child *c, int64_t now_ms); /* as if timeout_ms were over */
+void child_time_up(struct child *c, int64_t now_ms); /* as when timeout_ms is over */
 
 bool child_has_output(const struct child *c);
 int child_output(struct child *c, struct buf *into, struct err *e); /* NULL: to our stdout */

@@ -173,7 +173,7 @@ static bool lives(const char *mark, void *store)
     return mark_lives(store, mark);
 }
 
-/* The breaker as it is. Terms of our own go before those that it has. */
+/* Load the breaker. Our own terms take precedence over the stored ones. */
 static int load(struct circuit *c, struct doc *doc, bool own_terms, struct err *e)
 {
     struct breaker_terms stored = c->terms;
@@ -234,7 +234,8 @@ static char *about(const struct circuit *c)
     return out;
 }
 
-/* 1; 0 somebody was faster; -1. A change of state is told in the transaction that makes it true. */
+/* 1; 0: another process was faster; -1: error. A change of state is published in the transaction
+   that makes it. */
 static int save(struct circuit *c, const struct doc *doc, bool changed, struct err *e)
 {
     static const char *const types[] = {"sys.breaker.closed", "sys.breaker.opened",
@@ -270,13 +271,13 @@ struct breaker_ticket circuit_ask(struct circuit *c, struct err *e)
     do {
         if (load(c, &doc, true, e) < 0)
             return pass;
-        /* Closed, and nobody counts: the call says all there is to say when it has ended. */
+        /* Closed, with no capacity to count: nothing to save until the call's report. */
         bool silent = c->breaker.state == BREAKER_CLOSED && c->terms.capacity == 0 && doc.rev != 0;
         if (!silent && take_mark(c, e) < 0)
             return pass;
         ticket = breaker_ask(&c->breaker, &c->terms, c->mark, clock_now_ms());
         if (!silent)
-            c->rev = 0; /* it will be another one */
+            c->rev = 0; /* saving makes another revision */
         got = silent ? 1 : save(c, &doc, ticket.changed, e);
     } while (got == 0);
     return got < 0 ? pass : ticket;
@@ -290,12 +291,12 @@ int circuit_report(struct circuit *c, const struct breaker_ticket *ticket,
     int got;
 
     do {
-        /* What was seen when asking is seldom out of date, and saving tells when it is. */
+        /* The document read when asking is seldom out of date, and saving detects when it is. */
         if ((c->rev == 0 || c->rev != doc.rev) && load(c, &doc, true, e) < 0)
             return -1;
         c->rev = 0;
         int64_t now = clock_now_ms();
-        if (c->breaker.created_ms == 0) /* it was forgotten meanwhile */
+        if (c->breaker.created_ms == 0) /* it was forgotten in the meantime */
             c->breaker.created_ms = c->breaker.since_ms = now;
         changed =
             breaker_report(&c->breaker, &c->terms, ticket, c->mark, outcome, took_ms, why, now);

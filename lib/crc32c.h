@@ -1,7 +1,7 @@
 /*
  * crc32c: the Castagnoli checksum (RFC 3720 B.4, polynomial 0x1EDC6F41 reflected), which the spool
- * keeps of each event. SQLite checks its own pages' structure, not their payload: of single
- * flipped bits it notices about one in three.
+ * keeps for each event. SQLite checks the structure of its pages, not their payload: it notices
+ * about one in three single-bit errors.
  */
 #ifndef CRC32C_H
 #define CRC32C_H
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 uint32_t crc32c(const void *p, size_t n); /* "123456789" gives 0xe3069283 */
-/* That of more bytes behind those that have the checksum crc. */
+/* Continue the checksum crc with more bytes. */
 uint32_t crc32c_on(uint32_t crc, const void *p, size_t n);
 
 #endif

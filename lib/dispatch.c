@@ -11,18 +11,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOK_MS 1000      /* a bell may be missed, a consumer may die without ringing it */
-#define HOLD_MIN_MS 100   /* even with --backoff 0 nobody hammers at what is down */
-#define PIPE_BATCH 1000   /* events a claim without handlers: a commit for each half */
-#define BLOCKED_MAX 1000  /* events claimed ahead for the sake of other subjects */
-#define SETTLE_MS 50      /* a decision waits no longer for others */
-#define SETTLE_BATCH 1000 /* nor for more of them */
+#define LOOK_MS 1000      /* a wake-up may be missed, and a consumer may die without sending one */
+#define HOLD_MIN_MS 100   /* even with --backoff 0, do not hammer at a service that is down */
+#define PIPE_BATCH 1000   /* events per claim without handlers: a commit for each half */
+#define BLOCKED_MAX 1000  /* events claimed ahead to reach other subjects */
+#define SETTLE_MS 50      /* the longest that a decision waits for others */
+#define SETTLE_BATCH 1000 /* the most decisions to settle together */
 
 /* ------------------------------------------------------------------------------------ decisions */
 
 static const struct span NOTHING = {0, 0, false};
 
-/* What is wrong is ours, or the handler's as such: no event is to blame. */
+/* The fault is our own, or the handler's in general: no event is to blame. */
 void decide_stop(struct dispatch *d, const struct err *why)
 {
     if (d->result->why.status == 0)
@@ -42,7 +42,7 @@ static void add_settle(struct dispatch *d, const struct group_settle *s, struct 
     d->settle[d->settles++] = *s;
 }
 
-/* Texts are copied: what they are views of is used again before this is settled. */
+/* Copy the texts: the memory that they are views of is reused before this is settled. */
 static void add_failure(struct dispatch *d, const struct outcome *o, enum group_outcome how,
                         int64_t due_ms)
 {
@@ -69,19 +69,20 @@ static void clear_settles(struct dispatch *d)
 }
 
 /*
- * The order of a subject, in an ordered group. Nobody else may claim, so an event is begun too soon
- * only by us, and two rules keep us from it:
+ * The order of a subject, in an ordered group. No other process may claim, so only we could begin
+ * an event too soon, and two rules prevent that:
  *
- *     what gives an event back takes the later ones of its subject, which are not begun, back with
- *     it (hold_subject), and in the spool their rows stand behind its row;
- *     it is settled before the next claim or begin (settle_due): until then there is no such row,
- *     and a claim would hand out what comes behind it.
+ *     an event that is returned takes along the later events of its subject, which are not begun
+ *     (hold_subject), and in the spool their rows wait behind its row;
+ *     it is settled before the next claim or begin (settle_due): until then it has no such row,
+ *     and a claim would hand out the events that come after it.
  *
- * So when an event is begun, no earlier one of its subject is anywhere but done or dead. A done or
- * a dead one may still be on its way into the spool: a crash repeats it, and then what follows it.
+ * So when an event is begun, all earlier events of its subject are done or dead. Such a decision
+ * may still be on its way into the spool: a crash repeats that event, and then those that follow
+ * it.
  */
 
-/* Back to the group, as if it had never been claimed. */
+/* Return the event to the group, as if it had never been claimed. */
 static void give_back(struct dispatch *d, struct group_event *event, enum group_outcome how)
 {
     add_settle(d,
@@ -91,7 +92,7 @@ static void give_back(struct dispatch *d, struct group_event *event, enum group_
     d->taken--;
 }
 
-/* What is behind an event of its subject must not be begun before it: back to the group. */
+/* Later events of a subject must not be begun before an earlier one: return them to the group. */
 static void hold_subject(struct dispatch *d, const struct group_event *event)
 {
     size_t kept = 0;
@@ -112,7 +113,7 @@ void decide_release(struct dispatch *d, struct group_event *event)
     hold_subject(d, event);
 }
 
-/* An event that expired before it was its turn. 1, 0 it has not. */
+/* Handle an event that expired before its turn came. 1; 0: it has not expired. */
 static bool drop_expired(struct dispatch *d, struct group_event *event)
 {
     if (event->expires_ms == 0 || event->expires_ms > clock_now_ms())
@@ -121,7 +122,7 @@ static bool drop_expired(struct dispatch *d, struct group_event *event)
     return true;
 }
 
-/* The event in words, and about it for --log json; both are views of the scratch event. */
+/* The event in words, and "about" for --log json; both are views of the scratch event. */
 static struct err_quoted name_it(struct dispatch *d, const struct group_event *ge,
                                  struct err_about *about)
 {
@@ -157,7 +158,7 @@ static void say_failure(struct dispatch *d, const struct outcome *o, bool dead, 
             (long long)o->event->entry.seq, name.text, o->why, (long long)about.attempt, again);
 }
 
-/* Three events in a row that say so are no accident. */
+/* Three events in a row with that status are no accident. */
 static void note_cannot_run(struct dispatch *d, const struct outcome *o)
 {
     if (o->status != EX_CANNOT_RUN && o->status != EX_NOT_FOUND) {
@@ -165,7 +166,7 @@ static void note_cannot_run(struct dispatch *d, const struct outcome *o)
         return;
     }
     if (d->cannot_run_row > 0 && d->cannot_run_seq == o->event->entry.seq)
-        return; /* the same event once more says nothing new */
+        return; /* the same event once more is no new evidence */
     d->cannot_run_seq = o->event->entry.seq;
     if (++d->cannot_run_row == 3) {
         struct err why = ERR_NONE;
@@ -226,8 +227,8 @@ void decide_misconfigured(struct dispatch *d, const struct outcome *o)
     decide_stop(d, &why);
 }
 
-/* Others kept the spool locked for too long, or so long that we must not wait any more. What runs
-   may end, and what has ended is tried again until the grace is over; nothing is begun. */
+/* Others kept the spool locked for too long, or we must not wait any longer. Running handlers may
+   end, and settling is tried again until the grace is over; nothing is begun. */
 static int stop_when_locked(struct dispatch *d, struct err *e)
 {
     if (!store_locked(d->store) || proc_forced() ||
@@ -246,7 +247,7 @@ int decide_defer(struct dispatch *d, const struct outcome *o, struct err *e)
     give_back(d, o->event, GROUP_DEFER);
     hold_subject(d, o->event);
     d->result->deferred++;
-    if (d->on_hold) /* one outage, whatever ran when it began */
+    if (d->on_hold) /* one outage, however many handlers were running when it began */
         return 0;
     d->on_hold = true;
     const struct backoff pause = {d->terms->backoff.base_ms, d->terms->backoff.max_ms,
@@ -258,7 +259,7 @@ int decide_defer(struct dispatch *d, const struct outcome *o, struct err *e)
     err_note("seq %lld %s: %s: group %s is on hold until %s", (long long)o->event->entry.seq,
              name_it(d, o->event, &about).text, o->why, err_quote_text(d->terms->group).text,
              clock_format(text, until));
-    /* The hold first: an event that is back before it would be claimed again at once. */
+    /* The hold first: an event returned before the hold would be claimed again at once. */
     if (group_hold(d->group, until, e) == 0)
         return 0;
     return stop_when_locked(d, e);
@@ -275,8 +276,8 @@ int decide_print(struct dispatch *d, const struct group_event *event, struct err
                                (long long)event->entry.seq);
 }
 
-/* Output that is to be published: made into events now, put into the log when it is settled. 1, or
-   0 when it is none, and then the event is a dead letter. */
+/* Make events of the output that is to be published; they go into the log when the event is
+   settled. 1, or 0 when the output is not events, and then the event becomes a dead letter. */
 static int make_events(struct dispatch *d, const struct outcome *o, struct str output,
                        struct span *made)
 {
@@ -328,7 +329,7 @@ int decide_done(struct dispatch *d, const struct outcome *o, struct str output, 
 
 /* --------------------------------------------------------------------------------------- settle */
 
-/* Flush so that a signal ends the wait for a reader that does not read, once it is forceful. */
+/* Flush. A signal ends the wait for a reader that does not read, once the stop is forceful. */
 static int flush(struct err *e)
 {
     proc_open();
@@ -337,7 +338,7 @@ static int flush(struct err *e)
     return got;
 }
 
-/* What has succeeded, and cannot be printed or published for reasons of our own. */
+/* Handle events that succeeded but cannot be printed or published for reasons of our own. */
 static void take_back(struct dispatch *d, bool printed)
 {
     for (size_t i = 0; i < d->settles; i++)
@@ -353,9 +354,9 @@ static void take_back(struct dispatch *d, bool printed)
         }
 }
 
-/* Put what was made into the log, in one transaction with the settling that follows. When an event
-   of it cannot be stored, all begins anew without it. Its cause is a dead letter; or is tried
-   again, when others have published that version meanwhile. */
+/* Put the made events into the log, in one transaction with the settling that follows. When one of
+   them cannot be stored, start over without it. Its cause becomes a dead letter, or is tried again
+   when others have published that version in the meantime. */
 static int begin_emit(struct dispatch *d, struct err *e)
 {
     const struct log_terms terms = {.chained = true, .now_ms = clock_now_ms()};
@@ -365,7 +366,7 @@ static int begin_emit(struct dispatch *d, struct err *e)
     if (log_begin(d->store, &terms, e) < 0) {
         if (store_locked(d->store))
             return -1;
-        decide_stop(d, e); /* as on a disk that is nearly full, where settling goes on */
+        decide_stop(d, e); /* as on a disk that is nearly full, where settling still works */
         err_clear(e);
         take_back(d, false);
         return 0;
@@ -406,9 +407,9 @@ static bool emits(const struct dispatch *d)
     return false;
 }
 
-/* Output, then settle. A crash in between repeats the output; the other order would lose it. A
-   reader that has gone does not want it, and what is done is done; what was lost for other reasons
-   is not done. */
+/* Write the output, then settle. A crash in between repeats the output; the other order would lose
+   it. When the reader has gone, it does not want the output, and done events stay done; when output
+   was lost for other reasons, its event is not done. */
 static int settle(struct dispatch *d, struct err *e)
 {
     struct err unwritten = ERR_NONE;
@@ -431,7 +432,7 @@ static int settle(struct dispatch *d, struct err *e)
     return 0;
 }
 
-/* Has an event of an ordered group been given back, and the spool does not know it yet? */
+/* Has an event of an ordered group been returned without the spool having it on record yet? */
 static bool order_waits(const struct dispatch *d)
 {
     for (size_t i = 0; i < d->settles && group_ordered(d->group); i++)
@@ -441,9 +442,9 @@ static bool order_waits(const struct dispatch *d)
     return false;
 }
 
-/* Decisions are settled together, but nobody waits for long: not the log, not whoever stands
-   behind, and not we when there is nothing else to do. Nor is anything begun before what was given
-   back holds its subject. */
+/* Decisions are settled together, but soon: neither the log nor the next reader in the pipe waits
+   for long, and we settle at once when there is nothing else to do. Nothing is begun before a
+   returned event holds its subject in the spool. */
 static bool settle_due(const struct dispatch *d)
 {
     return order_waits(d) || d->settles >= SETTLE_BATCH || (d->running == 0 && d->queued == 0) ||
@@ -452,7 +453,7 @@ static bool settle_due(const struct dispatch *d)
 
 /* ---------------------------------------------------------------------------------------- claim */
 
-/* In an ordered group an event waits for those of its subject. */
+/* In an ordered group an event waits for the earlier ones of its subject. */
 static bool may_begin(const struct dispatch *d, const struct group_event *ge, size_t at)
 {
     if (!group_ordered(d->group) || ge->entry.subject.p == NULL)
@@ -495,7 +496,7 @@ static int release_queued(struct dispatch *d, struct err *e)
     return settle(d, e);
 }
 
-/* Once the time to stop at has come, it is a position. */
+/* Once the time to stop at has come, it is replaced by a position. */
 static int find_last(struct dispatch *d, struct err *e)
 {
     const struct clock_point end = {CLOCK_TIME, d->terms->until_ms};
@@ -504,12 +505,12 @@ static int find_last(struct dispatch *d, struct err *e)
         return 0;
     if (log_point(d->store, &end, &d->last, e) < 0)
         return -1;
-    if (--d->last == 0) /* which would mean any */
+    if (--d->last == 0) /* 0 would mean no limit */
         d->last = -1;
     return 0;
 }
 
-/* With --to there is an end also when following: once the log has got there. A time that has
+/* With --to there is an end also when following: once the log has reached it. A time that has
    passed is such an end, too. */
 static int passed_last(struct dispatch *d, struct err *e)
 {
@@ -524,15 +525,16 @@ static int passed_last(struct dispatch *d, struct err *e)
     return 0;
 }
 
-/* All that we have waits for events of its own subjects, and there are hands left: other subjects
+/* All events that we hold wait for others of their subjects, and handlers are free: other subjects
    must not wait with them. */
 static bool blocked(const struct dispatch *d)
 {
     return group_ordered(d->group) && d->queued > 0 && d->crew->room(d) > 0;
 }
 
-/* How many may be claimed now, whatever the rate. About twice as many as can run, so that nobody
-   waits for a commit; not more, so that others get their share and a crash costs few a death. */
+/* How many may be claimed now, regardless of the rate. About twice as many as can run, so that no
+   handler waits for a commit; not more, so that other consumers get their share and a crash counts
+   as a death for few events. */
 static size_t wanted(const struct dispatch *d)
 {
     size_t held = d->queued + d->running, most = blocked(d) ? BLOCKED_MAX : d->queue_max;
@@ -545,9 +547,9 @@ static size_t wanted(const struct dispatch *d)
     return max;
 }
 
-/* As group_claim. Nothing is begun yet that would be lost when a signal ends the wait: then it has
-   found none. Whatever runs may end when others keep the spool locked for too long: -1, and we are
-   to stop. */
+/* As group_claim. When a signal ends the wait, nothing has been begun that would be lost: no events
+   were found. When others keep the spool locked for too long: -1, and we are to stop, letting
+   running handlers end. */
 static int group_claim_or_stop(struct dispatch *d, size_t max, size_t at_once,
                                struct group_event ***out, struct err *e)
 {
@@ -590,9 +592,9 @@ static int claim(struct dispatch *d, struct err *e)
 
 /* ----------------------------------------------------------------------------------------- loop */
 
-/* When to look for work again though no bell rings: at once, when the last look has found some;
-   when the rate allows what there is, or the next thing becomes due; and each second. A store that
-   fails is met by the claim that follows. */
+/* When to look for work again without a wake-up: at once, when the last look found some; when the
+   rate allows the events that are there, or the next one becomes due; and each second. If the store
+   fails here, the next claim will meet the error. */
 static int64_t next_look(struct dispatch *d, int64_t now)
 {
     struct err met_later = ERR_NONE;
@@ -615,7 +617,7 @@ static int64_t next_wait(struct dispatch *d)
 {
     int64_t now = clock_mono_ms(), until = d->crew->deadline(d), look = next_look(d, now);
 
-    /* What has passed has been acted upon, or the next thing that ends will see to it. */
+    /* A time that has passed has been acted on, or will be when the next handler ends. */
     if (d->grace_ms > now && d->grace_ms < until)
         until = d->grace_ms;
     if (d->pause_ms > now && d->pause_ms < until)
@@ -634,7 +636,7 @@ static void wait_for_something(struct dispatch *d)
     if (d->terms->follow && d->crew->room(d) > 0 && d->grace_ms == 0 && store_bell(d->store) >= 0)
         d->fds[n++] = (struct pollfd){.fd = store_bell(d->store), .events = POLLIN};
     proc_wait(d->fds, n, next_wait(d));
-    /* Whoever may claim looks now; who may not just now looks as soon as it may. */
+    /* Look now if we may claim; if not, as soon as we may. */
     store_bell_clear(d->store);
 }
 
@@ -646,8 +648,8 @@ static void reap(struct dispatch *d)
         d->crew->ended(d, pid, status, clock_mono_ms());
 }
 
-/* Told to stop: what has not begun goes back; what runs has the grace, or none after a second
-   signal. */
+/* We are told to stop: return events that have not begun; running handlers have the grace, or none
+   after a second signal. */
 static int stop(struct dispatch *d, struct err *e)
 {
     int64_t now = clock_mono_ms();
@@ -666,7 +668,7 @@ static int stop(struct dispatch *d, struct err *e)
     return 0;
 }
 
-/* Nothing is left to do, but for a crew that stays. */
+/* Is nothing left to do, except to end a crew that stays? */
 static bool all_done(const struct dispatch *d)
 {
     if (d->running > 0 || d->queued > 0 || d->settles > 0)
@@ -730,9 +732,9 @@ static int run_crew(struct dispatch *d, struct err *e)
 
 /* ---------------------------------------------------------------------------- without a handler */
 
-/* Print what was claimed, then settle it, or leave that to whoever is at the end of the pipe. A
-   reader that has gone, a disk that is full, or a signal while the pipe was full: it all goes back,
-   though some of it may have been read. */
+/* Print the claimed events, then settle them, or leave that to settle at the end of the pipe. If
+   the reader has gone, the disk is full, or a signal came while the pipe was full, all of them are
+   returned, though some may have been read. */
 static int print_claimed(struct dispatch *d, struct group_event **events, int n, struct err *e)
 {
     struct err why = ERR_NONE;
@@ -817,7 +819,8 @@ int dispatch_run(struct store *store, struct group *group, const struct dispatch
     proc_grace(terms->grace_ms);
     store_stop(store, proc_forced);
     out_watch();
-    /* A handler has done its work, and the grace is for its output, too; mere lines go back. */
+    /* A handler has done its work, and the grace is for its output, too; without handlers, lines
+       are returned. */
     out_stop_when(terms->argv == NULL ? proc_stopping : proc_forced);
     got = terms->argv == NULL ? run_pipe(&d, e) : run_crew(&d, e);
     clear_settles(&d);

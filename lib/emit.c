@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* In front of each line that was made: has it an id of its own, or a derived one? */
+/* Precedes each line that was made: has the event an id of its own, or a derived one? */
 enum { OWN = 'o', DERIVED = 'd' };
 
 static const char *kept(struct buf *b, struct str text)
@@ -61,7 +61,8 @@ static int make_line(struct emit *m, struct str line, const char *derived, struc
         return err_set(why, EX_DATAERR, "longer than 1 MiB");
     m->fill.id = derived;
     if (event_make(&m->event, &m->scan, &m->fill, line, why) < 0) {
-        char *remedy = strstr(why->text, "; -t TYPE"); /* publish's: here there is no such option */
+        char *remedy = strstr(why->text, "; -t TYPE"); /* that hint is for publish: here there is no
+                                                          such option */
         if (remedy != NULL)
             *remedy = '\0';
         return -1;

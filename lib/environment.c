@@ -71,7 +71,7 @@ static void set_event(struct environment *env, const struct event *ev, int64_t s
     set(env, "EVENT_CORRELATIONID", ev->correlationid.p != NULL ? ev->correlationid : ev->id);
     set_number(env, "EVENT_HOPS", ev->hops);
     set(env, "TRACEPARENT", ev->traceparent);
-    if (ev->traceparent.p != NULL) /* it means nothing without */
+    if (ev->traceparent.p != NULL) /* it means nothing without TRACEPARENT */
         set(env, "TRACESTATE", ev->tracestate);
 }
 
@@ -88,7 +88,7 @@ char *const *environment_make(struct environment *env, const struct event *ev, i
     set(env, "EVENT_GROUP", str_of(group));
     set(env, "EVENT_SPOOL", str_of(spool));
     set(env, "EVENT_CTL", env->word ? STR("3") : (struct str){NULL, 0});
-    /* The text stays where it is from here on. */
+    /* The text does not move from here on. */
     for (size_t at = 0; at < env->text.n; at += strlen(env->text.p + at) + 1)
         env->envp[n++] = env->text.p + at;
     env->envp[n] = NULL;

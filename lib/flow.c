@@ -1,7 +1,7 @@
 /*
- * Edges are kept sorted, so that those of one type are neighbours. What lies on a cycle is found
- * by Tarjan's algorithm: an edge does when both its ends are in the same strongly connected
- * component. Without recursion: types may be made up by programs, as many as there are events.
+ * Edges are kept sorted, so that those of one type are neighbours. Tarjan's algorithm finds the
+ * edges on cycles: those whose ends are in the same strongly connected component. It does not
+ * recurse: programs may make up types, as many as there are events.
  */
 #include "flow.h"
 
@@ -59,10 +59,11 @@ void flow_free(struct flow *f)
 
 /* ------------------------------------------------------------------------------------- cycles */
 
-/* A type that something follows from: its edges are edge[next] to edge[end - 1]. */
+/* A type with effects: its edges are edge[next] to edge[end - 1]. */
 struct node {
     size_t begin, next, end;
-    size_t number, low; /* the order in which it was met, from 1; the lowest it leads back to */
+    size_t number, low; /* the order in which it was visited, from 1; the lowest one it leads back
+                           to */
     size_t component;   /* 0: not known yet */
 };
 
@@ -70,8 +71,8 @@ struct walk {
     struct flow *f;
     struct node *node;
     size_t n, met, components;
-    size_t *path, depth;  /* from where we came */
-    size_t *open, opened; /* met, and without a component */
+    size_t *path, depth;  /* the node we came from */
+    size_t *open, opened; /* visited, and in no component yet */
 };
 
 static void make_nodes(struct walk *w)
@@ -83,7 +84,7 @@ static void make_nodes(struct walk *w)
     }
 }
 
-/* The node of a type; w->n when nothing follows from it, so that it is on no cycle. */
+/* The node of a type; w->n when it has no effects, so that it is on no cycle. */
 static size_t find_node(const struct walk *w, const char *type)
 {
     size_t low = 0, high = w->n;
@@ -155,7 +156,8 @@ void flow_mark(struct flow *f)
     for (size_t i = 0; i < w.n; i++)
         if (w.node[i].number == 0)
             walk_from(&w, i);
-    /* A type alone in its component has no such edge but one to itself, which is a cycle, too. */
+    /* A type alone in its component has no such edge, except one to itself, which is a cycle,
+       too. */
     for (size_t i = 0; i < f->n; i++) {
         size_t to = find_node(&w, f->edge[i].to);
         f->edge[i].cycle =
@@ -182,7 +184,7 @@ static int add_line(struct reading *r, struct str line, struct err *e)
     const struct pattern_list *types = &r->query->types;
     struct err damaged = ERR_NONE;
 
-    /* Most events may have no cause, and it shows without parsing unless there are escapes. */
+    /* Most events may have no cause, which shows without parsing unless there are escapes. */
     if ((memchr(line.p, '\\', line.n) == NULL &&
          memmem(line.p, line.n, "\"causationid\"", 13) == NULL) ||
         event_read(&r->seen, &r->scan, line, &damaged) < 0 || r->seen.causationid.p == NULL)
@@ -227,7 +229,7 @@ void flow_line(struct buf *b, const struct flow_edge *edge)
     buf_printf(b, " %" PRId64 "%s", edge->count, edge->cycle ? " (cycle)" : "");
 }
 
-/* Graphviz reads \" and \\ as JSON does; more than these, types hardly need. */
+/* Graphviz reads \" and \\ as JSON does; types hardly need other escapes. */
 void flow_dot(struct buf *b, const struct flow_edge *edge)
 {
     buf_puts(b, "    ");

@@ -1,13 +1,13 @@
 /*
- * flow: which types of events lead to which, how often, and where they go in circles.
+ * flow: which event types lead to which, how often, and which of these edges lie on cycles.
  *
  *     struct flow f = FLOW_INIT;
- *     flow_add(&f, cause, effect);            for each pair, or flow_read for a part of the log
+ *     flow_add(&f, cause, effect);            for each pair, or flow_read for part of the log
  *     flow_mark(&f);
- *     f.edge[0] … f.edge[f.n - 1]             by cause, then effect
+ *     f.edge[0] … f.edge[f.n - 1]             sorted by cause, then effect
  *     flow_free(&f);
  *
- * Memory: that of the different edges.
+ * Memory: in proportion to the number of distinct edges.
  */
 #ifndef FLOW_H
 #define FLOW_H
@@ -19,7 +19,7 @@
 struct flow_edge {
     char *from, *to; /* types, owned */
     int64_t count;
-    bool cycle; /* events of type to can lead to such of type from */
+    bool cycle; /* events of type to can lead to events of type from */
 };
 
 struct flow {
@@ -32,16 +32,18 @@ struct flow {
 #define FLOW_INIT {NULL, 0, 0, 0}
 /* clang-format on */
 
-void flow_add(struct flow *f, struct str from, struct str to); /* log in the number of edges */
+void flow_add(struct flow *f, struct str from, struct str to); /* logarithmic in the number of
+                                                                  edges */
 void flow_mark(struct flow *f);                                /* linear */
 void flow_free(struct flow *f);
 
 struct flow_query {
     int64_t first, last;       /* positions of the effects; 0: from the start, to the end */
-    struct pattern_list types; /* one of them matches the cause, or the effect; not owned */
+    struct pattern_list types; /* one of them has to match the cause or the effect; not owned */
 };
 
-/* Add what the log has. A cause may stand anywhere in it; what is not there adds nothing. */
+/* Add the edges in the log. A cause may be anywhere in the log; a cause that is not there adds
+   nothing. */
 int flow_read(struct flow *f, struct store *s, const struct flow_query *query, struct err *e);
 
 /* Append an edge as "order.placed -> order.paid 12", or as a line for graphviz. */

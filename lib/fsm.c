@@ -71,7 +71,7 @@ bool fsm_read(struct str value, struct fsm_subject *out)
            version.p != NULL && js_integer(version, &out->version);
 }
 
-/* An event that a document remembers; views of the document, JSON. */
+/* An event that a document remembers; views of the document, in JSON. */
 struct known {
     struct str id, source, type, from, to;
 };
@@ -87,8 +87,8 @@ static bool read_known(struct str item, struct known *k)
     return n == 5;
 }
 
-/* Has this event been accepted before? quoted is its id in JSON as documents have it: most
-   documents do not have those bytes, and then there is nothing to take apart. */
+/* Has this event been accepted before? quoted is its id in JSON as documents write it: most
+   documents do not contain those bytes, and then need not be parsed. */
 static bool recall(struct str last, struct str quoted, struct str source, struct known *k)
 {
     struct buf source_json = BUF_INIT;
@@ -106,7 +106,7 @@ static bool recall(struct str last, struct str quoted, struct str source, struct
     return found;
 }
 
-/* The array's items, without the oldest when there are as many as we keep. */
+/* The array's items, without the oldest if the array is full. */
 static struct str kept_items(struct str last)
 {
     struct str key, item, second = {NULL, 0};
@@ -146,7 +146,8 @@ static void write_document(struct fsm *f, const struct event *ev, const struct f
 
 /* ---------------------------------------------------------------------------------- transitions */
 
-/* As emit's: of the cause's milliseconds, so that ids sort by time, and of what it is made of. */
+/* As in emit: made of the cause's milliseconds, so that ids sort by time, and of a hash of its
+   origin. */
 static void derive_id(const struct fsm *f, const struct event *ev, char out[CLOCK_UUID_SIZE])
 {
     unsigned char digest[20];
@@ -193,7 +194,7 @@ static void write_transition(struct fsm *f, const struct event *ev, struct str f
     buf_puts(out, "}}\n");
 }
 
-/* As it was printed before, from what the document remembers. */
+/* Print the transition as before, from what the document remembers. */
 static void repeat_transition(struct fsm *f, const struct event *ev, const struct known *k,
                               struct buf *out)
 {
@@ -237,7 +238,7 @@ static int refuse(const struct event *ev, const char *state, enum machine_answer
     return 0;
 }
 
-/* Where the subject is: 1, or 0 as why says. */
+/* Find the subject's state: 1, or 0 with the reason in why. */
 static int find_state(struct fsm *f, const struct event *ev, const struct fsm_subject *was,
                       size_t *from, struct err *why)
 {

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #define LINE_MAX_BYTES (64 << 20)
-#define GRACE_MS 30000     /* for what has been read, once we are told to stop */
-#define HELD_MAX (1 << 20) /* bytes to be told: then a commit comes early */
+#define GRACE_MS 30000     /* the grace for lines that have been read, once we are told to stop */
+#define HELD_MAX (1 << 20) /* bytes to be printed that make a commit come early */
 
 static const char *rejects;
 static bool worker;
@@ -26,7 +26,7 @@ static struct machine machine;
 static struct fsm fsm = {.machine = &machine};
 static struct js_scan scan;
 static struct event event;
-static struct buf out, complaints, rejected; /* to be told after the commit */
+static struct buf out, complaints, rejected; /* to be printed after the commit */
 static struct buf transition;
 static int64_t refused;
 static int rejects_fd = -1, input_status;
@@ -46,7 +46,7 @@ void fsm_say(const char *path, const struct machine_findings *findings)
 
 static int tell(struct err *e)
 {
-    proc_open(); /* a signal may end a write that nobody reads */
+    proc_open(); /* a signal may end a write to a reader that does not read */
     int got = out_write(out.p, out.n, e) < 0 ? -1 : out_flush(e);
     proc_shut();
 
@@ -60,8 +60,8 @@ static int tell(struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-/* Not the other way round: fsm.h says why. A kill between the two costs nothing, because events
-   that come again are recognised, and what they led to is printed again. */
+/* The order matters, see fsm.h. A kill between the two loses nothing, because repeated events are
+   recognised, and their transitions are printed again. */
 static int commit(struct err *e)
 {
     return fsm_commit(&fsm, e) < 0 ? -1 : tell(e);
@@ -79,7 +79,8 @@ static void refuse(const char *file, int64_t number, struct str text, const stru
     buf_char(&rejected, '\n');
 }
 
-/* As consume(1) has it: what is accepted is published, what is refused is a dead letter. */
+/* In the protocol of consume(1): transitions are published, and a refused event becomes a dead
+   letter. */
 static void answer(const struct err *why)
 {
     buf_puts(&out, "{\"id\":");
@@ -94,7 +95,7 @@ static void answer(const struct err *why)
     buf_puts(&out, "}\n");
 }
 
-/* 1, 0 when it is not for this machine, -1. */
+/* 1; 0 when the event is not for this machine; -1: error. */
 static int check_event(struct err *why)
 {
     if (event.type.p == NULL)
@@ -120,7 +121,7 @@ static bool blank(struct str text)
     return n == text.n;
 }
 
-/* 0 also when it is refused. */
+/* 0 also when the event is refused. */
 static int take(const struct line *line, bool too_long, const char *file, struct err *e)
 {
     bool readable = false;
@@ -152,8 +153,9 @@ static bool full(void)
     return fsm_full(&fsm) || out.n + complaints.n + rejected.n > HELD_MAX;
 }
 
-/* Commit when the batch is full and before input is read, or the next file opened: nobody waits for
-   our lock while we wait for input. A file that cannot be read does not keep the others from it. */
+/* Commit when the batch is full and before input is read or the next file is opened, so that no
+   process waits for our lock while we wait for input. A file that cannot be read does not prevent
+   reading the others. */
 static int read_input(const char *path, struct err *e)
 {
     struct err unreadable = ERR_NONE;
@@ -213,7 +215,7 @@ static int run(int first, int argc, char **argv)
         got = read_input(argv[i], &e);
     if (stopped && e.status == 0 && !out_gone())
         e.status = EX_SIGNAL + proc_signal();
-    if (e.status == 0) /* said already */
+    if (e.status == 0) /* reported already */
         e.status = refused > 0 ? EX_DATAERR : input_status;
     fsm_free(&fsm);
     store_close(fsm.store);

@@ -1,4 +1,4 @@
-/* fsm show, list, forget: what subjects' documents say. */
+/* fsm show, list, forget: print or delete the documents of subjects. */
 #include "fsm.h"
 #include "fsm_verbs.h"
 #include "lines.h"
@@ -78,7 +78,8 @@ static json_t *row_of(const struct doc *doc)
 
 /* --------------------------------------------------------------------------------------- which */
 
-/* The machine's name that -m gives: of a file, what is in it. NULL without -m, or on error. */
+/* The machine's name from -m; if -m names a file, the name in the file. NULL without -m, or on
+   error. */
 static char *machine_name(struct err *e)
 {
     struct machine_findings findings = {.wrong = BUF_INIT};
@@ -117,7 +118,7 @@ static int visit(const struct doc *doc, void *arg, struct err *e)
     return s->f(s, doc, e);
 }
 
-/* A machine and a subject make a name; anything else is looked for. */
+/* A machine and a subject make a document's name; with only one of them, search. */
 static int search(struct search *s, enum store_mode mode, struct err *e)
 {
     struct buf name = BUF_INIT;
@@ -195,7 +196,7 @@ static int run_list(int first, int argc, char **argv)
     return finish(&s, &e);
 }
 
-/* As NDJSON all in one; as tables where it is, and how it came there. */
+/* In NDJSON one object; else a table with the state, and a table with its history. */
 static int show_one(struct search *s, const struct doc *doc, struct err *e)
 {
     json_t *row = row_or_complaint(s, doc), *item;

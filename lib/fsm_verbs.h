@@ -1,4 +1,5 @@
-/* fsm_verbs: the verbs of fsm(1) that take more than a screen, each in a file of its own. */
+/* fsm_verbs: the verbs of fsm(1) that take more than a screen of code, each in a file of its
+   own. */
 #ifndef FSM_VERBS_H
 #define FSM_VERBS_H
 
@@ -7,7 +8,7 @@
 
 extern const struct cmd fsm_verb_run, fsm_verb_show, fsm_verb_list, fsm_verb_forget;
 
-/* Print the findings: what is wrong as errors, what is doubtful as warnings. */
+/* Print the findings: mistakes as errors, doubtful things as warnings. */
 void fsm_say(const char *path, const struct machine_findings *findings);
 
 #endif

@@ -5,7 +5,7 @@ static int64_t begin(const struct gcra *g, int64_t now_us)
     return g->next_us > now_us ? g->next_us : now_us;
 }
 
-/* How long before one of them would have to wait. */
+/* The time that events may still take up before one of them has to wait. */
 static int64_t slack(const struct gcra *g, int64_t now_us)
 {
     return now_us + (g->burst - 1) * g->each_us - begin(g, now_us);

@@ -1,5 +1,5 @@
 /*
- * A process for each event: started, fed, and judged by its exit status.
+ * A process for each event: start it, feed it, and decide by its exit status.
  */
 #include "child.h"
 #include "dispatch_priv.h"
@@ -16,7 +16,7 @@
 
 #define PAUSE_MS 1000
 
-/* A place where a handler runs, or nothing. */
+/* A slot, in which a handler runs or none. */
 struct slot {
     struct group_event *event; /* NULL: free */
     struct event parsed;
@@ -27,7 +27,7 @@ struct slot {
 
 struct hands {
     struct slot *slot;
-    size_t most; /* as many as there are descriptors for */
+    size_t most; /* as many as the descriptors suffice for */
 };
 
 static struct slot *slots(const struct dispatch *d)
@@ -96,7 +96,7 @@ static void too_few_files(struct dispatch *d)
 static int cannot_start(struct dispatch *d, struct group_event *ge, struct err *why, struct err *e)
 {
     switch (why->status) {
-    case EX_OSERR: /* it will pass; nobody's fault */
+    case EX_OSERR: /* temporary, and no event's fault */
         if (d->pause_ms == 0)
             err_warn("%s: waiting", why->text);
         d->pause_ms = clock_mono_ms() + PAUSE_MS;
@@ -129,7 +129,7 @@ static int handlers_begin(struct dispatch *d, struct group_event *ge, struct err
         .envp = environment_make(&s->environment, &s->parsed, ge->entry.seq, ge->attempts + 1,
                                  d->terms->group, store_path(d->store)),
         .marker = s->marker,
-        .input = {ge->entry.line.p, ge->entry.line.n + 1}, /* with its newline */
+        .input = {ge->entry.line.p, ge->entry.line.n + 1}, /* including its newline */
         .timeout_ms = d->terms->timeout_ms,
         .grace_ms = d->terms->grace_ms,
         .fd4 = group_tail(d->group),
@@ -178,7 +178,7 @@ static void handlers_ended(struct dispatch *d, pid_t pid, int wait_status, int64
     }
 }
 
-/* To stdout it goes block by block, however long it is. */
+/* Output goes to stdout block by block, however long it is. */
 static int succeed(struct dispatch *d, struct child *c, const struct outcome *o, struct err *e)
 {
     struct outcome done = *o;
@@ -193,7 +193,8 @@ static int succeed(struct dispatch *d, struct child *c, const struct outcome *o,
     } else if (child_has_output(c)) {
         if (decide_print(d, o->event, e) < 0)
             return -1;
-        proc_open(); /* more than fits our block is written at once, and may have to wait */
+        proc_open(); /* output that does not fit our block is written at once, and the write may
+                        block */
         got = child_output(c, NULL, &why);
         proc_shut();
         done.printed = true;
@@ -205,7 +206,7 @@ static int succeed(struct dispatch *d, struct child *c, const struct outcome *o,
     return 0;
 }
 
-/* What a finished handler means. */
+/* Decide what a finished handler's outcome is. */
 static int judge(struct dispatch *d, struct slot *s, struct err *e)
 {
     struct child *c = &s->child;
@@ -218,7 +219,8 @@ static int judge(struct dispatch *d, struct slot *s, struct err *e)
                               .tail = c->tail};
     bool coded = !c->timed_out && c->status < 256;
 
-    if (c->force != CHILD_RUNS && d->running == 1) /* then these can only be its own */
+    if (c->force != CHILD_RUNS && d->running == 1) /* so these statuses can only be the command's
+                                                      own */
         proc_kill(0, NULL, SIGKILL);
     if (c->lost) {
         decide_release(d, s->event);
@@ -226,7 +228,7 @@ static int judge(struct dispatch *d, struct slot *s, struct err *e)
     }
     if (c->status == 0)
         return succeed(d, c, &o, e);
-    if (c->force != CHILD_RUNS && !c->timed_out) /* it was we who ended it */
+    if (c->force != CHILD_RUNS && !c->timed_out) /* we ended it ourselves */
         decide_release(d, s->event);
     else if (coded && d->terms->defer_on[c->status])
         return decide_defer(d, &o, e);

@@ -10,7 +10,7 @@
 
 #define OUTPUT_KIND "key-output"
 #define LOOK_MS 1000
-#define OUTLIVES_MS 60000 /* an output its key: who finds that it is done finds the output, too */
+#define OUTLIVES_MS 60000 /* an output outlives its key: a done key has its output */
 
 bool key_read(struct str value, struct key_info *out)
 {
@@ -48,7 +48,7 @@ static int put(struct key *k, bool done, int64_t bytes, int64_t expires_ms, stru
     return got;
 }
 
-/* The output that was kept, if any was. */
+/* Read the output, if it was kept. */
 static int get_output(struct key *k, struct err *e)
 {
     struct doc doc;
@@ -60,7 +60,7 @@ static int get_output(struct key *k, struct err *e)
     return got;
 }
 
-/* One look: as key_take. */
+/* One attempt, as key_take. */
 static int look(struct key *k, struct err *e)
 {
     struct key_info info;
@@ -80,7 +80,7 @@ static int look(struct key *k, struct err *e)
         return KEY_BUSY;
     k->rev = doc.rev;
     if ((got = put(k, false, 0, 0, e)) <= 0)
-        return got < 0 ? -1 : KEY_BUSY; /* somebody was faster */
+        return got < 0 ? -1 : KEY_BUSY; /* another process was faster */
     if ((got = doc_get(k->store, KEY_KIND, k->name, &doc, e)) < 0)
         return -1;
     k->rev = doc.rev;
@@ -116,7 +116,7 @@ static int keep_output(struct key *k, struct str output, int64_t expires_ms, str
                              .expires_ms = expires_ms,
                              .durable = true};
 
-    if (doc_forget(k->store, OUTPUT_KIND, k->name, e) < 0) /* of an earlier life of the key */
+    if (doc_forget(k->store, OUTPUT_KIND, k->name, e) < 0) /* from an earlier use of the key */
         return -1;
     return output.n == 0 ? 0 : doc_put(k->store, &change, e) < 0 ? -1 : 0;
 }
@@ -126,7 +126,7 @@ int key_done(struct key *k, struct str output, int64_t bytes, int64_t ttl_ms, st
     int64_t expires_ms = clock_now_ms() + ttl_ms;
     int got;
 
-    /* The output, then that it is done: a key that is done has its output. */
+    /* Store the output, then mark the key done: a key that is done has its output. */
     if (keep_output(k, output, expires_ms + OUTLIVES_MS, e) < 0 ||
         (got = put(k, true, bytes, expires_ms, e)) < 0)
         return -1;
@@ -159,7 +159,7 @@ int key_forget(struct store *s, const char *name, struct err *e)
                        (long long)mark_pid(info.mark));
     if (got == 0)
         return err_set(e, EX_NOINPUT, "there is no key %s", err_quote_text(name).text);
-    /* As it was looked at: somebody may take it meanwhile. */
+    /* Delete only the revision that was read: another process may take the key in the meantime. */
     if (got > 0)
         got = doc_put(
             s, &(struct doc_put){.kind = KEY_KIND, .name = name, .rev = doc.rev, .durable = true},

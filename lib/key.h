@@ -1,16 +1,17 @@
 /*
- * key: what was done already, by name, and what it printed; once(1) behind its options.
+ * key: what has been done already, by name, and what it printed; the work of once(1).
  *
  *     key_take(&k, wait_ms, &e)      KEY_OURS: do it, then key_done or key_drop
  *                                    KEY_DONE: k.output is what it printed then, if that was
  *                                    kept: k.bytes is how long it was
- *                                    KEY_BUSY: somebody does it, and wait_ms is over
+ *                                    KEY_BUSY: another process does it, and wait_ms is over
  *
- * A document says that a process is at it, or that it is done. The process is known by its lock, so
- * that a key whose process was killed is free at once, and no clock ever frees one.
+ * A document records that a process is working on the key, or that the work is done. The process is
+ * recognised by its lock, so that a key whose process was killed is free at once, and no timeout
+ * ever frees a key in use.
  *
- * What a kill leaves: before key_done has returned the key is free, and it is done again, although
- * its effect may have happened. After that it is not.
+ * After a kill before key_done has returned, the key is free and the work is done again, although
+ * its effect may have happened. After a later kill it is not done again.
  */
 #ifndef KEY_H
 #define KEY_H
@@ -32,24 +33,24 @@ struct key {
 
 enum key_word { KEY_OURS, KEY_DONE, KEY_BUSY };
 
-/* As above, or -1. wait_ms negative: as long as it takes. A signal ends the waiting: -1 with 75.
-   After proc_stage. */
+/* As above, or -1. wait_ms negative: no limit. A signal ends the wait: -1 with 75. Call proc_stage
+   first. */
 int key_take(struct key *k, int64_t wait_ms, struct err *e);
-/* On disk when it returns. The key is free again ttl_ms from now. bytes: how much was printed, of
-   which output is all, or nothing: what is longer than KEY_OUTPUT_MAX is not kept. */
+/* On disk when it returns. The key is free again ttl_ms from now. bytes: how much the command
+   printed; output holds all of that, or nothing if it was longer than KEY_OUTPUT_MAX. */
 int key_done(struct key *k, struct str output, int64_t bytes, int64_t ttl_ms, struct err *e);
-int key_drop(struct key *k, struct err *e); /* it is free */
+int key_drop(struct key *k, struct err *e); /* the key is free */
 void key_free(struct key *k);
 
-/* A document of the kind, for listings; false when it is damaged. */
+/* Read a document of this kind, for listings; false when it is damaged. */
 struct key_info {
     bool done;
-    int64_t at_ms; /* done, or begun, then */
-    int64_t bytes; /* printed by what is done */
+    int64_t at_ms; /* when it was done, or begun */
+    int64_t bytes; /* if done: how much the command printed */
     char mark[MARK_SIZE];
 };
 bool key_read(struct str value, struct key_info *out);
 int key_forget(struct store *s, const char *name,
-               struct err *e); /* 66; 75 while somebody is at it */
+               struct err *e); /* 66; 75 while a process works on it */
 
 #endif

@@ -13,7 +13,7 @@ static const struct dead_attempt *last_attempt(const struct dead_letter *l)
     return l->tries == 0 ? NULL : &l->attempt[l->tries - 1];
 }
 
-/* Attempts on record from before it was given back, as it has died more than once. */
+/* Recorded attempts from before the letter was requeued, if it has died more than once. */
 static int64_t earlier(const struct dead_letter *l)
 {
     return (int64_t)l->tries > l->attempts ? (int64_t)l->tries - l->attempts : 0;
@@ -58,7 +58,7 @@ int letter_print(const struct dead_letter *l, struct err *e)
                       (json_int_t)l->attempt[i].took_ms, "status", l->attempt[i].status, "reason",
                       table_text(l->attempt[i].reason), "stderr", table_text(l->attempt[i].tail)));
     json_object_set_new(object, "history", attempts);
-    /* The event goes in as it stands: a tree of it would change its numbers. */
+    /* The event is inserted byte for byte: parsing it would change its numbers. */
     struct buf line = BUF_INIT;
     table_json(&line, object);
     line.n--; /* its closing brace */

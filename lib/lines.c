@@ -1,7 +1,7 @@
 /*
- * The reader keeps one block and, in scan, how far it has been searched for a newline, so that a
- * line arriving in many pieces is looked at once. A partial line is moved to the front of the
- * block at most once, when little room is left behind it.
+ * The reader keeps one block and, in scan, how far the block has been searched for a newline, so
+ * that a line that arrives in many pieces is searched only once. A partial line is moved to the
+ * front of the block at most once, when little room is left after it.
  */
 #include "lines.h"
 
@@ -17,9 +17,9 @@
 #include <unistd.h>
 
 #define IN_BLOCK ((size_t)256 * 1024)
-#define IN_LEAST ((size_t)64 * 1024) /* room that is worth a read(2) */
+#define IN_LEAST ((size_t)64 * 1024) /* the least room that is worth a read(2) */
 #define OUT_BLOCK ((size_t)64 * 1024)
-#define STOP_BYTES ((size_t)1 << 20) /* the most that a pipe may hold */
+#define STOP_BYTES ((size_t)1 << 20) /* the largest size of a pipe */
 
 struct lines {
     int fd;
@@ -28,7 +28,7 @@ struct lines {
     char *block;
     size_t room, start, scan, end; /* start <= scan <= end <= room; line from start */
     int64_t number;
-    bool ended, skipping; /* skipping: the line was too long, its newline is still to come */
+    bool ended, skipping; /* skipping: the line was too long, and its newline has not come yet */
     bool file, stopped;
     size_t late; /* bytes read since we were told to stop */
 };
@@ -37,10 +37,10 @@ static struct {
     char block[OUT_BLOCK];
     size_t n;
     bool gone;
-    bool cut;           /* by a signal: the reader is there */
-    bool watch;         /* the reader's going away is looked for */
+    bool cut;           /* by a signal, although the reader is there */
+    bool watch;         /* out_watch was called */
     int failed;         /* errno of the write that failed; what came after it is lost */
-    bool (*stop)(void); /* asked when a signal interrupts a write */
+    bool (*stop)(void); /* called when a signal interrupts a write */
 } out;
 
 /* -1 when a signal came first. */
@@ -78,10 +78,11 @@ int lines_open(struct lines **in, const char *path, size_t max, struct err *e)
 
 void lines_widen(struct lines *in)
 {
-    fcntl(in->fd, F_SETPIPE_SZ, (int)IN_BLOCK); /* or it stays as it is */
+    fcntl(in->fd, F_SETPIPE_SZ, (int)IN_BLOCK); /* on failure the size stays as it is */
 }
 
-/* Wait until there is something to read: not when we are told to stop, nor for nobody. */
+/* Wait until there is something to read, unless we are told to stop or the reader of stdout has
+   gone. */
 static bool await(struct lines *in)
 {
     struct pollfd ready = {.fd = in->fd, .events = POLLIN, .revents = 0};
@@ -98,7 +99,7 @@ static bool await(struct lines *in)
     }
 }
 
-/* Read some more. Returns 0, also at the end of the input, or -1. */
+/* Read more. Returns 0, also at the end of the input, or -1. */
 static int fill(struct lines *in, struct err *e)
 {
     ssize_t got;
@@ -115,7 +116,7 @@ static int fill(struct lines *in, struct err *e)
         in->end -= in->start;
         in->start = 0;
     }
-    if (in->room - in->end < IN_LEAST) { /* only while the line is at most max */
+    if (in->room - in->end < IN_LEAST) { /* only while the line is no longer than max */
         in->room = in->room < in->max ? in->room * 2 : in->max + IN_BLOCK;
         if (in->room > in->max)
             in->room = in->max + IN_BLOCK;
@@ -137,7 +138,7 @@ static int fill(struct lines *in, struct err *e)
     return 0;
 }
 
-/* The line ends at stop; the next one begins behind its newline, if it has one. */
+/* The line ends at stop; the next line begins after its newline, if it has one. */
 static int take(struct lines *in, size_t stop, bool newline, struct line *line)
 {
     bool long_line = in->skipping || stop - in->start > in->max;
@@ -165,7 +166,7 @@ static char *find_newline(struct lines *in)
     return newline;
 }
 
-/* Read on, without what is skipped. */
+/* Read on, dropping the bytes that are skipped. */
 static int more(struct lines *in, struct err *e)
 {
     if (in->skipping || in->start == in->end)
@@ -188,7 +189,7 @@ int lines_next(struct lines *in, struct line *line, struct err *e)
 
 bool lines_waiting(struct lines *in)
 {
-    struct err later = ERR_NONE; /* an error comes again in lines_next */
+    struct err later = ERR_NONE; /* lines_next will meet the error again */
     struct pollfd now = {.fd = in->fd, .events = POLLIN, .revents = 0};
 
     while (find_newline(in) == NULL && !in->ended) {
@@ -231,7 +232,7 @@ void lines_close(struct lines *in)
     free(in);
 }
 
-/* -1 with EINTR when a signal came and stop, if there is one, says that this is the end. */
+/* -1 with EINTR when a signal came and stop, if given, returns true. */
 static int write_until(int fd, const char *p, size_t n, bool (*stop)(void))
 {
     while (n > 0) {
@@ -268,7 +269,7 @@ static int out_failure(struct err *e)
     return err_errno(e, EX_IOERR, "cannot write to stdout");
 }
 
-/* Write p[0..n), which stands in front of everything that is still to come. */
+/* Write p[0..n), which precedes all later output. */
 static int put(const char *p, size_t n, struct err *e)
 {
     if (write_until(STDOUT_FILENO, p, n, out.stop) == 0)
@@ -283,7 +284,7 @@ static int put(const char *p, size_t n, struct err *e)
     return out_failure(e);
 }
 
-/* Write the whole lines in the block, or all of it if that is one piece of a line. */
+/* Write the whole lines in the block, or the whole block if it is part of one line. */
 static int put_lines(struct err *e)
 {
     const char *newline = memrchr(out.block, '\n', out.n);
@@ -371,7 +372,7 @@ void out_note_gone(void)
 
 int out_finish(struct err *e)
 {
-    /* Some file systems tell of a full disk only when the file is closed. A descriptor that was
+    /* Some file systems report a full disk only when the file is closed. A descriptor that was
        never open has lost nothing. */
     if (out_flush(e) == 0 && close(STDOUT_FILENO) < 0 && errno != EBADF && !out.gone)
         (void)err_errno(e, EX_IOERR, "cannot write to stdout");

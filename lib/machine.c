@@ -1,6 +1,6 @@
 /*
- * Reading goes on after a mistake, so that all of them are told: the names of the states first,
- * because targets refer to them, then what is in each state.
+ * Reading continues after a mistake, so that every mistake is reported: first the names of the
+ * states, because targets refer to them, then the contents of each state.
  */
 #include "machine.h"
 
@@ -22,7 +22,7 @@ static const char *const ops[] = {"<", "<=", "==", "!=", ">=", ">"};
 struct reading {
     struct machine *m;
     struct buf *wrong;
-    const char *state, *type; /* where we are; NULL: above */
+    const char *state, *type; /* the current state; NULL: the top level */
 };
 
 static void find(struct buf *findings, const char *state, const char *type, const char *text)
@@ -47,7 +47,7 @@ __attribute__((format(printf, 2, 3))) static void complain(struct reading *r, co
     find(r->wrong, r->state, r->type, text);
 }
 
-/* What of XState says nothing about behaviour. */
+/* XState's keys that do not affect behaviour. */
 static bool is_comment(const char *key)
 {
     static const char *const keys[] = {
@@ -161,7 +161,7 @@ static bool has_control(const char *text)
     return false;
 }
 
-/* It becomes the second half of a type. */
+/* The name becomes the second half of a type. */
 static void check_state_name(struct reading *r)
 {
     if (*r->state == '\0' || has_control(r->state) ||
@@ -188,7 +188,7 @@ static void read_name(struct reading *r, json_t *id, struct str name)
 
 /* --------------------------------------------------------------------------------------- rules */
 
-/* 15 digits are how people write a number, 17 tell all there are apart. */
+/* 15 digits print a number as people write it; 17 distinguish all numbers. */
 static char *value_text(json_t *value)
 {
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
@@ -230,7 +230,8 @@ static bool read_condition(struct reading *r, json_t *cond, struct machine_rule 
     return true;
 }
 
-/* A target: a name, or an object with one. XState says cond, and guard since its version 5. */
+/* A target: a name, or an object with one. XState calls a condition cond, and guard since version
+   5. */
 static bool read_rule(struct reading *r, json_t *item, struct machine_rule *rule)
 {
     static const char *const known[] = {"target", "cond", "guard", NULL};
@@ -410,7 +411,8 @@ void machine_findings_free(struct machine_findings *findings)
 
 /* --------------------------------------------------------------------------------------- check */
 
-/* Mark what can be reached from what is marked; or, backwards, what it can be reached from. */
+/* Mark the states that can be reached from marked ones; or, backwards, those from which marked ones
+   can be reached. */
 static void spread(const struct machine *m, bool *marked, bool backwards)
 {
     bool more = true;
@@ -435,7 +437,7 @@ static bool leads_elsewhere(const struct machine *m, size_t i)
     return false;
 }
 
-/* Targets behind one of the same type that has no condition are never taken. */
+/* Targets after an unconditional target of the same type are never taken. */
 static void check_rules(const struct machine_state *state, struct buf *doubtful)
 {
     for (size_t j = 1; j < state->rules; j++)
@@ -445,7 +447,7 @@ static void check_rules(const struct machine_state *state, struct buf *doubtful)
                  "a target behind one without a condition is never taken");
 }
 
-/* A transition that the machine itself takes for an event: on one log it would answer itself. */
+/* A transition that the machine itself accepts as an event: on one log it would react to itself. */
 static void check_types(const struct machine *m, struct buf *doubtful)
 {
     struct buf type = BUF_INIT;
@@ -519,7 +521,7 @@ static int compare_strings(struct str a, struct str b)
     return c;
 }
 
-/* Both end within a longer text, or in a NUL: strtod stops there. */
+/* Both are parts of a longer text, or end in a NUL, where strtod stops. */
 static int compare_numbers(struct str a, struct str b)
 {
     int64_t x, y;

@@ -18,8 +18,8 @@
 #define LINE_MAX_BYTES (64 << 20)
 #define HELD_MAX 10000
 #define HELD_BYTES (64 << 20)
-#define RATES_MAX 65536 /* rates of values that are kept before idle ones go */
-#define LATE_US 50000   /* a turn that began late does not make the next one later, up to this */
+#define RATES_MAX 65536 /* rates of values that are kept before idle ones are dropped */
+#define LATE_US 50000   /* a turn that is late by up to this does not make the next one later */
 
 void pacer_name(struct buf *b, const char *name, const char *by, struct str line)
 {
@@ -74,7 +74,7 @@ int pacer_turn(struct pacer *p, const char *name, int64_t max_ms, int64_t *wait_
 
 /* ----------------------------------------------------------------------------- in this process */
 
-/* The rate of a value, found by its name. */
+/* The rate of a value, looked up by its name. */
 struct rate {
     char *name;
     struct gcra pace;
@@ -85,7 +85,7 @@ struct rates {
     struct gcra own; /* of all that have no name */
     void *tree;      /* of the others, tsearch(3) */
     size_t n;
-    int64_t left_out; /* lines that were too long */
+    int64_t left_out; /* number of lines that were too long */
 };
 
 static int compare(const void *a, const void *b)
@@ -126,7 +126,7 @@ static void alone(const struct err *why)
     err_warn("%s: the rate is kept by this process alone", why->text);
 }
 
-/* The time of the next turn, on the clock of now_us. */
+/* The time of the next turn, on the same clock as now_us. */
 static int64_t next_turn(struct rates *f, const char *name, int64_t now_us)
 {
     struct err broken = ERR_NONE;
@@ -142,7 +142,7 @@ static int64_t next_turn(struct rates *f, const char *name, int64_t now_us)
     }
     g = rate_of(f, f->p->name == NULL ? name : NULL);
     if (g->next_us < now_us && g->next_us > now_us - LATE_US && g->burst == 1)
-        now_us = g->next_us; /* its turn was a moment ago, and was slept through */
+        now_us = g->next_us; /* its turn was a moment ago, while we slept */
     wait_us = gcra_wait(g, now_us);
     gcra_take(g, 1, now_us);
     return now_us + wait_us;
@@ -158,7 +158,7 @@ static int64_t steady_us(void)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* Until input or the clock says so, or the reader has gone: then there is nothing more to do. */
+/* Wait for input or a time, or until the reader has gone: then there is nothing more to do. */
 static bool wait_until(int64_t us, bool input)
 {
     struct pollfd fds[] = {{.fd = STDOUT_FILENO},
@@ -278,7 +278,7 @@ static int print_due(struct heap *h, struct err *e)
     return got < 0 ? -1 : out_flush(e);
 }
 
-/* Until there is input, room for it provided, or the next turn. False: the reader has gone. */
+/* Wait for input, if there is room for it, or for the next turn. False: the reader has gone. */
 static bool wait_for_either(const struct heap *h, bool room)
 {
     int64_t us = h->n == 0 ? -1 : h->held[0].turn - steady_us();
@@ -286,7 +286,7 @@ static bool wait_for_either(const struct heap *h, bool room)
     return (h->n > 0 && us <= 0) || wait_until(us, room);
 }
 
-/* Lines of one value wait for one another; others pass by. */
+/* Lines of one value wait for one another; lines of other values overtake them. */
 static int rate_each(struct rates *f, struct lines *in, const char *by, struct err *e)
 {
     struct heap h = {.held = mem_zero(HELD_MAX, sizeof *h.held)};

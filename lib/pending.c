@@ -2,7 +2,7 @@
 
 #include "proc.h"
 
-#define LOOK_MS 100 /* settling rings no bell */
+#define LOOK_MS 100 /* settling wakes no waiting process */
 
 int64_t pending_wait(const struct pending *p, struct store *store, struct err *e)
 {

@@ -1,5 +1,5 @@
 /*
- * pending: backpressure. A publisher waits while a group has more to settle than it should.
+ * pending: backpressure. A publisher waits while a group has too many unsettled events.
  */
 #ifndef PENDING_H
 #define PENDING_H
@@ -9,12 +9,13 @@
 struct pending {
     int64_t most;    /* 0: no limit */
     int64_t wait_ms; /* -1: for ever */
-    const char *own; /* the group that we handle an event of, or NULL: it would wait for itself */
+    const char *own; /* the group whose event we handle, or NULL: waiting for this group would be
+                        waiting for ourselves */
 };
 
-/* Wait until the slowest group has less than most to settle. Returns how many more events it may
-   get, INT64_MAX without a limit; -1 with 75 when the time is over, naming the group, or with
-   another status when the store failed. No transaction may be open. */
+/* Wait until the slowest group has fewer than most events to settle. Returns how many more events
+   may be published, INT64_MAX without a limit; -1 with 75 when wait_ms is over, naming the group,
+   or with another status when the store failed. No transaction may be open. */
 int64_t pending_wait(const struct pending *p, struct store *store, struct err *e);
 
 #endif

@@ -20,25 +20,27 @@
 #define SAME_MS 1000
 
 static volatile sig_atomic_t stops;
-static volatile sig_atomic_t last;    /* the last of them */
-static volatile sig_atomic_t sender;  /* the process that sent it; 0: the kernel, for a key */
-static volatile sig_atomic_t doubted; /* it came once more, and may be the same stop */
-static volatile sig_atomic_t noticed; /* a signal that nobody has acted on since */
-static int64_t first_ms, last_ms;     /* monotonic: the first of them, the last */
-static int64_t grace_ms = -1;         /* between the first and the end of all patience; -1: none */
-static sigset_t ours, before;         /* what is blocked, and what was when we were started */
-static sigset_t ignored;              /* what was ignored then */
-static int reaper;                    /* were we a subreaper then? */
+static volatile sig_atomic_t last;    /* the last signal */
+static volatile sig_atomic_t sender;  /* the process that sent it; 0: the kernel, for a key press */
+static volatile sig_atomic_t doubted; /* it came once more, and may be a repetition of the same
+                                         stop */
+static volatile sig_atomic_t noticed; /* a signal that has not been acted on yet */
+static int64_t first_ms, last_ms;     /* monotonic: when the first and the last came */
+static int64_t grace_ms = -1;         /* from the first signal until proc_forced; -1: no limit */
+static sigset_t ours, before;         /* the signals blocked now, and when we were started */
+static sigset_t ignored;              /* ignored when we were started */
+static int reaper;                    /* were we a subreaper when we were started? */
 
 /* -------------------------------------------------------------------------------------- signals */
 
 /*
- * Is this the stop that we know of, sent a second time? Where others are in our process group, a
- * parent may pass on what the whole group gets: then the senders differ. And timeout(1) signals its
- * child, and then the group with its child: then our parent has sent both, which a script that
- * means it may have done, too. Only timeout sends SIGCONT right behind it: until that comes, or the
- * next alarm, the second one is in doubt. What a process group of our own gets, a key that is
- * pressed again, another signal: all these are stops of their own, however soon they come.
+ * Is this the stop that we know of, sent a second time? If there are other processes in our process
+ * group, a parent may forward a signal that the whole group gets: then the senders differ. And
+ * timeout(1) signals its child, and then the group, which includes its child: then our parent has
+ * sent both signals, as a script that means two stops may have done, too. Only timeout sends
+ * SIGCONT right after the second signal: until that or the next alarm comes, the second signal is
+ * in doubt. A signal to a process group of our own, a second key press and a different signal are
+ * each a stop of its own, however soon they come.
  */
 static bool same_stop(int number, pid_t from, int64_t now_ms)
 {
@@ -53,7 +55,7 @@ static bool same_stop(int number, pid_t from, int64_t now_ms)
 }
 
 /* A signal that comes between proc_open and a blocking write would leave the write blocked: the
-   alarm interrupts it a second later. */
+   alarm interrupts the write a second later. */
 static void on_signal(int number, siginfo_t *info, void *context)
 {
     const struct itimerval again = {{1, 0}, {1, 0}};
@@ -62,7 +64,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
 
     (void)context;
     noticed = 1;
-    if (number == SIGALRM && doubted) { /* nobody has explained it: it was meant */
+    if (number == SIGALRM && doubted) { /* no SIGCONT has come: the second stop was meant */
         doubted = 0;
         stops++;
     } else if (number == SIGCONT) {
@@ -93,7 +95,8 @@ void proc_stage(void)
         if (sigaction(i, NULL, &was) == 0 && was.sa_handler == SIG_IGN)
             sigaddset(&ignored, i);
     for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++) {
-        /* Started with nohup, or in the background of a script: then these are not for us. */
+        /* Ignored at the start, as with nohup or in the background of a script: leave them
+           ignored. */
         if ((caught[i] == SIGHUP || caught[i] == SIGINT) && sigismember(&ignored, caught[i]))
             continue;
         sigaddset(&ours, caught[i]);
@@ -109,7 +112,8 @@ bool proc_staged(void)
     return sigismember(&ours, SIGCHLD) > 0;
 }
 
-/* A pending one is let through, not only counted: whoever counts it asks next which it was. */
+/* Deliver a pending signal rather than only count it: the caller will ask next which signal it
+   was. */
 int proc_stops(void)
 {
     sigset_t pending;
@@ -162,7 +166,7 @@ void proc_shut(void)
     sigprocmask(SIG_BLOCK, &ours, NULL);
 }
 
-/* As ppoll, and look whether the reader of stdout has gone: no work is to be begun for nobody. */
+/* As ppoll, and check whether the reader of stdout has gone, so that no work is begun in vain. */
 static int wait_with_reader(struct pollfd *fds, size_t n, const struct timespec *time,
                             const sigset_t *mask)
 {
@@ -192,15 +196,17 @@ int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms)
     struct timespec time = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
     sigset_t mask = before;
 
-    for (int i = 1; i < 32; i++) /* what we catch must get through even if it was blocked before */
+    for (int i = 1; i < 32; i++) /* signals that we catch must be delivered even if they were
+                                    blocked at the start */
         if (sigismember(&ours, i))
             sigdelset(&mask, i);
-    /* One that came while a write had signals open is not to be waited for again. */
+    /* A signal that came during a write between proc_open and proc_shut must not be waited for
+       again. */
     if (noticed)
         time = (struct timespec){0, 0};
     int got = wait_with_reader(fds, n, timeout_ms < 0 && !noticed ? NULL : &time, &mask);
     noticed = 0;
-    if (got < 0) /* a signal: nothing was looked at */
+    if (got < 0) /* a signal: no descriptor was checked */
         for (size_t i = 0; i < n; i++)
             fds[i].revents = 0;
     return got < 0 ? 0 : got;
@@ -209,10 +215,10 @@ int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms)
 /* ---------------------------------------------------------------------------------------- start */
 
 /*
- * In the child of a vfork, which shares our memory until it execs: only async-signal-safe calls,
- * nothing allocated, and errno handed back through the parent's variable. vfork, because fork
- * copies the page tables (a parent with 256 MB started 199 children a second instead of 1,350),
- * and not posix_spawn, which cannot set the death signal.
+ * Runs in the child of a vfork, which shares our memory until it execs: only async-signal-safe
+ * calls, no allocation, and errno returned through the parent's variable. vfork, because fork
+ * copies the page tables (a parent with 256 MB started 199 children a second instead of 1,350), and
+ * not posix_spawn, which cannot set the parent-death signal.
  */
 _Noreturn static void become(char *const argv[], char *const envp[], const int *fd, int n,
                              bool wrapped, pid_t parent, volatile int *failed)
@@ -223,12 +229,13 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int *
     if (!wrapped)
         setsid();
     prctl(PR_SET_PDEATHSIG, (unsigned long)SIGKILL, 0UL, 0UL, 0UL);
-    if (getppid() != parent) /* it died before that took effect */
+    if (getppid() != parent) /* the parent died before prctl took effect */
         _exit(EX_TEMPFAIL);
     for (int i = 1; i < NSIG; i++)
         if (sigismember(&ignored, i) && (!wrapped || i == SIGPIPE || i == SIGXFSZ))
-            sigaction(i, &standard, NULL); /* nohup's is meant for a wrapped one, args' is not */
-    /* First out of the way of those that come before them. */
+            sigaction(i, &standard, NULL); /* keep nohup's ignored signals for a wrapped command,
+                                              but not those that args_parse ignores */
+    /* First move them away from the numbers that are assigned next. */
     for (int i = 0; i < n; i++)
         if ((from[i] = fd[i] < n ? fcntl(fd[i], F_DUPFD_CLOEXEC, n) : fd[i]) < 0) {
             *failed = errno;
@@ -239,7 +246,7 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int *
             *failed = errno;
             _exit(EX_CANNOT_RUN);
         }
-    if (!wrapped) /* ours go by themselves, those of whoever started us do not */
+    if (!wrapped) /* our own are close-on-exec, those that we were started with are not */
         close_range((unsigned)n, ~0u, 0);
     sigprocmask(SIG_SETMASK, &before, NULL);
     execvpe(argv[0], argv, envp);
@@ -261,7 +268,7 @@ static int cannot_start(const char *name, int error, struct err *e)
     return -1;
 }
 
-/* 0, or why the command that execvp would take cannot be run. */
+/* 0, or the errno for which execvp could not run the command that it would find. */
 static int look_up(const char *name)
 {
     const char *path = getenv("PATH");
@@ -276,7 +283,8 @@ static int look_up(const char *name)
         buf_printf(&full, "%.*s/%s", n == 0 ? 1 : n, n == 0 ? "." : p, name);
         if (access(buf_text(&full), X_OK) == 0)
             why = 0;
-        else if (access(buf_text(&full), F_OK) == 0) /* there; a folder we may not search is not */
+        else if (access(buf_text(&full), F_OK) == 0) /* the file exists; a folder that we may not
+                                                        search does not count */
             why = EACCES;
         p = p[n] == ':' ? p + n + 1 : NULL;
     }
@@ -296,7 +304,7 @@ pid_t proc_start(char *const argv[], char *const envp[], const int *fd, int n, b
         return cannot_start(argv[0], errno, e);
     if (failed != 0) {
         waitpid(pid, NULL, 0);
-        int why = failed == EACCES ? look_up(argv[0]) : failed; /* execvp mixes folders in */
+        int why = failed == EACCES ? look_up(argv[0]) : failed; /* execvp counts folders as files */
         return cannot_start(argv[0], why == 0 ? failed : why, e);
     }
     return pid;
@@ -308,7 +316,7 @@ int proc_exec(char *const argv[], struct err *e)
 
     signal(SIGPIPE, SIG_DFL);
     signal(SIGXFSZ, SIG_DFL);
-    if (proc_staged()) { /* one that is pending must not be lost */
+    if (proc_staged()) { /* a pending signal must not be lost */
         for (int i = 1; i < 32; i++)
             if (sigismember(&ours, i) > 0)
                 signal(i, SIG_DFL);
@@ -317,7 +325,7 @@ int proc_exec(char *const argv[], struct err *e)
     }
     execvp(argv[0], argv);
     why = errno == EACCES ? look_up(argv[0]) : errno;
-    signal(SIGPIPE, SIG_IGN); /* the message may meet a closed pipe */
+    signal(SIGPIPE, SIG_IGN); /* the message may be written to a closed pipe */
     return (int)cannot_start(argv[0], why == 0 ? EACCES : why, e);
 }
 
@@ -358,7 +366,7 @@ static ssize_t read_proc(const char *pid, const char *what, char *out, size_t ro
     return n;
 }
 
-/* All processes there are. Only called when something has to be ended by force. */
+/* List all processes. Called only when something has to be ended by force. */
 static struct process *processes(size_t *n)
 {
     struct process *list = NULL;
@@ -389,7 +397,7 @@ static struct process *processes(size_t *n)
     return list;
 }
 
-/* Has the process this in its environment? NULL: nothing of a handler's. */
+/* Is marker in the process's environment? NULL: has it no variable of a handler's? */
 static bool marked(pid_t pid, const char *marker)
 {
     static char environment[262144];
@@ -427,8 +435,8 @@ static void kill_chosen(const struct process *list, size_t n, int signal_number)
             kill(list[i].pid, signal_number);
 }
 
-/* /proc is looked through before anybody is signalled: who dies of it leaves children that could
-   not be told for descendants any more. Without /proc there is the leader's group. */
+/* Read /proc before sending any signal: the children of a process that dies can no longer be
+   recognised as descendants. Without /proc, signal the leader's group. */
 void proc_kill(pid_t leader, const char *marker, int signal_number)
 {
     size_t n;
@@ -441,7 +449,7 @@ void proc_kill(pid_t leader, const char *marker, int signal_number)
     choose_descendants(list, n);
     if (leader != 0)
         kill(-leader, signal_number);
-    for (size_t i = 0; i < n; i++) /* these have got it */
+    for (size_t i = 0; i < n; i++) /* the group has got the signal already */
         list[i].chosen &= leader == 0 || list[i].group != leader;
     kill_chosen(list, n, signal_number);
     free(list);

@@ -1,6 +1,6 @@
 /*
- * The relay's rounds: read a page, publish, mark; what fails, what waits, what is held up behind
- * it; and when to look again.
+ * The relay's rounds: read a page, publish, mark; which rows fail, wait, or are held up behind
+ * these; and when to look again.
  */
 #include "lines.h"
 #include "mem.h"
@@ -14,11 +14,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TURN_MS 20           /* between tries for a turn that another relay has */
+#define TURN_MS 20           /* between attempts while it is another relay's turn */
 #define PRUNE_EACH_MS 60000  /* while following */
-#define BUSY_AGAIN_MS 100    /* rows that another relay has, while following */
-#define LOCKED_AGAIN_MS 1000 /* a database that stays locked */
-#define AWAY_MS 1000         /* a server that is not there: again after this, then later */
+#define BUSY_AGAIN_MS 100    /* between looks at rows that another relay holds, while following */
+#define LOCKED_AGAIN_MS 1000 /* between attempts at a database that stays locked */
+#define AWAY_MS 1000         /* an unreachable server: the first pause, which then grows */
 #define AWAY_MAX_MS 60000
 
 /* ---------------------------------------------------------------------------------- open, close */
@@ -44,7 +44,7 @@ int relay_schema(const struct relay_terms *terms, struct buf *out, struct err *e
     return 0;
 }
 
-/* Are all ports of "host:port,host" numbers? */
+/* Are all ports in "host:port,host" numbers? */
 static bool ports_are_numbers(struct str hosts)
 {
     for (size_t at = 0; at < hosts.n;) {
@@ -64,10 +64,10 @@ static bool ports_are_numbers(struct str hosts)
 }
 
 /*
- * What names a database may hold a password, and messages show names of hosts, ports and files. So
- * a URI in which a part of the password may be taken for another part is refused, unseen: one
- * without "@", or with an "@" or "/" in it that is not encoded. Neither are connection strings
- * taken for names of files.
+ * A database's URI may hold a password, and messages show names of hosts, ports and files. So a URI
+ * in which part of the password could be taken for another part is refused without being printed: a
+ * URI without "@", or with an unencoded "@" or "/" in the password. Connection strings are not
+ * taken for file names either.
  */
 static int check_database(const char *database, struct err *e)
 {
@@ -83,7 +83,8 @@ static int check_database(const char *database, struct err *e)
     }
     if (rest != strchr(database, ':'))
         return err_set(e, EX_USAGE, "a PostgreSQL database is postgresql://USER@HOST/DATABASE");
-    /* As libpq reads it: up to an "@" in front of any "/" stands who, and then where. */
+    /* As libpq reads it: user and password come before an "@" that precedes any "/"; the host comes
+       after it. */
     const char *at = memchr(rest + 3, '@', strcspn(rest + 3, "/"));
     const char *host = at == NULL ? rest + 3 : at + 1;
     if (memchr(host, '@', strcspn(host, "?")) != NULL ||
@@ -94,7 +95,7 @@ static int check_database(const char *database, struct err *e)
     return 0;
 }
 
-/* Before any row is blamed for it. */
+/* Check before any row is blamed for it. */
 static int check_source(struct relay *r, struct err *e)
 {
     struct str source = str_of(r->terms->source);
@@ -111,17 +112,18 @@ static int check_source(struct relay *r, struct err *e)
 
 bool relay_must_end(struct relay *r)
 {
-    /* A row that is confirmed and not marked is relayed again: marking it is worth the grace. */
+    /* A row that is confirmed but not marked would be relayed again: marking it is worth the
+       grace. */
     return r->marking ? proc_forced() : proc_stopping();
 }
 
-/* A lock, or a server that is away. */
+/* A lock, or an unreachable server. */
 static bool passes(const struct err *e)
 {
     return e->status == EX_TEMPFAIL || e->status == EX_UNAVAILABLE;
 }
 
-/* Report trouble once, and wait. 1, or 0 when a signal ended the waiting. */
+/* Report trouble once, and wait. 1, or 0 when a signal ended the wait. */
 static int endure(struct relay *r, struct err *e)
 {
     const struct backoff away = {AWAY_MS, AWAY_MAX_MS, BACKOFF_EQUAL};
@@ -150,11 +152,12 @@ static void trouble_is_over(struct relay *r)
     r->troubles = 0;
 }
 
-/* Whoever follows waits for a database that is locked or away when it begins, too. */
+/* With follow, wait for a locked or unreachable database at the start, too. */
 static int open_database(struct relay *r, enum relay_mode mode, struct err *e)
 {
     while (r->engine->open(r, mode, e) < 0) {
-        if (!r->terms->follow || !passes(e) || r->db == NULL) /* built without that engine */
+        if (!r->terms->follow || !passes(e) || r->db == NULL) /* this build does not have that
+                                                                 engine */
             return -1;
         r->engine->close(r);
         free(r->place);
@@ -279,7 +282,7 @@ void relay_changed(const struct relay_row *row)
     say_row(row, "was changed while it was being relayed: it is relayed again as it is now");
 }
 
-/* An empty text says as little as none. */
+/* An empty text means the same as none. */
 static void without_empty(struct relay_row *row)
 {
     static const enum relay_column optional[] = {RELAY_EVENT_ID, RELAY_AGGREGATE, RELAY_HEADERS};
@@ -289,14 +292,15 @@ static void without_empty(struct relay_row *row)
             row->text[optional[i]].p = NULL;
 }
 
-/* Is this row's turn now? What is not holds up what comes behind it in its aggregate. */
+/* Is it this row's turn? A row whose turn it is not holds up the later rows of its aggregate. */
 static bool is_due(struct relay *r, struct relay_row *row, int64_t now_ms)
 {
     struct str aggregate = row->text[RELAY_AGGREGATE];
 
     without_empty(row);
     if (!relay_time(row->text[RELAY_RETRY_AT], &row->retry_ms) ||
-        row->retry_ms > now_ms + r->terms->backoff.max_ms) /* not by us: the clock went back */
+        row->retry_ms > now_ms + r->terms->backoff.max_ms) /* we never wait that long: the clock
+                                                              went back */
         row->retry_ms = 0;
     relay_recall(r, row);
     if (!row->failed && !row->held && row->retry_ms <= now_ms)
@@ -309,8 +313,8 @@ static bool is_due(struct relay *r, struct relay_row *row, int64_t now_ms)
     return false;
 }
 
-/* What is to be published of this page. All that can be found wrong without the spool's lock is
-   found before it is taken. */
+/* Choose the rows of this page to publish. Every check that does not need the spool's lock is made
+   before the lock is taken. */
 static size_t choose(struct relay *r, int64_t now_ms)
 {
     struct err why = ERR_NONE;
@@ -331,7 +335,7 @@ static size_t choose(struct relay *r, int64_t now_ms)
         row->fate = RELAY_READY;
         ready++;
         if (r->terms->most > 0 && r->result->relayed + (int64_t)ready >= r->terms->most) {
-            r->page.n = i + 1; /* those behind are not looked at any more */
+            r->page.n = i + 1; /* later rows are not looked at any more */
             r->page.last = true;
         }
     }
@@ -340,8 +344,7 @@ static size_t choose(struct relay *r, int64_t now_ms)
 
 /* ------------------------------------------------------------------------------- into the spool */
 
-/* A row that cannot be stored holds up those behind it, which was not known when they were
-   chosen. */
+/* A row that cannot be stored holds up later rows of its aggregate that had been chosen already. */
 static void hold_behind(struct relay *r, const struct relay_row *failed)
 {
     struct str aggregate = failed->text[RELAY_AGGREGATE];
@@ -403,8 +406,8 @@ static int into_spool(struct relay *r, struct err *e)
 
 /* --------------------------------------------------------------------------------------- rounds */
 
-/* 1, 0 when a signal ends the waiting, -1 with 75 when it took too long, which it never does for
-   whoever follows. */
+/* 1, 0 when a signal ended the wait, -1 with 75 when it took too long, which does not happen with
+   follow. */
 static int take_turn(struct relay *r, struct err *e)
 {
     int64_t until = clock_mono_ms() + r->terms->wait_ms;
@@ -457,8 +460,8 @@ static size_t confirmed(const struct relay *r)
     return n;
 }
 
-/* Marks are idempotent: what passes is waited for, here more than elsewhere. A first signal does
-   not end that. */
+/* Marks are idempotent, so wait for temporary trouble to pass, here more than elsewhere. A first
+   signal does not end the wait. */
 static int mark(struct relay *r, struct err *e)
 {
     int64_t until = clock_mono_ms() + r->terms->wait_ms;
@@ -483,9 +486,9 @@ static int mark(struct relay *r, struct err *e)
 }
 
 /*
- * The order is the guarantee. The events are on disk, or confirmed by the sink, when their rows
- * are marked: a kill before that publishes them again, under the same ids, and the spool passes
- * over them. Marked first, they would be lost.
+ * The guarantee rests on the order. The events are on disk, or confirmed by the sink, when their
+ * rows are marked: after a kill before that they are published again under the same ids, and the
+ * spool ignores them as duplicates. If rows were marked first, events would be lost.
  */
 static int publish_and_mark(struct relay *r, struct err *e)
 {
@@ -500,14 +503,14 @@ static int publish_and_mark(struct relay *r, struct err *e)
         got = r->terms->sink != NULL ? relay_sink(r, e) : into_spool(r, e);
     if (got < 0 && r->terms->sink == NULL)
         return -1;
-    /* A sink may have confirmed some before it failed. */
+    /* A sink may have confirmed some events before it failed. */
     told = any_settled(r) ? mark(r, got < 0 ? &unsettled : e) : 0;
     if (told == 0)
         count(r);
     return got < 0 ? -1 : told;
 }
 
-/* One page behind *after. 1, 0 at the end of the table or of our time, -1. */
+/* Relay one page after *after. 1; 0 at the end of the table, or when we are to stop; -1: error. */
 static int go_round(struct relay *r, int64_t *after, int64_t last, struct err *e)
 {
     int got = take_turn(r, e);
@@ -526,8 +529,8 @@ static int go_round(struct relay *r, int64_t *after, int64_t last, struct err *e
     return !r->page.last && !proc_stopping() && r->pause_ms == 0;
 }
 
-/* Once over the table, up to the row last. Only so can be said who is held up: those behind rows
-   that were seen in front of them. */
+/* Pass over the table once, up to the row last. Only a whole pass shows which rows are held up:
+   those that come after rows it has seen. */
 static int pass(struct relay *r, int64_t last, struct err *e)
 {
     int64_t after = INT64_MIN;
@@ -560,8 +563,8 @@ static int prune(struct relay *r, struct err *e)
 
 /* ---------------------------------------------------------------------------- once, or for ever */
 
-/* What is there when it begins. Rows that another relay has are waited for: it may leave what is
-   behind them to us. */
+/* Relay the rows that are there at the start. Wait for rows that another relay holds: it may leave
+   later ones to us. */
 static int run_once(struct relay *r, struct err *e)
 {
     int64_t last, until = clock_mono_ms() + r->terms->wait_ms;
@@ -596,7 +599,7 @@ static int64_t earlier(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Sleep until there may be something to do. 1, 0 when a signal came, -1. */
+/* Sleep until there may be something to do. 1; 0 when a signal came; -1: error. */
 static int wait_for_news(struct relay *r, struct err *e)
 {
     for (;;) {
@@ -657,7 +660,7 @@ static int follow(struct relay *r, struct err *e)
         if (got < 0 && (!passes(e) || r->unmarked))
             return -1;
         if (got < 0 && (got = endure(r, e)) == 0)
-            err_clear(e); /* stopped, and nothing is left to do */
+            err_clear(e); /* stopped, with nothing left to do */
     }
     return 0;
 }

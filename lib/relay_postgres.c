@@ -1,17 +1,17 @@
 /*
- * The outbox in a PostgreSQL database, through libpq. Built when pkg-config finds that; otherwise
- * all there is is the message that says so.
+ * The outbox in a PostgreSQL database, through libpq. Built when pkg-config finds libpq; otherwise
+ * this engine is only a message that it is missing.
  *
  * A round looks at a page of rows, locks their aggregates with advisory locks of the session, and
  * reads the rows again. No transaction is open while the events are published or a sink is busy:
- * that could be for long, and servers end idle transactions. The marks are one short transaction,
- * and the locks go after its commit: whoever gets them next sees the marks. A row without an
- * aggregate is locked by itself. Nothing of this is in the way of an application, which inserts.
+ * that could take long, and servers end idle transactions. The marks are one short transaction, and
+ * the locks are released after its commit, so the next owner of the locks sees the marks. A row
+ * without an aggregate has a lock of its own. None of this blocks the inserts of an application.
  *
- * No call of libpq blocks: connecting and asking wait with proc_wait, so that a signal ends them. A
- * connection with an unfinished statement is closed then; the server stops working on it within a
- * second or two. libpq looks up the names of hosts itself, and blocks for that: a name is looked up
- * beforehand, so that libpq gets its answer at once.
+ * No call of libpq blocks: connecting and queries wait with proc_wait, so that a signal ends them.
+ * A connection with an unfinished statement is closed then; the server stops working on the
+ * statement within a second or two. libpq resolves host names itself, and blocks while it does: we
+ * resolve a name beforehand, so that libpq gets its answer at once.
  */
 #include "mem.h"
 #include "proc.h"
@@ -108,7 +108,7 @@ static void postgres_schema(const struct relay_terms *terms, struct buf *out)
 #include <signal.h>
 #include <stdio.h>
 
-#define PATIENCE_MS 5000   /* in case there is no trigger that notifies */
+#define PATIENCE_MS 5000   /* in case no trigger notifies us */
 #define LOOK_AROUND_MS 500 /* is the grace over? */
 #define OID_BOOL 16
 #define OID_BYTEA 17
@@ -117,23 +117,23 @@ static void postgres_schema(const struct relay_terms *terms, struct buf *out)
 #define OID_INT4 23
 #define OID_TEXT 25
 
-#define LOOK_UP_MS 10    /* between looks whether a host's name is found */
+#define LOOK_UP_MS 10    /* between checks whether a host name has been resolved */
 #define CONNECT_MS 10000 /* unless the user says otherwise */
 
-/* What take selects: the columns to RELAY_ERROR, and then the payload's hash. */
+/* What the statement take selects: the columns to RELAY_ERROR, and then the payload's hash. */
 enum { HASH = RELAY_ERROR + 1 };
 
 struct postgres {
     PGconn *db;                  /* NULL: not connected */
-    PGresult *page;              /* the texts of the page are its */
+    PGresult *page;              /* owns the texts of the page */
     struct buf look, take, lock; /* statements */
-    struct buf done, left;       /* of marking */
-    struct buf aggregates;       /* of rows that are only looked at */
+    struct buf done, left;       /* statements for marking */
+    struct buf aggregates;       /* texts of rows that are only looked at */
     struct buf bytes;            /* payloads that were bytea */
-    int64_t hash[RELAY_PAGE];    /* of payloads, as they were read */
+    int64_t hash[RELAY_PAGE];    /* hashes of payloads, as they were read */
     int64_t looked_ms;
     bool is_boolean; /* published */
-    bool heard;      /* a notification */
+    bool heard;      /* a notification has come */
     enum relay_mode mode;
 };
 
@@ -157,7 +157,7 @@ static int status_of(const char *state)
     return EX_DATAERR;
 }
 
-/* Its messages have several lines; the first says what is wrong. */
+/* libpq's messages have several lines; the first one names the error. */
 static int fail(struct relay *r, const PGresult *result, struct err *e)
 {
     struct postgres *q = r->db;
@@ -175,7 +175,7 @@ static int fail(struct relay *r, const PGresult *result, struct err *e)
     return -1;
 }
 
-/* The connection cannot be used any more: a statement is unfinished. */
+/* Close the connection: it has an unfinished statement and cannot be used any more. */
 static int stopped(struct relay *r, struct err *e)
 {
     struct postgres *q = r->db;
@@ -194,7 +194,7 @@ static int wait_for_socket(struct relay *r, short events)
     return relay_must_end(r) ? -1 : 0;
 }
 
-/* Send what is to be sent and hear what comes, until the result is there. */
+/* Send and receive until the result is there. */
 static int exchange(struct relay *r, struct err *e)
 {
     const struct postgres *q = r->db;
@@ -209,7 +209,8 @@ static int exchange(struct relay *r, struct err *e)
     return unsent < 0 ? fail(r, NULL, e) : 0;
 }
 
-/* Parameters are text, NULL for NULL, and statements cast them. The result, or NULL. */
+/* Run a statement. Parameters are text, NULL for NULL, and statements cast them. The result, or
+   NULL on error. */
 static PGresult *ask(struct relay *r, const char *sql, const char *const *values, int n,
                      struct err *e)
 {
@@ -239,7 +240,7 @@ static PGresult *ask(struct relay *r, const char *sql, const char *const *values
     return NULL;
 }
 
-/* The rows changed, or -1. */
+/* The number of rows changed, or -1. */
 static int64_t run(struct relay *r, const char *sql, const char *const *values, int n,
                    struct err *e)
 {
@@ -269,7 +270,7 @@ static void published_is(struct buf *b, const struct relay *r, bool is)
     const struct postgres *q = r->db;
 
     if (!relay_has(r, RELAY_PUBLISHED) && !relay_has(r, RELAY_PUBLISHED_AT)) {
-        buf_puts(b, is ? "false" : "true"); /* then relayed rows are deleted */
+        buf_puts(b, is ? "false" : "true"); /* without this column relayed rows are deleted */
         return;
     }
     if (!relay_has(r, RELAY_PUBLISHED)) {
@@ -302,7 +303,7 @@ static void select_columns(struct buf *b, const struct relay *r)
     buf_puts(b, "SELECT ");
     for (int i = 0; i < HASH; i++) {
         relay_sql_column(b, r, i);
-        if (i != RELAY_ID && i != RELAY_PAYLOAD) /* ORDER BY would take "id" for the text */
+        if (i != RELAY_ID && i != RELAY_PAYLOAD) /* ORDER BY "id" would mean the text */
             buf_puts(b, "::text");
         buf_puts(b, ", ");
     }
@@ -324,9 +325,9 @@ static void update(struct buf *b, const struct relay *r)
     buf_puts(b, " SET ");
 }
 
-/* done: a row that somebody has changed since it was read is not marked for what it was. left: is a
-   row still there, and not marked? What an UPDATE says of itself is not enough: a trigger may pass
-   over a row or undo the change, and a rule may do something else. */
+/* done: does not mark a row that was changed since it was read. left: is a row still there, and not
+   marked? The row count of an UPDATE is not enough: a trigger may skip a row or undo the change,
+   and a rule may do something else. */
 static void make_marks(struct relay *r)
 {
     struct postgres *q = r->db;
@@ -361,7 +362,7 @@ static void make_marks(struct relay *r)
     order_by_id(&q->left, r);
 }
 
-/* look: who is there, and how large; take: the rows themselves. */
+/* look: which rows are there, and how large they are; take: the rows themselves. */
 static void make_statements(struct relay *r)
 {
     struct postgres *q = r->db;
@@ -395,7 +396,7 @@ static void make_statements(struct relay *r)
     buf_puts(&q->take, " = ANY($1::bigint[])");
     order_by_id(&q->take, r);
 
-    /* In the order of the array: their places in it. */
+    /* In the order of the array: the rows' places in it. */
     buf_puts(&q->lock, "SELECT n FROM unnest($1::text[]) WITH ORDINALITY AS item(name, n) "
                        "WHERE pg_try_advisory_lock(hashtextextended(name, hashtext($2)))");
     make_marks(r);
@@ -424,8 +425,8 @@ static PGresult *columns_of(struct relay *r, const char *name, struct err *e)
     return result;
 }
 
-/* Where the table is found, and what it has. As with columns, "Outbox" is the table of that name
-   or, if there is none, what PostgreSQL takes it for without quotes. */
+/* Find the table and its columns. As with columns, "Outbox" is the table of exactly that name or,
+   if there is none, the table that PostgreSQL finds for the name without quotes. */
 static int check_columns(struct relay *r, struct err *e)
 {
     struct postgres *q = r->db;
@@ -499,7 +500,8 @@ static int check_writable(struct relay *r, struct err *e)
                                 r->place);
 }
 
-/* Can libpq read the URI? The message leaves out what it cannot read, which may be a password. */
+/* Can libpq parse the URI? The message leaves out the part that it cannot parse, which may be a
+   password. */
 static int check_uri(struct relay *r, struct err *e)
 {
     char *words = NULL;
@@ -518,7 +520,7 @@ static int check_uri(struct relay *r, struct err *e)
 }
 
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
-/* The host that libpq will look up; NULL for none, or several. */
+/* The host name that libpq would resolve; NULL for none, or several. */
 static char *host_to_look_up(const char *database)
 {
     PQconninfoOption *options = PQconninfoParse(database, NULL);
@@ -552,7 +554,7 @@ static int look_up_host(struct relay *r, struct err *e)
         proc_wait(NULL, 0, LOOK_UP_MS);
     if (state == 0 && gai_error(request) == EAI_INPROGRESS) {
         got = err_set(e, EX_TEMPFAIL, "stopped while looking up %s", err_quote_text(host).text);
-        if (gai_cancel(request) != EAI_CANCELED) /* its thread goes on until we end */
+        if (gai_cancel(request) != EAI_CANCELED) /* its thread runs until we end */
             return got;
     }
     if (request->ar_result != NULL)
@@ -570,7 +572,8 @@ static int look_up_host(struct relay *r, struct err *e)
 }
 #endif
 
-/* As libpq: in seconds, 0 for ever. That of libpq itself is for connections that block. */
+/* As in libpq: in seconds, 0 for no limit. libpq's own timeout only covers connections that
+   block. */
 static int64_t connect_until(PGconn *db)
 {
     PQconninfoOption *options = PQconninfo(db);
@@ -595,7 +598,7 @@ static int cannot_connect(struct relay *r, struct err *e)
     return -1;
 }
 
-/* Host and database, and not what the user wrote, which may hold a password. */
+/* Host and database for messages, not the text that the user wrote, which may hold a password. */
 static void note_place(struct relay *r)
 {
     const struct postgres *q = r->db;
@@ -609,7 +612,8 @@ static void note_place(struct relay *r)
 
 static int connect_to(struct relay *r, struct err *e)
 {
-    /* In front of the URI, whose words count. A peer that is gone is noticed within a minute. */
+    /* Defaults, given before the URI so that the URI overrides them. A peer that has gone is
+       noticed within a minute. */
     static const char *const keys[] = {"keepalives_idle",  "keepalives_interval",
                                        "keepalives_count", "tcp_user_timeout",
                                        "dbname",           NULL};
@@ -642,10 +646,10 @@ static int connect_to(struct relay *r, struct err *e)
 }
 
 /*
- * What we rely on, whatever the role or the database is set to. Times and numbers as text are part
- * of derived ids: they must not depend on who asks. A session that waits for a sink is idle for as
- * long as that takes. A commit of marks does not wait for standbys: a mark that is lost is made
- * again. A name that this server does not have yet is passed over.
+ * Settings that we rely on, whatever the role's or the database's settings are. Times and numbers
+ * as text are part of derived ids, so they must not depend on the session. A session is idle for as
+ * long as it waits for a sink. A commit of marks does not wait for standbys: a lost mark is made
+ * again. Settings that this server does not know are skipped.
  */
 static const char settings[] =
     "SELECT count(set_config(name, value, false)) FROM (VALUES "
@@ -663,8 +667,8 @@ static int set_up(struct relay *r, struct err *e)
     const struct postgres *q = r->db;
     const char *encoding = PQparameterStatus(q->db, "server_encoding");
     char wait[24];
-    /* A database that takes any bytes refuses to read those that are not UTF-8, with all the rows
-       around them: here they are found one by one. */
+    /* A database that stores any bytes refuses to return a result that contains invalid UTF-8, good
+       rows included: here bad rows are found one by one. */
     const char *const values[] = {
         encoding != NULL && strcmp(encoding, "SQL_ASCII") == 0 ? "SQL_ASCII" : "UTF8", wait};
 
@@ -684,7 +688,7 @@ static int listen_to(struct relay *r, struct err *e)
     return got;
 }
 
-/* Also again, when the connection was lost. The page stays. */
+/* Connect, or connect again when the connection was lost. The page is kept. */
 static int connected(struct relay *r, struct err *e)
 {
     struct postgres *q = r->db;
@@ -737,7 +741,7 @@ static int postgres_begin(struct relay *r, struct err *e)
     return connected(r, e) < 0 ? -1 : 1;
 }
 
-/* The locks: without them, there is nothing to end. */
+/* Release the locks: without any, there is nothing to end. */
 static void postgres_end(struct relay *r)
 {
     struct postgres *q = r->db;
@@ -749,7 +753,7 @@ static void postgres_end(struct relay *r)
         run(r, "SELECT pg_advisory_unlock_all()", NULL, 0, &ignored);
 }
 
-/* An item of an array, in the text form of one. */
+/* Append an item of an array, in PostgreSQL's text form. */
 static void array_item(struct buf *b, struct str item)
 {
     buf_char(b, b->n == 0 ? '{' : ',');
@@ -768,7 +772,7 @@ static const char *array_end(struct buf *b)
     return buf_text(b);
 }
 
-/* The page as it is seen before anything is locked. Failed rows are there to hold up others. */
+/* Read the page before anything is locked. Failed rows are included, since they hold up others. */
 static int look(struct relay *r, int64_t after, int64_t last, PGresult **out, struct err *e)
 {
     struct postgres *q = r->db;
@@ -811,8 +815,8 @@ static struct relay_row *find_row(struct relay *r, int64_t id)
     return low < r->page.n && r->page.row[low].id == id ? &r->page.row[low] : NULL;
 }
 
-/* Lock the aggregates of these rows, and the rows that have none: the ids of those that no other
-   relay has. */
+/* Lock the aggregates of these rows, and the rows that have none. The result has the ids of the
+   rows that no other relay holds. */
 static int lock_rows(struct relay *r, struct buf *ids, struct err *e)
 {
     struct postgres *q = r->db;
@@ -863,7 +867,7 @@ static int digit(char c)
     return c <= '9' ? c - '0' : (c | 32) - 'a' + 10;
 }
 
-/* From "\\x7b7d", which is what bytea_output is set to. */
+/* Decode "\\x7b7d", the form that bytea_output is set to. */
 static void decode_payloads(struct relay *r)
 {
     struct postgres *q = r->db;
@@ -884,8 +888,9 @@ static void decode_payloads(struct relay *r)
     }
 }
 
-/* Rows that have come are ours, and as they are now. Those that have not are another relay's, or
-   were until a moment ago: they stay held for this pass, and hold up those behind them. */
+/* Rows in the result are ours, in their current state. Rows missing from it belong to another
+   relay, or did until a moment ago: they stay held for this pass, and hold up the rows behind
+   them. */
 static void take_rows(struct relay *r, const PGresult *rows)
 {
     struct postgres *q = r->db;
@@ -906,7 +911,7 @@ static void take_rows(struct relay *r, const PGresult *rows)
         decode_payloads(r);
 }
 
-/* The texts of rows that were only looked at go with that result. */
+/* The texts of rows that were only looked at are freed with that result. */
 static void keep_aggregates(struct relay *r, struct buf *kept)
 {
     const char *p;
@@ -929,7 +934,7 @@ static int read_rows(struct relay *r, enum relay_mode mode, struct buf *ids, str
     const char *value = array_end(ids);
 
     buf_puts(&sql, buf_text(&q->take));
-    if (mode == RELAY_MOVE) /* one that somebody is changing now is left for the next time */
+    if (mode == RELAY_MOVE) /* leave a row that is being changed now for the next time */
         buf_puts(&sql, " FOR UPDATE SKIP LOCKED");
     PQclear(q->page);
     q->page = ask(r, buf_text(&sql), &value, 1, e);
@@ -959,7 +964,7 @@ static int postgres_read(struct relay *r, enum relay_mode mode, int64_t after, i
         got = lock_rows(r, &ids, e);
     else
         all_rows(r, &ids);
-    /* A statement of its own: what the last owner of these locks has changed is seen. */
+    /* A separate statement, so that it sees the changes of the last owner of these locks. */
     if (got == 0)
         got = read_rows(r, mode, &ids, e);
     buf_free(&ids);
@@ -995,7 +1000,7 @@ static int mark_done(struct relay *r, struct buf *ids, struct err *e)
     return got;
 }
 
-/* *changed: the row, or there was nothing to change. */
+/* *changed: the row was changed, or there was nothing to change. */
 static int mark_other(struct relay *r, const struct relay_row *row, bool *changed, struct err *e)
 {
     char id[24], attempts[24], retry[24];
@@ -1026,7 +1031,7 @@ static int mark_other(struct relay *r, const struct relay_row *row, bool *change
     return n < 0 ? -1 : 0;
 }
 
-/* The first of these rows, all of them marked, that is there as it was; NULL: none. */
+/* The first of these rows that is unchanged although all of them were marked; NULL: none. */
 static int find_refused(struct relay *r, struct buf *ids, const struct relay_row **refused,
                         struct err *e)
 {
@@ -1102,8 +1107,8 @@ static int64_t postgres_retry_failed(struct relay *r, struct err *e)
     return n;
 }
 
-/* Relayed rows in the order of their ids, a page at a time; those that somebody has locked go the
-   next time. */
+/* Delete relayed rows in the order of their ids, a page at a time; rows that are locked go the next
+   time. */
 static int64_t postgres_prune(struct relay *r, int64_t before_ms, int64_t *after, struct err *e)
 {
     char from[24], time[40];
@@ -1219,7 +1224,7 @@ static int postgres_fd(struct relay *r)
     return q->db == NULL ? -1 : PQsocket(q->db);
 }
 
-/* Notifications come with answers to statements, too, and then there is nothing to wait for. */
+/* Notifications may have come with the answers to statements already; then do not wait. */
 static void hear(struct postgres *q)
 {
     for (PGnotify *n; (n = PQnotifies(q->db)) != NULL; PQfreemem(n))

@@ -1,6 +1,6 @@
 /*
- * What a row means: which columns it has, the event it becomes, and what the relay remembers of it
- * where the table has no room for that.
+ * The meaning of a row: its columns, the event that it becomes, and what the relay remembers about
+ * it if the table has no columns for that.
  */
 #include "mem.h"
 #include "relay_priv.h"
@@ -13,10 +13,10 @@
 #include <string.h>
 #include <strings.h>
 
-#define LINE_MAX_BYTES (32 << 20) /* as publish --max-size at most */
+#define LINE_MAX_BYTES (32 << 20) /* the largest publish --max-size */
 #define NUMBER_MAX 40
 
-/* The words of --map, and our names of the columns. */
+/* The words of --map, and our names for the columns. */
 static const struct {
     const char *word, *name;
     bool needed;
@@ -99,8 +99,8 @@ char *relay_fold(const char *name)
     return folded;
 }
 
-/* SQLite compares names without case. In PostgreSQL "Seq" and "seq" are two columns: the one that
-   is spelled exactly so, or else what an unquoted name means, which is the lower-case one. */
+/* SQLite compares names without case. In PostgreSQL "Seq" and "seq" are different columns: take the
+   column of exactly this spelling, or else the lower-case one, which an unquoted name means. */
 static const char *find_there(const struct relay *r, const struct buf *names, const char *name)
 {
     const char *found;
@@ -116,7 +116,7 @@ static const char *find_there(const struct relay *r, const struct buf *names, co
     return found;
 }
 
-/* What the table has, so that the user sees what to map. */
+/* List the table's columns, so that the user sees what to map. */
 static int lacks(struct relay *r, int i, const struct buf *names, struct err *e)
 {
     struct buf list = BUF_INIT;
@@ -214,9 +214,9 @@ bool relay_time(struct str text, int64_t *ms)
 /* ---------------------------------------------------------------------------------------- event */
 
 /*
- * The id of a row that has none: the same whenever it is asked for, and another one when the row's
- * id has come back after pruning, as SQLite's do without AUTOINCREMENT: then content and time
- * differ. The time in front makes ids sort, which keeps the spool's index small.
+ * The event id of a row that has none: always the same for a row, and different when the row's id
+ * is reused after pruning, as SQLite does without AUTOINCREMENT: then content and time differ. The
+ * time comes first so that ids sort, which keeps the spool's index small.
  */
 static void derive_id(const struct relay *r, const struct relay_row *row, int64_t created_ms,
                       char out[CLOCK_UUID_SIZE])
@@ -288,7 +288,7 @@ static void put_base64(struct buf *b, struct str bytes)
     buf_char(b, '"');
 }
 
-/* JSON without the white space between its values. */
+/* Append JSON without the white space between its tokens. */
 static void compact(struct buf *b, struct str json)
 {
     bool inside = false;
@@ -303,7 +303,7 @@ static void compact(struct buf *b, struct str json)
     }
 }
 
-/* CloudEvents names attributes with a-z and 0-9 alone. */
+/* CloudEvents attribute names consist of a-z and 0-9 only. */
 static struct str attribute_name(struct str key, struct buf *name)
 {
     struct buf plain = BUF_INIT;
@@ -339,9 +339,10 @@ static void put_header(struct buf *b, const char *name, struct str value)
 }
 
 /*
- * Headers become attributes by a rule that fails for none of them, because a row that fails holds
- * up its aggregate: of a name its letters and digits count, in lower case; what the row's columns
- * say stands; of two headers with one name the first counts; an object or array becomes a string.
+ * Headers become attributes by a rule that cannot fail, because a failed row holds up its
+ * aggregate: the letters and digits of a header's name, in lower case, make the attribute's name;
+ * the row's columns take precedence; of two headers with the same name the first counts; an object
+ * or array becomes a string.
  */
 static void put_headers(struct buf *b, const struct relay_row *row)
 {
@@ -360,7 +361,7 @@ static void put_headers(struct buf *b, const struct relay_row *row)
     }
     for (size_t at = 0; js_each(headers, &at, &key, &value);) {
         struct str plain = attribute_name(key, &name);
-        /* The literature's word for time, which event_make translates. */
+        /* A common name for the time, which event_make translates. */
         struct str means = str_is(plain, "timestamp") ? STR("time") : plain;
         if (plain.n == 0 || js_kind(value) == JS_NULL || relay_set_has(&seen, means))
             continue;
@@ -371,7 +372,7 @@ static void put_headers(struct buf *b, const struct relay_row *row)
     buf_free(&name);
 }
 
-/* Bytes are data when they are JSON, and else data_base64. */
+/* Bytes become data if they are JSON, else data_base64. */
 static void put_payload(struct relay *r, struct buf *b, const struct relay_row *row)
 {
     struct str payload = row->text[RELAY_PAYLOAD];
@@ -449,7 +450,7 @@ int relay_make(struct relay *r, struct relay_row *row, struct err *why)
 
 /* --------------------------------------------------------------------------------------- memory */
 
-struct relay_memory { /* in the order of their ids */
+struct relay_memory { /* sorted by id */
     int64_t id, attempts, retry_ms;
     bool failed;
 };
@@ -483,7 +484,7 @@ void relay_recall(struct relay *r, struct relay_row *row)
         row->failed = m->failed;
 }
 
-/* Forgotten when it is done, for its id may come back. */
+/* Forget a row when it is done, because its id may be reused. */
 void relay_remember(struct relay *r, const struct relay_row *row)
 {
     size_t at = memory_place(r, row->id);
@@ -509,14 +510,15 @@ void relay_remember(struct relay *r, const struct relay_row *row)
 
 /* -------------------------------------------------------------------------------- sets of texts */
 
-/* FNV-1a. Two aggregates with the same 64 bits would hold each other up: no harm but delay. */
+/* FNV-1a. Two aggregates with the same 64 bits would hold each other up, which only causes
+   delay. */
 uint64_t relay_hash(struct str text)
 {
     uint64_t h = UINT64_C(14695981039346656037);
 
     for (size_t i = 0; i < text.n; i++)
         h = (h ^ (unsigned char)text.p[i]) * UINT64_C(1099511628211);
-    return h == 0 ? 1 : h; /* 0 is a free place */
+    return h == 0 ? 1 : h; /* 0 means a free place */
 }
 
 static size_t set_place(const struct relay_set *s, uint64_t h)

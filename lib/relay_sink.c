@@ -1,12 +1,12 @@
 /*
- * Events to a command: one a line on its stdin; each id, or line, that it prints is safe.
+ * Pass events to a command, one per line on its stdin; an event whose id or line it prints is safe.
  *
- * The order of an aggregate is kept whatever the sink does: an event is given only when the one in
- * front of it is confirmed. A sink that answers as it reads is kept as long as there are rows, with
- * -f between them, too. One that answers at the end of its input looks like a slow one: it is
- * silent. After --timeout without a first answer its input is ended, and from then on at once.
- * Nothing is lost by a wrong guess: a slow sink whose input has ended answers all the same, and is
- * started again for the rest.
+ * The order of an aggregate is kept whatever the sink does: an event is given only when the
+ * previous one is confirmed. A sink that answers while it reads is kept running while there are
+ * rows, and with -f between them, too. A sink that answers only at the end of its input looks like
+ * a slow sink: it is silent. After --timeout without a first answer its input is ended, and in
+ * later runs at once. A wrong guess loses nothing: a slow sink whose input has ended still answers,
+ * and is started again for the rest.
  */
 #include "mem.h"
 #include "proc.h"
@@ -19,11 +19,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define QUIET_MS 1000 /* of a sink that has left out an event: no answer to that will come */
-#define DOWN_MS 1000  /* not available: ask again after this, then later */
+#define QUIET_MS 1000 /* for a sink that has left out an event, to which no answer will come */
+#define DOWN_MS 1000  /* not available: the first pause, which then grows */
 #define DOWN_MAX_MS 60000
 
-/* Who stands in front of whom. */
+/* Find the previous row of each row's aggregate. */
 static void line_up(struct relay *r)
 {
     struct relay_page *p = &r->page;
@@ -84,7 +84,7 @@ static size_t behind(const struct relay *r)
 
 /* ---------------------------------------------------------------------------------- its answers */
 
-/* When it answers says what kind of sink it is. */
+/* The time of its answers shows what kind of sink it is. */
 static void note_answer(struct relay *r, struct relay_row *row)
 {
     int64_t took_ms = clock_mono_ms() - row->given_ms;
@@ -100,7 +100,7 @@ static void note_answer(struct relay *r, struct relay_row *row)
 
 static bool confirm(struct relay *r, struct str id, size_t *from)
 {
-    for (size_t i = 0; i < r->page.n; i++) { /* mostly in order */
+    for (size_t i = 0; i < r->page.n; i++) { /* answers mostly come in order */
         struct relay_row *row = &r->page.row[(*from + i) % r->page.n];
         if (!row->given || !str_eq((struct str){r->ids.p + row->id_at, row->id_n}, id))
             continue;
@@ -125,7 +125,7 @@ static bool take_line(struct relay *r, struct str line, size_t *from)
     return confirm(r, line, from);
 }
 
-/* Whole lines only, but for the very last. */
+/* Whole lines only, except the very last one. */
 static void take_answers(struct relay *r, bool end)
 {
     struct buf *out = &r->child.out;
@@ -181,7 +181,7 @@ static int64_t wait_ms(const struct relay *r, int64_t now, int64_t quiet_at, int
     return until == INT64_MAX ? -1 : until < now ? 0 : until - now;
 }
 
-/* Has it answered one that it was given later, and so left this one out? */
+/* Has it answered a later event, and so left this one out? */
 static bool leaves_out(const struct relay *r)
 {
     for (size_t i = 0; i < r->page.n; i++)
@@ -191,7 +191,7 @@ static bool leaves_out(const struct relay *r)
     return false;
 }
 
-/* How long a sink may be silent that has all that may be given to it. */
+/* How long a sink may be silent once it has all the events that it may be given. */
 static int64_t patience_ms(const struct relay *r)
 {
     int64_t often = 4 * r->slowest_ms > QUIET_MS ? 4 * r->slowest_ms : QUIET_MS;
@@ -200,7 +200,8 @@ static int64_t patience_ms(const struct relay *r)
                                                                             : r->terms->timeout_ms;
 }
 
-/* May its input end? It may when there is nothing more to give, or when the sink waits for that. */
+/* May its input end? Yes, when there is nothing more to give, or when the sink waits for the
+   end. */
 static bool input_is_over(struct relay *r, int64_t now, int64_t quiet_at)
 {
     char quiet[CLOCK_TEXT_SIZE];
@@ -226,8 +227,8 @@ static int hear(struct relay *r, int64_t now, struct err *e)
     return 0;
 }
 
-/* Feed it and hear it until it has ended, or has answered all that it was given and is kept. A
-   signal to us ends its input; if that is not enough, its time. */
+/* Feed the sink and read its answers until it has ended, or has answered everything and is kept
+   running. A signal to us ends its input; if that is not enough, its timeout. */
 static int converse(struct relay *r, struct err *e)
 {
     int64_t quiet_at = INT64_MAX, stop_at = INT64_MAX;
@@ -294,7 +295,7 @@ int relay_sink_end(struct relay *r, struct err *e)
 
 /* ------------------------------------------------------------------------------------- outcomes */
 
-/* The last line that it wrote to stderr says more than its status. */
+/* The last line that it wrote to stderr is more informative than its status. */
 static void describe(const struct relay *r, struct buf *why)
 {
     struct str tail = r->child.tail;
@@ -321,8 +322,8 @@ static void pause_sink(struct relay *r)
     r->pause_ms = clock_mono_ms() + backoff_ms(&b, r->downs, clock_random());
 }
 
-/* What it was given and has not confirmed. When we ended it ourselves that says nothing; nor does
-   it when one that was kept has ended in the meantime: a fresh one gets these events. */
+/* Handle the events that it was given and has not confirmed. If we ended it ourselves, no row is to
+   blame; nor if a kept sink has ended in the meantime: a new one gets these events. */
 static void judge(struct relay *r)
 {
     struct buf why = BUF_INIT;
@@ -361,14 +362,13 @@ static bool any_may_go(const struct relay *r)
     return false;
 }
 
-/* Each run takes at least one row further, or is the first one of a fresh sink: so there is an
-   end. */
+/* Each run takes at least one row further, or is the first run of a new sink: so this loop ends. */
 int relay_sink(struct relay *r, struct err *e)
 {
     int got = relay_sink_idle(r, e);
 
     line_up(r);
-    if (got == 0 && r->sink_runs && r->child.ended) { /* it went while there was nothing to do */
+    if (got == 0 && r->sink_runs && r->child.ended) { /* it ended while there was nothing to do */
         r->sink_over = true;
         got = converse(r, e);
     }

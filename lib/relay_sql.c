@@ -1,6 +1,7 @@
 /*
  * What the statements for all databases have in common. Names of tables and columns come from the
- * user, were found in the database, and are quoted; values are bound and never part of a statement.
+ * user, have been found in the database, and are quoted; values are bound and never part of a
+ * statement.
  */
 #include "relay_priv.h"
 

@@ -1,10 +1,10 @@
 /*
- * The outbox in a SQLite database, which is the application's: opened as it is, with what journal
- * it has, and locked for no longer than one short update.
+ * The outbox in a SQLite database that belongs to the application: opened with the journal mode
+ * that it has, and locked for no longer than one short update.
  *
- * Relays take turns by a lock on DATABASE-relay, an empty file beside it: the database itself must
- * not be opened by anyone but SQLite, since closing any descriptor on it drops SQLite's locks.
- * The lock is one byte, the table's own, and goes when its process does.
+ * Relays take turns by a lock on DATABASE-relay, an empty file beside it: only SQLite may open the
+ * database itself, since closing any descriptor on it drops SQLite's locks. The lock is one byte, a
+ * different one for each table, and is released when its process ends.
  */
 #include "mem.h"
 #include "proc.h"
@@ -23,20 +23,20 @@
 #include <unistd.h>
 
 #define PATIENCE_MS                                                                                \
-    1000 /* in case inotify has nothing to give: the file may be mounted over a net */
-#define AGAIN_MAX_MS 250 /* for a commit that has been heard of and not been seen */
-#define PRUNE_LOOK 2000  /* rows looked at for one transaction of pruning */
+    1000 /* in case inotify reports nothing, as for a file on a network file system */
+#define AGAIN_MAX_MS 250 /* for a commit that was announced but is not visible yet */
+#define PRUNE_LOOK 2000  /* rows examined per transaction of pruning */
 
-/* What read selects, in this order; the rest of the columns is only compared or set. */
+/* The columns that read selects, in this order; the others are only compared or set. */
 enum { SELECTED = RELAY_ERROR + 1 };
 
 struct sqlite {
     sqlite3 *db;
     sqlite3_stmt *read, *done, *retry, *failed;
-    sqlite3_stmt *left; /* is a row still there, not marked, and as it was read? */
+    sqlite3_stmt *left; /* is a row still there, unmarked, and as it was read? */
     sqlite3_value *payload[RELAY_PAGE], *created[RELAY_PAGE]; /* as they were read, to compare */
     struct buf text;
-    char *path, *lock_path, *name; /* name: in its folder */
+    char *path, *lock_path, *name; /* name: the file's name in its folder */
     int lock_fd, bell;
     bool locked;
     struct stat file;
@@ -45,8 +45,8 @@ struct sqlite {
 
 /* --------------------------------------------------------------------------------------- errors */
 
-/* SQLite tries again in other ways when an open fails; the errno is the last one's, and "not found"
-   means nothing: the database is there. */
+/* SQLite tries to open in other ways when an open fails; the errno is that of the last try, and
+   "not found" means nothing: the database exists. */
 static int fail_open(struct relay *r, int number, struct err *e)
 {
     bool forbidden = number == EACCES || number == EPERM || number == EROFS;
@@ -95,12 +95,12 @@ static int fail(struct relay *r, struct err *e)
         return err_set(e, EX_OSERR, "%s: no memory", r->place);
     case SQLITE_INTERRUPT:
         return err_set(e, EX_TEMPFAIL, "%s: stopped while it was being read", r->place);
-    default: /* a constraint or a trigger of the application's, a type that does not fit */
+    default: /* a constraint or a trigger of the application, or a type that does not fit */
         return err_set(e, EX_DATAERR, "%s: the database says: %s", r->place, words);
     }
 }
 
-/* Rows that are about to be relayed can wait for the next run; those that are, are to be marked. */
+/* Rows that are not relayed yet can wait for the next run; relayed rows have to be marked. */
 static int on_busy(void *arg, int times)
 {
     struct relay *r = arg;
@@ -116,7 +116,7 @@ static int on_busy(void *arg, int times)
     return 1;
 }
 
-/* A table without the index may be read for long. */
+/* Reading a table without the index may take long. */
 static int on_progress(void *arg)
 {
     return relay_must_end(arg);
@@ -137,7 +137,7 @@ static int prepare(struct relay *r, struct buf *sql, sqlite3_stmt **out, struct 
     return got == SQLITE_OK ? 0 : fail(r, e);
 }
 
-/* One number; 0 where there is none. */
+/* Read one number; 0 if there is none. */
 static int number(struct relay *r, const char *sql, int64_t *out, struct err *e)
 {
     struct buf text = BUF_INIT;
@@ -157,7 +157,7 @@ static int number(struct relay *r, const char *sql, int64_t *out, struct err *e)
 
 /* ------------------------------------------------------------------------------- the statements */
 
-/* In a table without a flag relayed rows are deleted. */
+/* In a table without a flag column, relayed rows are deleted. */
 static void where_unpublished(struct buf *b, const struct relay *r)
 {
     bool flag = relay_has(r, RELAY_PUBLISHED);
@@ -202,8 +202,8 @@ static int prepare_read(struct relay *r, struct err *e)
 }
 
 /* ?1 is the id, ?2 and ?3 the payload and the time as they were read: a row that was removed or
-   changed in the meantime, or whose id was given to a new one, must not be marked for the old one's
-   sake. */
+   changed in the meantime, or whose id was reused for a new row, must not be marked in place of the
+   old row. */
 static void as_read(struct buf *b, const struct relay *r)
 {
     relay_sql_column(b, r, RELAY_PAYLOAD);
@@ -220,7 +220,7 @@ static void where_row(struct buf *b, const struct relay *r)
     buf_puts(b, " = ?1");
 }
 
-/* NULL when the table has nothing to set. */
+/* NULL when the table has no column to set. */
 static int prepare_mark(struct relay *r, const enum relay_column *columns,
                         const char *const *values, size_t n, sqlite3_stmt **out, struct err *e)
 {
@@ -308,7 +308,7 @@ static int check_columns(struct relay *r, struct err *e)
         if (step != SQLITE_DONE)
             got = fail(r, e);
     }
-    /* The hidden one, which every ordinary table has. */
+    /* The hidden rowid, which every ordinary table has. */
     if (names.n > 0 &&
         sqlite3_table_column_metadata(q->db, "main", r->table.name, "rowid", NULL, NULL, NULL, NULL,
                                       NULL) == SQLITE_OK &&
@@ -334,8 +334,9 @@ static void watch(struct sqlite *q)
     free(copy);
 }
 
-/* What shortens our own commits and changes nothing for others: marks need no flush of their own
-   in WAL mode (one that a power cut takes is made again), and checkpoints are the application's. */
+/* Settings that shorten our own commits and change nothing for others: marks need no flush of their
+   own in WAL mode (a mark lost in a power cut is made again), and checkpoints are left to the
+   application. */
 static int settle_manners(struct relay *r, struct err *e)
 {
     struct sqlite *q = r->db;
@@ -394,7 +395,7 @@ static int no_count(struct relay *r, struct err *e)
                    err_quote_text(r->table.name).text);
 }
 
-/* Text is larger than any number, so this finds it, too. */
+/* Text sorts after any number, so this finds text, too. */
 static int sqlite_last(struct relay *r, int64_t *id, struct err *e)
 {
     struct buf sql = BUF_INIT;
@@ -492,7 +493,7 @@ static int set_lock(struct relay *r, short type)
     return fcntl(q->lock_fd, F_OFD_SETLK, &lock);
 }
 
-/* Still the file that others find? Somebody may have removed it, and then they lock another. */
+/* Is it still the file at this path? If it was removed, others lock another file. */
 static bool lock_is_there(const struct sqlite *q)
 {
     struct stat here, there;
@@ -513,7 +514,7 @@ static int open_lock(struct relay *r, struct err *e)
     q->lock_fd = open(q->lock_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (q->lock_fd >= 0)
         return 0;
-    /* As whoever may write the database: relays of others take turns with us. */
+    /* Give it the database's permissions, so that relays of other users take turns with us. */
     q->lock_fd = open(q->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (q->lock_fd < 0)
         return err_errno(e, errno == EACCES ? EX_NOPERM : EX_CANTCREAT, "%s", q->lock_path);
@@ -523,8 +524,8 @@ static int open_lock(struct relay *r, struct err *e)
     return 0;
 }
 
-/* SQLite goes on with the file that it has open, wherever that was moved: rows marked there would
-   not be those that the application has by then. */
+/* SQLite keeps using the file that it has open, wherever that was moved: marks made there would not
+   reach the application's database. */
 static int check_place(struct relay *r, struct err *e)
 {
     struct sqlite *q = r->db;
@@ -562,7 +563,7 @@ static void sqlite_end(struct relay *r)
 
 /* --------------------------------------------------------------------------------------- a page */
 
-/* Where a text stands, until the buffer has come to rest. */
+/* The offset of a text, while the buffer may still move. */
 static void note_text(struct sqlite *q, struct relay_row *row, int i)
 {
     int type = sqlite3_column_type(q->read, i);
@@ -588,7 +589,7 @@ static int note_row(struct relay *r, struct err *e)
     *row = (struct relay_row){.id = sqlite3_column_int64(q->read, RELAY_ID),
                               .failed = sqlite3_column_type(q->read, RELAY_ERROR) != SQLITE_NULL,
                               .attempts = sqlite3_column_int64(q->read, RELAY_ATTEMPTS)};
-    /* Before they are taken as text, which may change what they are. */
+    /* Copy the values before they are read as text, which may convert them. */
     q->payload[r->page.n] = sqlite3_value_dup(sqlite3_column_value(q->read, RELAY_PAYLOAD));
     q->created[r->page.n] = sqlite3_value_dup(sqlite3_column_value(q->read, RELAY_CREATED));
     for (int i = RELAY_EVENT_ID; i < RELAY_ATTEMPTS; i++)
@@ -611,7 +612,7 @@ static void place_texts(struct relay *r)
         }
 }
 
-/* The statement ends before anything is done with the rows: without WAL, an open one keeps the
+/* End the statement before doing anything with the rows: without WAL, an open statement keeps the
    application from committing. */
 static int sqlite_read(struct relay *r, enum relay_mode mode, int64_t after, int64_t last,
                        struct err *e)
@@ -640,7 +641,7 @@ static int sqlite_read(struct relay *r, enum relay_mode mode, int64_t after, int
 
 /* -------------------------------------------------------------------------------------- marking */
 
-/* Run one of the statements above. What it answers, or 0. */
+/* Run one of the statements above. Returns its answer, or 0. */
 enum answer { GONE, SAME, OTHER };
 static int with_row(struct relay *r, size_t i, sqlite3_stmt *s, const char *what, struct err *e)
 {
@@ -677,7 +678,7 @@ static int mark_row(struct relay *r, size_t i, const char *now, bool *changed, s
                                                   : row->reason;
 
     *changed = true;
-    if (s == NULL) /* the relay remembers it instead */
+    if (s == NULL) /* the relay remembers this instead */
         return 0;
     if (with_row(r, i, s, what, e) < 0)
         return -1;
@@ -706,8 +707,8 @@ struct marks {
     const struct relay_row *refused; /* the first */
 };
 
-/* What an UPDATE says of itself is not enough: a trigger may pass over a row, or undo the change,
-   and nothing is counted on a view. A relayed row must not be there any more as it was. */
+/* The row count of an UPDATE is not enough: a trigger may skip a row or undo the change, and on a
+   view nothing is counted. A relayed row must no longer be there as it was. */
 static int mark_rows(struct relay *r, void *arg, struct err *e)
 {
     struct sqlite *q = r->db;
@@ -778,10 +779,10 @@ struct old {
     int64_t id[RELAY_PAGE];
     size_t n;
     int64_t removed;
-    const int64_t *refused; /* the first that stayed */
+    const int64_t *refused; /* the first row that stayed */
 };
 
-/* The next ids that may go. Reading holds nobody up, and no statement reads for long. */
+/* Read the next ids that may be removed. Reading blocks no one, and no statement reads for long. */
 static int find_old(struct relay *r, int64_t before_ms, int64_t *after, struct old *old,
                     struct err *e)
 {
@@ -826,7 +827,7 @@ static int find_old(struct relay *r, int64_t before_ms, int64_t *after, struct o
     return got;
 }
 
-/* The condition again, for the row may be another one by now. */
+/* Repeat the condition, since the row may have changed by now. */
 static int prepare_old(struct relay *r, const char *verb, sqlite3_stmt **out, struct err *e)
 {
     struct buf sql = BUF_INIT;
@@ -937,7 +938,7 @@ static int64_t sqlite_patience_ms(struct relay *r)
     return q->again_ms > 0 ? q->again_ms : PATIENCE_MS;
 }
 
-/* Has the database, or the -wal or -journal beside it, been written? */
+/* Has the database, its -wal or its -journal been written? */
 static bool rung(struct sqlite *q)
 {
     _Alignas(struct inotify_event) char block[4096];
@@ -954,9 +955,9 @@ static bool rung(struct sqlite *q)
     return ours;
 }
 
-/* The version changes with commits of others only, so that our own marks do not wake us. It does so
-   after the file was written, when the flush is over, and that makes no sound: so it is looked at
-   again in 1, 2, 4 … ms. */
+/* The version changes only with commits of others, so our own marks do not wake us. It changes
+   after the file was written, when the flush is over, which causes no inotify event: so check it
+   again after 1, 2, 4 … ms. */
 static int sqlite_news(struct relay *r, struct err *e)
 {
     struct sqlite *q = r->db;
@@ -968,7 +969,7 @@ static int sqlite_news(struct relay *r, struct err *e)
     if (number(r, "PRAGMA data_version", &q->version, e) < 0) {
         if (e->status != EX_TEMPFAIL)
             return -1;
-        err_clear(e); /* locked: a pass will say so */
+        err_clear(e); /* locked: the next pass will report that */
         return 1;
     }
     if (q->version != before)

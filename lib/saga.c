@@ -104,7 +104,7 @@ static bool all_done(const struct saga *s)
     return true;
 }
 
-/* Is the point of no return behind us? */
+/* Has a pivot been done? */
 static bool no_return(const struct saga *s)
 {
     for (size_t i = 0; i < s->steps; i++)
@@ -132,7 +132,7 @@ static bool after(const struct saga_step *t, size_t other)
     return false;
 }
 
-/* Steps before it are done; for an undo: those that came after it are undone. */
+/* The steps that it comes after are done; for an undo: the steps that came after it are undone. */
 static bool unblocked(const struct saga *s, size_t i)
 {
     const struct saga_step *t = &s->step[i];
@@ -149,8 +149,8 @@ static bool unblocked(const struct saga *s, size_t i)
     return true;
 }
 
-/* Would the step be started, if its time has come? When one has failed nothing new is begun, except
-   beyond the pivot, where each step has to be done. */
+/* May the step be started, once its time has come? When a step has failed nothing new is begun,
+   except beyond the pivot, where each step has to be done. */
 static bool wanted(const struct saga *s, size_t i)
 {
     const struct saga_step *t = &s->step[i];
@@ -162,7 +162,7 @@ static bool wanted(const struct saga *s, size_t i)
            t->undo != NULL && unblocked(s, i);
 }
 
-/* Once it is late, steps that run are waited for, and no other one is begun. */
+/* Past the deadline, wait for the running steps and begin no other. */
 bool saga_ready(const struct saga *s, size_t i, int64_t now_ms)
 {
     return wanted(s, i) && s->step[i].due_ms <= now_ms &&
@@ -191,8 +191,8 @@ static void enter(struct saga *s, enum saga_state state, int64_t now_ms)
     s->since_ms = now_ms;
 }
 
-/* From now on it is about undoing: attempts begin anew. What waits for another attempt is not tried
-   again, and an earlier one may have done it. */
+/* Start compensating: attempts are counted from the start again. A step that waits for another
+   attempt is not tried again, and an earlier attempt may have done it. */
 static void compensate(struct saga *s, int64_t now_ms)
 {
     for (size_t i = 0; i < s->steps; i++) {
@@ -223,7 +223,7 @@ static const struct saga_step *first(const struct saga *s, enum step_state state
     return NULL;
 }
 
-/* Is there a step that may still be begun, and has not failed too often? */
+/* Is there a step that may still be begun, and has attempts left? */
 static bool hopeful(const struct saga *s)
 {
     for (size_t i = 0; i < s->steps; i++)
@@ -255,7 +255,7 @@ static void advance_running(struct saga *s, int64_t now_ms)
         compensate(s, now_ms);
 }
 
-/* A step without an undo is undone by that. */
+/* A step without an undo counts as undone. */
 static bool undo_nothing(struct saga *s)
 {
     bool changed = false;
@@ -309,7 +309,7 @@ void saga_unbegun(struct saga *s, size_t i)
 
     if (t->state == STEP_RUNNING)
         t->state = STEP_WAITING;
-    else if (t->state == STEP_UNDOING) /* whether it was done: it had to be undone */
+    else if (t->state == STEP_UNDOING) /* "failed" if it may have been done: it had to be undone */
         t->state = t->maybe ? STEP_FAILED : STEP_DONE;
     t->due_ms = 0;
 }
@@ -328,7 +328,7 @@ void saga_succeeded(struct saga *s, size_t i, struct str result, int64_t took_ms
     struct saga_step *t = &s->step[i];
 
     t->took_ms = took_ms;
-    if (t->state == STEP_UNDOING) { /* its error says why it was */
+    if (t->state == STEP_UNDOING) { /* t->error keeps the reason for undoing it */
         t->state = STEP_UNDONE;
         set_text(&t->undo_error, NULL);
         return;
@@ -340,8 +340,8 @@ void saga_succeeded(struct saga *s, size_t i, struct str result, int64_t took_ms
     t->result = result.n == 0 ? NULL : mem_dup(result.p, result.n);
 }
 
-/* The deadline takes the further attempts of a step, but not those of an undo. Beyond the pivot
-   there is nothing but trying. */
+/* After the deadline a step gets no further attempts, but an undo does. Beyond the pivot a step is
+   always tried again. */
 static bool worth_another(const struct saga *s, const struct saga_step *t, bool declared,
                           int64_t now_ms)
 {
@@ -385,7 +385,7 @@ bool saga_retry(struct saga *s, size_t i, int64_t now_ms)
         return false;
     t->state = undo ? (t->maybe ? STEP_FAILED : STEP_DONE) : STEP_WAITING;
     t->failures = t->due_ms = 0;
-    s->deadline_ms = 0; /* somebody looks after it now */
+    s->deadline_ms = 0; /* a person has taken care of it */
     set_text(&s->stuck, NULL);
     enter(s, undo ? SAGA_COMPENSATING : SAGA_RUNNING, now_ms);
     return true;

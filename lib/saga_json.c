@@ -1,5 +1,5 @@
 /*
- * Sagas as JSON: definitions as people write them, documents as the spool keeps them.
+ * Sagas as JSON: definitions that people write, and documents that the spool keeps.
  */
 #include "saga.h"
 
@@ -34,7 +34,7 @@ static int check_keys(json_t *object, const char *const *keys, const char *where
     return 0;
 }
 
-/* A command: an array of one string or more. */
+/* A command: an array of one or more strings. */
 static int read_command(json_t *from, const char *what, json_t **to, const char *where,
                         struct err *e)
 {
@@ -149,7 +149,7 @@ static int read_after(struct saga *s, size_t i, json_t *from, struct err *e)
     return 0;
 }
 
-/* Without any "after" each step comes after the one that is written before it. */
+/* If no step has "after", each step comes after the previous one in the file. */
 static int read_order(struct saga *s, json_t *steps, struct err *e)
 {
     bool written = true;
@@ -169,7 +169,7 @@ static int read_order(struct saga *s, json_t *steps, struct err *e)
     return 0;
 }
 
-/* Take away what stands behind nothing, again and again: what is left at the end goes round. */
+/* Remove steps that come after no other, again and again: any steps that remain form a cycle. */
 static int check_cycle(const struct saga *s, struct err *e)
 {
     bool *gone = mem_zero(s->steps, sizeof *gone);
@@ -231,7 +231,7 @@ static int read_definition(struct saga *s, json_t *root, struct err *e)
     if (s->name == NULL || *s->name == '\0')
         return err_set(e, EX_DATAERR, "has no \"name\"");
     if (name_check("\"name\"", str_of(s->name), 100, e) < 0) {
-        e->status = EX_DATAERR; /* in a file it is no usage */
+        e->status = EX_DATAERR; /* in a file this is not a usage error */
         return -1;
     }
     if (strpbrk(s->name, "/ ") != NULL)
@@ -301,7 +301,7 @@ static void read_step_state(struct saga_step *t, json_t *from)
     t->undo_error = copy(from, "undo_error");
 }
 
-/* Text as JSON can hold it: what commands print to stderr may be anything. */
+/* Text made valid for JSON: commands may print any bytes to stderr. */
 char *saga_write(const struct saga *s)
 {
     json_t *steps = json_object();
@@ -339,7 +339,7 @@ bool saga_read(struct saga *s, struct str value)
     s->stuck = copy(root, "stuck");
     s->mark = copy(root, "mark");
     s->state = state >= SAGA_RUNNING && state <= SAGA_STUCK ? (enum saga_state)state : SAGA_RUNNING;
-    if (s->state == SAGA_STUCK && s->stuck == NULL) { /* as versions before wrote it */
+    if (s->state == SAGA_STUCK && s->stuck == NULL) { /* as earlier versions wrote it */
         s->stuck = s->why;
         s->why = NULL;
     }

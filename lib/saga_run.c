@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 #define GRACE_MS 5000        /* between a timeout's SIGTERM and SIGKILL */
-#define PAUSE_MS 1000        /* the system had no process to give; what a step needs is down */
-#define RESULT_MAX (1 << 20) /* of a step */
-#define ERROR_MAX 500        /* bytes of what it said on stderr */
+#define PAUSE_MS 1000        /* the system is out of processes, or what a step needs is down */
+#define RESULT_MAX (1 << 20) /* bytes of a step's result */
+#define ERROR_MAX 500        /* bytes of its last message on stderr */
 
 /* A step whose command runs. */
 struct hand {
@@ -39,8 +39,8 @@ struct drive {
     struct js_scan scan;
     struct pollfd *fds;
     char mark[MARK_SIZE];
-    bool idle;      /* nothing more is to be begun */
-    struct err why; /* and that is why */
+    bool idle;      /* begin nothing more */
+    struct err why; /* why */
 };
 
 /* ------------------------------------------------------------------------------------ document */
@@ -62,7 +62,8 @@ static json_t *about(const struct saga *s, const struct saga_step *t)
     return data;
 }
 
-/* On disk when it returns. event, if there is one, is about the saga, or about a step. */
+/* Write the document; it is on disk when this returns. event, if given, is about the saga, or about
+   a step. */
 static int save(struct saga_run *r, const char *event, const struct saga_step *t, struct err *e)
 {
     const struct saga *s = &r->saga;
@@ -95,7 +96,7 @@ static int save(struct saga_run *r, const char *event, const struct saga_step *t
 static const char *const final_events[] = {NULL, NULL, "sys.saga.completed", "sys.saga.compensated",
                                            "sys.saga.stuck"};
 
-/* The document under this name: 1, and r->saga is it; 0 there is none; -1. */
+/* Read the document of this name: 1, into r->saga; 0: there is none; -1: error. */
 static int load(struct saga_run *r, const char *id, struct err *e)
 {
     struct doc doc;
@@ -119,7 +120,7 @@ int saga_load(struct saga_run *r, const char *id, struct err *e)
                      : err_set(e, EX_NOINPUT, "there is no saga %s", err_quote_text(id).text);
 }
 
-/* Is the event in the document the one that we have? */
+/* Is the document's event our event? */
 static bool same(struct js_scan *scan, const struct saga *s, const struct event *wanted)
 {
     struct event ev = EVENT_INIT;
@@ -131,8 +132,8 @@ static bool same(struct js_scan *scan, const struct saga *s, const struct event 
     return is;
 }
 
-/* What is there under the id: 1 the event's, 0 nothing, -1. Where the id is taken, as by an event
-   of another source, the source is part of the name. */
+/* Find the saga with this id: 1: it is this event's; 0: there is none; -1: error. When the id is
+   taken, as by an event of another source, the source becomes part of the name. */
 static int find(struct saga_run *r, struct js_scan *scan, const struct event *ev, struct buf *id,
                 const char *name, struct err *e)
 {
@@ -214,7 +215,7 @@ int saga_change(struct saga_run *r, struct err *e)
 
 /* --------------------------------------------------------------------------------------- begin */
 
-/* What runs: a step, or its undo. */
+/* What the command runs: a step, or its undo. */
 static const char *kind(const struct saga *s)
 {
     return s->state == SAGA_COMPENSATING ? "undo of" : "step";
@@ -234,13 +235,13 @@ static char **command_of(json_t *words)
     size_t n = json_array_size(words);
     char **argv = mem_zero(n + 1, sizeof *argv);
 
-    for (size_t i = 0; i < n; i++) /* they stay where they are as long as the definition does */
+    for (size_t i = 0; i < n; i++) /* views, valid as long as the definition */
         argv[i] = (char *)(uintptr_t)json_string_value(json_array_get(words, i));
     return argv;
 }
 
 /* What every command of a saga finds in its environment, besides the event. Its group is the same
-   whoever runs it, consume or cron: once and publish make keys and sources of it. */
+   under consume and under cron: once and publish make keys and sources of it. */
 static void set_environment(struct hand *h, const struct saga *s, const struct saga_step *t)
 {
     char attempt[24];
@@ -257,7 +258,8 @@ static void set_environment(struct hand *h, const struct saga *s, const struct s
     setenv("SAGA_ATTEMPT", attempt, 1);
 }
 
-/* 1; 0 when it could not be started, and d->why says why if that is for good; -1. */
+/* 1; 0 when it could not be started, with the reason in d->why if trying again is useless; -1:
+   error. */
 static int start(struct drive *d, struct hand *h, struct err *e)
 {
     struct saga *s = &d->run->saga;
@@ -301,8 +303,8 @@ static int start(struct drive *d, struct hand *h, struct err *e)
     return save(d->run, NULL, NULL, e);
 }
 
-/* Say that steps begin, then begin them: after a kill nobody knows of a command that is not in the
-   document. */
+/* Record that steps begin, then begin them: after a kill, a command that is not in the document
+   would be unknown. */
 static int begin_ready(struct drive *d, struct err *e)
 {
     struct saga *s = &d->run->saga;
@@ -316,7 +318,7 @@ static int begin_ready(struct drive *d, struct err *e)
             struct hand *h = free_hand(d);
             saga_begin(s, i, now);
             h->step = i;
-            h->used = true; /* taken; it runs once its command does */
+            h->used = true; /* marks it as chosen; it runs once its command does */
             begun[n++] = h;
         }
     if (n == 0)
@@ -332,7 +334,7 @@ static int begin_ready(struct drive *d, struct err *e)
 
 /* ----------------------------------------------------------------------------------------- end */
 
-/* What the step printed, as one JSON value on one line; empty: none. */
+/* The step's output as one JSON value on one line; empty: none. */
 static int read_result(struct drive *d, struct child *c, struct buf *out, struct err *why)
 {
     struct err e = ERR_NONE;
@@ -350,13 +352,13 @@ static int read_result(struct drive *d, struct child *c, struct buf *out, struct
     size_t before = (size_t)(d->scan.value.p - out->p), n = d->scan.value.n;
     buf_splice(out, before + n, out->n - before - n, "", 0);
     buf_splice(out, 0, before, "", 0);
-    for (size_t i = 0; i < out->n; i++) /* between tokens; in strings they are escaped */
+    for (size_t i = 0; i < out->n; i++) /* only between tokens; in strings they are escaped */
         if (out->p[i] == '\n' || out->p[i] == '\r')
             out->p[i] = ' ';
     return 0;
 }
 
-/* "exit status 7: what it said last", harmless and in UTF-8. */
+/* "exit status 7: its last message", made harmless and valid UTF-8. */
 static void describe(const struct child *c, struct buf *out)
 {
     struct str tail = c->tail;
@@ -373,14 +375,14 @@ static void describe(const struct child *c, struct buf *out)
         return;
     size_t n = tail.n <= ERROR_MAX ? tail.n : ERROR_MAX;
     while (n < tail.n && n > 0 && ((unsigned char)tail.p[n] & 0xc0) == 0x80)
-        n--; /* not in the middle of a character */
+        n--; /* do not cut a character */
     buf_puts(out, ": ");
     err_escape(out, tail.p, n);
     if (n < tail.n)
         buf_puts(out, "...");
 }
 
-/* wait_ms: until it is tried again; negative: it is not. */
+/* wait_ms: until it is tried again; negative: it is not tried again. */
 static void say(const struct saga *s, const struct saga_step *t, const char *what, int64_t wait_ms)
 {
     char wait[CLOCK_TEXT_SIZE];
@@ -405,8 +407,8 @@ static int failed(struct drive *d, struct hand *h, bool declared, const char *wh
     return save(d->run, again ? NULL : "sys.saga.step-failed", t, e);
 }
 
-/* What a step needs is down, and it did nothing: as if it had not been begun. How long it will be
-   down is for those who call us: whoever comes sooner may try. */
+/* What a step needs is down, and the step did nothing: treat it as not begun. The delay is only
+   passed on to our caller: a run that comes sooner may try. */
 static int deferred(struct drive *d, struct hand *h, const char *what, struct err *e)
 {
     struct saga *s = &d->run->saga;
@@ -421,7 +423,7 @@ static int deferred(struct drive *d, struct hand *h, const char *what, struct er
     return save(d->run, NULL, NULL, e);
 }
 
-/* The outcome, in the document before anything else happens. */
+/* Record the outcome in the document before anything else happens. */
 static int judge(struct drive *d, struct hand *h, struct err *e)
 {
     struct saga *s = &d->run->saga;
@@ -435,7 +437,7 @@ static int judge(struct drive *d, struct hand *h, struct err *e)
     if (c->status == EX_UNAVAILABLE) {
         got = deferred(d, h, buf_text(&what), e);
     } else if (c->status != 0 && c->status != EX_DATAERR && c->force != CHILD_RUNS &&
-               !c->timed_out) { /* it was we who ended it: nobody's fault */
+               !c->timed_out) { /* we ended it ourselves: no step is to blame */
         saga_again(s, h->step);
         got = save(d->run, NULL, NULL, e);
     } else if (c->status != 0) {
@@ -503,7 +505,7 @@ static int move(struct drive *d, struct err *e)
     return 0;
 }
 
-/* Behind the pivot a step is tried for ever, but not by a process that sits there. */
+/* Beyond the pivot a step is tried without limit, but not by a process that keeps waiting. */
 static bool patience_is_over(const struct saga *s)
 {
     if (s->state != SAGA_RUNNING || saga_running(s))
@@ -553,7 +555,7 @@ static int go_on(struct drive *d, struct err *e)
     }
 }
 
-/* The saga is ours as long as our mark is in its document. */
+/* Take the saga: it is ours as long as our mark is in its document. */
 static int take(struct drive *d, struct err *e)
 {
     struct saga *s = &d->run->saga;
@@ -570,7 +572,7 @@ static int take(struct drive *d, struct err *e)
         if (s->step[i].state == STEP_RUNNING || s->step[i].state == STEP_UNDOING)
             saga_again(s, i);
         else if (s->step[i].state == STEP_WAITING && s->step[i].failures >= s->step[i].attempts)
-            s->step[i].failures = 0; /* somebody has come back */
+            s->step[i].failures = 0; /* it has been resumed */
     return save(d->run, NULL, NULL, e);
 }
 
@@ -589,7 +591,8 @@ static int drive(struct drive *d, struct err *e)
     return got;
 }
 
-/* Commands such as ./reserve are the same ones whoever goes on with it, from wherever. */
+/* Change to the saga's folder, so that ./reserve is the same command wherever the saga is resumed
+   from. */
 static int go_there(const struct saga *s, struct err *e)
 {
     if (chdir(s->folder) == 0)

@@ -1,6 +1,6 @@
 /*
- * sha1: SHA-1 (RFC 3174), for ids that are derived from others. Not for anything that an enemy
- * would gain by: it is the hash that UUIDs of version 5 use (RFC 9562), no more.
+ * sha1: SHA-1 (RFC 3174), for ids that are derived from other ids, as UUIDs of version 5 are (RFC
+ * 9562). Not for anything that an attacker could gain from breaking.
  */
 #ifndef SHA1_H
 #define SHA1_H

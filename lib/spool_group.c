@@ -140,7 +140,7 @@ static int change_group(const char *name, const struct change *change)
 
 /* ---------------------------------------------------------------------------------- which it is */
 
-/* Options belong to one of the verbs behind "group". */
+/* Each option belongs to one of the verbs after "group". */
 static void check_options(const char *verb)
 {
     static const char *const of[][2] = {

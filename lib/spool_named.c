@@ -1,5 +1,5 @@
 /*
- * spool breaker, bucket, key: what wrappers keep by name.
+ * spool breaker, bucket, key: the state that wrappers keep under a name.
  */
 #include "bucket.h"
 #include "circuit.h"
@@ -28,11 +28,12 @@ static const struct opt breaker_options[] = {
     OPT_END,
 };
 
-/* A verb that changes one: does it, and says what it did in the buffer. 0 or -1. */
+/* A verb that changes an entry: makes the change, and appends what it did to the buffer. 0 or
+   -1. */
 struct change {
     const char *verb;
     int (*f)(struct store *s, const char *name, struct buf *said, struct err *e);
-    const char *argument; /* the word for what follows NAME, in pause_ms; NULL: nothing does */
+    const char *argument; /* the word for the argument after NAME, passed in pause_ms; NULL: none */
 };
 
 struct kind {

@@ -1,5 +1,5 @@
 /*
- * spool prune: remove old events, and say who holds others back.
+ * spool prune: remove old events, and report what keeps others from being removed.
  */
 #include "lines.h"
 #include "spool_verbs.h"

@@ -1,5 +1,5 @@
 /*
- * spool sql: a question of one's own, and its answer as a listing.
+ * spool sql: run the user's own query, and print the result as a listing.
  */
 #include "json.h"
 #include "lines.h"
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SQL_MAX 65536 /* what the engine takes */
+#define SQL_MAX 65536 /* bytes of the longest statement */
 
 static int form;
 
@@ -23,7 +23,7 @@ static const struct opt options[] = {
     OPT_END,
 };
 
-/* The table is begun at the first row, which knows its columns. */
+/* The table is begun at the first row, when its columns are known. */
 struct listing {
     struct table *table;
     struct table_column *column;
@@ -74,8 +74,8 @@ static json_t *value_of(const struct query_value *v)
     }
 }
 
-/* JSON goes in as it stands: a tree of it would change its numbers. On a terminal it is made
-   harmless: it may hold DEL, C1 and bidirectional controls. */
+/* JSON is inserted byte for byte: parsing it would change its numbers. On a terminal it is made
+   harmless: it may contain DEL, C1 and bidirectional controls. */
 static int put_line(struct buf *line, const struct query_row *row, struct err *e)
 {
     buf_reset(line);

@@ -1,7 +1,7 @@
 /*
- * spool_verbs: the verbs of spool(1) that take more than a screen, each in a file of its own
- * (spool_group.c has the verb group). They parse what is left of the command line, do it, print,
- * and return the exit status.
+ * spool_verbs: the verbs of spool(1) that take more than a screen of code, each in a file of its
+ * own (spool_group.c has the verb group). Each parses the rest of the command line, does its work,
+ * prints, and returns the exit status.
  */
 #ifndef SPOOL_VERBS_H
 #define SPOOL_VERBS_H

@@ -1,5 +1,5 @@
 /*
- * spool wait: until a group is through with what there was.
+ * spool wait: wait until a group has settled the events that were in the log.
  */
 #include "lines.h"
 #include "spool_verbs.h"
@@ -21,14 +21,18 @@ static const struct opt options[] = {
     OPT_END,
 };
 
-/* Waiting for others is done without a transaction and without a word to anyone, so a signal may
-   end it as it ends any filter. */
+/* We wait without a transaction and without writing anything, so a signal may end us as it ends any
+   filter. */
 static void wait_for_bell(struct store *spool, int64_t until_ms)
 {
     struct pollfd bell = {.fd = store_bell(spool), .events = POLLIN};
     int64_t left = until_ms - clock_mono_ms();
 
-    poll(&bell, 1, left > LOOK_MS ? LOOK_MS : left > 0 ? (int)left : 0); /* a fd of -1 is ignored */
+    poll(&bell, 1,
+         left > LOOK_MS ? LOOK_MS
+         : left > 0     ? (int)left
+                        : 0); /* poll ignores an fd
+                                                                            of -1 */
 }
 
 static bool through(const struct group_left *left)
@@ -36,7 +40,7 @@ static bool through(const struct group_left *left)
     return left->ahead + left->in_flight + left->due + left->waiting == 0;
 }
 
-/* 0 when it is through, -1. */
+/* 0 when the group has settled them, or -1. */
 static int wait_for_group(struct store *spool, int64_t last, struct err *e)
 {
     int64_t until = args_given("wait") ? clock_mono_ms() + wait_ms : INT64_MAX;

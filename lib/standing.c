@@ -1,6 +1,6 @@
 /*
- * One sentence for each state, with what has happened so far in brackets, and behind it what keeps
- * the group as a whole.
+ * One sentence for each state, with the history so far in brackets, followed by what holds up the
+ * group as a whole.
  */
 #include "standing.h"
 
@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define SAID_MAX 200 /* bytes of what a handler said last */
+#define SAID_MAX 200 /* bytes of a handler's last message */
 
 static void add_time(struct buf *b, int64_t ms, int64_t now_ms)
 {
@@ -20,7 +20,7 @@ static void add_time(struct buf *b, int64_t ms, int64_t now_ms)
     buf_printf(b, past ? ", %s ago" : ", in %s", clock_span(age, past ? now_ms - ms : ms - now_ms));
 }
 
-/* What a handler said last, which is where programs say why they end. */
+/* The handler's last message, which is where programs report why they end. */
 static struct str last_words(struct str tail)
 {
     while (tail.n > 0 && (unsigned char)tail.p[tail.n - 1] <= ' ')
@@ -47,7 +47,7 @@ static void add_reason(struct buf *b, const struct where *w)
     err_escape(b, said.p, said.n);
 }
 
-/* In brackets: what has happened so far. */
+/* In brackets: the history so far. */
 static void add_history(struct buf *b, const struct where *w)
 {
     if (w->attempts > 0)
@@ -69,7 +69,7 @@ static void add_history(struct buf *b, const struct where *w)
     buf_char(b, ')');
 }
 
-/* What keeps the group as a whole. */
+/* What holds up the group as a whole. */
 static void add_mood(struct buf *b, const struct where *w, int64_t now_ms)
 {
     if (w->paused)

@@ -1,5 +1,5 @@
 /*
- * standing: where an event stands with a group, in words. Pure.
+ * standing: how far a group has got with an event, in words. Pure.
  *
  *     charge: waiting until 2026-11-21T10:00:00.000Z, in 5m (attempt 3 failed: exit status 7)
  *     email: done
@@ -11,12 +11,11 @@
 
 #include <jansson.h>
 
-/* Append what stands behind the colon, escaped. Of the event only recorded_ms and damaged are
-   looked at. */
+/* Append the text after the colon, escaped. Only recorded_ms and damaged of the event are used. */
 void standing_text(struct buf *b, const struct where *w, const struct log_entry *event,
                    int64_t now_ms);
 
-/* The same for programs, with the words as "why". */
+/* The same as JSON for programs, with the text as "why". */
 json_t *standing_row(const struct where *w, const struct log_entry *event, int64_t now_ms);
 
 #endif

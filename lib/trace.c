@@ -60,7 +60,7 @@ static int compare(struct str a, struct str b)
     return c != 0 ? c : (a.n > b.n) - (a.n < b.n);
 }
 
-/* By id, then position; pointers into the array sort as positions do. */
+/* Sort by id, then position; pointers into the array sort as positions do. */
 static int by_id(const void *a, const void *b)
 {
     const struct trace_event *x = *(const struct trace_event *const *)a;
@@ -69,13 +69,14 @@ static int by_id(const void *a, const void *b)
     return c != 0 ? c : by_seq(x, y);
 }
 
-/* Sources may share an id: the cause is the last with it before the effect, or else the first. */
+/* Sources may share an id: the cause is the last event with it before the effect, or else the
+   first. */
 static size_t find_cause(const struct trace *t, struct trace_event **ids,
                          const struct trace_event *ev)
 {
     size_t low = 0, high = t->n;
 
-    while (low < high) { /* the first behind (cause, seq): an event can be its own cause */
+    while (low < high) { /* the first after (cause, seq): an event can be its own cause */
         size_t middle = low + (high - low) / 2;
         int c = compare(ids[middle]->id, ev->cause);
         if (c < 0 || (c == 0 && ids[middle]->seq <= ev->seq))
@@ -107,8 +108,8 @@ static void find_causes(struct trace *t)
     free(ids);
 }
 
-/* Walk up from each event, leaving the number of the walk behind: whoever meets his own has been
-   around a circle, which is cut at its first event. */
+/* Walk up from each event, marking each event with the number of the walk: a walk that meets its
+   own number has been around a circle, which is cut at its first event. */
 static void cut_circles(struct trace *t)
 {
     size_t *walk = mem_zero(t->n + 1, sizeof *walk);
@@ -130,7 +131,8 @@ static void cut_circles(struct trace *t)
     free(walk);
 }
 
-/* Children as lists through the array, in order of position; t->n is the parent of all roots. */
+/* Keep children as lists through the array, in order of position; t->n is the parent of all
+   roots. */
 static void walk_tree(struct trace *t)
 {
     size_t *child = mem_alloc((t->n + 1) * sizeof *child);
@@ -218,15 +220,15 @@ static bool belongs(struct reading *r, struct str line)
 
     if (wanted.n == 0 || line.n == 0) /* damaged */
         return false;
-    /* Most lines are none of ours, and it shows without parsing; unless it is spelled with
-       escapes. */
+    /* Most lines belong to other correlations, which shows without parsing, unless the id is
+       spelled with escapes. */
     if (memchr(line.p, '\\', line.n) == NULL && memmem(line.p, line.n, wanted.p, wanted.n) == NULL)
         return false;
     return event_read(&r->seen, &r->scan, line, &damaged) == 0 &&
            str_eq(correlation_of(&r->seen), wanted);
 }
 
-/* An entry whose line r->seen has. */
+/* Add an entry whose line is in r->seen. */
 static void add_seen(struct reading *r, struct log_entry *entry)
 {
     entry->id = r->seen.id;
@@ -236,7 +238,7 @@ static void add_seen(struct reading *r, struct log_entry *entry)
     trace_add(r->t, entry, r->seen.causationid);
 }
 
-/* The named event: of a damaged one the columns are known, and no cause. */
+/* The event that was asked for: if it is damaged, only its columns are known, not its cause. */
 static int read_named(struct reading *r, struct err *e)
 {
     const struct log_query one = {.first = r->query->seq, .last = r->query->seq};
@@ -260,7 +262,7 @@ static int read_named(struct reading *r, struct err *e)
     return got > 0 ? 0 : -1;
 }
 
-/* The position of an event by its id: 1, 0 when there is none, or several, -1. */
+/* Find the position of an event by its id: 1; 0: none, or several; -1: error. */
 static int find_id(struct store *s, struct str id, int64_t *seq, struct err *e)
 {
     struct err mine = ERR_NONE;
@@ -285,7 +287,7 @@ static int scan_log(struct reading *r, struct err *e)
     struct log *log;
     int got = 0;
 
-    if (query.first == 0) /* what follows from an event stands behind it */
+    if (query.first == 0) /* effects come after their cause */
         got = find_id(r->s, (struct str){r->correlation.p, r->correlation.n}, &query.first, e);
     if (got < 0 || log_open(&log, r->s, &query, e) < 0)
         return -1;
@@ -303,8 +305,8 @@ static int scan_log(struct reading *r, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-/* The cause of an orphan by its id: one of the correlation that stands outside of the range is
-   added. 1 added, 0, -1. */
+/* Find the cause of an orphan by its id: an event of the correlation outside the range is added. 1:
+   added; 0: not; -1: error. */
 static int look_for_cause(struct reading *r, size_t i, struct err *e)
 {
     struct trace_event *ev = &r->t->event[i];
@@ -374,7 +376,7 @@ void trace_line(struct buf *b, const struct trace *t, const struct trace_event *
     add_escaped(b, ev->type);
     buf_puts(b, "  ");
     add_escaped(b, ev->subject);
-    if (ev->recorded_ms != 0 || !ev->damaged) /* of a damaged one it may not be known */
+    if (ev->recorded_ms != 0 || !ev->damaged) /* of a damaged event it may be unknown */
         buf_printf(b, "  %s", clock_age(age, now_ms - ev->recorded_ms));
     if (ev->damaged)
         buf_puts(b, "  (damaged in the spool)");

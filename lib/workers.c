@@ -1,10 +1,10 @@
 /*
  * Workers: processes that stay, and answer each event with a line.
  *
- * An answer belongs to the oldest unanswered event of its worker with that id. Any other line ends
- * the worker: what it meant cannot be known. When a worker ends, its oldest unanswered event is
- * retried, for it is most likely the one that ended it; those behind it go back as they came. It is
- * started again when there is work, after a pause if it answered nothing.
+ * An answer belongs to the worker's oldest unanswered event with that id. Any other line ends the
+ * worker, because its meaning cannot be known. When a worker ends, its oldest unanswered event is
+ * retried, as the most likely cause; later ones are returned without counting an attempt. The
+ * worker is started again when there is work, after a pause if it answered nothing.
  */
 #include "child.h"
 #include "dispatch_priv.h"
@@ -18,11 +18,11 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define CLAIM_AHEAD 1000 /* a claim is a commit, and these are handled in no time */
-#define LAST_MS 1000     /* between the end of its output and its own */
-#define SILENT_MS 10000  /* then its user is told what it may be that holds its answers back */
+#define CLAIM_AHEAD 1000 /* a claim is a commit, and workers handle events quickly */
+#define LAST_MS 1000     /* between the end of its output and the worker's end */
+#define SILENT_MS 10000  /* after this, a message names what may be holding its answers back */
 
-/* An event that was handed to a worker and is not answered. */
+/* An event that was handed to a worker and has no answer yet. */
 struct flight {
     struct group_event *event;
     int64_t started_ms, began_ms; /* wall; monotonic */
@@ -32,15 +32,15 @@ struct worker {
     struct child child;
     struct environment environment;
     char marker[40];
-    struct flight *flight; /* window of them, oldest first */
+    struct flight *flight; /* at most window events, oldest first */
     size_t flights;
-    int64_t alone_ms; /* monotonic: since when the oldest has been the oldest */
-    int64_t rest_ms;  /* monotonic: not to be started before */
-    int64_t quit_ms;  /* monotonic: it should have ended by then; 0: it need not */
-    int64_t deaths;   /* in a row without an answer */
+    int64_t alone_ms; /* monotonic: when the oldest event became the oldest */
+    int64_t rest_ms;  /* monotonic: do not start it before */
+    int64_t quit_ms;  /* monotonic: when it should have ended; 0: it need not end */
+    int64_t deaths;   /* consecutive runs without an answer */
     bool running, quitting, forced;
-    bool heard;         /* it has answered, or its user was told that it does not */
-    char nonsense[400]; /* what it said instead of an answer; empty: nothing */
+    bool heard;         /* it has answered, or the message that it does not was printed */
+    char nonsense[400]; /* what it printed instead of an answer; empty: nothing */
 };
 
 static struct worker *workers(const struct dispatch *d)
@@ -109,7 +109,7 @@ static struct worker *least_busy(struct dispatch *d)
     return best;
 }
 
-/* One that there are no descriptors for is never started; the others do its work. */
+/* A worker for which there are no descriptors is never started; the others do its work. */
 static void too_few_files(struct dispatch *d, struct worker *w)
 {
     struct rlimit limit = {0, 0};
@@ -135,7 +135,7 @@ static void too_few_files(struct dispatch *d, struct worker *w)
     decide_stop(d, &why);
 }
 
-/* 1, 0 not now, -1. */
+/* 1; 0: not now; -1: error. */
 static int start(struct dispatch *d, struct worker *w, struct err *e)
 {
     struct err why = ERR_NONE;
@@ -240,7 +240,7 @@ static int read_member(const struct js_member *m, struct buf *into, struct answe
     return got;
 }
 
-/* Into: room for decoded strings. 0, or -1 and why it is no answer. */
+/* into: room for decoded strings. 0, or -1 and why the line is not an answer. */
 static int read_answer(struct js_scan *scan, struct str line, struct buf *into, struct answer *a,
                        struct err *why)
 {
@@ -269,7 +269,7 @@ static struct flight take_flight(struct worker *w, size_t i)
     return f;
 }
 
-/* "out" as lines: what it is, or each item of an array that is to be published. */
+/* "out" as lines: the value itself, or each item of an array that is to be published. */
 static struct str lines_of(const struct dispatch *d, struct str out, struct buf *into)
 {
     struct str key, item;
@@ -314,7 +314,7 @@ static int decide(struct dispatch *d, const struct flight *f, const struct answe
     return got;
 }
 
-/* 1; 0 and why the line is no answer; -1. */
+/* 1; 0 and why the line is not an answer; -1: error. */
 static int take_answer(struct dispatch *d, struct worker *w, struct str line, struct err *why,
                        struct err *e)
 {
@@ -369,7 +369,7 @@ static int take_answers(struct dispatch *d, struct worker *w, int64_t now_ms, st
 static void give_up_flights(struct dispatch *d, struct worker *w)
 {
     bool broken = w->child.status == EX_CONFIG && w->nonsense[0] == '\0';
-    bool charged = w->forced || broken; /* it was we who ended it, or no event is to blame */
+    bool charged = w->forced || broken; /* we ended it ourselves, or no event is to blame */
     struct buf why = BUF_INIT;
 
     if (w->nonsense[0] != '\0')

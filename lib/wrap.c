@@ -17,11 +17,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define GRACE_MS 5000 /* between the SIGTERM of a timeout and SIGKILL */
+#define GRACE_MS 5000 /* between a timeout's SIGTERM and SIGKILL */
 #define WORD_FD 3
 #define READ_MAX (32 << 20)
 
-static bool heard; /* descriptor 3 was open for our word when we were started */
+static bool heard; /* our parent reads words from our descriptor 3 */
 
 const char *wrap_name(int first, char **argv)
 {
@@ -47,7 +47,7 @@ void wrap_stage(void)
     struct stat st;
 
     proc_stage();
-    /* Nothing of ours may be at that number: a word must not end up in a file. */
+    /* Descriptor 3 has to be a pipe: a word must not end up in a file. */
     heard =
         ctl != NULL && strcmp(ctl, "3") == 0 && fstat(WORD_FD, &st) == 0 && S_ISFIFO(st.st_mode);
 }
@@ -109,7 +109,7 @@ int wrap_stdin(struct wrap_input *in, struct err *e)
     *in = (struct wrap_input){-1, -1};
     if (fstat(STDIN_FILENO, &st) != 0)
         return err_errno(e, EX_IOERR, "stdin");
-    if (S_ISCHR(st.st_mode)) /* a terminal; /dev/null is as empty the second time */
+    if (S_ISCHR(st.st_mode)) /* a terminal, or /dev/null, which is just as empty the second time */
         return 0;
     in->start = lseek(STDIN_FILENO, 0, SEEK_CUR);
     if (S_ISREG(st.st_mode) && in->start >= 0)
@@ -144,7 +144,7 @@ void wrap_forget(struct wrap_input *in)
     in->fd = -1;
 }
 
-/* Each run has a file position of its own: something of an earlier one may still be reading. */
+/* Each run has a file position of its own: a process of an earlier run may still be reading. */
 static int begin_of(const struct wrap_input *in, struct err *e)
 {
     char name[40];
@@ -157,14 +157,14 @@ static int begin_of(const struct wrap_input *in, struct err *e)
     }
     snprintf(name, sizeof name, "/proc/self/fd/%d", in->fd);
     fd = open(name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 && lseek(in->fd, 0, SEEK_SET) == 0) /* without /proc the position is a shared one */
+    if (fd < 0 && lseek(in->fd, 0, SEEK_SET) == 0) /* without /proc the runs share a position */
         fd = fcntl(in->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     return fd >= 0 ? fd : err_errno(e, EX_OSERR, "cannot read stdin again");
 }
 
 /* ----------------------------------------------------------------------------------------- run */
 
-/* The first is passed on, a second one kills. */
+/* Pass on the first signal; kill at the second. */
 static void pass_signal(const struct child *c, int *passed)
 {
     int stops = proc_stops();
@@ -196,7 +196,7 @@ static int to_end(struct child *c, struct err *e)
     int passed = 0;
 
     for (;;) {
-        reap(c); /* first: it may have ended before anyone looked */
+        reap(c); /* first, since it may have ended already */
         if (child_io(c, clock_mono_ms(), e) < 0)
             return -1;
         if (child_done(c))
@@ -244,7 +244,7 @@ bool wrap_heard(void)
     return heard;
 }
 
-/* A reader that has gone is no matter. */
+/* It does not matter whether the reader has gone. */
 void wrap_say(int64_t delay_ms, struct str reason)
 {
     struct buf text = BUF_INIT;
