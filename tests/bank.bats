@@ -76,7 +76,7 @@ SH
     sed -i "s|bank withdraw|$TOP/share/examples/bank withdraw|" bin/jq
     chmod +x bin/jq
     PATH=$PWD/bin:$PATH run -65 --separate-stderr bank withdraw a 50
-    grep -q 'subject "a" is at version 3, not 2: load it again and decide anew' <<<"$stderr"
+    grep -q 'subject "a" is at version 3, not 2: reload it and decide again' <<<"$stderr"
     grep -qx 'bank: a has 20, not 50' <<<"$stderr"
     [ "$(bank balance a)" -eq 20 ]
 }
