@@ -90,7 +90,7 @@ struct call {
 /* An error of the breaker itself must not keep the command from running. */
 static void go_without(struct call *c, const struct err *why)
 {
-    err_warn("%s: going on without a breaker", why->text);
+    err_warn("%s: continuing without a breaker", why->text);
     store_close(c->spool);
     c->spool = NULL;
 }
@@ -249,8 +249,8 @@ static int reject(struct call *c, const struct breaker_ticket *ticket, struct er
     }
     wrap_say(SOON_MS, STR(""));
     if (ticket->word == BREAKER_IS_FULL)
-        return err_set(e, EX_UNAVAILABLE, "%s has as many calls at once as it may (%zu)", name.text,
-                       b->holders);
+        return err_set(e, EX_UNAVAILABLE, "%s has reached its limit of calls at once (%zu)",
+                       name.text, b->holders);
     return err_set(e, EX_UNAVAILABLE, "%s is half-open, and another call is the probe", name.text);
 }
 
@@ -325,7 +325,8 @@ static int call(struct call *c, const char *name, char **command, struct err *e)
     if (broken.status != 0)
         go_without(c, &broken);
     else if (c->circuit.changed)
-        err_note("%s had other settings: these hold from now on", err_quote_text(name).text);
+        err_note("%s had other settings: the new ones apply from now on",
+                 err_quote_text(name).text);
     if (check != NULL && ticket.word == BREAKER_PROBE && probe(c, &ticket, e) < 0)
         return -1;
     if (ticket.word == BREAKER_PASS || ticket.word == BREAKER_PROBE)

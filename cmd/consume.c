@@ -90,7 +90,7 @@ static void check_options(char *const *argv)
     if ((auto_ack || terms.lease) && terms.argv != NULL)
         args_usage("%s is for a pipe: a command's exit status settles its event", pipe);
     if (!auto_ack && !terms.lease && terms.argv == NULL && !dry_run)
-        args_usage("say what to do with the events: a command, or --auto-ack to print and settle "
+        args_usage("what to do with the events? Give a command, or --auto-ack to print and settle "
                    "them, or --lease to settle them at the end of a pipe; replay -g %s only shows "
                    "them",
                    name);
@@ -175,11 +175,11 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
         return -1;
     if (stand.orphans)
         return err_set(e, EX_TEMPFAIL,
-                       "group %s: handlers of a consumer that died still run, and its order waits "
-                       "for them",
+                       "group %s: handlers of a consumer that died still run; this ordered group "
+                       "waits for them",
                        g.text);
     if (stand.standby)
-        err_note("group %s: another consumer keeps its order, this one only stood by", g.text);
+        err_note("group %s: another consumer is the active one, this one was on standby", g.text);
     if (stand.paused)
         return err_set(e, EX_TEMPFAIL, "group %s is paused (spool group resume %s)", g.text, name);
     if (stand.hold_ms != 0 && result->deferred > 0) { /* that was reported when it happened */

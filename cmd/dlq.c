@@ -98,7 +98,7 @@ static int found_none(struct store *spool, int n, char **event, struct err *e)
     if (n == 0) {
         args_none(&text, "dead letters", store_path(spool), FILTER_NAMES);
     } else {
-        buf_printf(&text, "%s is no dead letter%s%s", event[0],
+        buf_printf(&text, "%s is not a dead letter%s%s", event[0],
                    filters.n > 0 ? " that matches " : "", buf_text(&filters));
         if (n > 1)
             buf_puts(&text, ", nor are the others");
@@ -148,7 +148,7 @@ static int find_like(struct store *spool, struct err *e)
         return -1;
     int64_t n = dead_each(spool, &one, note_like, NULL, e);
     if (n == 0)
-        return err_set(e, EX_NO, "--like: %s is no dead letter%s%s", like,
+        return err_set(e, EX_NO, "--like: %s is not a dead letter%s%s", like,
                        filter.group == NULL ? "" : " of group ",
                        filter.group == NULL ? "" : err_quote_text(filter.group).text);
     filter.accept = is_like;

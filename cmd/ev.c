@@ -58,7 +58,7 @@ static const char *toolkit(struct err *e)
     }
     if (holds(EVENTUTILS_LIBEXECDIR, "publish"))
         return EVENTUTILS_LIBEXECDIR;
-    err_set(e, EX_UNAVAILABLE, "%s: the event utilities are not there: install eventutils again",
+    err_set(e, EX_UNAVAILABLE, "%s: the event utilities are missing: install eventutils again",
             EVENTUTILS_LIBEXECDIR);
     return NULL;
 }

@@ -165,7 +165,8 @@ static int once(const char *name, const struct wrap *w, struct err *e)
     } else if (got == KEY_DONE)
         got = print_again(&k, e);
     else if (got == KEY_BUSY)
-        got = err_set(e, EX_TEMPFAIL, "%s: another process is at it", err_quote_text(name).text);
+        got = err_set(e, EX_TEMPFAIL, "%s: another process is running its command",
+                      err_quote_text(name).text);
     store_close(k.store);
     key_free(&k);
     return got;

@@ -161,12 +161,11 @@ static void check_operands(int argc, char **argv, int first, bool sink_missing)
         terms.database = argv[first];
     if (terms.database != NULL && *terms.database == '\0')
         args_usage("DB is empty: is a variable unset?");
-    if (terms.database != NULL && sink_missing) /* relaying into the spool would be wrong */
-        args_usage("a sink is missing behind -- (an unset variable?)");
+    if (terms.database != NULL && sink_missing) /* the spool would be the wrong place */
+        args_usage("a sink is missing after -- (an unset variable?)");
     if (first + 1 < argc && !dashes)
-        args_usage("one database at a time%s%s; a command goes behind --",
-                   strchr(argv[first + 1], ':') != NULL ? "" : ": ", /* the URI may hold a
-                                                                        password */
+        args_usage("one database at a time%s%s; a command goes after --",
+                   strchr(argv[first + 1], ':') != NULL ? "" : ": ", /* it may hold a password */
                    strchr(argv[first + 1], ':') != NULL ? ""
                                                         : err_quote_text(argv[first + 1]).text);
     if (first + 1 < argc)
@@ -188,7 +187,7 @@ static void check_options(void)
     if (schema && terms.remove)
         args_usage("--delete is for a table without a flag, and --schema prints one that has it");
     if (schema && terms.map != NULL)
-        args_usage("--map is for a table that is there already: it does not go with --schema");
+        args_usage("--map is for a table that exists already: it does not go with --schema");
     if (args_given("output") && !status)
         args_usage("-o goes with --status");
     terms.backoff = (struct backoff){backoff[0], backoff[1], BACKOFF_FULL};

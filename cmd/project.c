@@ -88,7 +88,7 @@ static void say_aside(const struct log_entry *entry, const struct err *why)
     aside++;
     err_say(ERR_WARN, why->status,
             &(struct err_about){.id = entry->id, .type = entry->type, .group = str_of(name)},
-            "%s: put aside", why->text);
+            "%s: set aside", why->text);
 }
 
 /* Apply events to the end of the log, and with -f go on with new ones. */
@@ -170,7 +170,7 @@ static void check(int operands)
     if (operands < 1 || (operands < 2 && !status) || operands > 2)
         args_usage(operands < 1   ? "DATABASE and FILE.sql are missing"
                    : operands < 2 ? "FILE.sql is missing"
-                                  : "there is one DATABASE and one FILE.sql");
+                                  : "give one DATABASE and one FILE.sql");
     if (rebuild + verify + status > 1)
         args_usage("--rebuild, --verify and --status exclude each other");
     if (follow && (rebuild || verify || status))
@@ -236,7 +236,7 @@ int main(int argc, char **argv)
     if (derived != NULL)
         args_name("the name of FILE.sql without .sql", name, NAME_BYTES);
     if (name != NULL && strchr(name, '/') != NULL)
-        args_usage("the name is part of a file's name, and %s cannot be: give another with -g",
+        args_usage("the name becomes part of a file name, and %s cannot: give another with -g",
                    err_quote_text(name).text);
     if (status)
         run_status(argv[first], &e);

@@ -178,19 +178,19 @@ static int settle(int n, char **file, struct err *e)
     if (got < 0 || find_group(e) < 0 || commit(e) < 0 || lease_left(group, &left, e) < 0)
         return -1;
     if (over > 0)
-        err_note("%" PRId64 " not handed out any more: %ssettled already", over,
-                 retry || defer ? "they come again, or were " : "");
+        err_note("%" PRId64 " no longer handed out: %ssettled already", over,
+                 retry || defer ? "they are delivered again, or were " : "");
     if (open > 0)
         err_say(ERR_ERROR, EX_TEMPFAIL, NULL,
                 "group %s: %" PRId64 " not handed out, and not settled: they wait, or other "
-                "consumers have them",
+                "consumers hold them",
                 err_quote_text(name).text, open);
     if (bad > 0 || input_status != 0)
         e->status = bad > 0 ? EX_DATAERR : input_status; /* said already */
     else if (left > 0)
         return err_set(e, EX_TEMPFAIL,
-                       "group %s: %" PRId64 " handed out and not settled: they come again when "
-                       "their lease has run out",
+                       "group %s: %" PRId64 " handed out and not settled: they are delivered again "
+                       "when their lease has run out",
                        err_quote_text(name).text, left);
     else if (open > 0)
         e->status = EX_TEMPFAIL; /* said already */

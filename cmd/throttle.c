@@ -91,7 +91,7 @@ static int wait_turn(const char *name, struct err *e)
         return -1;
     }
     if (broken.status != 0)
-        err_warn("%s: going on without a rate", broken.text);
+        err_warn("%s: continuing without a rate", broken.text);
     if (got > 0 || broken.status != 0)
         return 0;
     int64_t wait_ms = (wait_us + 999) / 1000; /* round up, so that a caller that waits this long

@@ -32,17 +32,15 @@ static void explain_stale(struct batch *b, int64_t stands)
 
     if (b->terms.versions == LOG_UNVERSIONED)
         err_set(&b->why, EX_TEMPFAIL,
-                "subject %s has another event at version %" PRId64
-                ": load it again and decide anew",
+                "subject %s has another event at version %" PRId64 ": reload it and decide again",
                 subject.text, ev->version);
     else if (expected == 0)
         err_set(&b->why, EX_TEMPFAIL,
-                "subject %s exists already, at version %" PRId64 ": load it and decide anew",
+                "subject %s exists already, at version %" PRId64 ": load it and decide again",
                 subject.text, stands);
     else
         err_set(&b->why, EX_TEMPFAIL,
-                "subject %s is at version %" PRId64 ", not %" PRId64
-                ": load it again and decide anew",
+                "subject %s is at version %" PRId64 ", not %" PRId64 ": reload it and decide again",
                 subject.text, stands, expected);
 }
 

@@ -198,7 +198,7 @@ static void heed(struct child *c, struct str line)
         c->delay_ms = delay;
     } else {
         err_say(ERR_WARN, 0, &c->run.about,
-                "a handler's word is \"delay D\" or \"reason TEXT\", not %s",
+                "on descriptor 3 a handler writes \"delay D\" or \"reason TEXT\", not %s",
                 err_quote(line.p, line.n).text);
     }
     buf_free(&text);

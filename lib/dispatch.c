@@ -220,7 +220,7 @@ void decide_misconfigured(struct dispatch *d, const struct outcome *o)
     struct err why = ERR_NONE;
     struct err_about about;
 
-    err_set(&why, o->status, "%s: seq %lld %s: %s, which no event is to blame for: stopping",
+    err_set(&why, o->status, "%s: seq %lld %s: %s, which is not the event's fault: stopping",
             err_quote_text(d->terms->argv[0]).text, (long long)o->event->entry.seq,
             name_it(d, o->event, &about).text, o->why);
     give_back(d, o->event, GROUP_RELEASE);
@@ -660,7 +660,7 @@ static int stop(struct dispatch *d, struct err *e)
         if (release_queued(d, e) < 0)
             return -1;
         if (d->running > 0 && isatty(STDERR_FILENO))
-            err_note("stopping: %zu running; once more ends them now", d->running);
+            err_note("stopping: %zu running; a second signal ends them now", d->running);
         d->crew->quit(d, now);
     }
     if (proc_forced() || now >= d->grace_ms)

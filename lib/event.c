@@ -129,10 +129,10 @@ static int check_other(const struct js_member *m, struct err *e)
               (m->key.p[i] >= '0' && m->key.p[i] <= '9')))
             return err_set(e, EX_DATAERR,
                            "%s is not an attribute's name (a-z and 0-9): does it belong "
-                           "into \"data\"?",
+                           "in \"data\"?",
                            name.text);
     if (m->kind == JS_OBJECT || m->kind == JS_ARRAY)
-        return err_set(e, EX_DATAERR, "attribute %s is an %s: does it belong into \"data\"?",
+        return err_set(e, EX_DATAERR, "attribute %s is an %s: does it belong in \"data\"?",
                        name.text, m->kind == JS_OBJECT ? "object" : "array");
     return 0;
 }

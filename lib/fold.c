@@ -168,7 +168,7 @@ static int find_end(struct fold *f, struct err *e)
     if (want > 0 && got == 0)
         return err_set(e, EX_NOINPUT, "no event with a version (publish --expect-version)");
     if (want > stands)
-        return err_set(e, EX_NOINPUT, "it stands at version %" PRId64, stands);
+        return err_set(e, EX_NOINPUT, "it is at version %" PRId64, stands);
     f->stream = got > 0;
     f->limit = want > 0 ? want : stands;
     return 0;
@@ -398,7 +398,7 @@ static int end(struct fold *f, struct err *e)
         return conclude(f, e);
     if (++f->tries == TRIES)
         return err_set(e, EX_TEMPFAIL,
-                       "%s changes whenever the reducer runs: is it part of it? "
+                       "%s changes whenever the reducer runs: is it part of the reducer? "
                        "--reducer-version names the reducer instead",
                        err_quote_text(buf_text(&r->changed)).text);
     return begin(f, e);

@@ -249,7 +249,7 @@ static int find_state(struct fsm *f, const struct event *ev, const struct fsm_su
     struct str state = js_string(was->state, &f->value);
     if (machine_find(f->machine, state, from))
         return 1;
-    err_set(why, EX_DATAERR, "%s is in state %s, which machine %s does not have any more",
+    err_set(why, EX_DATAERR, "%s is in state %s, which machine %s no longer has",
             err_quote(ev->subject.p, ev->subject.n).text, err_quote(state.p, state.n).text,
             err_quote_text(f->machine->name).text);
     return 0;

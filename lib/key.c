@@ -131,7 +131,7 @@ int key_done(struct key *k, struct str output, int64_t bytes, int64_t ttl_ms, st
         (got = put(k, true, bytes, expires_ms, e)) < 0)
         return -1;
     if (got == 0)
-        return err_set(e, EX_TEMPFAIL, "key %s was forgotten meanwhile",
+        return err_set(e, EX_TEMPFAIL, "key %s was forgotten while its command ran",
                        err_quote_text(k->name).text);
     return 0;
 }
@@ -155,8 +155,8 @@ int key_forget(struct store *s, const char *name, struct err *e)
     int got = doc_get(s, KEY_KIND, name, &doc, e);
 
     if (got > 0 && key_read(doc.value, &info) && !info.done && mark_lives(s, info.mark))
-        return err_set(e, EX_TEMPFAIL, "key %s: process %lld is at it", err_quote_text(name).text,
-                       (long long)mark_pid(info.mark));
+        return err_set(e, EX_TEMPFAIL, "key %s: process %lld is running its command",
+                       err_quote_text(name).text, (long long)mark_pid(info.mark));
     if (got == 0)
         return err_set(e, EX_NOINPUT, "there is no key %s", err_quote_text(name).text);
     /* Delete only the revision that was read: another process may take the key in the meantime. */
@@ -165,7 +165,7 @@ int key_forget(struct store *s, const char *name, struct err *e)
             s, &(struct doc_put){.kind = KEY_KIND, .name = name, .rev = doc.rev, .durable = true},
             e);
     if (got == 0)
-        return err_set(e, EX_TEMPFAIL, "key %s: another process is at it",
+        return err_set(e, EX_TEMPFAIL, "key %s: another process is using it",
                        err_quote_text(name).text);
     return got < 0 || doc_forget(s, OUTPUT_KIND, name, e) < 0 ? -1 : 0;
 }

@@ -50,7 +50,7 @@ static int take_shared(struct pacer *p, const char *name, int64_t max_ms, int64_
     int got = bucket_take(p->store, name, &p->pace, max_ms, wait_us, &changed, e);
 
     if (changed)
-        err_note("bucket %s had another rate or burst: this one holds from now on",
+        err_note("bucket %s had another rate or burst: the new one applies from now on",
                  err_quote_text(name).text);
     return got;
 }
@@ -123,7 +123,7 @@ static struct gcra *rate_of(struct rates *f, const char *name)
 
 static void alone(const struct err *why)
 {
-    err_warn("%s: the rate is kept by this process alone", why->text);
+    err_warn("%s: the rate is not shared with other processes", why->text);
 }
 
 /* The time of the next turn, on the same clock as now_us. */

@@ -61,7 +61,7 @@ int model_collides(struct model *m, const char *name, const char *objects, struc
                 err_quote(table.p, table.n).text, err_quote(owner.p, owner.n).text);
     else if (got > 0)
         err_set(e, EX_DATAERR,
-                "%s: table %s is there already, and is not this projection's: give it another name",
+                "%s: table %s exists already, and is not this projection's: give it another name",
                 m->path, err_quote(table.p, table.n).text);
     buf_free(&table);
     buf_free(&owner);

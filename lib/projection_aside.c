@@ -314,8 +314,8 @@ static int check_complete(const struct aside *a, bool incomplete, struct err *e)
     if (incomplete || a->first <= 1)
         return 0;
     return err_set(e, EX_DATAERR,
-                   "the log begins at seq %" PRId64 ": a new model would lack what is pruned, "
-                   "--force builds it nevertheless",
+                   "the log begins at seq %" PRId64 ": a new model would lack the pruned "
+                   "events; --force builds it anyway",
                    a->first);
 }
 

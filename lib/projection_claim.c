@@ -40,7 +40,7 @@ static int check_group(struct projection *p, struct err *e)
         return -1;
     }
     return err_set(e, EX_USAGE,
-                   "group %s is there, and is no projection's: choose another name with -g",
+                   "group %s exists, and is not a projection's: choose another name with -g",
                    err_quote_text(p->terms.name).text);
 }
 

@@ -262,7 +262,7 @@ int relay_refused(struct relay *r, const struct relay_row *row, struct err *e)
 
     return err_set(e, EX_DATAERR,
                    "%s: row %" PRId64 " %s, but the %s changed nothing: a trigger, a rule or "
-                   "row-level security of table %s discards it; until it does not, %s",
+                   "row-level security of table %s discards it; until that is fixed, %s",
                    r->place, row->id, done ? "was relayed" : "was not relayed",
                    done && r->terms->remove ? "DELETE" : "UPDATE",
                    err_quote_text(r->table.name).text,

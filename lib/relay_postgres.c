@@ -476,7 +476,7 @@ static int check_id(struct relay *r, struct err *e)
         got = type == OID_INT8 || type == OID_INT4 || type == OID_INT2
                   ? 0
                   : err_set(e, EX_DATAERR,
-                            "%s: column %s of table %s does not count: rows need a number for "
+                            "%s: column %s of table %s is not an integer: rows need a number for "
                             "their order (--map id=…)",
                             r->place, err_quote_text(r->table.column[RELAY_ID]).text,
                             err_quote_text(r->table.name).text);

@@ -63,7 +63,7 @@ static int map_one(struct relay_table *t, struct str item, struct err *e)
     t->column[i] = item.n == n + 1 ? NULL : mem_dup(equals + 1, item.n - n - 1);
     t->mapped[i] = true;
     if (t->column[i] == NULL && columns[i].needed)
-        return err_set(e, EX_USAGE, "--map: there is no relaying without %s", columns[i].word);
+        return err_set(e, EX_USAGE, "--map: the column %s is needed", columns[i].word);
     return 0;
 }
 

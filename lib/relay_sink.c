@@ -139,7 +139,7 @@ static void take_answers(struct relay *r, bool end)
         struct str line = {out->p + at, n};
         if (!take_line(r, line, &from) && !r->sink_strange) {
             r->sink_strange = true;
-            err_warn("the sink printed something else than an id or a line that it was given: %s",
+            err_warn("the sink printed something other than an id or a line that it was given: %s",
                      err_quote(line.p, line.n).text);
         }
         at += n + (newline != NULL);
@@ -346,7 +346,7 @@ static void judge(struct relay *r)
         n += row->fate == RELAY_RETRY;
     }
     if (n > 0)
-        err_warn("%" PRId64 " row%s %s: to be tried again", n, n == 1 ? "" : "s", buf_text(&why));
+        err_warn("%" PRId64 " row%s %s: will be tried again", n, n == 1 ? "" : "s", buf_text(&why));
     if (down && !ours)
         pause_sink(r);
     else

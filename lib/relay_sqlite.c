@@ -96,7 +96,7 @@ static int fail(struct relay *r, struct err *e)
     case SQLITE_INTERRUPT:
         return err_set(e, EX_TEMPFAIL, "%s: stopped while it was being read", r->place);
     default: /* a constraint or a trigger of the application, or a type that does not fit */
-        return err_set(e, EX_DATAERR, "%s: the database says: %s", r->place, words);
+        return err_set(e, EX_DATAERR, "%s: the database reports: %s", r->place, words);
     }
 }
 
@@ -388,11 +388,12 @@ static int open_database(struct relay *r, enum relay_mode mode, struct err *e)
 
 static int no_count(struct relay *r, struct err *e)
 {
-    return err_set(e, EX_DATAERR,
-                   "%s: column %s of table %s does not count: rows need a number for their order "
-                   "(--map id=rowid,event_id=…)",
-                   r->place, err_quote_text(r->table.column[RELAY_ID]).text,
-                   err_quote_text(r->table.name).text);
+    return err_set(
+        e, EX_DATAERR,
+        "%s: column %s of table %s is not an integer: rows need a number for their order "
+        "(--map id=rowid,event_id=…)",
+        r->place, err_quote_text(r->table.column[RELAY_ID]).text,
+        err_quote_text(r->table.name).text);
 }
 
 /* Text sorts after any number, so this finds text, too. */

@@ -45,11 +45,11 @@ static int read_command(json_t *from, const char *what, json_t **to, const char 
     if (from == NULL)
         return 0;
     if (!json_is_array(from) || json_array_size(from) == 0)
-        return err_set(e, EX_DATAERR, "%s\"%s\" is no command, as [\"./reserve\",\"now\"]", where,
-                       what);
+        return err_set(e, EX_DATAERR, "%s\"%s\" is not a command like [\"./reserve\",\"now\"]",
+                       where, what);
     json_array_foreach (from, i, word)
         if (!json_is_string(word) || strlen(json_string_value(word)) != json_string_length(word))
-            return err_set(e, EX_DATAERR, "%s\"%s\" has a word that is no string", where, what);
+            return err_set(e, EX_DATAERR, "%s\"%s\" has a word that is not a string", where, what);
     *to = from;
     return 0;
 }
@@ -77,7 +77,7 @@ static int read_retry(struct saga_step *t, json_t *from, const char *where, stru
     if (from == NULL)
         return 0;
     if (!json_is_object(from))
-        return err_set(e, EX_DATAERR, "%s\"retry\" is no object", where);
+        return err_set(e, EX_DATAERR, "%s\"retry\" is not an object", where);
     if (check_keys(from, keys, where, e) < 0 ||
         read_duration(from, "base", &t->backoff.base_ms, where, e) < 0 ||
         read_duration(from, "max", &t->backoff.max_ms, where, e) < 0)
@@ -101,7 +101,7 @@ static int read_step(struct saga_step *t, json_t *from, size_t number, struct er
     char where[400];
 
     if (!json_is_object(from))
-        return err_set(e, EX_DATAERR, "step %zu is no object", number);
+        return err_set(e, EX_DATAERR, "step %zu is not an object", number);
     if (name == NULL || *name == '\0')
         return err_set(e, EX_DATAERR, "step %zu has no \"name\"", number);
     snprintf(where, sizeof where, "step %.380s: ", err_quote_text(name).text);
@@ -134,7 +134,7 @@ static int read_after(struct saga *s, size_t i, json_t *from, struct err *e)
     if (from == NULL)
         return 0;
     if (!json_is_array(from))
-        return err_set(e, EX_DATAERR, "step %s: \"after\" is no array of names",
+        return err_set(e, EX_DATAERR, "step %s: \"after\" is not an array of names",
                        err_quote_text(t->name).text);
     t->after = mem_zero(json_array_size(from) + 1, sizeof *t->after);
     json_array_foreach (from, k, name) {
@@ -193,7 +193,7 @@ static int check_cycle(const struct saga *s, struct err *e)
             buf_printf(&names, "%s%s", names.n == 0 ? "" : ", ",
                        err_quote_text(s->step[i].name).text);
     if (left > 0)
-        err_set(e, EX_DATAERR, "\"after\" goes round in a circle: %.500s", buf_text(&names));
+        err_set(e, EX_DATAERR, "\"after\" forms a cycle: %.500s", buf_text(&names));
     buf_free(&names);
     free(gone);
     return left > 0 ? -1 : 0;
@@ -226,7 +226,7 @@ static int read_definition(struct saga *s, json_t *root, struct err *e)
 
     s->definition = root;
     if (!json_is_object(root))
-        return err_set(e, EX_DATAERR, "is no object");
+        return err_set(e, EX_DATAERR, "is not an object");
     s->name = json_string_value(json_object_get(root, "name"));
     if (s->name == NULL || *s->name == '\0')
         return err_set(e, EX_DATAERR, "has no \"name\"");

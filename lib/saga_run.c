@@ -176,9 +176,9 @@ int saga_start(struct saga_run *r, struct str line, struct err *e)
                       : ev.source.n == 0 ? "\"source\""
                                          : "\"type\"");
     else if (got == 0 && folder == NULL)
-        got = err_errno(e, errno == ENOMEM ? EX_OSERR : EX_NOINPUT, "the folder that we are in");
+        got = err_errno(e, errno == ENOMEM ? EX_OSERR : EX_NOINPUT, "the current folder");
     else if (got == 0 && !is_utf8(folder))
-        got = err_set(e, EX_DATAERR, "the folder that we are in has a name that is no UTF-8");
+        got = err_set(e, EX_DATAERR, "the name of the current folder is not UTF-8");
     if (got == 0)
         got = find(r, &scan, &ev, &id, defined.name, e);
     if (got == 0) {
@@ -208,7 +208,7 @@ int saga_start(struct saga_run *r, struct str line, struct err *e)
 int saga_change(struct saga_run *r, struct err *e)
 {
     if (r->saga.mark != NULL && mark_lives(r->store, r->saga.mark))
-        return err_set(e, EX_TEMPFAIL, "saga %s: process %" PRId64 " runs it",
+        return err_set(e, EX_TEMPFAIL, "saga %s: process %" PRId64 " is running it",
                        err_quote_text(r->saga.id).text, mark_pid(r->saga.mark));
     return save(r, final_events[r->saga.state], NULL, e);
 }
@@ -527,7 +527,7 @@ static void look_whether_to_go_on(struct drive *d)
         err_set(&d->why, EX_TEMPFAIL, "saga %s: stopped", err_quote_text(s->id).text);
     } else if (patience_is_over(s)) {
         d->idle = true;
-        err_set(&d->why, EX_TEMPFAIL, "saga %s: is beyond its pivot and fails still",
+        err_set(&d->why, EX_TEMPFAIL, "saga %s: is beyond its pivot and still fails",
                 err_quote_text(s->id).text);
     }
 }
@@ -562,7 +562,7 @@ static int take(struct drive *d, struct err *e)
 
     d->run->elsewhere = s->mark != NULL && mark_lives(d->run->store, s->mark);
     if (d->run->elsewhere)
-        return err_set(e, EX_TEMPFAIL, "saga %s: process %" PRId64 " runs it",
+        return err_set(e, EX_TEMPFAIL, "saga %s: process %" PRId64 " is running it",
                        err_quote_text(s->id).text, mark_pid(s->mark));
     if (mark_take(d->run->store, d->mark, e) < 0)
         return -1;

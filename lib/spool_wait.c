@@ -63,7 +63,7 @@ static int wait_for_group(struct store *spool, int64_t last, struct err *e)
     if (group_left(spool, group, last, false, &left, e) < 0)
         return -1;
     return err_set(e, EX_TEMPFAIL,
-                   "group %s is not through: %" PRId64 " ahead, %" PRId64 " in flight, %" PRId64
+                   "group %s is not finished: %" PRId64 " ahead, %" PRId64 " in flight, %" PRId64
                    " due, %" PRId64 " waiting",
                    err_quote_text(group).text, left.ahead, left.in_flight, left.due, left.waiting);
 }

@@ -202,7 +202,7 @@ int group_idle(struct store *s, int64_t grp, struct err *e)
         return -1;
     if (leased > 0)
         return err_set(e, EX_TEMPFAIL,
-                       "it has events out on a lease: settle them, or wait until it has run out");
+                       "it has leased events: settle them, or wait until their lease has run out");
     return 0;
 }
 

@@ -819,8 +819,8 @@ static int still_sound(struct group *g, struct doubt *d, struct err *e)
     if (d->times < 3)
         return 0;
     return err_set(e, EX_IOERR,
-                   "%s: damaged: what its table \"%s\" says of group %s contradicts itself: see "
-                   "spool check, or restore it from a backup",
+                   "%s: damaged: its table \"%s\" contradicts itself about group %s: see spool "
+                   "check, or restore it from a backup",
                    g->s->path, d->table, err_quote_text(g->name).text);
 }
 

@@ -33,8 +33,8 @@ static int fail_open(struct store *s, int number, struct err *e)
         return err_set(e, EX_NOINPUT, "%s: it is gone", s->path);
     if (file != NULL && access(file, W_OK) != 0 && errno == EROFS)
         return err_set(e, EX_NOPERM,
-                       "%s: is on a read-only file system, and a spool is written to also by those "
-                       "who read: copy it to another place",
+                       "%s: is on a read-only file system, and even commands that only read "
+                       "write to a spool: copy it to another place",
                        s->path);
     if (number == ENOENT) /* the file exists: this is from the second try, and means nothing */
         return err_set(e, EX_IOERR, "%s: cannot open it, or the -wal and -shm files beside it",
@@ -48,7 +48,7 @@ int db_fail_moved(struct store *s, struct err *e)
 {
     return err_set(
         e, EX_IOERR,
-        "%s: was deleted, moved or replaced while in use: start again when it is in its place",
+        "%s: was deleted, moved or replaced while in use: start again when it is back in place",
         s->path);
 }
 
@@ -76,7 +76,7 @@ int db_fail(struct store *s, struct err *e)
     case SQLITE_READONLY_DIRECTORY:
     case SQLITE_READONLY_CANTINIT:
         return err_set(e, EX_NOPERM,
-                       "%s: cannot write to its directory (needed for -wal and -shm, also for "
+                       "%s: cannot write to its directory (needed for -wal and -shm, even for "
                        "reading)",
                        s->path);
     default:

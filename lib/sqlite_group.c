@@ -534,8 +534,8 @@ static int settle_claim(struct group *g, const struct claim *c, struct err *e)
     }
     if (got == 0)
         return err_set(e, EX_TEMPFAIL,
-                       "a claim of group %s was taken over: others have its events "
-                       "now",
+                       "a claim of group %s was taken over: other consumers have its "
+                       "events now",
                        err_quote_text(g->name).text);
     return got;
 }

@@ -354,7 +354,7 @@ static int settle_one(struct group *g, const struct lease_name *name, struct nam
         return -1;
     if (x->open > 1)
         return err_set(e, EX_DATAERR,
-                       "id %s fits events of several sources: give their lines, not their ids",
+                       "id %s matches events of several sources: give their lines, not their ids",
                        id.text);
     if (x->open == 1)
         return settle_named(g, x, how, max_attempts, e) < 0 ? -1 : LEASE_SETTLED;

@@ -766,7 +766,7 @@ int log_find(struct store *s, const char *name, int64_t *seq, struct err *e)
         got = err_set(e, EX_NOINPUT, "no event with id %s in %s", err_quote_text(id).text, s->path);
     else if (got == 0 && n > 1)
         got = err_set(e, EX_DATAERR,
-                      "id %s fits events of several sources: name one by its "
+                      "id %s matches events of several sources: name one by its "
                       "position, %s",
                       err_quote_text(id).text, buf_text(&several));
     buf_free(&several);

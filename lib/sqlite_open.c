@@ -461,7 +461,7 @@ static int open_spool(struct store *s, struct err *e)
     }
     if (there == 0)
         return err_set(e, EX_NOINPUT,
-                       "%s: there is no spool; publish makes one, -s or EVENT_SPOOL "
+                       "%s: there is no spool; publish creates one, -s or EVENT_SPOOL "
                        "names another",
                        s->path);
     if (there < 0 || connect(s, s->path, e) < 0)

@@ -258,7 +258,7 @@ static int read_named(struct reading *r, struct err *e)
     }
     log_close(log);
     if (got == 0)
-        err_set(e, EX_NOINPUT, "seq %" PRId64 " was pruned meanwhile", r->query->seq);
+        err_set(e, EX_NOINPUT, "seq %" PRId64 " was pruned in the meantime", r->query->seq);
     return got > 0 ? 0 : -1;
 }
 

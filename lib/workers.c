@@ -222,7 +222,7 @@ static int read_member(const struct js_member *m, struct buf *into, struct answe
     if (str_is(m->key, "out")) {
         a->out = m->kind == JS_NULL ? (struct str){NULL, 0} : m->value;
     } else if (m->kind != JS_STRING) {
-        got = err_set(why, EX_DATAERR, "%s is no string", key.text);
+        got = err_set(why, EX_DATAERR, "%s is not a string", key.text);
     } else if (str_is(m->key, "id")) {
         a->id = text;
     } else if (str_is(m->key, "error")) {
@@ -235,7 +235,7 @@ static int read_member(const struct js_member *m, struct buf *into, struct answe
     } else if (!str_is(m->key, "status")) {
         got = err_set(why, EX_DATAERR, "unknown member %s", key.text);
     } else if (!read_status(text, a)) {
-        got = err_set(why, EX_DATAERR, "\"status\" is none of done, retry, dead, defer");
+        got = err_set(why, EX_DATAERR, "\"status\" must be done, retry, dead or defer");
     }
     return got;
 }
@@ -249,7 +249,7 @@ static int read_answer(struct js_scan *scan, struct str line, struct buf *into, 
     if (js_scan(scan, line.p, line.n, why) < 0)
         return -1;
     if (scan->kind != JS_OBJECT)
-        return err_set(why, EX_DATAERR, "is no object");
+        return err_set(why, EX_DATAERR, "is not an object");
     buf_reset(into);
     buf_need(into, line.n);
     for (size_t i = 0; i < scan->members; i++)

@@ -28,7 +28,7 @@ const char *wrap_name(int first, char **argv)
     const char *name = argv[first] == NULL ? "" : argv[first];
 
     if (argv[first] == NULL || strcmp(argv[first - 1], "--") == 0)
-        args_usage("NAME is missing: it stands before the command");
+        args_usage("NAME is missing: it goes before the command");
     return args_name("NAME", name, NAME_BYTES);
 }
 
@@ -37,7 +37,7 @@ char **wrap_command(char **argv)
     if (*argv != NULL && strcmp(*argv, "--") == 0)
         argv++;
     else if (*argv != NULL && **argv == '-')
-        args_usage("%s: options stand before %s", err_quote_text(*argv).text, argv[-1]);
+        args_usage("%s: options go before %s", err_quote_text(*argv).text, argv[-1]);
     return *argv == NULL ? NULL : argv;
 }
 

@@ -21,7 +21,7 @@ sums() {
         run -65 --separate-stderr bank "${@:2}"
         grep -qxF "bank: $1" <<<"$stderr"
     }
-    refused 'there is an account a already' open a eve
+    refused 'account a exists already' open a eve
     refused 'a has 70, not 71' withdraw a 71
     refused 'a still has 70' close a
     refused 'c is not open' deposit c 1
@@ -58,7 +58,7 @@ sums() {
     bank deposit a 5
     BANK_ID=t2.out bank withdraw a 5
     run -65 --separate-stderr bank transfer a b 5 t2
-    [ "${stderr_lines[-1]}" = 'bank: a has paid, and b has not got it: repeat transfer t2, or put it back' ]
+    [ "${stderr_lines[-1]}" = 'bank: a has paid, but b has not received the money: repeat transfer t2, or put the money back' ]
 }
 
 @test "bank: an account that changes between the look and the append is looked at again" {
@@ -76,7 +76,7 @@ SH
     sed -i "s|bank withdraw|$TOP/share/examples/bank withdraw|" bin/jq
     chmod +x bin/jq
     PATH=$PWD/bin:$PATH run -65 --separate-stderr bank withdraw a 50
-    grep -q 'subject "a" is at version 3, not 2: load it again and decide anew' <<<"$stderr"
+    grep -q 'subject "a" is at version 3, not 2: reload it and decide again' <<<"$stderr"
     grep -qx 'bank: a has 20, not 50' <<<"$stderr"
     [ "$(bank balance a)" -eq 20 ]
 }

@@ -177,7 +177,7 @@ eight() { # [OPTION...]
     at 0
     eight --capacity 2
     [ "$(wc -l <ran)" -eq 2 ]
-    [ "$(sort said | uniq -c | sed 's/^ *//' | grep 'at once')" = '6 breaker: "x" has as many calls at once as it may (2)' ]
+    [ "$(sort said | uniq -c | sed 's/^ *//' | grep 'at once')" = '6 breaker: "x" has reached its limit of calls at once (2)' ]
     [ "$(state)" = closed ]
     breaker --capacity 2 x -- true
 }
@@ -318,7 +318,7 @@ eight() { # [OPTION...]
 @test "breaker: other settings hold from then on, and are told of" {
     breaker x -- true
     run -7 --separate-stderr breaker --failures 1 x -- sh -c 'exit 7'
-    [ "$stderr" = $'breaker: "x" had other settings: these hold from now on\nbreaker: "x" is open for 30s: 1 failure in a row, the last: exit status 7' ]
+    [ "$stderr" = $'breaker: "x" had other settings: the new ones apply from now on\nbreaker: "x" is open for 30s: 1 failure in a row, the last: exit status 7' ]
 }
 
 @test "breaker: its state outlives processes and is the spool's: another spool, another breaker" {
@@ -367,11 +367,11 @@ eight() { # [OPTION...]
     : >file
     run -7 --separate-stderr breaker -s file/spool.db x -- sh -c 'echo ran; exit 7'
     [ "$output" = ran ]
-    [[ $stderr == 'breaker: '*': going on without a breaker' ]]
+    [[ $stderr == 'breaker: '*': continuing without a breaker' ]]
     echo text >text
     run -0 --separate-stderr breaker -s text x -- echo ran
     [ "$output" = ran ]
-    [ "$stderr" = "breaker: $PWD/text: not an eventutils spool: going on without a breaker" ]
+    [ "$stderr" = "breaker: $PWD/text: not an eventutils spool: continuing without a breaker" ]
 }
 
 @test "breaker: wrong usage is 64" {
@@ -381,12 +381,12 @@ eight() { # [OPTION...]
         run -64 --separate-stderr breaker "$@"
         [ "$stderr" = "breaker: $said (see breaker --help)" ]
     }
-    usage 'NAME is missing: it stands before the command'
-    usage 'NAME is missing: it stands before the command' -- true
+    usage 'NAME is missing: it goes before the command'
+    usage 'NAME is missing: it goes before the command' -- true
     usage 'NAME is empty (an unset variable?)' '' true
     usage 'a command is missing' x
     usage 'a command is missing' x --
-    usage '"--failures": options stand before x' x --failures 3 -- true
+    usage '"--failures": options go before x' x --failures 3 -- true
     usage '--window and --volume go with --error-percent' --volume 3 x true
     usage $'NAME has a control character: "a\\nb"' $'a\nb' true
     run -64 breaker --open 0 x true

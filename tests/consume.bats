@@ -247,7 +247,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
 
 @test "consume: without --from a missing spool is 66" {
     run -66 --separate-stderr consume -g g -- true
-    [ "$stderr" = "consume: $EVENT_SPOOL: there is no spool; publish makes one, -s or EVENT_SPOOL names another" ]
+    [ "$stderr" = "consume: $EVENT_SPOOL: there is no spool; publish creates one, -s or EVENT_SPOOL names another" ]
     [ ! -e "$EVENT_SPOOL" ]
 }
 
@@ -763,7 +763,7 @@ PATH=$PATH" ]
     [ -z "$output" ]
     publish -t x -d 2
     run -0 --separate-stderr consume -g g -- sh -c 'echo retry please >&3; echo delay soon >&3; echo reason >&3'
-    [ "${stderr_lines[0]}" = 'consume: a handler'"'"'s word is "delay D" or "reason TEXT", not "retry please"' ]
+    [ "${stderr_lines[0]}" = 'consume: on descriptor 3 a handler writes "delay D" or "reason TEXT", not "retry please"' ]
     [ "${#stderr_lines[@]}" -eq 3 ]
 }
 
@@ -1084,7 +1084,7 @@ PATH=$PATH" ]
     events 1
     consume -g g --from start --to 0 -- true
     run -64 --separate-stderr consume -g g
-    [ "$stderr" = 'consume: say what to do with the events: a command, or --auto-ack to print and settle them, or --lease to settle them at the end of a pipe; replay -g g only shows them (see consume --help)' ]
+    [ "$stderr" = 'consume: what to do with the events? Give a command, or --auto-ack to print and settle them, or --lease to settle them at the end of a pipe; replay -g g only shows them (see consume --help)' ]
     run -64 --separate-stderr consume -g g --
     run -64 --separate-stderr consume -g g --auto-ack -- cat
     [ "$stderr" = "consume: --auto-ack is for a pipe: a command's exit status settles its event (see consume --help)" ]

@@ -48,10 +48,10 @@ letters() {
     run -0 --separate-stderr dlq list
     [ "$(jq .seq <<<"$output" | paste -sd' ')" = '1 2 3' ]
     run -1 --separate-stderr dlq list --like 5
-    [ "$stderr" = 'dlq: --like: 5 is no dead letter' ]
+    [ "$stderr" = 'dlq: --like: 5 is not a dead letter' ]
     consume -g other --from start -- true
     run -1 --separate-stderr dlq list --like 1 -g other
-    [ "$stderr" = 'dlq: --like: 1 is no dead letter of group "other"' ]
+    [ "$stderr" = 'dlq: --like: 1 is not a dead letter of group "other"' ]
     run -66 dlq list --like 99
 }
 
@@ -83,7 +83,7 @@ letters() {
     [ "$stderr" = 'dlq: cannot run "./plain": Permission denied' ]
     dlq drop 5 >/dev/null
     run -1 --separate-stderr dlq try 5 -- true
-    [ "$stderr" = 'dlq: 5 is no dead letter' ]
+    [ "$stderr" = 'dlq: 5 is not a dead letter' ]
     run -64 dlq try 5
     run -64 dlq try 5 --
     run -66 dlq try 99 -- true

@@ -154,13 +154,13 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     publish -t n --id d -d 1
     run -1 --separate-stderr dlq show 4
     [ -z "$output" ]
-    [ "$stderr" = 'dlq: 4 is no dead letter' ]
+    [ "$stderr" = 'dlq: 4 is not a dead letter' ]
     run -1 --separate-stderr dlq show d 4
-    [ "$stderr" = 'dlq: d is no dead letter, nor are the others' ]
+    [ "$stderr" = 'dlq: d is not a dead letter, nor are the others' ]
     run -1 --separate-stderr dlq show -k nobody
     [ "$stderr" = "dlq: no dead letters in $EVENT_SPOOL match -k nobody" ]
     run -1 --separate-stderr dlq show 2 -g email -t 'order.*'
-    [ "$stderr" = 'dlq: 2 is no dead letter that matches -g email -t "order.*"' ]
+    [ "$stderr" = 'dlq: 2 is not a dead letter that matches -g email -t "order.*"' ]
     dlq drop --all
     run -1 --separate-stderr dlq show
     [ "$stderr" = "dlq: no dead letters in $EVENT_SPOOL" ]
@@ -203,7 +203,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
         [[ $stderr == "dlq: there is no group \"chrage\" in $EVENT_SPOOL; did you mean \"charge\"?"* ]]
         # shellcheck disable=SC2086
         run -66 --separate-stderr dlq $verb -s none.db
-        [ "$stderr" = "dlq: $PWD/none.db: there is no spool; publish makes one, -s or EVENT_SPOOL names another" ]
+        [ "$stderr" = "dlq: $PWD/none.db: there is no spool; publish creates one, -s or EVENT_SPOOL names another" ]
     done
     [ ! -e none.db ]
 }
@@ -324,11 +324,11 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     for verb in retry:'given back' drop:dropped; do
         run -1 --separate-stderr dlq "${verb%%:*}" 3
         [ "$output" = "0 dead letters ${verb#*:}" ]
-        [ "$stderr" = 'dlq: 3 is no dead letter' ]
+        [ "$stderr" = 'dlq: 3 is not a dead letter' ]
     done
     run -1 --separate-stderr dlq retry 2 -g email
     [ "$output" = '0 dead letters given back' ]
-    [ "$stderr" = 'dlq: 2 is no dead letter that matches -g email' ]
+    [ "$stderr" = 'dlq: 2 is not a dead letter that matches -g email' ]
     listed 'charge:1 charge:2 email:1'
 }
 

@@ -224,5 +224,5 @@ END
     sqlite3 spool.db 'UPDATE item SET state=1'
     sqlite3 spool.db "PRAGMA writable_schema=ON; INSERT INTO sqlite_schema VALUES('index','item_due','item',$root,'$text')"
     run -74 --separate-stderr timeout 20 consume -g g -- true
-    [[ $stderr == 'consume: '*'damaged: what its table "item" says of group "g" contradicts itself'* ]]
+    [[ $stderr == 'consume: '*'damaged: its table "item" contradicts itself about group "g"'* ]]
 }

@@ -43,7 +43,7 @@ copy_toolkit() {
     mv libexec/ev bin
     ln -s ../libexec/publish bin/publish
     run -69 --separate-stderr bin/ev true
-    [[ $stderr = 'ev: '*'/eventutils: the event utilities are not there: install eventutils again' ]] ||
+    [[ $stderr = 'ev: '*'/eventutils: the event utilities are missing: install eventutils again' ]] ||
         skip 'eventutils is installed on this machine'
 }
 

@@ -44,7 +44,7 @@ nothing_left() {
     run -75 --separate-stderr world publish -t n -d 3 --max-pending 1 --wait 0
     world publish -t n -d 3 --max-pending 2 --wait 0
     run -75 --separate-stderr world spool wait -g g --wait 0
-    [ "$stderr" = 'spool: group "g" is not through: 2 ahead, 0 in flight, 0 due, 0 waiting' ]
+    [ "$stderr" = 'spool: group "g" is not finished: 2 ahead, 0 in flight, 0 due, 0 waiting' ]
     run -0 world trace 1 -g g -o ndjson
     [[ $output == *'"state":"expired","why":"expired at '* ]]
     run -0 --separate-stderr world consume -g g -- printenv EVENT_SEQ

@@ -216,7 +216,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     event payment.made e2 A-1 '{"cents":100}' >in
     run -65 --separate-stderr fsm run order.machine.json in
     [ -z "$output" ]
-    [ "$stderr" = 'fsm: in: line 1: "A-1" is in state "open", which machine "order" does not have any more' ]
+    [ "$stderr" = 'fsm: in: line 1: "A-1" is in state "open", which machine "order" no longer has' ]
     # What it led to before stands.
     event order.placed e1 A-1 | fsm run order.machine.json | jq -e '.type == "order.open"'
 }

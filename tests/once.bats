@@ -216,7 +216,7 @@ a|b c' ]
     background once -k a -- sh -c "$hold"
     wait_for test -e begun
     run -75 --separate-stderr once -k a --wait 0 -- touch ran
-    [ "$stderr" = 'once: "a": another process is at it' ]
+    [ "$stderr" = 'once: "a": another process is running its command' ]
     run -75 once -k a --wait 50ms -- touch ran
     : >go
     ends_with 0 "$pid"
@@ -330,7 +330,7 @@ a|b c' ]
     background once -k a -- sh -c "$hold"
     wait_for test -e begun
     run -75 --separate-stderr spool key forget a
-    [ "$stderr" = "spool: key \"a\": process $pid is at it" ]
+    [ "$stderr" = "spool: key \"a\": process $pid is running its command" ]
     : >go
     ends_with 0 "$pid"
     [ "$(state_of a)" = "done" ]

@@ -231,7 +231,7 @@ END
     joined() { [ "$(spool group show g -o ndjson | jq .consumers)" = 2 ]; }
     wait_for joined
     run -0 --separate-stderr consume -g g -- true
-    [ "$stderr" = 'consume: group "g": another consumer keeps its order, this one only stood by' ]
+    [ "$stderr" = 'consume: group "g": another consumer is the active one, this one was on standby' ]
     publish -t n -k s1 -d 3
     wait_for grep -qx 3 one
     wait_for drained
@@ -257,7 +257,7 @@ END
     kill -KILL "$one"
     wait "$one" || true
     run -75 --separate-stderr consume -g g -- sh -c 'echo overtaken >>log'
-    [ "$stderr" = 'consume: group "g": handlers of a consumer that died still run, and its order waits for them' ]
+    [ "$stderr" = 'consume: group "g": handlers of a consumer that died still run; this ordered group waits for them' ]
     background sh -c 'exec consume -g g -f -- sh -c "echo next \$EVENT_SEQ >>log"'
     two=$pid
     [ "$(cat log)" = begun ]

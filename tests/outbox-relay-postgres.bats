@@ -172,7 +172,7 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
     run -64 outbox-relay --table box --map "$map,payload=x" "$url"
     [ "$output" = "outbox-relay: $place: table \"box\" has no column \"x\"; it has seq, uid, kind, body, sent" ]
     run -65 outbox-relay --table box --map "$map,payload=body,id=uid" "$url"
-    [ "$output" = "outbox-relay: $place: column \"uid\" of table \"box\" does not count: rows need a number for their order (--map id=…)" ]
+    [ "$output" = "outbox-relay: $place: column \"uid\" of table \"box\" is not an integer: rows need a number for their order (--map id=…)" ]
     run -65 outbox-relay --table missing "$url"
 }
 
@@ -416,7 +416,7 @@ outbox-relay: $place: no longer locked" ]
         rows a t.u 1 b t.u 2 c t.u 3
         db "$refuse"
         run -65 outbox-relay "$url" -- tee -a seen
-        [ "$output" = "outbox-relay: $place: row 2 was relayed, but the UPDATE changed nothing: a trigger, a rule or row-level security of table \"outbox_events\" discards it; until it does not, each run relays the row again" ]
+        [ "$output" = "outbox-relay: $place: row 2 was relayed, but the UPDATE changed nothing: a trigger, a rule or row-level security of table \"outbox_events\" discards it; until that is fixed, each run relays the row again" ]
         [ "$(db 'SELECT string_agg(published::text, NULL ORDER BY id) FROM outbox_events')" = truefalsetrue ]
         db 'SET client_min_messages = error; DROP TRIGGER IF EXISTS refuse ON outbox_events; DROP RULE IF EXISTS refuse ON outbox_events'
     done

@@ -20,7 +20,7 @@ load outbox
     table
     rows a t.u 1 b t.u 2 a t.u 3 b t.u 4
     run -0 --separate-stderr outbox-relay --backoff 1h app.db -- jq -r --unbuffered 'select(.subject == "a").id'
-    [ "$stderr" = 'outbox-relay: 1 row not confirmed by the sink (exit status 0): to be tried again' ]
+    [ "$stderr" = 'outbox-relay: 1 row not confirmed by the sink (exit status 0): will be tried again' ]
     [ "$(state)" = '2 1 0' ]
     [ "$(db "SELECT id, attempts, retry_at > strftime('%Y-%m-%dT%H:%M:%fZ') FROM outbox_events WHERE attempts > 0")" = '2|1|1' ]
     run -0 outbox-relay --backoff 1h app.db -- tee seen # its time has not come
@@ -100,7 +100,7 @@ END
     table
     rows a t.u 1 b t.u 2
     run -0 --separate-stderr outbox-relay app.db -- sh -c 'echo hello; echo again; jq -r .id | head -c -1'
-    [ "$stderr" = 'outbox-relay: the sink printed something else than an id or a line that it was given: "hello"' ]
+    [ "$stderr" = 'outbox-relay: the sink printed something other than an id or a line that it was given: "hello"' ]
     [ "$(state)" = '0 0 0' ]
 }
 
@@ -243,7 +243,7 @@ outbox-relay: app.db: no longer locked' ]
         rows a t.u 1 b t.u 2 c t.u 3
         db "CREATE TRIGGER refuse $trigger"
         run -65 outbox-relay app.db -- tee -a seen
-        [ "$output" = 'outbox-relay: app.db: row 2 was relayed, but the UPDATE changed nothing: a trigger, a rule or row-level security of table "outbox_events" discards it; until it does not, each run relays the row again' ]
+        [ "$output" = 'outbox-relay: app.db: row 2 was relayed, but the UPDATE changed nothing: a trigger, a rule or row-level security of table "outbox_events" discards it; until that is fixed, each run relays the row again' ]
         [ "$(db 'SELECT group_concat(published) FROM outbox_events')" = 1,0,1 ]
         db 'DROP TRIGGER refuse'
         run -0 outbox-relay app.db -- tee -a seen
@@ -274,7 +274,7 @@ outbox-relay: app.db: no longer locked' ]
     rows a t.u 1
     db 'CREATE TRIGGER refuse BEFORE UPDATE ON outbox_events BEGIN SELECT RAISE(IGNORE); END'
     run -65 outbox-relay app.db -- sh -c 'exit 7'
-    [ "${lines[-1]}" = 'outbox-relay: app.db: row 1 was not relayed, but the UPDATE changed nothing: a trigger, a rule or row-level security of table "outbox_events" discards it; until it does not, no attempt is counted' ]
+    [ "${lines[-1]}" = 'outbox-relay: app.db: row 1 was not relayed, but the UPDATE changed nothing: a trigger, a rule or row-level security of table "outbox_events" discards it; until that is fixed, no attempt is counted' ]
 }
 
 @test "outbox-relay: a row that is changed while a sink has it is relayed again as it is now, and that is reported" {

@@ -217,7 +217,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     db "INSERT INTO o VALUES('z', 't.u', '1', NULL), ('y', 't.u', '2', NULL), ('x', 't.u', '3', '2026-01-01')"
     map=event_id=uuid,type=type,published_at=done_at
     run -65 outbox-relay --table o --map "id=uuid,$map" app.db
-    [ "$output" = 'outbox-relay: app.db: column "uuid" of table "o" does not count: rows need a number for their order (--map id=rowid,event_id=…)' ]
+    [ "$output" = 'outbox-relay: app.db: column "uuid" of table "o" is not an integer: rows need a number for their order (--map id=rowid,event_id=…)' ]
     run -0 outbox-relay --table o --map "id=rowid,$map" app.db
     [ "$(replay | jq -r .id | paste -sd' ')" = 'z y' ]
     [ "$(db "SELECT count(*) FROM o WHERE done_at IS NULL")" = 0 ]
@@ -243,7 +243,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     table
     rows a t.u 1
     run -64 outbox-relay app.db --
-    [ "$output" = 'outbox-relay: a sink is missing behind -- (an unset variable?) (see outbox-relay --help)' ]
+    [ "$output" = 'outbox-relay: a sink is missing after -- (an unset variable?) (see outbox-relay --help)' ]
     [ ! -e spool.db ]
     cp app.db other.db
     run -0 outbox-relay other.db -- sh -c cat --
@@ -272,7 +272,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     run -65 outbox-relay .
     run -64 outbox-relay
     run -64 outbox-relay app.db other.db
-    [ "$output" = 'outbox-relay: one database at a time: "other.db"; a command goes behind -- (see outbox-relay --help)' ]
+    [ "$output" = 'outbox-relay: one database at a time: "other.db"; a command goes after -- (see outbox-relay --help)' ]
 }
 
 @test "outbox-relay: no message shows a password, however the database is written" {
@@ -287,7 +287,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
         [ "${#lines[@]}" -eq 1 ]
     done
     run -64 outbox-relay app.db postgresql://bob:secret@host/app
-    [ "$output" = 'outbox-relay: one database at a time; a command goes behind -- (see outbox-relay --help)' ]
+    [ "$output" = 'outbox-relay: one database at a time; a command goes after -- (see outbox-relay --help)' ]
     run -64 outbox-relay postgresql://bob:secret
     [ "$output" = 'outbox-relay: the URI is not postgresql://USER:PASSWORD@HOST:PORT/DATABASE; within a part, write %40 for @, %2F for /, %3A for : and %3F for ?' ]
 }

@@ -191,7 +191,7 @@ said() {
 # ------------------------------------------------------------------------------- while it is in use
 
 @test "spool's place: whoever waits notices that the spool was deleted or replaced, and ends with 74" {
-    local gone=': was deleted, moved or replaced while in use: start again when it is in its place'
+    local gone=': was deleted, moved or replaced while in use: start again when it is back in place'
     printf '%s\n' '-- @init' 'CREATE TABLE t(seq);' '-- @on x' 'INSERT INTO t VALUES(:seq);' >m.sql
     for how in 'rm s' 'cp s copy && mv copy s'; do
         rm -f s* err.*
@@ -237,7 +237,7 @@ said() {
     exec 8>&-
     ends_with 74 "$pid"
     [ "$(wc -l <out)" -eq 1 ]
-    [ "$(cat said)" = "publish: $PWD/s: was deleted, moved or replaced while in use: start again when it is in its place" ]
+    [ "$(cat said)" = "publish: $PWD/s: was deleted, moved or replaced while in use: start again when it is back in place" ]
 }
 
 @test "spool's place: a path that is too long for SQLite says so" {
@@ -275,7 +275,7 @@ said() {
     umount -l disk
     [ "$(paste -sd' ' statuses)" = '77 77 77 77 73' ]
     [ "$(cat said.project)" = "project: $PWD/disk/db: cannot create it: Read-only file system" ]
-    [ "$(cat said.replay)" = "replay: $PWD/disk/s: is on a read-only file system, and a spool is written to also by those who read: copy it to another place" ]
+    [ "$(cat said.replay)" = "replay: $PWD/disk/s: is on a read-only file system, and even commands that only read write to a spool: copy it to another place" ]
 }
 
 @test "spool's place: with a umask that forbids everything, its files are still its owner's" {

@@ -265,7 +265,7 @@ END
     for n in 1 20 3 '"x"' 30 40 5; do publish -t n --id "i${n//[^0-9]/}" -d "$n"; done
     run -1 --separate-stderr project --on-error dead read.db t.sql
     [ "${#stderr_lines[@]}" -eq 5 ]
-    [ "${stderr_lines[1]}" = 'project: t.sql: line 5: seq 2 "n" "i20": CHECK constraint failed: v < 10, in "INSERT INTO t VALUES(:data ->> '"'\$'"');": put aside' ]
+    [ "${stderr_lines[1]}" = 'project: t.sql: line 5: seq 2 "n" "i20": CHECK constraint failed: v < 10, in "INSERT INTO t VALUES(:data ->> '"'\$'"');": set aside' ]
     [ "$(db 'SELECT v FROM t' | paste -sd' ')" = '1 3 5' ]
     [ "$(db 'SELECT seq FROM seen' | paste -sd' ')" = '1 3 7' ]
     [ "$(db 'SELECT name,seq,id,type,statement,error FROM eventutils_projection_dead WHERE seq=5')" = \
@@ -416,7 +416,7 @@ END
     [ "$stderr" = "project: $PWD/read.db: table \"account\" is projection \"accounts\"'s: give it another name" ]
     printf -- '-- @init\nCREATE TABLE IF NOT EXISTS Mine(v);\n-- @on n\n' >mine.sql
     run -65 --separate-stderr project read.db mine.sql
-    [ "$stderr" = "project: $PWD/read.db: table \"mine\" is there already, and is not this projection's: give it another name" ]
+    [ "$stderr" = "project: $PWD/read.db: table \"mine\" exists already, and is not this projection's: give it another name" ]
     run -65 --separate-stderr project --rebuild read.db mine.sql
     [ "$(db 'SELECT v FROM mine')" = 7 ]
 }
@@ -444,7 +444,7 @@ END
     [ "$(db 'SELECT n FROM counter' moved.db)" = 6 ]
     consume -g g --from start --auto-ack >out
     run -64 --separate-stderr project -g g third.db counter.sql
-    [ "$stderr" = 'project: group "g" is there, and is no projection'"'s: choose another name with -g" ]
+    [ "$stderr" = 'project: group "g" exists, and is not a projection'"'s: choose another name with -g" ]
     run -64 --separate-stderr project --rebuild -g g third.db counter.sql
 }
 
@@ -691,7 +691,7 @@ END
     project read.db accounts.sql
     spool prune --keep 1
     run -65 --separate-stderr project --rebuild read.db accounts.sql
-    [ "$stderr" = 'project: the log begins at seq 6: a new model would lack what is pruned, --force builds it nevertheless' ]
+    [ "$stderr" = 'project: the log begins at seq 6: a new model would lack the pruned events; --force builds it anyway' ]
     [ "$(balances)" = 'A-1|3750 B-2|1250 C-3|0' ]
     run -0 project --rebuild --force read.db accounts.sql
     [ "$(balances)" = 'C-3|0' ]
@@ -774,13 +774,13 @@ END
     done <<'END'
 |DATABASE and FILE.sql are missing
 read.db|FILE.sql is missing
-a b c|there is one DATABASE and one FILE.sql
+a b c|give one DATABASE and one FILE.sql
 --rebuild --verify a b|--rebuild, --verify and --status exclude each other
 -f --verify a b|-f does not go with --rebuild, --verify or --status
 --force a b|--force goes with --rebuild
 --on-error dead --status a|--on-error does not go with --status
 -o table a b|-o goes with --status or --verify
--g a/b read.db b.sql|the name is part of a file's name, and "a/b" cannot be: give another with -g
+-g a/b read.db b.sql|the name becomes part of a file name, and "a/b" cannot: give another with -g
 END
 }
 

@@ -196,7 +196,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     run -0 replay
     [ "$output" = '{"specversion":"1.0","source":"s","id":"e1","type":"order.placed","time":"2026-11-21T10:00:00.000Z","subject":"order-1","data":{"n":1.0},"correlationid":"c","causationid":"b","userid":7}' ]
     run -65 --separate-stderr publish <<<'{"type":"a","metadata":{"tags":[1]}}'
-    [ "$stderr" = 'publish: line 1: attribute "tags" is an array: does it belong into "data"?' ]
+    [ "$stderr" = 'publish: line 1: attribute "tags" is an array: does it belong in "data"?' ]
     run -65 --separate-stderr publish <<<'{"type":"a","timestamp":1,"time":"2026-11-21T10:00:00Z"}'
     [ "$stderr" = 'publish: line 1: duplicate key "time"' ]
 }
@@ -471,9 +471,9 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     publish -t a -k other --expect-version any -d 1
     publish -t a -k acc -d '"unversioned"'
     run -75 --separate-stderr publish -t a -k acc --expect-version 1 -d 4
-    [ "$stderr" = 'publish: -d: subject "acc" is at version 3, not 1: load it again and decide anew' ]
+    [ "$stderr" = 'publish: -d: subject "acc" is at version 3, not 1: reload it and decide again' ]
     run -75 --separate-stderr publish -t a -k acc --expect-version none -d 4
-    [ "$stderr" = 'publish: -d: subject "acc" exists already, at version 3: load it and decide anew' ]
+    [ "$stderr" = 'publish: -d: subject "acc" exists already, at version 3: load it and decide again' ]
     publish -t a -k acc --expect-version any -d 4
     run -0 replay -k acc
     [ "$(jq -c '[.version,.data]' <<<"$output" | paste -sd' ')" = '[1,1] [2,2] [3,3] [null,"unversioned"] [4,4]' ]
@@ -526,7 +526,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(replay | jq -c '[.subject,.version]' | paste -sd' ')" = '["a",1] ["b",1] ["a",2]' ]
     printf '%s\n' '{"k":"a"}' '{"k":"b"}' >in
     run -75 --separate-stderr publish -t x --key-from /k --expect-version 2 in
-    [ "$stderr" = 'publish: in: line 2: subject "b" is at version 1, not 2: load it again and decide anew' ]
+    [ "$stderr" = 'publish: in: line 2: subject "b" is at version 1, not 2: reload it and decide again' ]
     [ "$(replay | wc -l)" -eq 3 ]
 }
 
@@ -534,9 +534,9 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     publish <<<'{"type":"a","subject":"k","version":1}' --expect-version none
     publish <<<'{"type":"a","subject":"k","version":2}' --expect-version any
     run -75 --separate-stderr publish --expect-version any <<<'{"type":"a","subject":"k","version":5}'
-    [ "$stderr" = 'publish: line 1: subject "k" is at version 2, not 4: load it again and decide anew' ]
+    [ "$stderr" = 'publish: line 1: subject "k" is at version 2, not 4: reload it and decide again' ]
     run -75 --separate-stderr publish --expect-version 2 <<<'{"type":"a","subject":"k","version":5}'
-    [ "$stderr" = 'publish: line 1: subject "k" is at version 2, not 4: load it again and decide anew' ]
+    [ "$stderr" = 'publish: line 1: subject "k" is at version 2, not 4: reload it and decide again' ]
     [ "$(replay | jq .version | paste -sd' ')" = '1 2' ]
 }
 
@@ -544,10 +544,10 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     publish <<<'{"type":"a","subject":"k","id":"e1","version":1}'
     publish -t a -k k --expect-version 1 -d 2
     run -75 --separate-stderr publish <<<'{"type":"a","subject":"k","version":2}'
-    [ "$stderr" = 'publish: line 1: subject "k" has another event at version 2: load it again and decide anew' ]
+    [ "$stderr" = 'publish: line 1: subject "k" has another event at version 2: reload it and decide again' ]
     printf '{"type":"a","subject":"k","id":"e%s","version":%s}\n' 5 5 4 4 5 5 4 4 | publish
     run -75 --separate-stderr publish -t a -k k --expect-version 2 -d 3
-    [ "$stderr" = 'publish: -d: subject "k" is at version 5, not 2: load it again and decide anew' ]
+    [ "$stderr" = 'publish: -d: subject "k" is at version 5, not 2: reload it and decide again' ]
     publish -t a -k k --expect-version 5 -d 6
     [ "$(replay | jq .version | paste -sd' ')" = '1 2 5 4 6' ]
     # Without a subject, or as text, it is an attribute like any other.

@@ -296,7 +296,7 @@ SH
     # One that never rests.
     : >log
     run -75 --separate-stderr reduce -k a --snapshot-every 1 -- tee log
-    [ "$stderr" = 'reduce: subject "a": "log" changes whenever the reducer runs: is it part of it? --reducer-version names the reducer instead' ]
+    [ "$stderr" = 'reduce: subject "a": "log" changes whenever the reducer runs: is it part of the reducer? --reducer-version names the reducer instead' ]
     run -0 --separate-stderr reduce -k a --reducer-version 1 -- sh -c 'tee log | wc -l' sh log
     [ "$output" = '{"subject":"a","version":3,"seq":3,"state":4}' ]
 }
@@ -340,7 +340,7 @@ SH
     stream a 2 5
     [ "$(reduce -k a --at-version 5 -- jq -c -n -f sum.jq | jq -c .state)" = '{"n":5,"sum":15}' ]
     run -66 --separate-stderr sum a --at-version 7
-    [ "$stderr" = 'reduce: subject "a": it stands at version 6' ]
+    [ "$stderr" = 'reduce: subject "a": it is at version 6' ]
     run -66 --separate-stderr sum none --at-version 1
     [ "$stderr" = 'reduce: subject "none": no event with a version (publish --expect-version)' ]
 }

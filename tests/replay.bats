@@ -307,7 +307,7 @@ later_than() { # TIME
     publish --source other -t x --id e1 -d 1
     run -65 --separate-stderr replay e1
     [ -z "$output" ]
-    [ "$stderr" = 'replay: id "e1" fits events of several sources: name one by its position, 1, 6' ]
+    [ "$stderr" = 'replay: id "e1" matches events of several sources: name one by its position, 1, 6' ]
     shows '1 6' 1 6
 }
 
@@ -534,7 +534,7 @@ replay: 1 damaged, left out' ]
 
 @test "replay: a missing spool is 66 and is not created" {
     run -66 --separate-stderr replay
-    [ "$output$stderr" = "replay: $PWD/spool.db: there is no spool; publish makes one, -s or EVENT_SPOOL names another" ]
+    [ "$output$stderr" = "replay: $PWD/spool.db: there is no spool; publish creates one, -s or EVENT_SPOOL names another" ]
     run -66 --separate-stderr replay -s none/spool.db
     [ "$stderr" = 'replay: none/: there is no such directory' ]
     [ ! -e spool.db ] && [ ! -e none ]

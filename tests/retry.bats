@@ -399,7 +399,7 @@ retry: attempt 3: exit status 4: card declined: that was the last' ]
 @test "retry: a word that it does not know is said, and changes nothing" {
     run -0 --separate-stderr retry -- sh -c 'echo please >&3; echo out'
     [ "$output" = out ]
-    [ "$stderr" = 'retry: a handler'\''s word is "delay D" or "reason TEXT", not "please"' ]
+    [ "$stderr" = 'retry: on descriptor 3 a handler writes "delay D" or "reason TEXT", not "please"' ]
 }
 
 @test "retry: the reason of its last attempt is that of the dead letter of consume" {

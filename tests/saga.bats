@@ -261,7 +261,7 @@ printed no JSON value: unexpected "2" at byte 3' ]
     define "$(step a)" "$(step p '"pivot":true')" "$(step c)"
     plan c 'exit 1'
     run -75 --separate-stderr go
-    [ "${stderr_lines[-1]}" = 'saga: saga "order/1": is beyond its pivot and fails still' ]
+    [ "${stderr_lines[-1]}" = 'saga: saga "order/1": is beyond its pivot and still fails' ]
     [ "$(acts)" = 'a p c c' ]
     run -75 saga resume --all
     [ "$(acts)" = 'a p c c c c' ]
@@ -388,7 +388,7 @@ order/1@/store@/shop' ]
     background go
     wait_for test -e begun
     run -75 --separate-stderr go
-    [ "$stderr" = "saga: saga \"order/1\": process $(saga list | jq .pid) runs it" ]
+    [ "$stderr" = "saga: saga \"order/1\": process $(saga list | jq .pid) is running it" ]
     run -75 saga resume order/1
     run -75 saga settle order/1 --as completed
     run -0 --separate-stderr saga resume --all
@@ -716,7 +716,7 @@ EOF
     wrong '{"name":"t","steps":[{"name":"a","do":["x"],"after":["b"]}]}' 'step "a": "after" names no step: "b"'
     wrong '{"name":"t","steps":[{"do":["x"]}]}' 'step 1 has no "name"'
     wrong '{"name":"t","steps":[{"name":"a","do":["x"],"after":["b"]},{"name":"b","do":["x"],"after":["a"]}]}' \
-        '"after" goes round in a circle: "a", "b"'
+        '"after" forms a cycle: "a", "b"'
     [ ! -e "$EVENT_SPOOL" ]
     run -66 --separate-stderr saga check none.json
     [ "$stderr" = 'saga: none.json: No such file or directory' ] || { echo "$stderr"; false; }

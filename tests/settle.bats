@@ -42,7 +42,7 @@ handed() { # N [LEASE]
     run -75 settle -g g <<<'{"id":"e2","source":"s"}'
     printf ' e3 \r\n' >ids
     run -75 --separate-stderr settle -g g ids
-    [ "$stderr" = 'settle: group "g": 1 handed out and not settled: they come again when their lease has run out' ]
+    [ "$stderr" = 'settle: group "g": 1 handed out and not settled: they are delivered again when their lease has run out' ]
     group_is 1 1 0
     run -0 --separate-stderr settle -g g - <<<'e4'
     [ -z "$stderr" ]
@@ -83,11 +83,11 @@ handed() { # N [LEASE]
     handed 2
     run -75 settle -g g <<<e1
     run -75 --separate-stderr settle -g g --dead late <<<$'e1\ne1'
-    [ "${stderr_lines[0]}" = 'settle: 2 not handed out any more: settled already' ]
+    [ "${stderr_lines[0]}" = 'settle: 2 no longer handed out: settled already' ]
     run -0 --separate-stderr settle -g g <<<e2
     group_is 0 0 0
     run -0 --separate-stderr settle -g g <<<e2
-    [ "$stderr" = 'settle: 1 not handed out any more: settled already' ]
+    [ "$stderr" = 'settle: 1 no longer handed out: settled already' ]
 }
 
 @test "settle: a wrong line is named, and the others are settled" {
@@ -106,7 +106,7 @@ handed() { # N [LEASE]
     publish <<<'{"type":"n","id":"e","source":"b"}'
     consume -g g --from start --lease 1h >out
     run -65 --separate-stderr settle -g g <<<e
-    [ "$stderr" = 'settle: line 1: id "e" fits events of several sources: give their lines, not their ids' ]
+    [ "$stderr" = 'settle: line 1: id "e" matches events of several sources: give their lines, not their ids' ]
     run -75 settle -g g <<<'{"id":"e","source":"b"}'
     run -0 settle -g g <<<e
     group_is 0 0 0
@@ -140,14 +140,14 @@ handed() { # N [LEASE]
     [ "$(jq -r .id out)" = e4 ]
     for id in e1 e3 e5; do
         run -75 --separate-stderr settle -g g <<<"$id"
-        [ "${stderr_lines[0]}" = 'settle: group "g": 1 not handed out, and not settled: they wait, or other consumers have them' ]
+        [ "${stderr_lines[0]}" = 'settle: group "g": 1 not handed out, and not settled: they wait, or other consumers hold them' ]
     done
     run -75 --separate-stderr settle -g g --dead no <<<$'e1\ne6'
     [[ $stderr == 'settle: group "g": 2 not handed out, and not settled: '* ]]
     run -75 --separate-stderr settle -g g <<<e2
-    [ "${stderr_lines[0]}" = 'settle: 1 not handed out any more: settled already' ]
+    [ "${stderr_lines[0]}" = 'settle: 1 no longer handed out: settled already' ]
     run -0 --separate-stderr settle -g g --retry <<<$'e4\ne4\ne1'
-    [ "$stderr" = 'settle: 2 not handed out any more: they come again, or were settled already' ]
+    [ "$stderr" = 'settle: 2 no longer handed out: they are delivered again, or were settled already' ]
     [ "$(spool group show g -o ndjson | jq -c '[.lag,.in_flight,.dead]')" = '[5,1,1]' ]
     echo >latch
     ends_with 0 "$pid"
@@ -161,7 +161,7 @@ handed() { # N [LEASE]
     grep -Ec '^[2-9]|^1[0-9]' again >attempts || true
     [ "$(grep e again | paste -sd' ') $(cat attempts)" = 'e1 e2 2' ]
     run -0 --separate-stderr settle -g g <<<$'e1\ne2'
-    [ "$stderr" = 'settle: 2 not handed out any more: settled already' ]
+    [ "$stderr" = 'settle: 2 no longer handed out: settled already' ]
 }
 
 @test "settle: a lease that runs out after the last attempt leaves a dead letter" {
@@ -182,7 +182,7 @@ handed() { # N [LEASE]
 @test "settle: ends with 75 when what was handed out to its pipe is not all settled" {
     events 10
     run -75 --separate-stderr sh -c 'consume -g g --from start --lease 1h | head -n 4 | settle -g g'
-    [ "$stderr" = 'settle: group "g": 6 handed out and not settled: they come again when their lease has run out' ]
+    [ "$stderr" = 'settle: group "g": 6 handed out and not settled: they are delivered again when their lease has run out' ]
     # What another pipe has in hand is not missed.
     publish -t n --id late -d 1
     run -0 --separate-stderr sh -c 'consume -g g --lease 1h | settle -g g'
@@ -258,7 +258,7 @@ handed() { # N [LEASE]
     for verb in 'drop g' 'seek g start'; do
         # shellcheck disable=SC2086
         run -75 --separate-stderr spool group $verb
-        [ "$stderr" = 'spool: group "g": it has events out on a lease: settle them, or wait until it has run out' ]
+        [ "$stderr" = 'spool: group "g": it has leased events: settle them, or wait until their lease has run out' ]
     done
     settle -g g out
     run -0 spool group drop g

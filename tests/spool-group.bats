@@ -150,7 +150,7 @@ worn_group() {
     for change in 'seek g start' 'set g --ordered'; do
         # shellcheck disable=SC2086
         run -75 --separate-stderr spool group $change
-        [ "$stderr" = 'spool: group "g": it has events out on a lease: settle them, or wait until it has run out' ]
+        [ "$stderr" = 'spool: group "g": it has leased events: settle them, or wait until their lease has run out' ]
     done
     sqlite3 spool.db 'DELETE FROM claim'
     lease 1 "$(cat /proc/sys/kernel/random/boot_id)" # has run out

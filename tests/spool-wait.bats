@@ -12,7 +12,7 @@ not_through() {
     shift
     run -75 --separate-stderr spool wait -g g --wait 0 "$@"
     [ -z "$output" ]
-    [ "$stderr" = "spool: group \"g\" is not through: $counts" ] || {
+    [ "$stderr" = "spool: group \"g\" is not finished: $counts" ] || {
         echo "$stderr" >&2
         return 1
     }

@@ -5,7 +5,7 @@ events() { # N [TYPE]
 }
 
 missing() { # NAME: what is said of a spool that is not there
-    echo "spool: $1: there is no spool; publish makes one, -s or EVENT_SPOOL names another"
+    echo "spool: $1: there is no spool; publish creates one, -s or EVENT_SPOOL names another"
 }
 
 @test "spool: info tells where the spool is and what is in it" {

@@ -538,7 +538,7 @@ END
             [[ $handler == --* ]] || handler="-- $handler"
             # shellcheck disable=SC2086 # words
             run -78 --separate-stderr consume -g g --from start -j 2 -a 1 $handler
-            [[ ${stderr_lines[-1]} =~ ^'consume: "'(fsm|saga|retry)'": seq '[123]' n "e'[123]'": '.*'exit status 78, which no event is to blame for: stopping'$ ]]
+            [[ ${stderr_lines[-1]} =~ ^'consume: "'(fsm|saga|retry)'": seq '[123]' n "e'[123]'": '.*'exit status 78, which is not the event'\''s fault: stopping'$ ]]
         done
     done
     run -1 consume -g g -a 1 --dead-on 78 -n 1 -- sh -c 'exit 78'

@@ -107,7 +107,7 @@ END
     mkdir spool.db
     run -0 --separate-stderr sh -c 'seq 3 | throttle -r 1/h -b 3 api'
     [ "$output" = $'1\n2\n3' ]
-    [[ ${stderr_lines[0]} == "throttle: $EVENT_SPOOL: "*': the rate is kept by this process alone' ]]
+    [[ ${stderr_lines[0]} == "throttle: $EVENT_SPOOL: "*': the rate is not shared with other processes' ]]
     [ "${#stderr_lines[@]}" -eq 1 ]
     background sh -c 'seq 5 | throttle -r 1/h -b 3 api >out 2>said'
     wait_for has_lines out 3
@@ -304,12 +304,12 @@ END
     run -75 --separate-stderr throttle -r 1/h -b 3 --wait 0 api -- touch ran
     [ "${#stderr_lines[@]}" -eq 1 ]
     run -0 --separate-stderr throttle -r 1/h -b 5 --wait 0 api -- true
-    [ "$stderr" = 'throttle: bucket "api" had another rate or burst: this one holds from now on' ]
+    [ "$stderr" = 'throttle: bucket "api" had another rate or burst: the new one applies from now on' ]
     run -0 --separate-stderr throttle -r 1/h -b 5 --wait 0 api -- true
     [ -z "$stderr" ]
     # Faster: who waits, waits as long as at the new rate.
     run -0 --separate-stderr throttle -r 1000/s -b 5 --wait 20s api -- true
-    [ "$stderr" = 'throttle: bucket "api" had another rate or burst: this one holds from now on' ]
+    [ "$stderr" = 'throttle: bucket "api" had another rate or burst: the new one applies from now on' ]
     [ "$(bucket api '[.rate,.burst]')" = '["1000/s",5]' ]
     [ ! -e ran ]
 }
@@ -318,7 +318,7 @@ END
     mkdir spool.db
     run -3 --separate-stderr throttle -r 1/h api -- sh -c 'echo out; exit 3'
     [ "$output" = out ]
-    [[ $stderr == "throttle: $EVENT_SPOOL: "*': going on without a rate' ]]
+    [[ $stderr == "throttle: $EVENT_SPOOL: "*': continuing without a rate' ]]
 }
 
 # --- usage
@@ -347,11 +347,11 @@ END
     usage '-r wants a rate like 100/s or 5/m: "10"' -r 10 api -- touch ran
     usage '-b is more than comes in 36500d at that rate: 1000000' -r 1/365d -b 1000000 api -- touch ran
     usage '-b is more than comes in 36500d at that rate: 1000000' -r 1/365d -b 1000000
-    usage 'NAME is missing: it stands before the command' -r 1/s -- touch ran
+    usage 'NAME is missing: it goes before the command' -r 1/s -- touch ran
     usage 'NAME is empty (an unset variable?)' -r 1/s '' touch ran
     usage 'NAME has a control character: "a\nb"' -r 1/s $'a\nb' touch ran
     usage '--wait is for a command: lines wait for their turn' -r 1/s --wait 1s api
-    usage '"-b": options stand before api' -r 1/s api -b 3
+    usage '"-b": options go before api' -r 1/s api -b 3
     run -64 throttle -r 1/s --by data api -- touch ran
     run -64 throttle -r 1/s -b 0 api -- touch ran
     run -64 throttle -r 1/s "$(head -c 256 /dev/zero | tr '\0' x)" -- touch ran

@@ -460,7 +460,7 @@ order.paid -> parcel.sent 1' ]
 
 @test "trace: an unknown event, group or spool is 66" {
     run -66 --separate-stderr trace 1
-    [ "$stderr" = "trace: $EVENT_SPOOL: there is no spool; publish makes one, -s or EVENT_SPOOL names another" ]
+    [ "$stderr" = "trace: $EVENT_SPOOL: there is no spool; publish creates one, -s or EVENT_SPOOL names another" ]
     chain
     run -66 --separate-stderr trace 9
     [ "$stderr" = "trace: no event at position 9 in $EVENT_SPOOL" ]
@@ -488,7 +488,7 @@ order.paid -> parcel.sent 1' ]
 @test "trace: an id of several sources is 65, and names their positions" {
     printf '{"specversion":"1.0","id":"x","source":"/%s","type":"n"}\n' a b | publish
     run -65 --separate-stderr trace x
-    [ "$stderr" = 'trace: id "x" fits events of several sources: name one by its position, 1, 2' ]
+    [ "$stderr" = 'trace: id "x" matches events of several sources: name one by its position, 1, 2' ]
 }
 
 @test "trace: what does not go together is 64" {

@@ -173,11 +173,11 @@ group_is() { # LAG IN_FLIGHT DEAD
         rows=$((rows + 1))
     done <<'END'
 hello|unexpected "h" at byte 1
-[]|is no object
+[]|is not an object
 {}|has no "id"
 {"id":"e9"}|no event with that id waits for an answer
-{"id":"e1","status":"DONE"}|"status" is none of done, retry, dead, defer
-{"id":"e1","status":null}|"status" is no string
+{"id":"e1","status":"DONE"}|"status" must be done, retry, dead or defer
+{"id":"e1","status":null}|"status" is not a string
 {"id":"e1","extra":"x"}|unknown member "extra"
 {"id":"e1","delay":"x"}|"delay" wants a duration like 500ms, 30s, 1.5h, 7d: "x"
 END

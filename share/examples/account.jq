@@ -1,4 +1,4 @@
-# account.jq: a bank account, reduced from its events. The first input is the state so far, or null.
+# account.jq: reduce the events of a bank account to its state. The first input is the state so far, or null.
 input as $state |
 reduce inputs as $event ($state // {status: "none", balance: 0};
     if $event.type == "account.opened" then .status = "open" | .owner = $event.data.owner

@@ -1,4 +1,4 @@
--- accounts: what is in which account, made of account.* events; see balances, and man project.
+-- accounts: the balance of each account, built from account.* events; see balances, and man project.
 
 -- @init
 CREATE TABLE account(

@@ -149,7 +149,7 @@ static void what_is_no_event_is_refused_with_its_reason(void)
         {NULL, "{\"type\":\"\\u0007\"}", "65 \"type\" has a control character (U+0007) at byte 1"},
         {NULL, "{\"type\":\"a\\u0085\"}", "65 \"type\" has a control character (U+0085) at byte 2"},
         {NULL, "{\"type\":\"a\",\"a b\":1}",
-         "65 \"a b\" is not an attribute's name (a-z and 0-9): does it belong into \"data\"?"},
+         "65 \"a b\" is not an attribute's name (a-z and 0-9): does it belong in \"data\"?"},
         {NULL, "{\"type\":\"a\",\"hops\":2147483648}",
          "65 \"hops\" must be an integer from 0 to 2147483647, not 2147483648"},
         {"a", "{\"specversion\":\"1.0\",\"type\":\"b\"}",
