@@ -135,12 +135,12 @@ void order_leave(struct group *g);
 int order_resume(struct group *g, struct err *e);
 int order_held(struct group *g, struct str subject, struct err *e); /* does a row hold subject? */
 
-/* sqlite_lease.c: inside group_claim, outside a transaction: take back what leases ran out on. */
+/* sqlite_lease.c: inside group_claim, outside a transaction: take back events of expired leases. */
 int lease_expire(struct group *g, struct err *e);
 void lease_free(struct group *g);
 int64_t boot_ms(void); /* the clock of leases: from boot, also while the machine sleeps */
 
-/* Like death_tell, for an event by its position that this process does not hold. */
+/* Like death_tell, for an event that this process does not hold, by its position. */
 int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err *e);
 
 /* Put an attempt on record, with what s tells about it. */

@@ -130,8 +130,8 @@ void lock_drop(struct store *s, int64_t owner);
 bool lock_free(struct store *s, int64_t owner);   /* is its lock free? asks nothing else */
 int lock_trusted(struct store *s, struct err *e); /* is SPOOL-lock the spool's own? 1, 0, -1 */
 int lock_adopt(struct store *s, struct err *e);   /* make it the spool's own, in a transaction */
-/* A process announces that it waits for the write lock, so that one that would take the lock again
-   at once can let it go first. */
+/* A process announces that it waits for the write lock, so that a process that would take the lock
+   again at once lets it go first. */
 void lock_wait(struct store *s, bool waiting);
 bool lock_wanted(struct store *s);
 void lock_give_way(struct store *s); /* pause for those who wait, between two transactions */
@@ -180,7 +180,7 @@ int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size
 /* Forget the event's row and its attempts, and in an ordered group free the row behind it. Returns
    the number of rows deleted, or -1. */
 int item_forget(struct store *s, int64_t grp, bool ordered, int64_t seq, struct err *e);
-/* How far a group has passed a priority, which may be any number when a row is damaged. */
+/* How far a group has passed a priority. In a damaged row, priority may be any number. */
 int64_t group_passed(const int64_t cursor[10], int64_t priority);
 int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64_t */
 /* Read a group's cursors; 74 when one of them is missing. */
