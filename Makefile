@@ -17,7 +17,7 @@ DESTDIR ?=
 
 CFLAGS ?= -O2 -g
 # SAN=address,undefined: with these sanitizers. STATIC=1: without shared libraries.
-# WERROR=1: warnings are errors. T=publish: only the tests with that in their file's name.
+# WERROR=1: warnings are errors. T="dlq spool": only test files with one of these in their name.
 SAN =
 STATIC =
 WERROR =

@@ -87,7 +87,8 @@ static bool text_is(struct js_scan *scan, const char *key, const char *text)
 }
 
 /* Does it belong to this subject and this reducer, and not to a time after what was asked for? If
-   the subject has become a stream since then, the snapshot of its events without versions is void. */
+   the subject has become a stream since then, the snapshot of its events without versions is
+   void. */
 static bool usable(struct fold *f, int64_t version, int64_t seq)
 {
     return text_is(&f->scan, "subject", f->subject) &&
@@ -387,8 +388,8 @@ static int begin(struct fold *f, struct err *e)
     return 0;
 }
 
-/* The reducer has ended. If it was edited while it ran, it may have been the old one or the new one,
-   and may have got a state made by the other: run it again. */
+/* The reducer has ended. If it was edited while it ran, it may have been the old one or the new
+   one, and may have got a state made by the other: run it again. */
 static int end(struct fold *f, struct err *e)
 {
     struct fold_reducer *r = f->terms->reducer;

@@ -13,13 +13,13 @@
  * of the events' data (RFC 7396), computed here.
  *
  * Which events. A subject that has events with a version is a stream: those are its events, an
- * index finds them, and none may be missing. For a subject without versions, all its events are used
- * (except the toolkit's own), and the whole log is read to find them. Either way only events up to a
- * position that is fixed at the start.
+ * index finds them, and none may be missing. For a subject without versions, all its events are
+ * used (except the toolkit's own), and the whole log is read to find them. Either way only events
+ * up to a position that is fixed at the start.
  *
- * A snapshot is a document: the state at an event, and the reducer that made it. It only saves work:
- * if it is lost, damaged or made by another reducer, the reduction starts from the first event. A
- * kill leaves the old snapshot or the new one.
+ * A snapshot is a document: the state at an event, and the reducer that made it. It only saves
+ * work: if it is lost, damaged or made by another reducer, the reduction starts from the first
+ * event. A kill leaves the old snapshot or the new one.
  *
  * Memory: the page of the log that is being fed, and the state, up to FOLD_STATE_MAX.
  */

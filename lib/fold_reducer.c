@@ -1,7 +1,7 @@
 /*
- * The identity of a reducer. A file named on the command line is identified by its contents, so that
- * a fresh checkout or a copy is the same reducer; a command found in PATH by its path, size and
- * modification time, because reading an interpreter takes longer than most reductions.
+ * The identity of a reducer. A file named on the command line is identified by its contents, so
+ * that a fresh checkout or a copy is the same reducer; a command found in PATH by its path, size
+ * and modification time, because reading an interpreter takes longer than most reductions.
  */
 #include "fold_priv.h"
 

@@ -42,10 +42,10 @@ struct fsm { /* all zero except the first two */
 
 /*
  * Take an event that has an id and a subject. Other processes wait from here to fsm_commit, so read
- * and write nothing that may block in between. Returns 1 when the event is accepted, and appends its
- * transition to out as a line: an event for publish, made only from the event and from what the
- * document remembers, so that it is the same each time. Returns 0 when the event is not accepted,
- * with 65 and the reason in why; -1 when the store failed and the batch is lost.
+ * and write nothing that may block in between. Returns 1 when the event is accepted, and appends
+ * its transition to out as a line: an event for publish, made only from the event and from what
+ * the document remembers, so that it is the same each time. Returns 0 when the event is not
+ * accepted, with 65 and the reason in why; -1 when the store failed and the batch is lost.
  */
 int fsm_take(struct fsm *f, const struct event *ev, struct buf *out, struct err *why,
              struct err *e);

@@ -68,9 +68,9 @@ struct machine_findings {
 };
 
 /*
- * name: the machine's name, unless it has an "id". Returns 0 when nothing is wrong. Otherwise returns
- * -1, with e filled in for text that is not JSON, and findings for everything else; m may then only
- * be freed. m is overwritten in any case, so it must be free or fresh before the call.
+ * name: the machine's name, unless it has an "id". Returns 0 when nothing is wrong. Otherwise
+ * returns -1, with e filled in for text that is not JSON, and findings for everything else; m may
+ * then only be freed. m is overwritten in any case, so it must be free or fresh before the call.
  */
 int machine_read(struct machine *m, struct str json, struct str name,
                  struct machine_findings *findings, struct err *e);

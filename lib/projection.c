@@ -2,9 +2,9 @@
  * A projection: open it, and apply events.
  *
  * An event that fails is met twice. The first time the whole transaction is rolled back, because a
- * statement or a trigger may have ended it in any case. Then the events before it are applied again,
- * and the event itself is set aside or ends the run. So events that succeed pay nothing for this: a
- * savepoint for each event would take about as long as a small update.
+ * statement or a trigger may have ended it in any case. Then the events before it are applied
+ * again, and the event itself is set aside or ends the run. So events that succeed pay nothing for
+ * this: a savepoint for each event would take about as long as a small update.
  */
 #include "projection_priv.h"
 
@@ -87,7 +87,7 @@ static int add_row(struct projection *p, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-/* In a transaction: the projection's position. 1; 0: no row; -1, also when another file built it. */
+/* In a transaction: the projection's position. 1; 0: no row; -1, also when the file has changed. */
 static int read_row(struct projection *p, struct err *e)
 {
     struct buf hash = BUF_INIT;

@@ -7,10 +7,11 @@
  *     projection_advance(p, &e)          as often as there may be more
  *     projection_close(p)
  *
- * The position is kept in the database itself, in a row of eventutils_projection that changes in the
- * same transaction as the effects: whenever a process is killed, an event's effects are there once.
- * Afterwards the position is copied to a group of the projection's name in the spool, for listings
- * and so that nothing still needed is pruned; if that copy is lost, no event is skipped or repeated.
+ * The position is kept in the database itself, in a row of eventutils_projection that changes in
+ * the same transaction as the effects: whenever a process is killed, an event's effects are there
+ * once. Afterwards the position is copied to a group of the projection's name in the spool, for
+ * listings and so that nothing still needed is pruned; if that copy is lost, no event is skipped
+ * or repeated.
  *
  * Errors beside those of the spool:
  *     64 the name belongs to something else    65 the file is wrong or has changed, an event does

@@ -1,12 +1,12 @@
 /*
- * The draft: a model in a file of its own, built from the first event on, either to replace the live
- * model or to be compared with it. A draft needs neither readers nor durability: the next run
+ * The draft: a model in a file of its own, built from the first event on, either to replace the
+ * live model or to be compared with it. A draft needs neither readers nor durability: the next run
  * removes what a kill leaves of it.
  *
  * The swap is a transaction of the user's database alone. The draft is attached and only read,
  * because a commit over two files in WAL mode is atomic for each file but not for both. The new
- * tables are created from the draft's schema, at first without indexes and triggers, and filled from
- * the draft's tables; so all names are allowed, and statements need not know where they run.
+ * tables are created from the draft's schema, at first without indexes and triggers, and filled
+ * from the draft's tables; so all names are allowed, and statements need not know where they run.
  */
 #include "projection_priv.h"
 

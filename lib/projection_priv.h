@@ -10,7 +10,7 @@
  *
  * Two tables of ours are in the user's database:
  *
- *     eventutils_projection        a row for each projection: its position, its file and its tables;
+ *     eventutils_projection        a row for each projection: its position, its file, its tables;
  *                                  changed in the same transaction as the effects
  *     eventutils_projection_dead   events that it set aside
  */
@@ -124,7 +124,7 @@ int projection_init(struct projection *p, const struct projection_terms *terms, 
 int projection_begin(struct projection *p, const char *path, struct err *e);
 void projection_free(struct projection *p);
 int model_tables(struct model *m, struct err *e); /* create our two tables, in a transaction */
-/* -1 with 65 when one of these tables (a JSON array) exists and is not this projection's; else 0. */
+/* -1 with 65 when one of these tables (a JSON array) exists and is not this projection's; or 0. */
 int model_collides(struct model *m, const char *name, const char *objects, struct err *e);
 
 enum claim_role { CLAIM_WORK, CLAIM_ASIDE };

@@ -115,9 +115,9 @@ int group_row(struct store *s, const char *name, int64_t *grp, struct err *e)
     return got > 0 ? 0 : got < 0 ? -1 : unknown_group(s, name, "", e);
 }
 
-/* Fail if a cursor row is missing, for which a consumer would wait for ever, or lies beyond the log's
-   end, so that the group would skip what is published next. A dropped group has no rows, which is no
-   error. */
+/* Fail if a cursor row is missing, for which a consumer would wait for ever, or lies beyond the
+   log's end, so that the group would skip what is published next. A dropped group has no rows,
+   which is no error. */
 static int no_place(struct store *s, int64_t grp, int priority, struct err *e)
 {
     sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups WHERE grp=?", "i", grp);

@@ -135,12 +135,7 @@ void order_leave(struct group *g);
 int order_resume(struct group *g, struct err *e);
 int order_held(struct group *g, struct str subject, struct err *e); /* does a row hold subject? */
 
-<<<<<<< HEAD
-/* sqlite_lease.c: inside group_claim, outside a transaction: take back events whose lease has run out.
- */
-=======
 /* sqlite_lease.c: inside group_claim, outside a transaction: take back events of expired leases. */
->>>>>>> e4
 int lease_expire(struct group *g, struct err *e);
 void lease_free(struct group *g);
 int64_t boot_ms(void); /* the clock of leases: from boot, also while the machine sleeps */

@@ -269,8 +269,8 @@ int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq);
 
 #define PATH_LENGTH 480 /* SQLite takes 512 bytes: less .new-PID-journal */
 
-/* No event is beyond this position: an event that a flipped bit has moved there counts as not in the
-   log, spool check reports it, and no next position overflows. */
+/* No event is beyond this position: an event that a flipped bit has moved there counts as not
+   in the log, spool check reports it, and no next position overflows. */
 #define LOG_BOUND (INT64_C(1) << 62)
 #define LOG_LAST "SELECT max(seq) FROM event WHERE seq<=4611686018427387904"
 
