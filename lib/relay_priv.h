@@ -168,8 +168,7 @@ void relay_recall(struct relay *r, struct relay_row *row);
 void relay_remember(struct relay *r, const struct relay_row *row);
 void relay_hold(struct relay *r, struct str aggregate);
 bool relay_is_held(const struct relay *r, struct str aggregate);
-char *relay_fold(const char *name);   /* name in lower case, as PostgreSQL reads names; to be
-                                         freed */
+char *relay_fold(const char *name);   /* in lower case, as PostgreSQL reads names; to be freed */
 uint64_t relay_hash(struct str text); /* never 0 */
 
 /* relay.c */

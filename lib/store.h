@@ -14,7 +14,7 @@
  * process at once, but a power cut may undo the last of them: then events are delivered again.
  *
  * No function waits for input, and none holds a lock between calls, except from log_begin to
- * log_commit and from doc_begin to doc_commit.
+ * log_commit, from doc_begin to doc_commit, and from the first lease_settle to lease_commit.
  * A wait for others' transactions ends with 75 after half a minute, or at once when the function
  * given to store_stop returns true; then nothing has changed, and store_locked is true. One
  * process, one store, one thread; a store does not cross a fork.
@@ -194,7 +194,7 @@ struct group_terms {
     bool ordered;         /* for a new group: one consumer at a time, each subject in order */
     int64_t tail_wait_ms; /* how long to wait for the handlers of a dead consumer; 0: no limit */
     int64_t each_us;      /* above 0: at most one event per each_us, over all consumers together */
-    int64_t wait_ms;      /* the longest that a retry waits after the clock went back */
+    int64_t wait_ms;      /* the longest that a retry or a hold waits after the clock went back */
     int64_t lease_ms;     /* above 0: claims go over a pipe, with this lease; see lease_settle */
 };
 
@@ -272,7 +272,7 @@ int64_t group_pace_ms(struct group *g);
 int group_next(struct group *g, int64_t last, int64_t *wait_ms, struct err *e);
 
 /* In an ordered group, the descriptor that its handlers must keep open: while a handler lives, no
-   other consumer takes over. 0 otherwise. */
+   other consumer takes over before its tail_wait_ms have passed. 0 otherwise. */
 int group_tail(const struct group *g);
 bool group_ordered(const struct group *g);
 
@@ -521,7 +521,8 @@ int log_type(struct store *s, struct str id, struct buf *type, struct err *e);
  *     dead lag age   a group is beyond the limits in terms    value events, events, seconds
  *
  * quick leaves out structure and damage, which read the whole file. Each transaction covers at most
- * a thousand events, except the one of structure, which is open while the whole file is read.
+ * a thousand events, except that of structure, open while the whole file is read, and that of the
+ * tables beside the log.
  * Returns the number of findings; -1 when the spool cannot be read, whereas damage that can be
  * described is a finding. f may return non-zero to stop (-1: as an error). Nothing is written.
  */
@@ -560,7 +561,7 @@ struct prune_terms {
     const struct clock_point *before; /* NULL: use keep */
     int64_t keep;
     bool force, dry_run;
-    void (*held)(const struct prune_held *held);
+    void (*held)(const struct prune_held *held); /* called afterwards, unless with force */
 };
 /* Returns the number of events, or -1. */
 int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *e);
@@ -568,8 +569,8 @@ int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *
 /*
  * Copy the spool as it is at one moment, while others use it, into a new file, mode 0600, that is
  * itself a spool; on disk when the call returns. The copy is made under another name and renamed
- * into place: a kill leaves at most FILE.new-PID. 73 when FILE exists already, or FILE-wal, which
- * SQLite would take for the copy's. *size is in bytes.
+ * into place: a kill leaves at most FILE.new-PID. 73 when FILE exists already, or FILE-wal or
+ * FILE-journal, which SQLite would take for the copy's. *size is in bytes.
  */
 int store_backup(struct store *s, const char *file, int64_t *size, struct err *e);
 

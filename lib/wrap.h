@@ -9,8 +9,8 @@
  *     child_reset(&c);
  *
  * The command has our stderr, our environment, and the descriptors that we were started with. A
- * signal to us is passed on to the command; a second signal kills the command and all processes
- * that it started. When we are killed, so is the command.
+ * signal to us also reaches the command; a second signal kills the command and all processes that
+ * it started. When we are killed, so is the command.
  */
 #ifndef WRAP_H
 #define WRAP_H

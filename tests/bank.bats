@@ -61,7 +61,7 @@ sums() {
     [ "${stderr_lines[-1]}" = 'bank: a has paid, but b has not received the money: repeat transfer t2, or put the money back' ]
 }
 
-@test "bank: an account that changes between the look and the append is looked at again" {
+@test "bank: an account that changes between reading and appending is read again" {
     bank open a ann
     bank deposit a 100
     # A reducer that is in nobody's way but the first time, when somebody else withdraws meanwhile.

@@ -1,4 +1,5 @@
-# breaker: run a command unless what it depends on is down. Its state machine has tests/unit/breaker.c.
+# breaker: run a command unless its dependency is down. tests/unit/breaker.c tests its state
+# machine.
 load helper
 
 # b [OPTION...] COMMAND...: through the breaker x. at SECONDS: the time of day, from now on.
@@ -22,7 +23,7 @@ told() { replay -t 'sys.breaker.#' | jq -r '.type | ltrimstr("sys.breaker.")' | 
     [ "$stderr" = err ]
 }
 
-@test "breaker: the command keeps descriptors that we were started with, and no others" {
+@test "breaker: the command keeps the descriptors that we were started with, and no others" {
     breaker x -- true
     run -0 breaker x -- sh -c 'cat <&7' 7<<<seven
     [ "$output" = seven ]
@@ -43,7 +44,7 @@ told() { replay -t 'sys.breaker.#' | jq -r '.type | ltrimstr("sys.breaker.")' | 
     [ "$(told)" = opened ]
 }
 
-@test "breaker: --failures; a signal is a failure, 65 and what cannot be run are not" {
+@test "breaker: --failures; a signal is a failure, 65 and a command that cannot be run are not" {
     run -137 breaker --failures 3 x -- sh -c 'kill -KILL $$'
     run -65 breaker --failures 3 x -- sh -c 'exit 65'
     run -127 --separate-stderr breaker --failures 3 x -- ./none
@@ -55,7 +56,7 @@ told() { replay -t 'sys.breaker.#' | jq -r '.type | ltrimstr("sys.breaker.")' | 
     [ "$(spool breaker show x -o ndjson | jq -c '[.state,.calls,.failures,.ignored]')" = '["open",7,3,4]' ]
 }
 
-@test "breaker: --ignore-on is the caller's fault, and then 65 is a failure" {
+@test "breaker: --ignore-on statuses are the caller's fault, and then 65 is a failure" {
     for _ in 1 2 3; do run -22 breaker --failures 1 --ignore-on 22,23 x -- sh -c 'exit 22'; done
     [ "$(state)" = closed ]
     run -65 breaker --failures 1 --ignore-on 22,23 x -- sh -c 'exit 65'
@@ -73,7 +74,7 @@ told() { replay -t 'sys.breaker.#' | jq -r '.type | ltrimstr("sys.breaker.")' | 
     [ "$stderr" = 'breaker: "x" is open for 30s: 5 of 9 calls failed, the last: exit status 7' ]
 }
 
-@test "breaker: --timeout ends the command and all that it started, and is a failure" {
+@test "breaker: --timeout ends the command and its descendants, and counts as a failure" {
     run -124 breaker --failures 2 --timeout 100ms x -- sh -c 'setsid sleep 600 & echo $! >pid; exec sleep 600'
     run -124 --separate-stderr breaker --failures 2 --timeout 100ms x -- sleep 600
     [ "$stderr" = 'breaker: "x" is open for 30s: 2 failures in a row, the last: timed out after 100ms' ]
@@ -82,7 +83,7 @@ told() { replay -t 'sys.breaker.#' | jq -r '.type | ltrimstr("sys.breaker.")' | 
     [ "$(spool breaker show x -o ndjson | jq .timeouts)" -eq 2 ]
 }
 
-@test "breaker: --slow makes a slow success a failure, whose status is 0 all the same" {
+@test "breaker: --slow counts a slow success as a failure, and its status is still 0" {
     run -0 --separate-stderr breaker --failures 1 --slow 1ms x -- sleep 0.05
     [[ $stderr == *'is open for 30s: 1 failure in a row, the last: it took '*s ]]
     fail 0
@@ -106,7 +107,7 @@ told() { replay -t 'sys.breaker.#' | jq -r '.type | ltrimstr("sys.breaker.")' | 
     [ "$(told)" = 'opened half-opened opened half-opened opened half-opened opened half-opened closed' ]
 }
 
-@test "breaker: --open says the first pause and the longest" {
+@test "breaker: --open sets the first pause and the longest one" {
     needs_world
     at 0
     fail 5 --open 1s..3s
@@ -117,7 +118,7 @@ told() { replay -t 'sys.breaker.#' | jq -r '.type | ltrimstr("sys.breaker.")' | 
     done
 }
 
-@test "breaker: a pause is told as it is, also below a second" {
+@test "breaker: a pause is printed exactly, also below a second" {
     for pause in 500ms 1.5s 90s=1m30s 1500m=1d1h; do
         run -7 --separate-stderr breaker --failures 1 --open "${pause%=*}" "$pause" -- sh -c 'exit 7'
         [ "${stderr_lines[-1]}" = "breaker: \"$pause\" is open for ${pause#*=}: 1 failure in a row, the last: exit status 7" ]
@@ -157,7 +158,7 @@ eight() { # [OPTION...]
     wait "${pids[@]}"
 }
 
-@test "breaker: of 8 processes that come when the pause is over, exactly the allowed number are probes" {
+@test "breaker: of 8 processes that arrive when the pause is over, exactly the allowed number are probes" {
     needs_world
     for probes in 1 3; do
         rm -f ran rejected go said spool.db*
@@ -210,7 +211,7 @@ eight() { # [OPTION...]
     [ "$stderr" = 'breaker: "x" is closed: a probe succeeded' ]
 }
 
-@test "breaker: late news of calls that began before it opened does not move it" {
+@test "breaker: late reports of calls that began before it opened do not change its state" {
     background sh -c 'exec breaker x -- sh -c ": >begun; while [ ! -e go ]; do sleep 0.02; done; exit 7"'
     wait_for test -e begun
     fail 5
@@ -248,7 +249,7 @@ eight() { # [OPTION...]
     run -69 world breaker "$@" true
 }
 
-@test "breaker: --cache says that an output is too long to be kept, and has the one before it" {
+@test "breaker: --cache reports an output that is too long to be kept, and keeps the one before it" {
     set -- --failures 1 --cache 1h x --
     breaker "$@" echo first
     run -0 --separate-stderr sh -c 'breaker "$@" head -c 1048577 /dev/zero | wc -c' sh "$@"
@@ -281,7 +282,7 @@ eight() { # [OPTION...]
     [ "$(wc -l <checked)" -eq 2 ]
 }
 
-@test "breaker: --check that does not say that all is well has failed, whatever its status" {
+@test "breaker: a --check that does not report that all is well has failed, whatever its status" {
     needs_world
     printf '#!/bin/sh\nexit 65\n' >check
     chmod +x check
@@ -315,13 +316,13 @@ eight() { # [OPTION...]
     [ "$(state)" = open ]
 }
 
-@test "breaker: other settings hold from then on, and are told of" {
+@test "breaker: changed settings hold from then on, with a warning" {
     breaker x -- true
     run -7 --separate-stderr breaker --failures 1 x -- sh -c 'exit 7'
     [ "$stderr" = $'breaker: "x" had other settings: the new ones apply from now on\nbreaker: "x" is open for 30s: 1 failure in a row, the last: exit status 7' ]
 }
 
-@test "breaker: its state outlives processes and is the spool's: another spool, another breaker" {
+@test "breaker: its state outlives processes and belongs to the spool: another spool, another breaker" {
     fail 5
     run -69 breaker x -- true
     run -0 breaker -s other.db x -- true
@@ -363,7 +364,7 @@ eight() { # [OPTION...]
     [ "$(spool breaker show x -o ndjson | jq -c '[.state,.ignored]')" = '["closed",1]' ]
 }
 
-@test "breaker: without a spool that can be used the command runs, and it says so" {
+@test "breaker: when the spool cannot be used the command runs, with a warning" {
     : >file
     run -7 --separate-stderr breaker -s file/spool.db x -- sh -c 'echo ran; exit 7'
     [ "$output" = ran ]
@@ -395,7 +396,7 @@ eight() { # [OPTION...]
 
 # --- behind consume
 
-@test "breaker: behind consume an outage burns no attempts and makes no dead letters, and ends in one probe" {
+@test "breaker: under consume an outage costs no attempts, makes no dead letters, and ends with one probe" {
     needs_world
     at 0
     seq 20 | publish -t order
@@ -417,7 +418,7 @@ eight() { # [OPTION...]
     [ "$(spool group show g -o ndjson | jq -c '[.lag,.dead,.retried]')" = '[0,0,0]' ]
 }
 
-@test "breaker: behind consume a call that fails late burns no attempt, whoever is the probe by then, and tells of no change" {
+@test "breaker: under consume a call that fails late costs no attempt, whichever call is the probe by then, and reports no change" {
     publish -t slow -d 1
     breaker x -- true
     probe() { until breaker x -- sh -c ': >probing; until [ -e enough ]; do sleep 0.02; done'; do sleep 0.02; done; }
@@ -452,7 +453,7 @@ consume: seq 1 slow '*': exit status 69: exit status 7: group "'"$then"'" is on 
     [ ! -s said ]
 }
 
-@test "breaker: when it closes, what died of the outage is given back by a group of its own" {
+@test "breaker: when it closes, a group of its own requeues the dead letters of the outage" {
     publish -t order.placed -d 1
     run -1 consume -g charge -t order.placed --from start -- sh -c 'exit 65'
     spool breaker trip stripe

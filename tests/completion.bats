@@ -1,4 +1,4 @@
-# Completion: what a shell offers at each place of a command line.
+# Completion: the candidates that a shell offers at each place of a command line.
 load helper
 
 # As they are installed: beside a link to the executables.
@@ -84,7 +84,7 @@ spool_with_names() {
     [ "$(offers saga run '')" = :files ]
 }
 
-@test "completion: names of breakers, buckets and keys, and what is done with them" {
+@test "completion: names of breakers, buckets and keys, and their verbs" {
     breaker bank -- true
     throttle -r 10/s api -- true
     once -k 'invoices 2026-11' -- true
@@ -107,7 +107,7 @@ spool_with_names() {
     [ ! -e none.db ]
 }
 
-@test "completion: behind a wrapper stands a command, which is completed as one" {
+@test "completion: the command after a wrapper is completed as a command" {
     breaker bank -- true
     for line in 'breaker bank' 'breaker bank --' 'throttle -r 1/s api --' 'retry -a 3 --' 'retry -a 3' 'once -k k' 'reduce -k k' 'consume -g g --'; do
         # shellcheck disable=SC2086 # words
@@ -122,14 +122,14 @@ spool_with_names() {
     [ "$(bash_offers breaker b)" = bank ]
 }
 
-@test "completion: behind -- and for files the shell knows better" {
+@test "completion: after -- and for files it leaves completion to the shell" {
     [ "$(offers consume -g g -- ./h '')" = :files ]
     [ "$(offers publish '')" = :files ]
     [ "$(offers ls '')" = :files ]
     [ "$(offers publish -s '')" = :files ]
 }
 
-@test "completion: in bash, what begins with the word; and no id is run or split" {
+@test "completion: in bash, candidates that begin with the word; no id is executed or split" {
     spool_with_names
     [ "$(bash_offers consume -g e)" = email ]
     [ "$(bash_offers replay two)" = 'two\ words\ \$\(touch\ hacked\)' ]
@@ -169,7 +169,7 @@ END
     command -v zsh || skip 'zsh is not installed'
 }
 
-@test "completion: runs nothing but our own executables, whatever others are called, in each shell" {
+@test "completion: runs only our own executables, whatever other programs are called, in each shell" {
     mkdir others
     for trap in drop-project project others/publish others/xy-replay others/spool others/jq-trace; do
         printf '#!/bin/sh\necho "$0 $*" >>%s\n' "$PWD/ran" >$trap

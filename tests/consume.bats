@@ -1,6 +1,6 @@
 load helper
 
-# What a handler leaves running has its pid in a file NAME.pid.
+# A process that a handler leaves running has its pid in a file NAME.pid.
 teardown() {
     local file
     for file in "$BATS_TEST_TMPDIR"/*.pid; do
@@ -86,7 +86,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     group_is g 0 0 0 0
 }
 
-@test "consume: --from now skips what is there, and delivers what comes" {
+@test "consume: --from now skips existing events, and delivers new ones" {
     events 2
     run -0 --separate-stderr consume -g g --from now -- sh -c "$show"
     [ -z "$output$stderr" ]
@@ -128,7 +128,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [ "$output" = $'3 1\n4 1' ]
 }
 
-@test "consume: -f --to a time to come follows until then" {
+@test "consume: -f --to with a future time follows until then" {
     publish -t x -d 1
     for how in '-- cat' '--auto-ack'; do
         background sh -c "exec consume -g 'g$how' --from start -f --to 2999-01-01T00:00:00Z $how >out"
@@ -152,14 +152,14 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [ "$output" = $'1 1\n2 1' ]
 }
 
-@test "consume: what is published while it runs is left for the next run" {
+@test "consume: events published while it runs are left for the next run" {
     events 2
     run -0 consume -g g --from start -- sh -c 'publish -t more -d 1; echo $EVENT_SEQ'
     [ "$output" = $'1\n2' ]
     group_is g 2 0 0 0
 }
 
-@test "consume: -n ends it after so many events" {
+@test "consume: -n ends it after N events" {
     events 5
     run -0 --separate-stderr consume -g g --from start -n 2 -- sh -c "$show"
     [ "$output" = $'1 1\n2 1' ]
@@ -189,7 +189,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [ "$(cat out)" = $'1 1\n2 1\n3 1' ]
 }
 
-@test "consume: -f with -n ends after so many events" {
+@test "consume: -f with -n ends after N events" {
     background consume -g g --from start -f -n 2 -- sh -c "$show" >out
     wait_for spool group show g
     events 3
@@ -198,7 +198,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     group_is g 1 0 0 0
 }
 
-@test "consume: -f retries what has become due, without a new event" {
+@test "consume: -f retries events that have become due, without a new event" {
     events 1
     background consume -g g --from start -f --backoff 0 -n 3 -- sh -c "$show"'; [ $EVENT_ATTEMPT = 3 ]' >out
     ends_with 0 "$pid"
@@ -238,7 +238,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [ "$stderr" = "consume: there is no group \"xyzzyxyzzy\" in $EVENT_SPOOL (--from creates one)" ]
 }
 
-@test "consume: with --from a missing spool is created, and it says so" {
+@test "consume: with --from a missing spool is created, with a note" {
     run -0 --separate-stderr consume -g g --from start -- true
     [ "$stderr" = "consume: created the spool $EVENT_SPOOL" ]
     [ "$(stat -c %a "$EVENT_SPOOL")" = 600 ]
@@ -277,7 +277,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     wait_for has_lines out 2
 }
 
-@test "consume: --dry-run shows what would come and changes nothing" {
+@test "consume: --dry-run prints the events that would come and changes nothing" {
     events 3
     replay >all
     run -0 --separate-stderr consume -g g --from 2 --dry-run
@@ -315,7 +315,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     group_is g 0 0 0 2
 }
 
-@test "consume: any other status is retried, after -a attempts it is a dead letter" {
+@test "consume: any other status is retried, and after -a attempts the event is a dead letter" {
     events 2
     run -1 --separate-stderr consume -g g --from start -a 3 --backoff 0 -- sh -c 'echo $EVENT_SEQ $EVENT_ATTEMPT >>ran; exit 5'
     [ -z "$output" ]
@@ -335,7 +335,7 @@ consume: seq 2 n "e2": exit status 5, attempt 3: dead letter' ]
     [ "$(cat ran)" = "$(seq 12)" ]
 }
 
-@test "consume: a retry that succeeds is no dead letter and leaves nothing behind" {
+@test "consume: a retry that succeeds makes no dead letter and leaves nothing behind" {
     events 1
     run -0 --separate-stderr consume -g g --from start --backoff 0 -- sh -c "$show"'; [ $EVENT_ATTEMPT = 3 ]'
     [ "$output" = '1 3' ]
@@ -344,7 +344,7 @@ consume: seq 2 n "e2": exit status 5, attempt 3: dead letter' ]
     [ -z "$output" ]
 }
 
-@test "consume: what is due later is counted, not waited for" {
+@test "consume: events due later are counted, not waited for" {
     events 2
     run -0 --separate-stderr consume -g g --from start --backoff 100d -- false
     [[ ${stderr_lines[0]} =~ ^'consume: seq 1 n "e1": exit status 1, attempt 1: again in '[0-9]+d([0-9]+h)?$ ]]
@@ -355,7 +355,7 @@ consume: seq 2 n "e2": exit status 5, attempt 3: dead letter' ]
     [[ $stderr =~ ^'consume: group "g": 2 waiting, the next until '20.*Z$ ]]
 }
 
-@test "consume: while an event waits for its retry, those behind it are delivered" {
+@test "consume: while an event waits for its retry, later ones are delivered" {
     events 3
     run -0 consume -g g --from start --backoff 100d -- sh -c '[ $EVENT_SEQ != 1 ] && echo $EVENT_SEQ >>ran'
     [ "$(cat ran)" = $'2\n3' ]
@@ -393,7 +393,7 @@ TERM 143 killed by signal 15' ]
     [ "$(jq -r 'select(.subject == "KILL").reason' <<<"$output")" = 'killed by signal 9 (Killed)' ]
 }
 
-@test "consume: --dead-on says which statuses make a dead letter at once, 65 no more" {
+@test "consume: --dead-on sets the statuses that make a dead letter at once, and 65 no longer does" {
     printf '{"type":"n","subject":"%s"}\n' 3 4 65 | publish
     run -1 consume -g g --from start --dead-on 3,4 --backoff 100d -- sh -c 'exit $EVENT_SUBJECT'
     run -0 --separate-stderr dlq list
@@ -401,7 +401,7 @@ TERM 143 killed by signal 15' ]
     group_is g 1 1 0 2
 }
 
-@test "consume: --defer-on says which statuses put the group on hold, 69 no more" {
+@test "consume: --defer-on sets the statuses that put the group on hold, and 69 no longer does" {
     printf '{"type":"n","subject":"%s"}\n' 69 75 | publish
     run -75 consume -g g --from start --defer-on 75 --backoff 100d -- sh -c 'exit $EVENT_SUBJECT'
     run -0 --separate-stderr spool group show g
@@ -450,7 +450,7 @@ TERM 143 killed by signal 15' ]
     [ "$(cat out)" = $'1 1\n2 1' ]
 }
 
-@test "consume: a handler that is not there is 127, before anything is claimed" {
+@test "consume: a missing handler is 127, before anything is claimed" {
     events 2
     consume -g g --from start --to 0 -- true
     run -127 --separate-stderr consume -g g -- ./missing
@@ -472,7 +472,7 @@ TERM 143 killed by signal 15' ]
     group_is g 2 0 0 0
 }
 
-@test "consume: when a handler cannot be started, what was claimed goes back and no attempt is counted" {
+@test "consume: when a handler cannot be started, claimed events are returned and no attempt is counted" {
     events 3
     mkdir folder
     printf '#!/no/such/interpreter\n' >script
@@ -487,7 +487,7 @@ TERM 143 killed by signal 15' ]
     [ "$output" = $'1 1\n2 1\n3 1' ]
 }
 
-@test "consume: a handler that vanishes while consume works stops it, and the rest goes back" {
+@test "consume: a handler that vanishes while consume works stops it, and the rest is returned" {
     events 3
     printf '#!/bin/sh\nrm -- "$0"\necho "$EVENT_SEQ"\n' >h
     chmod +x h
@@ -510,13 +510,13 @@ TERM 143 killed by signal 15' ]
     [ "$(jq -c '[.lag,.in_flight,.dead]' <<<"$output")" = '[2,0,3]' ]
 }
 
-@test "consume: a success or another failure begins that count anew" {
+@test "consume: a success or another failure resets that count" {
     printf '{"type":"n","subject":"%s"}\n' 127 126 0 127 127 1 126 127 | publish
     run -0 consume -g g --from start --backoff 100d -- sh -c 'echo >>ran; exit $EVENT_SUBJECT'
     has_lines ran 8
 }
 
-@test "consume: it is 1 only in the run that made the dead letters" {
+@test "consume: the status is 1 only for the run that made the dead letters" {
     events 2
     run -1 consume -g g --from start -n 1 -a 1 -- false
     run -0 consume -g g -- true
@@ -543,7 +543,7 @@ TERM 143 killed by signal 15' ]
     [ "$output" = $'1a\n1b\n2a\n2b' ] || [ "$output" = $'2a\n2b\n1a\n1b' ]
 }
 
-@test "consume: output comes when its event is done, not when all are" {
+@test "consume: output is printed when its event is done, not when all are" {
     events 2
     mkfifo latch
     background consume -g g --from start -- sh -c 'echo $EVENT_SEQ; [ $EVENT_SEQ = 1 ] || read x <latch' >out
@@ -652,7 +652,7 @@ TERM 143 killed by signal 15' ]
     [ ! -e pwned ]
 }
 
-@test "consume: the environment names the event, and nothing of an outer handler is left" {
+@test "consume: the environment describes the event, without variables of an outer handler" {
     trace=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
     cat >in <<END
 {"specversion":"1.0","id":"i-1","source":"/src","type":"order.placed","subject":"order 42","time":"2026-01-02T03:04:05Z","correlationid":"c-1","causationid":"b-1","hops":3,"traceparent":"$trace","tracestate":"v=1","data":1}
@@ -729,7 +729,7 @@ PATH=$PATH" ]
     [ "$output" = $'0\n1\n2\n3\n4' ] # 4 is the folder that ls reads
 }
 
-@test "consume: a handler has no descriptor of whoever started consume" {
+@test "consume: a handler has no descriptors of consume's parent" {
     events 1
     : >kept
     run -0 --separate-stderr consume -g g --from start -- sh -c '[ ! -e /proc/self/fd/7 ] && echo none' 7<kept
@@ -738,7 +738,7 @@ PATH=$PATH" ]
 
 # -------------------------------------------------------------------------------- a handler's word
 
-@test "consume: a handler's word says when to try again, and why it failed" {
+@test "consume: a handler's word sets when to try again, and the reason of its failure" {
     events 1
     run -0 --separate-stderr consume -g g --from start -- sh -c '
         echo delay 1m >&"$EVENT_CTL"; echo delay 1h >&3; echo "reason card declined" >&3; exit 3'
@@ -749,13 +749,13 @@ PATH=$PATH" ]
     [ -z "$output" ]
 }
 
-@test "consume: a word's delay of 0 is at once, and its reason stands in the dead letter" {
+@test "consume: a word's delay of 0 means at once, and its reason is in the dead letter" {
     events 1
     run -1 --separate-stderr consume -g g --from start -a 3 --backoff 1h -- sh -c 'printf "delay 0\nreason out of stock" >&3; exit 1'
     [ "$(dlq list -o ndjson | jq -r '"\(.attempts) \(.reason)"')" = '3 exit status 1: out of stock' ]
 }
 
-@test "consume: what a word says does not change an outcome" {
+@test "consume: a word does not change an outcome" {
     events 1
     run -0 --separate-stderr consume -g g --from start -- sh -c 'echo delay 1h >&3; echo reason none >&3'
     [ -z "$stderr" ]
@@ -767,7 +767,7 @@ PATH=$PATH" ]
     [ "${#stderr_lines[@]}" -eq 3 ]
 }
 
-@test "consume: a word puts the group on hold for as long as it says" {
+@test "consume: a word's delay is how long the group is put on hold" {
     events 1
     run -75 --separate-stderr consume -g g --from start -- sh -c 'echo delay 1h >&3; echo reason closed until Monday >&3; exit 69'
     [[ $stderr == 'consume: seq 1 '*': exit status 69: closed until Monday: group "g" is on hold until 2'* ]]
@@ -783,7 +783,7 @@ PATH=$PATH" ]
     [ "$(dlq list -o ndjson | jq '.reason | length')" -lt 600 ]
 }
 
-@test "consume: by hand, a script's word goes to stderr" {
+@test "consume: when a script is run by hand, its word goes to stderr" {
     run -0 --separate-stderr sh -c 'echo delay 30s >&"${EVENT_CTL:-2}"'
     [ "$stderr" = 'delay 30s' ]
     events 1
@@ -813,7 +813,7 @@ PATH=$PATH" ]
     [ "$output" = "$PWD/sub"$'\n0027' ]
 }
 
-@test "consume: its own stdin is left for others" {
+@test "consume: does not read its own stdin" {
     events 2
     run -0 bash -c "printf 'one\ntwo\n' | { consume -g g --from start -- cat >events; cat; }"
     [ "$output" = $'one\ntwo' ]
@@ -829,7 +829,7 @@ PATH=$PATH" ]
     [ "$output" = "$(replay)" ]
 }
 
-@test "consume: output that has nowhere to go is 74, and its event is not done" {
+@test "consume: output that cannot be written is 74, and its event is not done" {
     events 1
     run -74 --separate-stderr bash -c 'exec consume -g g --from start -- echo hello >&-'
     [ "$stderr" = 'consume: cannot write to stdout: Bad file descriptor' ]
@@ -875,7 +875,7 @@ PATH=$PATH" ]
     [ "$output" = $'early\nlate' ]
 }
 
-@test "consume: a handler may move to a process group of its own, and ends all the same" {
+@test "consume: a handler that moves to a process group of its own is still ended" {
     events 1
     run -0 --separate-stderr consume -g g --from start -- setsid --wait sh -c 'echo own session'
     [ "$output" = 'own session' ]
@@ -964,7 +964,7 @@ PATH=$PATH" ]
 
 # --- several at once
 
-@test "consume: -j runs so many handlers at once" {
+@test "consume: -j runs N handlers at once" {
     events 3
     mkfifo a b
     run -0 --separate-stderr timeout 30 consume -g g --from start -j 3 -- sh -c '
@@ -997,7 +997,7 @@ PATH=$PATH" ]
     group_is g 0 0 0 0
 }
 
-@test "consume: -j runs no more than that, and without it there is one" {
+@test "consume: -j runs no more than N, and without -j one handler runs" {
     events 30
     mkdir running
     count='touch running/$EVENT_SEQ; ls running | wc -l >>counts; rm running/$EVENT_SEQ'
@@ -1029,7 +1029,7 @@ PATH=$PATH" ]
     [ -z "$output$stderr" ]
 }
 
-@test "consume: --auto-ack with -n prints and settles so many" {
+@test "consume: --auto-ack with -n prints and settles N" {
     events 2500
     run -0 consume -g g --from start --auto-ack -n 1
     [ "$output" = "$(replay 1)" ]
@@ -1057,7 +1057,7 @@ PATH=$PATH" ]
     ends_with 0 "$pid"
 }
 
-@test "consume: a reader that has read enough stops --auto-ack, and the rest comes later" {
+@test "consume: a reader that has read enough stops --auto-ack, and the rest is delivered later" {
     events 2500
     run -0 --separate-stderr bash -c 'consume -g g --from start --auto-ack | head -n 1; echo "${PIPESTATUS[*]}"'
     [ "$output" = "$(replay 1)"$'\n0 0' ]
@@ -1067,7 +1067,7 @@ PATH=$PATH" ]
     group_is g 0 0 0 0
 }
 
-@test "consume: a reader that has gone stops handlers, and what the last one did is done all the same" {
+@test "consume: a reader that has gone stops consume, and the event of the last handler is still done" {
     events 3
     mkfifo p latch
     background bash -c 'exec consume -g g --from start -- sh -c "echo \$EVENT_SEQ; [ \$EVENT_SEQ = 1 ] || read x <latch" >p 2>err'
@@ -1080,7 +1080,7 @@ PATH=$PATH" ]
     [ "$output" = $'3 1' ]
 }
 
-@test "consume: without a command it wants --auto-ack" {
+@test "consume: without a command it requires --auto-ack" {
     events 1
     consume -g g --from start --to 0 -- true
     run -64 --separate-stderr consume -g g
@@ -1091,7 +1091,7 @@ PATH=$PATH" ]
     group_is g 1 0 0 0
 }
 
-@test "consume: --auto-ack refuses a terminal and says how to look" {
+@test "consume: --auto-ack refuses a terminal and tells how to look at events" {
     command -v script >/dev/null || skip 'no script(1) to make a terminal with'
     events 1
     consume -g g --from start --to 0 -- true
@@ -1102,7 +1102,7 @@ PATH=$PATH" ]
 
 # --- stopping
 
-@test "consume: SIGTERM lets the running handler finish and hands the others back" {
+@test "consume: SIGTERM lets the running handler finish and returns the other events" {
     events 3
     mkfifo latch
     background consume -g g --from start -- sh -c 'echo $EVENT_SEQ >>started; read x <latch; echo done $EVENT_SEQ' >out 2>err
@@ -1117,7 +1117,7 @@ PATH=$PATH" ]
     [ "$output" = $'2 1\n3 1' ]
 }
 
-@test "consume: after --grace unfinished events go back without an attempt, finished ones are done" {
+@test "consume: after --grace unfinished events are returned without an attempt, finished ones are done" {
     events 4
     background consume -g g --from start -j 2 -a 1 --grace 0 -- sh -c '
         echo $EVENT_SEQ; case $EVENT_SEQ in 1 | 2) exit ;; 3) echo >>started; exec sleep 600 ;; esac
@@ -1168,7 +1168,7 @@ PATH=$PATH" ]
     ends_with 0 "$pid"
 }
 
-@test "consume: when it stops, nothing of what its handlers started is left" {
+@test "consume: when it stops, no process that its handlers started is left" {
     events 2
     background consume -g g --from start --grace 0 -- sh -c '
         [ $EVENT_SEQ = 1 ] || exec sleep 600
@@ -1312,7 +1312,7 @@ stays_idle() {
     kill -KILL -- "-$pid"
 }
 
-@test "consume: a bell that cannot be answered now does not keep it busy" {
+@test "consume: a wake-up that it cannot act on now does not keep it busy" {
     me=$BASHPID groups=0
     publish -t n -d 0
     stays_idle -r 1/1h -- true

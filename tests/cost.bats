@@ -1,6 +1,6 @@
-# What others wait for: what a transaction does under the write lock is in proportion to what it
-# changes, however much there is beside it, and it changes about a thousand rows at most. Both are
-# counted, by a library that is preloaded; no time is measured.
+# How long others wait: the work of a transaction under the write lock is proportional to what it
+# changes, however much else is in the spool, and it changes about a thousand rows at most. A
+# preloaded library counts both; no time is measured.
 load helper
 
 setup() {
@@ -50,7 +50,7 @@ behind_one() {
     cost consume -g g -- true
     [ "$(spool group show g | jq .waiting)" -eq "$1" ]
 }
-@test "cost: an event that is put behind its subject costs the same, however many are there" {
+@test "cost: putting an event behind its subject costs the same, however many are there" {
     flat behind_one 2000
 }
 
@@ -64,7 +64,7 @@ behind_dead() {
     cost dlq retry --all
     [ "$(consume -g g -n 20 -- printenv EVENT_SEQ | paste -sd,)" = "$(seq 20 | paste -sd,)" ]
 }
-@test "cost: dead letters of its subject cost an event nothing, and are put back before it" {
+@test "cost: dead letters of its subject cost an event nothing, and are requeued before it" {
     flat behind_dead 1000
 }
 
@@ -107,7 +107,7 @@ change_group() {
     cost spool group drop g
     [ "$(spool group)" = '' ]
 }
-@test "cost: spool group set, seek and drop go step by step" {
+@test "cost: spool group set, seek and drop work in small steps" {
     flat change_group 2000
 }
 
@@ -129,7 +129,7 @@ prune_kept() {
     cost spool prune --keep 0
     [ "$(replay -g g | wc -l)" -eq "$1" ]
 }
-@test "cost: spool prune, of what is kept and what is not" {
+@test "cost: spool prune, of events that are kept and that are not" {
     flat prune_kept 2000
 }
 
@@ -141,7 +141,7 @@ leases() {
         consume -g g -n 1 --auto-ack | cat
     [ "$(spool group show g | jq -c '[.lag,.in_flight]')" = "[$(($1 - 1)),0]" ]
 }
-@test "cost: leases that have run out, a thousand events at a time" {
+@test "cost: expired leases, a thousand events at a time" {
     flat leases 2000
 }
 
@@ -164,11 +164,11 @@ killed() {
     cost consume -g g -n 1 --auto-ack | cat
     [ "$(spool group show g | jq -c '[.lag,.in_flight]')" = "[$((held - 1)),0]" ]
 }
-@test "cost: what killed consumers held, a thousand events at a time" {
+@test "cost: claims of killed consumers, a thousand events at a time" {
     flat killed 2000 1100
 }
 
-@test "cost: what somebody's ANALYZE wrote down changes nothing" {
+@test "cost: statistics from a user's ANALYZE change nothing" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to run ANALYZE in'
     seq 500 | publish -t a -k s
     cost publish -t a -d 501

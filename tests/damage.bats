@@ -1,7 +1,7 @@
 load helper
 
-# A disk that gives back other bytes than it was given: single bits of a spool are flipped, one at a
-# time. LONG=1: a thousand of them, in a larger spool. And every column of an event, by hand.
+# A disk that returns other bytes than were written: single bits of a spool are flipped, one at a
+# time. LONG=1: a thousand of them, in a larger spool. Also every column of an event, by hand.
 
 setup() {
     helper_setup
@@ -27,7 +27,7 @@ complain() {
     return 1
 }
 
-@test "damage: a flipped bit crashes nothing, no event comes out other than it went in, and most come out" {
+@test "damage: a flipped bit crashes nothing, no event comes out changed, and most come out" {
     seq "$events" | sed 's/.*/{"type":"n","id":"e&","subject":"s&","data":{"n":&,"text":"some more text of event &"}}/' | publish
     consume -g g --from start -n 10 -- true
     consume -g g -n 3 -a 1 -- false || [ $? -eq 1 ]
@@ -79,7 +79,7 @@ spoil() {
     sqlite3 "$1" "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql='$event_table' WHERE name='event'"
 }
 
-@test "damage: whatever is wrong in an event's row, check names it, replay leaves it out, and a group sets it aside" {
+@test "damage: whatever is damaged in an event's row, check names it, replay skips it, and a group sets it aside" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to damage events with'
     seq 3 | publish -t n -k s
     event_table=$(sqlite3 spool.db "SELECT sql FROM sqlite_schema WHERE name='event'")

@@ -1,4 +1,4 @@
-# Events whose consumers die: which of them are blamed for it, and who has to wait for whom.
+# Events whose consumers die: which events are blamed for it, and which have to wait for others.
 load helper
 
 group_is() { # LAG IN_FLIGHT DEAD
@@ -20,7 +20,7 @@ killed() {
     wait "$pid" || true
 }
 
-@test "deaths: kills of a consumer with workers make no dead letter of what no worker has seen" {
+@test "deaths: kills of a consumer with workers make no dead letters of events that no worker has seen" {
     seq 200 | publish -t n
     consume -g g --from start --to 0 -- true
     cat >hang <<'END'

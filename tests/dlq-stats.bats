@@ -1,4 +1,4 @@
-# What dead letters have in common, and a mended handler tried on one.
+# What dead letters have in common, and trying a fixed handler on one.
 load helper
 
 # Six dead letters of two kinds: 1 to 3 timed out, 4 to 6 had no card.
@@ -9,7 +9,7 @@ letters() {
         echo "no card for $EVENT_ID" >&2; exit 1' 2>/dev/null || [ $? -eq 1 ]
 }
 
-@test "dlq stats: failures that differ only in numbers and ids are counted together, the most frequent first" {
+@test "dlq stats: failures that differ only in numbers and ids are counted together, most frequent first" {
     letters
     dlq drop 1 >/dev/null
     run -0 --separate-stderr dlq stats
@@ -39,7 +39,7 @@ letters() {
     [ "${#lines[@]}" -eq 2 ]
 }
 
-@test "dlq: --like EVENT means those that failed the way it did" {
+@test "dlq: --like EVENT selects letters that failed in the same way" {
     letters
     run -0 --separate-stderr dlq list --like 2
     [ "$(jq .seq <<<"$output" | paste -sd' ')" = '1 2 3' ]
@@ -74,7 +74,7 @@ letters() {
     [ ! -e spool.db-wal ]
 }
 
-@test "dlq try: a command that cannot be run, an event that is no dead letter, and too few words" {
+@test "dlq try: a command that cannot be run, an event that is not a dead letter, and too few arguments" {
     letters
     run -127 --separate-stderr dlq try 5 -- ./missing
     [ "$stderr" = 'dlq: cannot run "./missing": not found' ]

@@ -1,7 +1,7 @@
 load helper
 
 # Dead letters: charge has 1 (order.placed, order-1), 2 (order.paid, order-2) and 3 (order.placed,
-# order-3), email has 1. Those of charge differ in what they said.
+# order-3), email has 1. Those of charge differ in their error messages.
 letters() {
     cat >in <<'END'
 {"specversion":"1.0","id":"a","source":"/s","type":"order.placed","subject":"order-1","data":{"n": 1.0}}
@@ -81,7 +81,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [ "$(tr -d '\r' <<<"$output")" = "dlq: no dead letters in $EVENT_SPOOL" ]
 }
 
-@test "dlq: each filter leaves out what it does not match" {
+@test "dlq: each filter leaves out the letters that it does not match" {
     letters
     listed 'charge:1 charge:2 charge:3 email:1'
     listed 'email:1' -g email
@@ -116,7 +116,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     listed '' --error 'exit status 1'
 }
 
-@test "dlq: show tells each attempt with its stderr, and the event byte for byte" {
+@test "dlq: show prints each attempt with its stderr, and the event byte for byte" {
     letters
     run -0 --separate-stderr dlq show -g charge 1
     [ -z "$stderr" ]
@@ -149,7 +149,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [ "$(jq -r .id <<<"$output")" = $'b\nc' ]
 }
 
-@test "dlq: show is 1 for an event that is no dead letter, and when there is none" {
+@test "dlq: show is 1 for an event that is not a dead letter, and when there are no letters" {
     letters
     publish -t n --id d -d 1
     run -1 --separate-stderr dlq show 4
@@ -246,7 +246,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     wait_for grep -qx '1 1' out
 }
 
-@test "dlq: retry by position, id, filter and count, and says how many" {
+@test "dlq: retry by position, id, filter and count, and it prints how many" {
     letters
     run -0 dlq retry c
     [ "$output" = '1 dead letter given back' ]
@@ -261,7 +261,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     listed ''
 }
 
-@test "dlq: -n retries so many" {
+@test "dlq: -n retries N letters" {
     letters
     run -0 dlq retry -n 2
     [ "$output" = '2 dead letters given back' ]
@@ -294,7 +294,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [ "$(jq -c '[.group, (.history | length)]' <<<"$output")" = '["new",1]' ]
 }
 
-@test "dlq: --dry-run says how many and changes nothing" {
+@test "dlq: --dry-run prints how many and changes nothing" {
     letters
     dlq show >before
     run -0 --separate-stderr dlq retry --all --dry-run
@@ -307,7 +307,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     dlq show | cmp before -
 }
 
-@test "dlq: retry and drop refuse to take all without being told so" {
+@test "dlq: retry and drop refuse to take all letters without --all" {
     letters
     for verb in retry drop; do
         run -64 --separate-stderr dlq $verb
@@ -318,7 +318,7 @@ show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     listed 'charge:1 charge:2 charge:3 email:1'
 }
 
-@test "dlq: retry and drop of an event that is no dead letter are 1" {
+@test "dlq: retry and drop of an event that is not a dead letter are 1" {
     letters
     dlq drop 3
     for verb in retry:'given back' drop:dropped; do

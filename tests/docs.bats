@@ -1,18 +1,17 @@
 load helper
 
-# What is shown as a command in the README and the manual is run as it is printed there:
+# Every command shown in the README and the manual is run as it is printed there:
 #
 #     README.md     a fence marked "sh" is pasted; one marked "text" behind it is what that prints
 #     man/*         a .Bd behind the comment .\" run is run; one behind .\" prints is what it prints
 #                   .\" setup: COMMAND: run before, unseen by the reader
 #                   .\" run, needs COMMAND: only where there is such a command
 #
-# The README is one session. In the manual a heading (.Sh and .Ss) begins with an empty folder and an
-# empty spool, what goes to stderr is not compared, and a command that fails ends the script, as
-# under sh -e, so a status that is meant to be seen has its own words in the text:
-# || echo "exit status $?".
+# The README is one session. In the manual each heading (.Sh and .Ss) begins with an empty folder
+# and an empty spool, stderr is not compared, and a command that fails ends the script, as under sh
+# -e; a status that is meant to be seen is printed by the text itself: || echo "exit status $?".
 
-# The scripts of a file, as N.sh, N.prints and N.needs; N.from says where they stand.
+# The scripts of a file, as N.sh, N.prints and N.needs; N.from has their line.
 extract() { # FILE INTO
     mkdir -p "$2"
     awk -v into="$2" '
@@ -321,7 +320,7 @@ END
     done
 }
 
-@test "manual: statuses that a command's source names stand in its page" {
+@test "manual: statuses that a command's source names are in its page" {
     declare -A number=([NO]=1 [USAGE]=64 [DATAERR]=65 [NOINPUT]=66 [UNAVAILABLE]=69 [SOFTWARE]=70
         [OSERR]=71 [CANTCREAT]=73 [IOERR]=74 [TEMPFAIL]=75 [NOPERM]=77 [CONFIG]=78 [CANNOT_RUN]=126
         [NOT_FOUND]=127)
@@ -340,7 +339,7 @@ END
     done
 }
 
-@test "manual: eventutils(7) names every command, and its statuses are all there are" {
+@test "manual: eventutils(7) names every command and every status" {
     for name in $(commands); do
         grep -q "^\.It Xr $name 1" "$TOP/man/eventutils.7"
     done
@@ -382,6 +381,6 @@ END
     done
 }
 
-@test "words: a page says what is, and not what should be" {
+@test "words: a page describes what is, and not what should be" {
     run ! grep -niw should "$TOP"/README.md "$TOP"/man/*.[1-9]
 }

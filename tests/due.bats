@@ -1,5 +1,5 @@
-# When what waits comes: at its time, and not when somebody happens to look. Followers look once a
-# second anyway; here they write down how long they have waited in vain, and a second is too long.
+# Waiting events are delivered at their time, not when a consumer happens to look. Followers look
+# once a second anyway; here they log each wait that timed out, and a second is too long.
 load helper
 
 setup() {
@@ -15,7 +15,7 @@ follow() {
     ! grep -E '^[0-9]{4}' waits || return 1
 }
 
-@test "due: a retry comes when its wait is over" {
+@test "due: a retry is delivered when its wait is over" {
     publish -t n -d 1
     run -0 follow -g g --from start -n 4 -- sh -c '[ "$EVENT_ATTEMPT" = 4 ] || { echo delay 30ms >&3; exit 1; }'
     run -0 follow -g h --from start -n 1 --lease 1m
@@ -24,7 +24,7 @@ follow() {
     grep -q . waits
 }
 
-@test "due: so does an event with a delay, also of an ordered group" {
+@test "due: an event with a delay is delivered when it is over, also in an ordered group" {
     for more in '' --ordered; do
         publish -t n -k s -d 1 --delay 500ms
         publish -t n -k s -d 2
@@ -35,7 +35,7 @@ follow() {
     done
 }
 
-@test "due: the end of a hold, of a lease, and of an event in another's way" {
+@test "due: the end of a hold, of a lease, and of an event that blocks another" {
     publish -t n -k s -d 1
     run -0 follow -g hold --from start -n 1 -- sh -c '[ -e down ] || { : >down; echo delay 100ms >&3; exit 69; }'
     run -0 --separate-stderr follow -g lease --from start -n 2 --lease 100ms
@@ -46,12 +46,12 @@ follow() {
     run -0 follow -g g --from start --ordered -n 2 -- sh -c '[ "$EVENT_SEQ" = 2 ] || { echo delay 1h >&3; exit 1; }'
 }
 
-@test "due: the next event that a rate allows, while another one is in hand" {
+@test "due: the next event that a rate allows, while another is being handled" {
     seq 2 | publish -t n
     run -0 follow -g g --from start -j 2 -n 2 -r 1/100ms -- sh -c 'if [ "$EVENT_SEQ" = 2 ]; then : >two; else while [ ! -e two ]; do sleep 0.02; done; fi'
 }
 
-@test "due: a rate keeps nobody waiting who has nothing more to do" {
+@test "due: a rate does not keep a consumer waiting that has nothing more to do" {
     publish -t n -d 1
     run -0 timeout 60 consume -g g --from start -r 1/h -- printenv EVENT_SEQ
     [ "$output" = 1 ]

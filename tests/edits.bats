@@ -1,5 +1,5 @@
-# Rows that are not what a command would have written: a spool whose tables somebody edited, or whose
-# disk did. Random edits, each in a copy of one spool; SEED=n repeats those of a run. LONG=1: 400.
+# Rows that no command would have written: a spool whose tables were changed by a person or a bad
+# disk. Random edits, each in a copy of one spool; SEED=n repeats those of a run. LONG=1: 400.
 load helper
 
 setup() {
@@ -177,7 +177,7 @@ UPDATE meta SET value='x' WHERE key='lock'|table "meta" has a value for "lock" t
 END
 }
 
-@test "edits: a group without its place says so, at once, and spool group seek gives it one" {
+@test "edits: a group without its position reports that at once, and spool group seek restores it" {
     seq 3 | publish -t n
     consume -g g --from start -- true
     sqlite3 spool.db 'DELETE FROM cursor WHERE priority=5'
@@ -214,7 +214,7 @@ END
     done
 }
 
-@test "edits: what a table says and an index denies ends consume, and nothing waits for it" {
+@test "edits: an index that contradicts its table ends consume, and nothing waits for it" {
     seq 3 | publish -t n
     consume -g g --from start --backoff 1ms..1ms -n 1 -- false
     # The index of what is due has a row that the table says is claimed.

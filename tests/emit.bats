@@ -1,4 +1,4 @@
-# consume --emit: what a handler prints is published, in the transaction that settles its event.
+# consume --emit: a handler's output is published, in the transaction that settles its event.
 load helper
 
 events() { # N: with ids e1, e2 ...
@@ -7,7 +7,7 @@ events() { # N: with ids e1, e2 ...
 
 emit='sed "s/.*\"data\":\(.*\)}/{\"type\":\"order.paid\",\"subject\":\"$EVENT_SUBJECT\",\"data\":\1}/"'
 
-@test "emit: what a handler prints is in the log, and not on stdout" {
+@test "emit: a handler's output is in the log, and not on stdout" {
     events 3
     run -0 --separate-stderr consume -g g --from start --emit -- sh -c "$emit"
     [ -z "$output$stderr" ]
@@ -15,7 +15,7 @@ emit='sed "s/.*\"data\":\(.*\)}/{\"type\":\"order.paid\",\"subject\":\"$EVENT_SU
     [ "$(jq -c '[.subject,.data]' <<<"$output" | paste -sd' ')" = '["o-1",1] ["o-2",2] ["o-3",3]' ]
 }
 
-@test "emit: an event continues the causal chain, and says where it was made" {
+@test "emit: an event continues the causal chain, and its source tells where it was made" {
     publish <<<'{"type":"a","id":"e1","source":"s","correlationid":"c-1","hops":3,"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}'
     run -0 consume -g g --from start --emit -- echo '{"type":"b"}'
     run -0 replay -t b
@@ -24,7 +24,7 @@ emit='sed "s/.*\"data\":\(.*\)}/{\"type\":\"order.paid\",\"subject\":\"$EVENT_SU
     [[ $output != *b7ad6b7169203331* ]]
 }
 
-@test "emit: ids are derived: of the cause, its group and the line, and in the order of time" {
+@test "emit: ids are derived from the cause, its group and the line, and sort by time" {
     events 2
     two='echo "{\"type\":\"b\"}"; echo; echo "{\"type\":\"c\"}"; echo "{\"type\":\"d\",\"id\":\"own\",\"data\":$EVENT_SEQ,\"source\":\"$EVENT_ID\"}"'
     run -0 consume -g g --from start --emit -- sh -c "$two"
@@ -52,7 +52,7 @@ emit='sed "s/.*\"data\":\(.*\)}/{\"type\":\"order.paid\",\"subject\":\"$EVENT_SU
     [ "$(replay -t order.lost | wc -l)" -eq 0 ]
 }
 
-@test "emit: consumers killed at any time, and each event is there exactly once" {
+@test "emit: with consumers killed at any time, each event is there exactly once" {
     events 60
     consume -g g -t order.placed --from start --to 0 -- true
     rounds=0
@@ -70,7 +70,7 @@ emit='sed "s/.*\"data\":\(.*\)}/{\"type\":\"order.paid\",\"subject\":\"$EVENT_SU
     [ "$(replay -t b | wc -l)" -eq 0 ]
 }
 
-@test "emit: a line that is no event makes its cause a dead letter, and nothing of it is published" {
+@test "emit: a line that is not an event makes its cause a dead letter, and nothing is published" {
     events 3
     run -1 --separate-stderr consume -g g -t order.placed --from start --emit -- sh -c 'echo "{\"type\":\"b\"}"
         [ "$EVENT_SEQ" != 2 ] || echo "oops"'
@@ -98,7 +98,7 @@ emit='sed "s/.*\"data\":\(.*\)}/{\"type\":\"order.paid\",\"subject\":\"$EVENT_SU
     [ "$(replay -k k | jq .version | paste -sd' ')" = '1 2' ]
 }
 
-@test "emit: a version that somebody else has published meanwhile is tried again" {
+@test "emit: when another process has published the same version, the event is tried again" {
     events 1
     publish -t b -k k --expect-version none -d 1
     # The first time it decides on what it knew before.

@@ -72,7 +72,7 @@ copy_toolkit() {
     [ "$output" = $'y\n141' ]
 }
 
-@test "ev: a command that is not there is 127, one that cannot be run 126" {
+@test "ev: a missing command is 127, one that cannot be run 126" {
     run -127 --separate-stderr ev no-such-command
     [ "$stderr" = 'ev: cannot run "no-such-command": not found' ]
     echo 'not for running' >file
@@ -87,7 +87,7 @@ copy_toolkit() {
     [ "$stderr" = 'ev: unknown option "-s" (see ev --help)' ]
 }
 
-@test "ev: a full disk is said when listing" {
+@test "ev: a full disk is reported when listing" {
     [ -w /dev/full ] || skip 'no /dev/full'
     run -74 --separate-stderr bash -c 'ev >/dev/full'
     [[ $stderr = 'ev: '*'No space left on device'* ]]

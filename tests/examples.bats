@@ -50,7 +50,7 @@ END
     run -0 --separate-stderr spool check
 }
 
-@test "breaker-http: orders reach a service that was down, and those that died of it come again" {
+@test "breaker-http: orders reach a service that was down, and dead letters of the outage are delivered again" {
     publish -t order.placed <<<$'{"n":1}\n{"n":2}'
     served 500
     run -75 --separate-stderr example breaker-http "$url"
@@ -68,7 +68,7 @@ END
     [ "${lines[-1]}" = '20 calls at 50/s' ]
 }
 
-@test "middleware: each payment is made once, and what fails is tried again" {
+@test "middleware: each payment is made once, and failures are tried again" {
     printf '#!/bin/sh\nread -r event\necho "$event" | jq -r .data.paymentId >>tried\n[ "$RETRY_ATTEMPT" -ge 2 ] && echo paid\n' >call
     chmod +x call
     run -0 --separate-stderr alone middleware ./call
@@ -97,7 +97,7 @@ order/A-2 compensated' ]
     run -0 saga check "$TOP/share/examples/order.saga.json"
 }
 
-@test "demo: what a killed consumer was working on is handled by the next one, and nothing is left behind" {
+@test "demo: the next consumer handles the event that a killed one was working on, and nothing is left behind" {
     mkdir tmp
     TMPDIR=$PWD/tmp run -0 --separate-stderr "$TOP/share/demo"
     events=$(sed -n '/^\$ consume -g inventory/{n;p;}' <<<"$output")

@@ -1,4 +1,4 @@
-# expirytime: from then on nobody gets the event, wherever it was, and it is pending nowhere.
+# expirytime: from then on the event is not delivered, wherever it was, and is pending nowhere.
 load helper
 
 setup() {
@@ -51,7 +51,7 @@ nothing_left() {
     [ "$output" = $'2\n3' ]
 }
 
-@test "expiry: it is asked when a handler begins, too: what was claimed ahead is dropped" {
+@test "expiry: it is checked when a handler begins, too: expired events claimed ahead are dropped" {
     seq 3 | publish -t n --ttl 1h
     run -0 --separate-stderr world consume -g g -t n --from start -- sh -c 'echo 3660 >clock; echo "$EVENT_SEQ"'
     [ "$output" = 1 ]
@@ -59,7 +59,7 @@ nothing_left() {
     [ "$(world spool group show g -o ndjson | jq .done)" = 1 ]
 }
 
-@test "expiry: nor does a worker get it" {
+@test "expiry: a worker does not get an expired event" {
     seq 3 | publish -t n --ttl 1h
     cat >w <<'END'
 #!/bin/bash
@@ -75,7 +75,7 @@ END
     nothing_left
 }
 
-@test "expiry: nor does a pipe, nor the consumer that takes over from a dead one" {
+@test "expiry: neither a pipe nor a consumer that takes over from a dead one gets an expired event" {
     seq 2 | publish -t n --ttl 1h
     background world consume -g g -t n --from start -- sh -c 'echo "$EVENT_SEQ" >begun; exec sleep 600'
     wait_for test -s begun
@@ -87,7 +87,7 @@ END
     nothing_left
 }
 
-@test "expiry: what has expired holds its subject no longer, though its retry would be later" {
+@test "expiry: an expired event no longer holds its subject, though its retry would be later" {
     publish -t n -k s -d 1 --ttl 1h
     seq 2 4 | publish -t n -k s
     publish -t n -k s -d 5 --ttl 1h

@@ -1,9 +1,9 @@
 load helper
 
-# What a kill or a failing call in any place leaves behind. A shim (tests/fault/fail.c) lets the n-th
-# call that changes the world fail, n = 1, 2, 3 … until a run gets through without; each time the
-# promises are looked at. The runs of a test share a spool, so that each also meets what the one
-# before it left.
+# What a kill or a failing call at any point leaves behind. A shim (tests/fault/fail.c) lets the
+# n-th call that changes anything outside the process fail, n = 1, 2, 3 … until a run finishes
+# without a fault; each time the promises are checked. The runs of a test share a spool, so that
+# each run also meets what the previous one left.
 
 setup() {
     [ -e "$BUILD/fault/fail.so" ] || skip 'preloading needs a build without sanitizers'
@@ -159,7 +159,7 @@ acknowledge() {
     check_log
 }
 
-@test "faults: without memory the others end too, by no signal, and what they were at is done by the next" {
+@test "faults: without memory the other commands end too, not by a signal, and the next run does their work" {
     local machine='{"id":"m","initial":"a","states":{"a":{"on":{"n":"b"}},"b":{"on":{"n":"a"}}}}'
     local saga='{"name":"s","steps":[{"name":"one","do":["cat"],"undo":["true"]}]}'
     echo "$machine" >m.json
@@ -191,7 +191,7 @@ acknowledge() {
     intact
 }
 
-@test "faults: publish killed again and again, also while it recovers from the last time" {
+@test "faults: publish killed again and again, also while it recovers from the last kill" {
     publish -t before -d 1
     before() { three_events; }
     after() { acknowledge; }
@@ -199,7 +199,7 @@ acknowledge() {
     check_log
 }
 
-@test "faults: a spool that is being created is there or not, whatever happens, and made by the next" {
+@test "faults: a spool that is being created is there or not, whatever happens, and the next run creates it" {
     before() {
         EVENT_SPOOL=$PWD/$tag/made/spool.db
         mkdir "$tag"
@@ -261,7 +261,7 @@ check_group() {
     intact
 }
 
-@test "faults: --auto-ack loses nothing by a fault in any call, and repeats only what had failed" {
+@test "faults: --auto-ack loses nothing by a fault in any call, and repeats only events that had failed" {
     publish -t before -d 1
     consume -g g --from start --auto-ack >out
     before() { two_events; }
@@ -313,7 +313,7 @@ check_group() {
     intact
 }
 
-@test "faults: what settle said is settled stays so, and the rest comes again" {
+@test "faults: events that settle reported as settled stay so, and the rest is delivered again" {
     publish -t before -d 1
     consume -g g --from start --auto-ack >out
     before() {
@@ -349,7 +349,7 @@ check_lamp() {
     [[ $now == *'"state":"on",'*'"version":3,'* ]] || complain "its state is $now"
 }
 
-@test "faults: what fsm accepted is printed in the end, and is the same each time, whatever call fails" {
+@test "faults: transitions that fsm accepted are printed in the end, the same each time, whatever call fails" {
     lamp
     publish -t before -d 1
     before() { three_flips >in; }
@@ -526,7 +526,7 @@ letters() {
     letter=0
 }
 
-@test "faults: dead letters that dlq retry gave back stay so, and each is delivered once in the end" {
+@test "faults: dead letters that dlq retry requeued stay so, and each is delivered once in the end" {
     letters 200
     before() { letter=$((letter + 1)); }
     after() {
@@ -546,7 +546,7 @@ letters() {
     intact
 }
 
-@test "faults: dead letters that dlq drop dropped stay away, and their events stay in the log" {
+@test "faults: dead letters that dlq drop removed stay removed, and their events stay in the log" {
     letters 170
     before() { letter=$((letter + 1)); }
     after() {
@@ -568,7 +568,7 @@ letters() {
     intact
 }
 
-@test "faults: a group that was said to be paused is paused" {
+@test "faults: a group that was reported as paused is paused" {
     publish -t n -d 1
     consume -g g --from start -n 1 -- true
     before() { :; }

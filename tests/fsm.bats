@@ -34,7 +34,7 @@ states() { # [-s SPOOL]
     fsm list "$@" -o ndjson | jq -r '"\(.machine) \(.subject) \(.state) \(.version)"'
 }
 
-@test "fsm: each accepted event is a transition, made only of what the event says" {
+@test "fsm: each accepted event is a transition, made only from the event" {
     order_machine
     { event order.placed e1 A-1 && event payment.made e2 A-1 '{"cents":100}'; } >in
     run -0 --separate-stderr fsm run order.machine.json in
@@ -47,7 +47,7 @@ states() { # [-s SPOOL]
     fsm run -s other.db order.machine.json <in 2>/dev/null | cmp - <(printf '%s\n' "$output")
 }
 
-@test "fsm: the correlation goes on, and the id tells sources, ids and machines apart" {
+@test "fsm: the correlation continues, and the id differs by source, id and machine" {
     lamp_machine
     sed 's/lamp/light/' lamp.json >light.json
     {
@@ -63,7 +63,7 @@ states() { # [-s SPOOL]
     [ "$(states)" = $'lamp x on 3\nlight x on 3' ]
 }
 
-@test "fsm: an event that comes again is the same transition again, and changes nothing" {
+@test "fsm: a repeated event prints the same transition again, and changes nothing" {
     order_machine
     { event order.placed e1 A-1 && event payment.made e2 A-1 '{"cents":100}' && event parcel.sent e3 A-1; } >in
     fsm run order.machine.json in >out 2>/dev/null
@@ -88,7 +88,7 @@ states() { # [-s SPOOL]
     [ "$(states)" = 'lamp x off 102' ]
 }
 
-@test "fsm: what a state does not accept is named and kept, the rest goes on, and the status is 65" {
+@test "fsm: events that a state does not accept are reported and kept, the rest is handled, and the status is 65" {
     order_machine
     {
         event parcel.sent e1 A-1
@@ -112,7 +112,7 @@ fsm: in: line 5: \"A-1\" is in state \"cancelled\", which does not accept order.
     event parcel.sent e1 A-2 | fsm run order.machine.json | jq -e '.type == "order.shipped"'
 }
 
-@test "fsm: lines that are no events are named, types that the machine does not know are passed over" {
+@test "fsm: lines that are not events are reported, types that the machine does not know are skipped" {
     order_machine
     {
         echo '{"type":"order.placed"'
@@ -167,7 +167,7 @@ fsm: in: line 5: \"A-1\" is in state \"cancelled\", which does not accept order.
 
 # --- definitions
 
-@test "fsm check: what is wrong and what is doubtful, and run says the former in the same words" {
+@test "fsm check: mistakes and doubtful things, and run reports the mistakes in the same words" {
     order_machine
     run -0 --separate-stderr fsm check order.machine.json
     [ -z "$output$stderr" ]
@@ -198,7 +198,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     [ "${stderr_lines[0]}" = 'fsm: none.json: No such file or directory' ]
 }
 
-@test "fsm: a machine is called by its id, or else by its file" {
+@test "fsm: a machine is named by its id, or else by its file" {
     order_machine
     event order.placed e1 A-1 >in
     cp order.machine.json purchase.json
@@ -221,7 +221,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     event order.placed e1 A-1 | fsm run order.machine.json | jq -e '.type == "order.open"'
 }
 
-@test "fsm dot: the states and what leads from one to the other" {
+@test "fsm dot: the states and the transitions between them" {
     order_machine
     run -0 fsm dot order.machine.json
     [ "${lines[0]}" = 'digraph "order" {' ]
@@ -233,7 +233,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
 
 # --- looking at it
 
-@test "fsm show, list: where subjects are, and how they came there" {
+@test "fsm show, list: the subjects' states, and how they got there" {
     order_machine
     lamp_machine
     { event order.placed e1 A-1 && event payment.made e2 A-1 '{"cents":100}' && event order.placed e3 a/b && event flip f1 A-1; } >in
@@ -269,7 +269,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     [ "$stderr" = 'fsm: "z" has no state in machine "lamp"' ]
 }
 
-@test "fsm: what a name holds reaches no terminal unescaped" {
+@test "fsm: no part of a name reaches a terminal unescaped" {
     lamp_machine
     echo '{"type":"flip","id":"1","source":"/s","subject":"x\u202e2J"}' | fsm run lamp.json >out 2>/dev/null
     [[ $(cat out) == *'"subject":"x\u202e2J"'* ]]
@@ -279,7 +279,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     [ "$output" = 'x\u202e2J forgotten by lamp' ]
 }
 
-@test "fsm: a damaged document is named, with the way out" {
+@test "fsm: a damaged document is reported, with the remedy" {
     command -v sqlite3 >/dev/null || skip 'sqlite3 is not installed'
     lamp_machine
     flips 1 x | fsm run lamp.json 2>/dev/null
@@ -295,7 +295,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     [ "${#lines[@]}" -eq 2 ]
 }
 
-@test "fsm: wrong usage is 64, and what is missing 66" {
+@test "fsm: wrong usage is 64, and a missing file or state 66" {
     lamp_machine
     run -64 fsm
     run -64 --separate-stderr fsm run
@@ -327,7 +327,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     [ "$(cat out.* | jq -r .type | sort | uniq -c | tr -s ' ' | paste -sd,)" = ' 120 lamp.off, 120 lamp.on' ]
 }
 
-@test "fsm: while input is awaited what came is printed and kept, and the spool is free" {
+@test "fsm: while it waits for input, earlier transitions are printed and kept, and the spool is free" {
     lamp_machine
     mkfifo feed
     background sh -c 'exec fsm run lamp.json <feed >out 2>/dev/null'
@@ -345,7 +345,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     [ "$(states)" = 'lamp x off 2' ]
 }
 
-@test "fsm: a reader that does not read keeps nobody from the spool, and a kill then loses nothing" {
+@test "fsm: a reader that does not read blocks no one else on the spool, and a kill then loses nothing" {
     lamp_machine
     for ((i = 1; i <= 900; i++)); do event flip "$i" "s-$i"; done >in
     fsm run -s other.db lamp.json in >expected 2>/dev/null
@@ -369,7 +369,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     [ "$(fsm list | wc -l)" -lt 3000 ]
 }
 
-@test "fsm: output that cannot be written is 74, and comes whole the next time, also of one subject" {
+@test "fsm: output that cannot be written is 74, and is printed whole the next time, also for one subject" {
     [ -e /dev/full ] || skip 'there is no /dev/full'
     lamp_machine
     flips 250 x >in
@@ -399,7 +399,7 @@ through_machine() {
         --emit -- fsm run order.machine.json
 }
 
-@test "fsm: behind consume --emit each transition is published once, and what is refused is a dead letter" {
+@test "fsm: under consume --emit each transition is published once, and a refused event is a dead letter" {
     order_machine
     orders 8 | publish
     run -1 --separate-stderr through_machine --from start
@@ -441,7 +441,7 @@ through_machine() {
     run -64 fsm run --worker --rejects rejects order.machine.json
 }
 
-@test "fsm: killed again and again behind consume --emit, it ends as if it had never been" {
+@test "fsm: killed again and again under consume --emit, it ends as if it had never been killed" {
     order_machine
     orders 60 >in
     publish -s calm.db <in
@@ -471,7 +471,7 @@ through_machine() {
     cmp calm.db.dead spool.db.dead
 }
 
-@test "fsm: killed again and again as a filter, all is printed in the end, and as it would have been" {
+@test "fsm: killed again and again as a filter, it prints everything in the end, just as without kills" {
     lamp_machine
     for ((i = 1; i <= 3000; i++)); do event flip "$i" "s-$((i % 700))"; done >in
     fsm run -s calm.db lamp.json in >expected 2>/dev/null

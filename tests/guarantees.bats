@@ -1,7 +1,7 @@
 load helper
 
-# What the README promises, under the faults that it names. tests/fault has the shims; what a fault
-# in each single call leaves behind is in faults.bats.
+# The promises of the README, under the faults that it names. tests/fault has the shims; faults.bats
+# tests a fault in each single call.
 
 shim() { # NAME: skip without it
     [ -e "$BUILD/fault/$1.so" ] || skip 'preloading needs a build without sanitizers'
@@ -62,7 +62,7 @@ syncs() {
     n=$(grep -c '^fdatasync .*-wal$' calls) || true
 }
 
-@test "guarantees: what is appended or asked for is on disk at the end, claiming and settling cost no sync" {
+@test "guarantees: appended events and requested changes are on disk at the end, claiming and settling cost no sync" {
     shim fail
     events 1
     follower
@@ -118,7 +118,7 @@ order() {
     [ "$(order)" = 'wal out wal ' ]
 }
 
-@test "guarantees: a sync that fails is 74 and the end, and the same ids again give each event once" {
+@test "guarantees: a sync that fails ends publish with 74, and repeating the same ids stores each event once" {
     shim fail
     local follow at status failed
     seq -f '{"type":"n","id":"e%g"}' 2500 >in
@@ -178,7 +178,7 @@ checkpoint() {
     lost=$((1302 - $(replay | grep -vc '"type":"other"')))
 }
 
-@test "guarantees: no checkpoint loses what others commit meanwhile" {
+@test "guarantees: no checkpoint loses what others commit in the meantime" {
     shim walreset
     yes "$(printf '%04000d' 0)" | head -n 1300 >in
     local round
@@ -203,7 +203,7 @@ checkpoint() {
 
 # --- at least once
 
-@test "guarantees: while publish waits for the rest of a line, its events are there and nobody waits for it" {
+@test "guarantees: while publish waits for the rest of a line, its events are stored and no one waits for it" {
     local i
     mkfifo pipe
     exec 7<>pipe
@@ -222,7 +222,7 @@ checkpoint() {
     [ "$(jq -c .data <<<"$output")" = $'1\n23' ]
 }
 
-@test "guarantees: what a consumer holds stays its own while it lives, stopped or not, and is free when it is killed" {
+@test "guarantees: a consumer's claims stay its own while it lives, stopped or not, and are free when it is killed" {
     events 10
     mkfifo latch
     background consume -g g --from start -- sh -c 'echo "$EVENT_SEQ" >>started; read x <latch'
@@ -288,7 +288,7 @@ taken_over() {
     group_is g 0 0 0
 }
 
-@test "guarantees: a late consumer settles nothing of what was taken over, and its output is discarded" {
+@test "guarantees: a late consumer settles no event that was taken over, and its output is discarded" {
     shim fail
     taken_over 'true'
     taken_over 'echo "$EVENT_SEQ"'
@@ -407,7 +407,7 @@ none_left() { # of the processes that were started with MARK
     [ -z "$(marked)" ]
 }
 
-@test "guarantees: stopped at any moment, it leaves no process, repeats nothing that is done and counts no attempt" {
+@test "guarantees: stopped at any moment, consume leaves no process, repeats nothing that is done and counts no attempt" {
     local seed=${SEED:-$RANDOM} round
     echo "SEED=$seed"
     RANDOM=$seed

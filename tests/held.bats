@@ -1,5 +1,5 @@
-# No command waits for somebody else while it keeps others from writing to the spool: not for input,
-# not for whoever reads its output. A shim (tests/fault/held.c) ends a command that does.
+# No command waits for another process while it keeps others from writing to the spool: neither for
+# input nor for the reader of its output. A shim (tests/fault/held.c) aborts a command that does.
 load helper
 
 needs_held() {
@@ -47,7 +47,7 @@ held() {
     ends_with 0 "$pid"
 }
 
-@test "publish: two that read the same pipe never wait for it with the spool locked" {
+@test "publish: two processes that read the same pipe never wait for it with the spool locked" {
     needs_held
     both() { publish -t a & publish -t a && wait; }
     export -f both
@@ -55,7 +55,7 @@ held() {
     [ "$(replay | jq .data | sort -n)" = "$(seq 20000)" ]
 }
 
-@test "commands that read and write wait for nobody with the spool locked" {
+@test "commands that read and write wait for no one with the spool locked" {
     needs_held
     seq 2500 >in
     held publish -t a in - in < <(seq 3)

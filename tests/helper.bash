@@ -1,10 +1,10 @@
-# helper: what every .bats file begins with:
+# helper: loaded at the beginning of every .bats file:
 #
 #     load helper
 #
 # A test runs in a folder of its own with a spool of its own, and without the caller's settings.
-# What it starts with background is ended when it ends. A file with a setup or teardown of its own
-# calls helper_setup or helper_teardown from it.
+# Processes that it starts with background are killed when it ends. A file with a setup or teardown
+# of its own calls helper_setup or helper_teardown there.
 
 bats_require_minimum_version 1.5.0
 
@@ -23,7 +23,7 @@ helper_setup() {
 helper_teardown() {
     local pid
     for pid in "${helper_pids[@]}"; do
-        # Its group, or just itself if it moved or was never one.
+        # Its group, or only the process if it left the group or never led one.
         kill -KILL -- "-$pid" || kill -KILL "$pid" || true
     done 2>/dev/null
     for pid in "${helper_pids[@]}"; do
@@ -34,8 +34,9 @@ helper_teardown() {
 setup() { helper_setup; }
 teardown() { helper_teardown; }
 
-# background COMMAND...: start it, as the leader of a process group; its pid is in $! and $pid.
-# Redirections of the call are the command's. Not its descriptor 3: bats would wait for that.
+# background COMMAND...: start it as the leader of a process group; its pid is in $! and $pid.
+# Redirections of the call apply to the command. It does not get descriptor 3: bats would wait for
+# that.
 background() {
     set -m
     "$@" 3>&- &
@@ -44,8 +45,8 @@ background() {
     helper_pids+=("$pid")
 }
 
-# wait_for COMMAND...: until it succeeds; 20 seconds without that fail the test. The tries are
-# counted and the clock is not asked, so that a test may change it.
+# wait_for COMMAND...: wait until it succeeds; the test fails after 20 seconds. It counts attempts
+# instead of reading the clock, so that a test may change the clock.
 wait_for() {
     local tries=1000
     until "$@"; do
@@ -57,19 +58,19 @@ wait_for() {
     done
 }
 
-# long SHORT LONG: how often something is done: LONG with LONG=1, else SHORT.
+# long SHORT LONG: print how often to do something: LONG with LONG=1, else SHORT.
 long() {
     if [ -n "${LONG:-}" ]; then echo "$2"; else echo "$1"; fi
 }
 
-# world COMMAND...: with another time of day, the seconds in the file clock away from the real one;
-# needs_world skips a test where that cannot be.
+# world COMMAND...: run it with a time of day that differs from the real one by the seconds in the
+# file clock; needs_world skips a test where that is impossible.
 world() {
     LD_PRELOAD=$BUILD/fault/world.so WORLD_CLOCK=$BATS_TEST_TMPDIR/clock "$@"
 }
 
-# edit_events ASSIGNMENTS: other columns for stored events, as no command makes them. They become rows
-# of schema 1, whose checksum covers the line alone, or they would count as damaged.
+# edit_events ASSIGNMENTS: change columns of stored events, as no command does. They become rows of
+# schema 1, whose checksum covers only the line; else they would count as damaged.
 edit_events() {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to edit events with'
     sqlite3 "$EVENT_SPOOL" "INSERT OR REPLACE INTO meta VALUES('sums',(SELECT max(seq) FROM event));
@@ -86,7 +87,7 @@ gone() { # PID: it has ended, reaped or not
     [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null || [ ! -e "/proc/$1" ]
 }
 
-# ends_with STATUS PID: a process started with background.
+# ends_with STATUS PID: wait for a process started with background, and check its status.
 ends_with() {
     local status=0
     wait_for gone "$2"

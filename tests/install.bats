@@ -53,7 +53,7 @@ foreign() { # NAME: a program that somebody else has
     [ "$output" = "$prefix/libexec/eventutils/publish" ]
 }
 
-@test "install: a name that somebody else has is left out, and said" {
+@test "install: a name that is taken is left out, with a note" {
     foreign replay
     run -0 installer install
     [ "$output" = "left out: $prefix/bin/replay, because there is $PWD/others/replay: use ev replay, man eventutils-replay" ]
@@ -77,7 +77,7 @@ foreign() { # NAME: a program that somebody else has
     [ "$(cat "$bin/replay")" = mine ]
 }
 
-@test "install: a second time is like the first, also when somebody else has come to have a name" {
+@test "install: a second install is like the first, also when a name has been taken in between" {
     installer install
     foreign replay
     PATH=$bin:$PATH
@@ -86,7 +86,7 @@ foreign() { # NAME: a program that somebody else has
     [ -L "$bin/replay" ]
 }
 
-@test "install: PROGRAM_PREFIX is for the links, and gets round other programs" {
+@test "install: PROGRAM_PREFIX applies to the links, and avoids clashes with other programs" {
     foreign replay
     run -0 installer install PROGRAM_PREFIX=eu-
     [ -z "$output" ]
@@ -116,7 +116,7 @@ foreign() { # NAME: a program that somebody else has
     [[ $output = 'publish (eventutils) '* ]]
 }
 
-@test "make: without the libraries one sentence says what is missing, and nothing is built" {
+@test "make: without the libraries one sentence names what is missing, and nothing is built" {
     printf '#!/bin/sh\nexit 1\n' >others/pkg-config
     chmod +x others/pkg-config
     run -2 --separate-stderr make -C "$TOP" --no-print-directory BUILD="$PWD/build"

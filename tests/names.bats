@@ -1,5 +1,5 @@
-# What users call things is checked in one way, wherever the name comes from: UTF-8, no control
-# characters, not empty, of a bounded length. Whatever is not is 64, and nothing has happened.
+# Names from users are checked in one way, wherever they come from: UTF-8, no control characters,
+# not empty, of limited length. Any other name is 64, and nothing is done.
 load helper
 
 # wrong WHAT MAX COMMAND...: the word NAME in the command, or in its environment, is tried.
@@ -25,7 +25,7 @@ refused() { # MESSAGE NAME COMMAND...
     }
 }
 
-@test "names: an option's is checked before anything is done" {
+@test "names: a name in an option is checked before anything is done" {
     wrong -g 255 consume -g NAME --from start -- touch ran
     wrong --group 255 consume --group NAME --from start --emit -- touch ran
     wrong -g 255 settle -g NAME
@@ -52,7 +52,7 @@ refused() { # MESSAGE NAME COMMAND...
     [ ! -e spool.db ]
 }
 
-@test "names: so is an operand's" {
+@test "names: a name in an operand is checked before anything is done" {
     wrong NAME 255 breaker NAME touch ran
     wrong NAME 255 throttle -r 1/s NAME touch ran
     wrong GROUP 255 spool group show NAME
@@ -71,7 +71,7 @@ refused() { # MESSAGE NAME COMMAND...
     [ ! -e spool.db ]
 }
 
-@test "names: so are those in the environment" {
+@test "names: names in the environment are checked before anything is done" {
     wrong EVENT_SPOOL 4095 EVENT_SPOOL=NAME publish -t a -d 1
     refused 'the path of the spool is not UTF-8: "/n\xffm/.local/' $'n\377m' EVENT_SPOOL= HOME=/NAME publish -t a -d 1
     wrong EVENT_DEFAULT_SOURCE 1024 EVENT_DEFAULT_SOURCE=NAME publish -t a -d 1
@@ -85,7 +85,7 @@ refused() { # MESSAGE NAME COMMAND...
     [ ! -e spool.db ]
 }
 
-@test "names: so is the folder that a spool is in" {
+@test "names: the folder that a spool is in is checked before anything is done" {
     mkdir $'n\377m'
     cd $'n\377m'
     run -64 --separate-stderr publish -s here.db -t a -d 1
@@ -101,7 +101,7 @@ refused() { # MESSAGE NAME COMMAND...
     [ ! -e ran ]
 }
 
-@test "names: a group that is no UTF-8 is refused each time, and its consumer does not crash" {
+@test "names: a group name that is not UTF-8 is refused each time, and its consumer does not crash" {
     seq 3 | publish -t a
     for _ in 1 2; do
         run -64 --separate-stderr consume -g $'n\377m' --from start -a 1 -- false
@@ -110,7 +110,7 @@ refused() { # MESSAGE NAME COMMAND...
     [ "$(spool group list | wc -l)" -eq 0 ]
 }
 
-@test "names: the longest, in any script, are like others" {
+@test "names: the longest names, in any script, work like others" {
     publish -t a -d 1
     printf -v g 'ü%.0s' {1..127}
     run -1 consume -g "$g" --from start -a 1 -- false

@@ -1,4 +1,4 @@
-# once: a command to success at most once for a key.
+# once: run a command to success at most once for a key.
 load helper
 
 # What a command leaves running has its pid in a file NAME.pid.
@@ -50,7 +50,7 @@ err" ]
     done
 }
 
-@test "once: an output that is too long to be kept is passed on, and a repeat prints nothing" {
+@test "once: an output that is too long to be kept is printed, and a repeat prints nothing" {
     run -0 --separate-stderr sh -c 'once -k a -- head -c 17000000 /dev/zero | wc -c'
     [ "$output" = 17000000 ]
     [ "${stderr_lines[-1]}" = 'once: 17000000 bytes of output are more than the 16 MiB that are kept: a repeat will print nothing' ]
@@ -87,7 +87,7 @@ err" ]
     [ "$output" = now ]
 }
 
-@test "once: who cannot see the output still has it recorded" {
+@test "once: success is recorded even when the output cannot be written" {
     [ -w /dev/full ] || skip 'there is no /dev/full'
     run -74 --separate-stderr sh -c 'once -k a -- echo out >/dev/full'
     [ "${stderr_lines[-1]}" = 'once: cannot write to stdout: No space left on device' ]
@@ -122,7 +122,7 @@ $plain" ]
     [ "$output" = other ]
 }
 
-@test "once: --by takes numbers as they are written, and strings as what they mean" {
+@test "once: --by takes numbers as they are written, and strings unescaped" {
     run -0 once --by /k -- echo number <<<'{"k":17}'
     run -0 once --by /k -- echo again <<<'{"k": 17 }'
     [ "$output" = number ]
@@ -181,7 +181,7 @@ a b|c
 a|b c' ]
 }
 
-@test "once: a handler that failed has its event again, and one that succeeded has not" {
+@test "once: the event of a handler that failed is run again, and that of one that succeeded is not" {
     publish -t n -d 1
     run -0 --separate-stderr consume -g g --from start --backoff 0s -- \
         sh -c 'once -- sh -c "echo x >>ran; [ \$EVENT_ATTEMPT = 2 ]" && [ "$EVENT_ATTEMPT" = 3 ]'
@@ -190,7 +190,7 @@ a|b c' ]
 
 # --- several at once
 
-@test "once: of eight that come together one runs the command, and all print what it printed" {
+@test "once: of eight at the same time one runs the command, and all print its output" {
     for n in 1 2 3 4 5 6 7 8; do
         # shellcheck disable=SC2016 # the inner shell's
         background once -k a -- sh -c 'echo x >>ran; until [ -e go ]; do sleep 0.02; done; echo $$' >"out.$n"
@@ -203,7 +203,7 @@ a|b c' ]
     for n in 2 3 4 5 6 7 8; do cmp out.1 "out.$n"; done
 }
 
-@test "once: of eight that come together and fail each runs the command, one after the other" {
+@test "once: of eight at the same time whose command fails, each runs it, one after the other" {
     for n in 1 2 3 4 5 6 7 8; do
         background once -k a -- sh -c 'mkdir busy || echo together >>wrong; echo x >>ran; rmdir busy; exit 3'
     done
@@ -212,7 +212,7 @@ a|b c' ]
     [ ! -e wrong ]
 }
 
-@test "once: --wait 0 does not wait for one that runs: 75" {
+@test "once: --wait 0 does not wait for a running command: 75" {
     background once -k a -- sh -c "$hold"
     wait_for test -e begun
     run -75 --separate-stderr once -k a --wait 0 -- touch ran
@@ -225,7 +225,7 @@ a|b c' ]
     [ ! -e ran ]
 }
 
-@test "once: waits for one that runs, and prints what that printed" {
+@test "once: waits for a running command, and prints its output" {
     background once -k a -- sh -c "$hold"
     first=$pid
     wait_for test -e begun
@@ -237,7 +237,7 @@ a|b c' ]
     [ ! -e ran ]
 }
 
-@test "once: one that is killed frees the key, and its command dies with it" {
+@test "once: killed, it frees the key, and its command dies with it" {
     background once -k a -- sh -c 'echo $$ >left.pid; exec sleep 1000'
     wait_for test -s left.pid
     kill -KILL "$pid"
@@ -248,7 +248,7 @@ a|b c' ]
     wait_for gone "$(cat left.pid)"
 }
 
-@test "once: a kill between the effect and the record has it run again: this it cannot prevent" {
+@test "once: after a kill between effect and record the command runs again, which once cannot prevent" {
     background once -k a -- sh -c 'echo effect >>ran; kill -KILL "$PPID"; exec sleep 1000'
     ends_with 137 "$pid"
     run -0 once -k a -- sh -c 'echo effect >>ran'
@@ -353,7 +353,7 @@ a|b c' ]
     [ ! -e spool.db ]
 }
 
-@test "once: where the spool cannot be used it refuses, and does not run the command" {
+@test "once: when the spool cannot be used it refuses, and does not run the command" {
     mkdir spool.db
     run -73 --separate-stderr once -k a -- touch ran
     [[ $stderr == "once: $EVENT_SPOOL: "* ]]
@@ -365,7 +365,7 @@ a|b c' ]
     [ ! -e ran ]
 }
 
-@test "once: success is on disk before it is told" {
+@test "once: success is on disk before it is reported" {
     needs_preload
     once -k a -- true
     # Those who wait are woken through the lock file: in front of that stands a sync, not a write.
@@ -374,7 +374,7 @@ a|b c' ]
     grep -E '^f(data)?sync ' before
 }
 
-@test "once: whatever call fails, it is recorded, or said not to be, and the next one needs no help" {
+@test "once: whatever call fails, success is recorded or reported as not recorded, and the next run needs no help" {
     needs_preload
     local first=0 stride
     once -k before -- true
@@ -413,7 +413,7 @@ a|b c' ]
     set -T
 }
 
-@test "once: a file that is no spool is no fault of the event behind consume" {
+@test "once: a file that is not a spool does not count against the event under consume" {
     echo text >text
     run -74 --separate-stderr once -s text -k a -- sh -c ': >ran'
     [ "$stderr" = "once: $PWD/text: not an eventutils spool" ]

@@ -1,4 +1,4 @@
-# consume --ordered: the events of a subject one after the other, whoever fails or dies meanwhile.
+# consume --ordered: the events of a subject one after the other, whatever fails or dies in between.
 load helper
 
 # events SUBJECTS N: N events of each subject in turn, data "subject n".
@@ -33,7 +33,7 @@ in_order() {
     [ "$(replay -g g | jq -r .data | paste -sd,)" = 's2 2,s2 3,s2 1' ]
 }
 
-@test "ordered: when the retry is done, what stood behind it follows, in order" {
+@test "ordered: when the retry is done, the events behind it follow, in order" {
     events 2 5
     run -0 --separate-stderr timeout 60 consume -g g --from start --ordered -j 4 --backoff 0 -- sh -c "
         d=\$($cat_data); echo \"\$d\" >>seen
@@ -44,7 +44,7 @@ in_order() {
     [ "$(spool group show g -o ndjson | jq .lag)" = 0 ]
 }
 
-@test "ordered: a dead letter does not hold its subject, and comes back where it stood" {
+@test "ordered: a dead letter does not hold its subject, and is requeued in its old place" {
     events 1 3
     run -1 --separate-stderr consume -g g --from start --ordered -a 1 -- sh -c "d=\$($cat_data); echo \"\$d\"; [ \"\$d\" != 's1 2' ]"
     [ "$output" = $'s1 1\ns1 3' ]
@@ -63,7 +63,7 @@ in_order() {
     [ "$output" = $'1\n3\n4' ]
 }
 
-@test "ordered: an event that is not yet due holds those behind it" {
+@test "ordered: an event that is not yet due holds the events behind it" {
     publish -t n -k a -d 1
     publish -t n -k a -d 2 --delay 1h
     publish -t n -k a -d 3
@@ -144,7 +144,7 @@ END
     chmod +x w
 }
 
-@test "ordered: the end of a worker holds the subjects of all that it had" {
+@test "ordered: the end of a worker holds the subjects of all its events" {
     events 2 4
     # It has the first of both subjects, and the others are claimed behind them.
     worker 'if [ "$starts" = 0 ]; then [ "$d" != "s2 1" ] || exit 7; else answer; fi'
@@ -153,7 +153,7 @@ END
     [ "$(sort -u seen | wc -l)" -eq 8 ]
 }
 
-@test "ordered: a worker's retry holds its subject from the answer on, whatever is published meanwhile" {
+@test "ordered: a worker's retry holds its subject from the answer on, whatever is published in between" {
     echo '{"type":"n","subject":"busy","data":"busy 1"}' | publish
     for n in 1 2 3 4 5; do echo "{\"type\":\"n\",\"subject\":\"s$n\",\"data\":\"s$n 1\"}"; done | publish
     # One event stays unanswered: with nothing in hand what is decided would be settled at once.
@@ -282,7 +282,7 @@ END
     in_order firsts
 }
 
-@test "ordered: handlers have a descriptor more, and what they leave behind does not block" {
+@test "ordered: handlers have one more descriptor, and processes they leave behind do not block" {
     events 1 1
     run -0 --separate-stderr consume -g g --from start --ordered -- ls /proc/self/fd
     [ "$output" = $'0\n1\n2\n3\n4\n5' ] # 5 is the folder
@@ -297,7 +297,7 @@ END
     kill "$(cat daemon)"
 }
 
-@test "ordered: is a group's own, from its creation" {
+@test "ordered: is a property of the group, from its creation" {
     events 1 1
     consume -g plain --from start -- true
     run -64 --separate-stderr consume -g plain --ordered -- true

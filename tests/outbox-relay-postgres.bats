@@ -1,7 +1,7 @@
 load helper
 
-# A real server, for this file alone: in a folder of its own, on a socket in there, without fsync.
-# It does not run as root, so that its folder is not among ours, which others cannot enter.
+# A real server, for this file alone: in a folder of its own, with its socket there, without fsync.
+# It does not run as root, so its folder is not inside ours, which other users cannot enter.
 
 setup_file() {
     local bin as=()
@@ -114,7 +114,7 @@ app() { # SQL: returns when it is done
     [ -z "$output" ]
 }
 
-@test "outbox-relay: a derived id does not depend on who asks" {
+@test "outbox-relay: a derived id does not depend on the session's settings" {
     table
     rows a t.u 1
     run -0 outbox-relay --dry-run "$url"
@@ -141,7 +141,7 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
     [ "$(data)" = '1 3 2 4' ]
 }
 
-@test "outbox-relay: bytes that are no text, in a PostgreSQL database that takes any, are one bad row" {
+@test "outbox-relay: invalid text in a PostgreSQL database that stores any bytes is one bad row" {
     psql -qd postgres -c "DROP DATABASE $PGDATABASE" \
         -c "CREATE DATABASE $PGDATABASE ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
     table
@@ -152,7 +152,7 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
     [ "$(state)" = '0 0 1' ]
 }
 
-@test "outbox-relay: rows of PostgreSQL go in their order, page after page" {
+@test "outbox-relay: rows of PostgreSQL are relayed in order, page after page" {
     table
     db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a' || (value % 7), 't.u', value FROM generate_series(1, 1700) value"
     run -0 outbox-relay "$url"
@@ -176,7 +176,7 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
     run -65 outbox-relay --table missing "$url"
 }
 
-@test "outbox-relay: what a sink does not confirm of PostgreSQL comes again, then fails" {
+@test "outbox-relay: rows of PostgreSQL that a sink does not confirm are tried again, then fail" {
     table
     rows a t.u 1 b t.u 2 a t.u 3 b t.u 4
     run -0 outbox-relay --backoff 1h "$url" -- jq -r --unbuffered 'select(.subject == "a").id'
@@ -204,7 +204,7 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
     done
 }
 
-@test "outbox-relay: a second relay goes past what the first one has, but not within an aggregate" {
+@test "outbox-relay: a second relay passes rows that the first one holds, but not within an aggregate" {
     table
     rows a t.u 1
     db "INSERT INTO outbox_events(event_type, payload) VALUES('t.u', '1.5')" # of no aggregate
@@ -248,7 +248,7 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
     [ "$(data -t t.u)" = "$(for i in $(seq 10); do echo "$i $i.5"; done | paste -sd' ')" ]
 }
 
-@test "outbox-relay: -f hears of what PostgreSQL commits, waits out a lock, and ends with SIGTERM" {
+@test "outbox-relay: -f is notified of commits in PostgreSQL, waits out a lock, and ends with SIGTERM" {
     table
     background outbox-relay -f --wait 10ms "$url" -- tee -a seen 2>err
     follower=$pid
@@ -278,7 +278,7 @@ sessions() { # of relays: the server's processes
     db "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
 }
 
-@test "outbox-relay: a server that is not there is 69, and no message has the password" {
+@test "outbox-relay: an unreachable server is 69, and no message has the password" {
     run -69 outbox-relay "postgresql://tester:secret@%2Fnowhere/x"
     [[ $output = 'outbox-relay: connection to server on socket "/nowhere/'* ]]
     [[ $output != *secret* ]]
@@ -305,7 +305,7 @@ sessions() { # of relays: the server's processes
 outbox-relay: $place: connected again" ]
 }
 
-@test "outbox-relay: -f connects again to a server that goes away, or is not there when it begins" {
+@test "outbox-relay: -f reconnects to a server that goes away, or is unreachable at the start" {
     table
     rows a t.u 1
     place=$PWD/later/$PGDATABASE

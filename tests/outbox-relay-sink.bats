@@ -3,7 +3,7 @@ load outbox
 
 # ------------------------------------------------------------------------------------------- a sink
 
-@test "outbox-relay: behind --, what publish echoes is marked" {
+@test "outbox-relay: with publish as the sink, the rows that it echoes are marked" {
     table
     db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a' || (value % 3), 't.u', value FROM generate_series(1, 700)"
     run -0 --separate-stderr outbox-relay app.db -- publish -s other.db --echo
@@ -16,7 +16,7 @@ load outbox
     [ "$(state)" = '0 0 0' ]
 }
 
-@test "outbox-relay: only rows that the sink confirms are marked; the others come again, then fail" {
+@test "outbox-relay: only rows that the sink confirms are marked; the others are tried again, then fail" {
     table
     rows a t.u 1 b t.u 2 a t.u 3 b t.u 4
     run -0 --separate-stderr outbox-relay --backoff 1h app.db -- jq -r --unbuffered 'select(.subject == "a").id'
@@ -54,7 +54,7 @@ END
     [ "$(state)" = '0 0 0' ]
 }
 
-@test "outbox-relay: one sink is kept as long as there are rows, however long its first answer takes" {
+@test "outbox-relay: one sink is kept while there are rows, however long its first answer takes" {
     table
     db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a', 't.u', value FROM generate_series(1, 30)"
     background outbox-relay --timeout 1h app.db -- sh -c 'echo >>starts; until [ -e go ]; do sleep 0.02; done; exec cat'
@@ -88,7 +88,7 @@ END
     [ ! -s err ]
 }
 
-@test "outbox-relay: a sink that answers at the end of its input is found out by its silence, once" {
+@test "outbox-relay: a sink that answers at the end of its input is detected by its silence, once" {
     table
     db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a', 't.u', value FROM generate_series(1, 5)"
     run -0 --separate-stderr outbox-relay --timeout 100ms app.db -- jq -r .id
@@ -96,7 +96,7 @@ END
     [ "$(state)" = '0 0 0' ]
 }
 
-@test "outbox-relay: what a sink prints besides is told once; without its newline the last line counts" {
+@test "outbox-relay: other output of a sink is reported once; a last line without a newline counts" {
     table
     rows a t.u 1 b t.u 2
     run -0 --separate-stderr outbox-relay app.db -- sh -c 'echo hello; echo again; jq -r .id | head -c -1'
@@ -104,7 +104,7 @@ END
     [ "$(state)" = '0 0 0' ]
 }
 
-@test "outbox-relay: a sink that is not there, or not available, costs no attempt" {
+@test "outbox-relay: a sink that is missing, or not available, costs no attempt" {
     table
     rows a t.u 1
     run -127 outbox-relay app.db -- ./missing
@@ -134,7 +134,7 @@ END
 
 # ---------------------------------------------------------------------------------------- following
 
-@test "outbox-relay: -f takes what comes, tries again when it is time, and ends with SIGTERM" {
+@test "outbox-relay: -f relays new rows, tries again when due, and ends with SIGTERM" {
     local mode
     for mode in wal delete; do
         rm -f app.db* spool.db* seen
@@ -269,7 +269,7 @@ outbox-relay: app.db: no longer locked' ]
     [ "$(db 'SELECT group_concat(id) FROM outbox_events')" = 2 ]
 }
 
-@test "outbox-relay: an attempt that cannot be recorded is an error, and not one more attempt for ever" {
+@test "outbox-relay: an attempt that cannot be recorded is an error, and is not repeated without end" {
     table
     rows a t.u 1
     db 'CREATE TRIGGER refuse BEFORE UPDATE ON outbox_events BEGIN SELECT RAISE(IGNORE); END'

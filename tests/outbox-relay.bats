@@ -3,7 +3,7 @@ load outbox
 
 # ------------------------------------------------------------------------------------ rows to events
 
-@test "outbox-relay: the printed schema makes the table, with a partial index on what is unpublished" {
+@test "outbox-relay: the printed schema makes the table, with a partial index on unpublished rows" {
     table
     [ "$(db "SELECT group_concat(name, ' ') FROM pragma_table_info('outbox_events')")" = \
         'id event_id aggregate_id event_type payload headers created_at published published_at attempts retry_at error' ]
@@ -36,7 +36,7 @@ load outbox
     [ "$(replay --last 1 | grep -o '"data".*')" = '"data":{   "pretty": 1.0 }}' ]
 }
 
-@test "outbox-relay: a header of any name and value becomes an attribute or is passed over, by the rule in the page" {
+@test "outbox-relay: a header of any name and value becomes an attribute or is skipped, by the rule in the page" {
     table
     db "INSERT INTO outbox_events(aggregate_id, event_type, payload, created_at, headers) VALUES('a', 't.u', 1, 0,
         '{\"X-Request-Id\":\"r-1\",\"tenant_id\":7,\"Correlation_ID\":42,\"x.request.id\":\"r-2\",\"flags\":{\"a b\": [1, \"\\\" }\"]},\"list\":[ 1,2 ],\"ok\":true,\"none\":null,\"-\":1,\"é\":1,\"id\":\"x\",\"Type\":\"x\",\"time\":\"x\",\"timestamp\":\"x\",\"data\":5,\"payload\":6,\"metadata\":{\"k\":1},\"spec-version\":2}')"
@@ -59,7 +59,7 @@ load outbox
     [ "$(state)" = '0 0 0' ]
 }
 
-@test "outbox-relay: nothing to move is 0 and not a word, however often" {
+@test "outbox-relay: with nothing to move it prints nothing and ends with 0, however often" {
     table
     run -0 outbox-relay app.db
     rows a t.u 1
@@ -69,7 +69,7 @@ load outbox
     [ "$(data)" = 1 ]
 }
 
-@test "outbox-relay: rows go in their order, page after page, whatever the journal" {
+@test "outbox-relay: rows are relayed in order, page after page, whatever the journal" {
     local mode
     for mode in wal delete; do
         rm -f app.db* spool.db*
@@ -99,7 +99,7 @@ load outbox
     [ "${#lines[@]}" -eq 5 ]
 }
 
-@test "outbox-relay: a derived id is the same each time, and another one when the row's id comes back" {
+@test "outbox-relay: a derived id is the same each time, and differs when the row's id is reused" {
     db 'CREATE TABLE outbox_events(id INTEGER PRIMARY KEY, event_type, payload, created_at, published NOT NULL DEFAULT 0, published_at)'
     db "INSERT INTO outbox_events(event_type, payload, created_at) VALUES('t.u', '1', 1000)"
     run -0 outbox-relay --dry-run app.db
@@ -160,7 +160,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     [ "$output" = '0 failed rows given back' ]
 }
 
-@test "outbox-relay: an event_id that is taken by other content fails, and holds up what is behind it" {
+@test "outbox-relay: an event_id that is taken by other content fails, and holds up the rows behind it" {
     table
     db "INSERT INTO outbox_events(event_id, aggregate_id, event_type, payload) VALUES
         ('e1', 'a', 't.u', '1'), ('e1', 'a', 't.u', '2'), (NULL, 'a', 't.u', '3'), ('e1', 'a', 't.u', '1'), ('e2', 'b', 't.u', '5')"
@@ -172,7 +172,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
 
 # --------------------------------------------------------------------------------- tables of others
 
-@test "outbox-relay: a table of other names is mapped, also one that cannot say what failed" {
+@test "outbox-relay: a table of other names is mapped, also one without a column for errors" {
     db 'CREATE TABLE "Outbox ""1"""("the id" INTEGER PRIMARY KEY, kind, "order", body, sent NOT NULL DEFAULT 0)'
     db "INSERT INTO \"Outbox \"\"1\"\"\"(kind, \"order\", body) VALUES('t.u', 'a', '1'), ('t.u', 'a', 'bad'), ('t.u', 'a', '3'), ('t.u', 'b', '4')"
     map='id=the id,type=kind,aggregate=order,payload=body,published=sent'
@@ -223,7 +223,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     [ "$(db "SELECT count(*) FROM o WHERE done_at IS NULL")" = 0 ]
 }
 
-@test "outbox-relay: names are checked before anything is done, and what is there is listed" {
+@test "outbox-relay: names are checked before anything is done, and existing columns are listed" {
     table
     rows a t.u 1
     run -64 outbox-relay --map type=kind app.db
@@ -239,7 +239,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     [ ! -e spool.db ]
 }
 
-@test "outbox-relay: nothing behind -- is no sink: 64, and no row goes elsewhere" {
+@test "outbox-relay: -- without a command is 64, and no row goes elsewhere" {
     table
     rows a t.u 1
     run -64 outbox-relay app.db --
@@ -263,7 +263,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     [ "$stderr" = "outbox-relay: created the spool $EVENT_SPOOL" ]
 }
 
-@test "outbox-relay: what is no database is told apart from one that is missing" {
+@test "outbox-relay: a file that is not a database is distinguished from a missing one" {
     run -66 outbox-relay missing.db
     [ "$output" = 'outbox-relay: missing.db: No such file or directory' ]
     seq 1000 >app.db
@@ -309,7 +309,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     [ "$(replay | head -n 1)" = "$dry" ]
 }
 
-@test "outbox-relay: --status says how many rows wait, and since when" {
+@test "outbox-relay: --status prints how many rows wait, and since when" {
     table
     run -0 outbox-relay --status app.db
     [ "$output" = '{"table":"outbox_events","backlog":0,"oldest":null,"age_s":null,"waiting":0,"failed":0}' ]
@@ -324,7 +324,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     [[ ${lines[1]} =~ ^outbox_events\ +2\ +[0-9]+d\ +0\ +1$ ]]
 }
 
-@test "outbox-relay: -n is the most that is relayed" {
+@test "outbox-relay: -n limits how many rows are relayed" {
     table
     rows a t.u 1 a t.u nope b t.u 3 b t.u 4
     run -1 outbox-relay -n 2 app.db
@@ -333,7 +333,7 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
     [ "$(data)" = '1 3 4' ]
 }
 
-@test "outbox-relay: --prune removes what was relayed so long ago, and never what was not" {
+@test "outbox-relay: --prune removes rows relayed that long ago, and never others" {
     table
     db "INSERT INTO outbox_events(event_type, payload) SELECT 't.u', value FROM generate_series(1, 1200)"
     run -0 outbox-relay --prune 1d app.db
@@ -499,7 +499,7 @@ to be relayed: 0, failed: 0" ]
     [ -z "$stderr" ]
 }
 
-@test "outbox-relay: built without libpq, it says what to install for PostgreSQL" {
+@test "outbox-relay: built without libpq, it names what to install for PostgreSQL" {
     env -u MAKEFLAGS -u MFLAGS make -s -j2 -C "$TOP" BUILD="$PWD/b" LIBPQ=no CFLAGS=-O0 "$PWD/b/bin/outbox-relay" 2>/dev/null
     run -69 b/bin/outbox-relay postgresql://localhost/x
     [ "$output" = 'outbox-relay: built without PostgreSQL: install libpq-dev and make again' ]

@@ -1,4 +1,4 @@
-# outbox: what the files about outbox-relay and SQLite have in common, behind "load helper":
+# outbox: shared by the tests of outbox-relay with SQLite, to be loaded after helper:
 #
 #     load outbox
 #
@@ -37,7 +37,7 @@ has_lines() { # FILE N: at least
     [ -e "$1" ] && [ "$(wc -l <"$1")" -ge "$2" ]
 }
 
-# A shell of the application's: what is written to descriptor 9 is done there.
+# A database session of the application's, which runs what is written to descriptor 9.
 application() {
     mkfifo statements
     background sh -c 'exec sqlite3 -cmd ".timeout 20000" app.db <statements >answers'

@@ -1,4 +1,4 @@
-# Where a spool may stand, what may stand in its place, and who can read its files.
+# Where a spool may be, what else may be at its path, and who can read its files.
 load helper
 
 # put FILE: a copy of a spool with an event and a group in it.
@@ -33,7 +33,7 @@ said() {
 
 # ------------------------------------------------------------------------------------- its place
 
-@test "spool's place: what cannot be a spool is refused as the table says, and left as it is" {
+@test "spool's place: a path that cannot be a spool is refused as in the table, and left as it is" {
     local situation make path writes reads message failed=0 row
     while IFS= read -r row; do
         [[ $row == \#* ]] && continue
@@ -60,7 +60,7 @@ said() {
     [ "$failed" -eq 0 ]
 }
 
-@test "spool's place: the folders to a new spool are made, and a reader makes none" {
+@test "spool's place: the folders of a new spool are created, but not by readers" {
     run -66 --separate-stderr replay -s a/b/c.db
     [ "$stderr" = 'replay: a/b/: there is no such directory' ]
     [ ! -e a ]
@@ -124,7 +124,7 @@ said() {
     [ "$(replay -s d/s | wc -l)" -eq 1 ]
 }
 
-@test "spool's place: what stands at SPOOL-lock is not followed, and nobody hangs on it" {
+@test "spool's place: a link at SPOOL-lock is not followed, and no command hangs on what is there" {
     put s
     for make in 'ln -s target s-lock' 'mkfifo s-lock' 'mkdir s-lock'; do
         $make
@@ -171,14 +171,14 @@ said() {
 
 # ------------------------------------------------------------------------------ damage and haste
 
-@test "spool's place: a spool that was cut short is damage, and no crash" {
+@test "spool's place: a truncated spool is reported as damage, without a crash" {
     seq 1000 | publish -t x
     truncate -s 20000 spool.db
     run -74 --separate-stderr timeout 10 replay
     [[ ${stderr_lines[0]} == "replay: $EVENT_SPOOL: damaged ("*'): restore it from a backup' ]]
 }
 
-@test "spool's place: eight at once create one spool, and one of them says so" {
+@test "spool's place: eight at once create one spool, and one of them reports it" {
     for i in {1..8}; do
         publish -t x --id "$i" -d 1 2>"err.$i" 3>&- &
     done
@@ -190,7 +190,7 @@ said() {
 
 # ------------------------------------------------------------------------------- while it is in use
 
-@test "spool's place: whoever waits notices that the spool was deleted or replaced, and ends with 74" {
+@test "spool's place: a waiting command notices that the spool was deleted or replaced, and ends with 74" {
     local gone=': was deleted, moved or replaced while in use: start again when it is back in place'
     printf '%s\n' '-- @init' 'CREATE TABLE t(seq);' '-- @on x' 'INSERT INTO t VALUES(:seq);' >m.sql
     for how in 'rm s' 'cp s copy && mv copy s'; do
@@ -225,7 +225,7 @@ said() {
     done
 }
 
-@test "spool's place: what was published into a file that has no name any more is not called stored" {
+@test "spool's place: events published into a deleted file are not reported as stored" {
     put s
     mkfifo in
     background sh -c 'exec publish -s s -t x --echo <in >out 2>said'
@@ -240,7 +240,7 @@ said() {
     [ "$(cat said)" = "publish: $PWD/s: was deleted, moved or replaced while in use: start again when it is back in place" ]
 }
 
-@test "spool's place: a path that is too long for SQLite says so" {
+@test "spool's place: a path that is too long for SQLite is reported as that" {
     local long
     long=$PWD/$(printf 'd%.0s' {1..240})/$(printf 'd%.0s' {1..240})
     run -73 --separate-stderr publish -s "$long/s" -t x -d 1
@@ -258,7 +258,7 @@ said() {
     [ "$output" = '' ]
 }
 
-@test "spool's place: on a read-only file system it says that, and what to do" {
+@test "spool's place: a read-only file system is reported, with what to do" {
     mkdir disk
     mount -t tmpfs -o size=2m tmpfs disk 2>/dev/null || skip 'only root can mount a file system'
     put disk/s
@@ -287,7 +287,7 @@ said() {
     [ "$(find d -printf '%y%m %f\n' | sort | paste -sd' ')" = 'd700 d f600 s f600 s-lock' ]
 }
 
-@test "spool's place: a foreign table or trigger is seen whatever it is called" {
+@test "spool's place: a foreign table or trigger is noticed whatever its name is" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to make one with'
     put s
     sqlite3 s 'CREATE TRIGGER sqlitex AFTER INSERT ON event BEGIN DELETE FROM event; END'

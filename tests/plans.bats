@@ -1,5 +1,5 @@
-# How SQLite goes about each statement of the store: not one looks at all rows of a table, except
-# those that are named here with their reason.
+# SQLite's plan for each statement of the store: none scans a whole table, except those listed here
+# with their reason.
 load helper
 
 # All there are, one a line: what the compiler makes of their literals.

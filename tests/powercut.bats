@@ -1,9 +1,9 @@
 load helper
 
-# What is left when the machine loses its power: of what was written and not synced, any part. A
-# shim keeps a record of all that is written (tests/fault/powercut.c), tests/powercut-images makes
-# of it what a disk could hold at any moment, and the promises are looked at on each of these disks.
-# LONG=1: a thousand of them.
+# What is left when the machine loses power: of data written but not synced, any part. A shim
+# records all writes (tests/fault/powercut.c), tests/powercut-images makes from the record what a
+# disk could hold at any moment, and the promises are checked on each of these disks. LONG=1: a
+# thousand of them.
 
 setup() {
     [ -e "$BUILD/fault/powercut.so" ] || skip 'preloading needs a build without sanitizers'
@@ -100,14 +100,14 @@ all_hold() {
     set -T
 }
 
-@test "power cut: what publish acknowledged is there, and no group has passed what it did not get" {
+@test "power cut: what publish acknowledged is there, and no group has passed an event that it did not get" {
     events 1 10
     begin
     work 30
     all_hold
 }
 
-@test "power cut: the same while somebody keeps the spool open, and its WAL grows" {
+@test "power cut: the same while another process keeps the spool open, and its WAL grows" {
     events 1 10
     background replay -f >followed
     wait_for test -s followed
@@ -116,7 +116,7 @@ all_hold() {
     all_hold
 }
 
-@test "power cut: control: on a disk that only says that it syncs, acknowledged events are lost" {
+@test "power cut: control: on a disk that only claims to sync, acknowledged events are lost" {
     events 1 10
     background replay -f >followed
     wait_for test -s followed

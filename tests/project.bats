@@ -37,7 +37,7 @@ member() { jq -c ".$1"; }
 
 # --- what it does
 
-@test "project: a section for one type, whatever it is called" {
+@test "project: a section for one type, whatever its name" {
     printf '%s\n' '{"type":"Mail Wanted","data":1}' '{"type":"Mail","data":2}' '{"type":"Mail Sent","data":4}' | publish
     printf '%s\n' '-- @init' 'CREATE TABLE t(n INTEGER);' '-- @on =Mail Wanted  ' "INSERT INTO t VALUES(:data ->> '$');" \
         '-- @on Mail, =Mail Sent' "INSERT INTO t VALUES(10 * (:data ->> '$'));" >mail.sql
@@ -45,7 +45,7 @@ member() { jq -c ".$1"; }
     [ "$(db 'SELECT n FROM t' | paste -sd' ')" = '1 20 40' ]
 }
 
-@test "project: a read model of the events there are, and then of those that are new" {
+@test "project: a read model of the existing events, and then of new ones" {
     accounts
     run -0 --separate-stderr project read.db accounts.sql
     [ -z "$output" ] && [ "$stderr" = 'project: created the database read.db' ]
@@ -60,7 +60,7 @@ member() { jq -c ".$1"; }
         '3|A-1|5000 4|A-1|-1250 5|B-2|1250 6|B-2|-50' ]
 }
 
-@test "project: a statement may use each attribute, JSON is text, and what is absent is NULL" {
+@test "project: a statement may use each attribute, JSON is text, and an absent attribute is NULL" {
     cat >all.sql <<'END'
 -- @init
 CREATE TABLE seen(seq, id, type, source, subject, time, version, correlation, data, number, event);
@@ -81,7 +81,7 @@ END
         'integer|integer|text|text integer|null|null|null' ]
 }
 
-@test "project: sections apply in the file's order, each whose patterns match; sys events when they are named" {
+@test "project: all sections whose patterns match apply, in the file's order; sys events only when named" {
     cat >order.sql <<'END'
 -- @init
 CREATE TABLE made(n INTEGER PRIMARY KEY, by);
@@ -103,7 +103,7 @@ END
         'a.x one,a.x two,a.x three,a.x four,a.y one,a.y two,a.y four,b three,c.d.e three,sys.group.paused' ]
 }
 
-@test "project: values are bound, whatever they hold" {
+@test "project: values are bound, whatever they contain" {
     printf -- '-- @init\nCREATE TABLE t(v);\n-- @on n\nINSERT INTO t VALUES(:data ->> 0);\n' >t.sql
     publish -t n <<<'["'"'); DROP TABLE t; --"'"]'
     project read.db t.sql
@@ -145,7 +145,7 @@ END
     [ "$(status | member state)" = '"idle"' ]
 }
 
-@test "project: spool wait waits until the model shows what was published" {
+@test "project: spool wait waits until the model shows the published events" {
     counter
     background project -f read.db counter.sql
     group_there() { spool group show counter >out 2>&1; }
@@ -157,7 +157,7 @@ END
     done
 }
 
-@test "project: what was there before the group is done when it is applied, for trace and spool group, too" {
+@test "project: events older than the group are done once applied, for trace and spool group, too" {
     counter
     seq 3 | publish -t n
     publish -t n -d 4 --priority 2
@@ -179,7 +179,7 @@ END
     [ "$(spool group show counter -o ndjson | jq -c '[.position,.lag,.done]')" = '[7,0,6]' ]
 }
 
-@test "project: the group of its name shows how far it is, and what it has not seen is not pruned" {
+@test "project: the group of its name shows its position, and events that it has not seen are not pruned" {
     accounts
     project read.db accounts.sql
     publish -t account.credited -k A-1 -d '{"cents":1}'
@@ -198,7 +198,7 @@ END
     run -0 project read.db accounts.sql
 }
 
-@test "project: many events that do not match are passed once" {
+@test "project: many events that do not match are skipped once" {
     counter
     publish -t n -d 1
     seq 3000 | publish -t other
@@ -210,7 +210,7 @@ END
     [ "$(db 'SELECT n, last FROM counter')" = '2|3002' ]
 }
 
-@test "project: --status tells position, lag and the last error, of all or of one" {
+@test "project: --status prints position, lag and the last error, of all projections or of one" {
     accounts
     counter
     publish -t n -d 1
@@ -275,7 +275,7 @@ END
     run -0 project read.db t.sql
 }
 
-@test "project: an event whose failure takes the transaction back costs its neighbours nothing" {
+@test "project: an event whose failure rolls the transaction back costs its neighbours nothing" {
     cat >t.sql <<'END'
 -- @init
 CREATE TABLE t(v);
@@ -290,7 +290,7 @@ END
     [[ $stderr == *': too large, in '* ]]
 }
 
-@test "project: a table that somebody dropped is no event's fault" {
+@test "project: a table that was dropped is no event's fault" {
     counter
     publish -t n -d 1
     project read.db counter.sql
@@ -317,7 +317,7 @@ END
 
 # --- the file
 
-@test "project: what is wrong in a file is said with its line, and nothing is made" {
+@test "project: a mistake in a file is reported with its line, and nothing is created" {
     publish -t n -d 1
     while IFS='|' read -r sql message; do
         # shellcheck disable=SC2059 # the column is a format
@@ -367,7 +367,7 @@ END
     [ "$(balances)" = 'A-1|3750 B-2|1250' ]
 }
 
-@test "project: a file that is edited while it runs changes nothing; once it is rebuilt, the old one ends" {
+@test "project: editing the file of a running projection changes nothing; once it is rebuilt, the old process ends" {
     counter
     publish -t n -d 1
     background project -f read.db counter.sql 2>errors
@@ -387,7 +387,7 @@ END
 
 # --- others
 
-@test "project: of two on one projection the second is told, and when the first is killed the next works at once" {
+@test "project: of two on one projection the second is refused, and when the first is killed the next works at once" {
     counter
     publish -t n -d 1
     background project -f read.db counter.sql
@@ -421,7 +421,7 @@ END
     [ "$(db 'SELECT v FROM mine')" = 7 ]
 }
 
-@test "project: a name feeds one database, and is no consumer's group" {
+@test "project: a name feeds one database, and is not a consumer's group" {
     counter
     publish -t n -d 1
     project read.db counter.sql
@@ -504,7 +504,7 @@ release() {
     rm -f held locked
 }
 
-@test "project: what is no database, a damaged one and a folder are named, and stay as they are" {
+@test "project: a file that is not a database, a damaged one and a folder are reported, and stay as they are" {
     counter
     publish -t n -d 1
     echo 'not a database, but a text of some length, so that it is no empty file and has a header to look at....' >text
@@ -525,7 +525,7 @@ release() {
     [[ $stderr == 'project: '*'missing/read.db: cannot create it'* ]]
 }
 
-@test "project: the journal mode stays what it is" {
+@test "project: the journal mode stays as it is" {
     counter
     publish -t n -d 1
     for mode in wal delete; do
@@ -568,7 +568,7 @@ END
 
 # --- beside the model
 
-@test "project: --rebuild makes all that @init makes, with rowids, sequences, triggers and views" {
+@test "project: --rebuild makes everything that @init makes, with rowids, sequences, triggers and views" {
     cat >t.sql <<'END'
 -- @init
 CREATE TABLE t(v TEXT, twice AS (v || v));
@@ -604,7 +604,7 @@ END
     [ "$(db 'SELECT id FROM "od""d name"' | paste -sd' ')" = '1 4' ]
 }
 
-@test "project: while it is rebuilt the old model serves and goes on, and readers see the new one whole or not at all" {
+@test "project: during a rebuild the old model is readable and updated, and readers see the new one whole or not at all" {
     accounts
     db 'PRAGMA journal_mode=WAL' >out
     project read.db accounts.sql
@@ -633,7 +633,7 @@ END
     [ "$(echo read.db-rebuild*)" = 'read.db-rebuild*' ]
 }
 
-@test "project: one that slept while the model was rebuilt goes on where the new one is" {
+@test "project: a process that slept while the model was rebuilt continues where the new model is" {
     counter
     publish -t n -d 1
     background project -f read.db counter.sql 2>errors
@@ -652,7 +652,7 @@ END
     ends_with 0 "$pid"
 }
 
-@test "project: of two rebuilds the second is refused, and the draft of one that was killed is no obstacle" {
+@test "project: of two rebuilds the second is refused, and the draft of a killed rebuild is no obstacle" {
     accounts
     project read.db accounts.sql
     hold read.db
@@ -697,7 +697,7 @@ END
     [ "$(balances)" = 'C-3|0' ]
 }
 
-@test "project: --verify prints what differs and changes nothing" {
+@test "project: --verify prints the differences and changes nothing" {
     accounts
     project read.db accounts.sql
     run -0 project --verify read.db accounts.sql
@@ -766,7 +766,7 @@ END
 
 # --- usage, example
 
-@test "project: wrong usage is told" {
+@test "project: wrong usage is reported" {
     while IFS='|' read -r args message; do
         # shellcheck disable=SC2086 # words
         run -64 --separate-stderr project $args

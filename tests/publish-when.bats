@@ -1,4 +1,4 @@
-# When an event is delivered: --delay, --priority, --ttl, and the attributes behind them.
+# When an event is delivered: --delay, --priority, --ttl, and the attributes that they set.
 load helper
 
 data_of() { # GROUP: what is delivered now, in order
@@ -69,7 +69,7 @@ data_of() { # GROUP: what is delivered now, in order
     [ "$output" = '3 2' ]
 }
 
-@test "publish: what a line says about its delivery stands against the options" {
+@test "publish: a line's own delivery attributes override the options" {
     publish --priority 9 --ttl 1h --delay 1h <<'END'
 {"type":"n","priority":0,"notbefore":"2020-01-01T00:00:00Z","expirytime":"2030-01-01T00:00:00Z"}
 END
@@ -78,7 +78,7 @@ END
         '[0,"2020-01-01T00:00:00Z","2030-01-01T00:00:00Z"]' ]
 }
 
-@test "publish: options that say no time or priority are refused" {
+@test "publish: options that are not a time or priority are refused" {
     run -64 --separate-stderr publish -t n -d 1 --delay soon
     [ "$stderr" = 'publish: --delay wants a duration like 10m or a time like 2026-11-21T10:00:00Z: "soon" (see publish --help)' ]
     run -64 publish -t n -d 1 --priority 10

@@ -4,7 +4,7 @@ ids() { replay | jq -r .id | paste -sd' '; }
 
 # ------------------------------------------------------------------------- lines, good and bad
 
-@test "publish: each kind of line is stored or refused as the table says, and costs its neighbours nothing" {
+@test "publish: each kind of line is stored or refused as in the table, and does not affect its neighbours" {
     local options input status message stored failed=0
     while IFS= read -r row; do
         [[ $row == \#* ]] && continue
@@ -25,7 +25,7 @@ ids() { replay | jq -r .id | paste -sd' '; }
     [ "$failed" -eq 0 ]
 }
 
-@test "publish: a bad line is named, the good lines around it are kept, and --rejects gets it as it was" {
+@test "publish: a bad line is reported, the good lines around it are kept, and --rejects gets it unchanged" {
     printf '%s\n' '{"n":1}' '{"n":' '{"n":3}' >in
     run -65 --separate-stderr publish -t order.placed --rejects bad in
     [ "${stderr_lines[-1]}" = 'publish: in: line 2: unfinished object at byte 6 (input ends)' ]
@@ -47,7 +47,7 @@ ids() { replay | jq -r .id | paste -sd' '; }
     [ "$stderr" = 'publish: line 1: nested deeper than 128 levels' ]
 }
 
-@test "publish: a line over 1 MiB is refused and passed over, however long it is" {
+@test "publish: a line over 1 MiB is refused and skipped, however long it is" {
     run -65 --separate-stderr bash -c '{ echo 1; head -c 50000000 /dev/zero | tr "\0" 7; echo; echo 3; } | publish -t x'
     [ "${stderr_lines[-1]}" = 'publish: line 2: longer than 1048576 bytes (--max-size)' ]
     run -0 replay
@@ -69,7 +69,7 @@ ids() { replay | jq -r .id | paste -sd' '; }
     [ "$stderr" = 'publish: twice: line 1: duplicate key "k5"' ]
 }
 
-@test "publish: empty input publishes nothing and says so" {
+@test "publish: empty input publishes nothing and reports that" {
     run -0 --separate-stderr publish -t x </dev/null
     [ "${stderr_lines[-1]}" = 'publish: the input was empty: nothing published' ]
     run -0 replay
@@ -101,7 +101,7 @@ ids() { replay | jq -r .id | paste -sd' '; }
     [ -z "$output" ]
 }
 
-@test "publish: --rejects adds to its file, has the lines in order, and none that is too long" {
+@test "publish: --rejects appends the lines to its file in order, except lines that are too long" {
     echo before >bad
     printf '%s\n' 'x ' 1 '12345' '{"a"' >in
     run -65 --separate-stderr publish -t x --max-size 4 --rejects bad in
@@ -120,7 +120,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ ! -e spool.db ]
 }
 
-@test "publish: what --rejects kept can be mended and published, and all is there once" {
+@test "publish: rejected lines can be fixed and published, and every event is there once" {
     printf '%s\n' '{"n":1}' '{"n":2' '{"n":3}' >in
     publish -t x --id-from /n --source s --rejects bad in 2>/dev/null || [ $? -eq 65 ]
     sed 's/$/}/' bad | publish -t x --id-from /n --source s
@@ -136,7 +136,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ ! -e spool.db ]
 }
 
-@test "publish: -t takes words separated by dots, and no pattern" {
+@test "publish: -t takes words separated by dots, not a pattern" {
     for type in 'Mail Wanted' a..b a. . 'order.*' '#' a*b; do
         run -64 --separate-stderr publish -t "$type" -d 1
         [[ $stderr == "publish: -t wants a type like order.placed, not \"$type\": "* ]]
@@ -144,7 +144,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ ! -e spool.db ]
 }
 
-@test "publish: whatever type an event from elsewhere has, a pattern names it" {
+@test "publish: whatever type an event from elsewhere has, a pattern can match it" {
     for type in 'Mail Wanted' a..b 'order.*' '#' a*b com.example/x; do
         echo "{\"type\":\"$type\"}"
     done >in
@@ -170,7 +170,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "${BASH_REMATCH[1]}" = "${BASH_REMATCH[2]}" ]
 }
 
-@test "publish: the source is the host's name, or what EVENT_DEFAULT_SOURCE says" {
+@test "publish: the source is the host's name, or EVENT_DEFAULT_SOURCE" {
     publish -t x -d 1
     EVENT_DEFAULT_SOURCE=/shop publish -t x -d 2
     run -0 replay
@@ -184,13 +184,13 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$output" = "$line" ]
 }
 
-@test "publish: what is missing in an event goes in front, nothing else moves" {
+@test "publish: missing attributes are added at the front, nothing else moves" {
     echo '{ "type":"a" , "data":1.0}' | publish --id i --source s
     run -0 replay
     [[ $output =~ ^'{"specversion":"1.0","id":"i","source":"s","time":"'[^\"]*'","correlationid":"i", "type":"a" , "data":1.0}'$ ]]
 }
 
-@test "publish: without specversion the words of the pattern literature are understood" {
+@test "publish: without specversion common names for attributes are understood" {
     echo '{"id":"e1","type":"order.placed","timestamp":1795255200000,"aggregateId":"order-1","payload":{"n":1.0},"metadata":{"correlationId":"c","causationId":"b","userId":7}}' |
         publish --source s
     run -0 replay
@@ -218,7 +218,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$stderr" = 'publish: "order" is not a JSON pointer: it does not begin with "/" (see publish --help)' ]
 }
 
-@test "publish: -d @FILE reads one event's data, over several lines if it likes" {
+@test "publish: -d @FILE reads one event's data, which may span several lines" {
     printf '{\n  "a": [1,\n 2]\n}\n' >data.json
     publish -t x -d @data.json
     run -0 replay
@@ -227,7 +227,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     run -64 publish -t x -d 1 file
 }
 
-@test "publish: what is missing is put where the table says, and nothing else moves" {
+@test "publish: missing attributes are put where the table shows, and nothing else moves" {
     local variables options input line failed=0
     while IFS= read -r row; do
         [[ $row == \#* ]] && continue
@@ -253,7 +253,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [[ ! $time < $before && ! $time > $after ]]
 }
 
-@test "publish: ids that it makes are in order" {
+@test "publish: generated ids are in order" {
     seq 3000 | publish -t x
     replay | jq -r .id >ids
     sort -u ids | cmp - ids
@@ -296,7 +296,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     cmp <(replay) <(replay -s other.db)
 }
 
-@test "publish: -d without -t is the event, and - in its file's place is stdin" {
+@test "publish: -d without -t is the event, and -d @- reads stdin" {
     publish -d '{"type":"a","id":"i1"}'
     echo '{"type":"a","id":"i2"}' >event
     publish -d @event
@@ -304,7 +304,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(ids)" = 'i1 i2 i3' ]
 }
 
-@test "publish: -d @FILE takes nothing that is no JSON as it stands, and no more than --max-size" {
+@test "publish: -d @FILE refuses a file that is not JSON as it is, or exceeds --max-size" {
     printf '{"a":"x\ny"}\n' >in
     run -65 --separate-stderr publish -t x -d @in
     [ "${stderr_lines[-1]}" = 'publish: -d: unexpected "\n" in a string at byte 8' ]
@@ -335,7 +335,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
 
 # ------------------------------------------------------------------------------- inside a handler
 
-@test "publish: inside a handler the causal chain goes on by itself" {
+@test "publish: inside a handler the causal chain continues automatically" {
     publish -t order.placed --id e1 -d 1
     consume -g g --from start -- sh -c 'publish -t order.shipped -d 2; echo "{\"specversion\":\"1.0\",\"id\":\"x\",\"source\":\"s\",\"type\":\"order.billed\"}" | publish'
     run -0 replay -t order.shipped
@@ -353,21 +353,21 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(jq -r .traceparent <<<"$output")" != "$TRACEPARENT" ]
 }
 
-@test "publish: of a trace's flags a child keeps the one that is known, and the others are zero" {
+@test "publish: a child keeps the known one of a trace's flags, and the others are zero" {
     for flags in ff fe 03 02; do
         TRACEPARENT=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-$flags publish -t x -d 1
     done
     [ "$(replay | jq -r '.traceparent[-2:]' | paste -sd' ')" = '01 00 01 00' ]
 }
 
-@test "publish: hops count on from the cause in the spool, also without the environment" {
+@test "publish: hops continue from the cause in the spool, also without the environment" {
     publish <<<'{"type":"a","id":"e1","hops":3}'
     publish <<<'{"type":"b","id":"e2","causationid":"e1","hops":1}'
     run -0 replay e2
     [ "$(jq .hops <<<"$output")" = 4 ]
 }
 
-@test "publish: a chain of 64 causes is taken, a longer one is refused and named" {
+@test "publish: a chain of 64 causes is accepted, a longer one is refused and reported" {
     publish --source s <<<'{"type":"order.placed","id":"e63","hops":63}'
     EVENT_ID=e63 EVENT_HOPS=63 publish -t order.checked --id e64 -d 1
     EVENT_ID=e64 EVENT_HOPS=64 run -65 --separate-stderr publish -t order.placed -d 1
@@ -377,7 +377,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(replay | wc -l)" -eq 2 ]
 }
 
-@test "publish: a chain cannot be made shorter by what stands in EVENT_HOPS" {
+@test "publish: a chain cannot be made shorter by the value of EVENT_HOPS" {
     for hops in 65 99999999999 9223372036854775807 99999999999999999999; do
         EVENT_ID=b EVENT_HOPS=$hops run -65 --separate-stderr publish -t x -d 1
         [ "${stderr_lines[-1]%% is it*}" = 'publish: -d: causal chain longer than 64 events,' ]
@@ -386,7 +386,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ -z "$output" ]
 }
 
-@test "publish: what is already stored is a duplicate, however long its chain has become" {
+@test "publish: a stored event is a duplicate, however long its chain has become" {
     publish --id i --source s -t x -d 1
     EVENT_ID=b EVENT_HOPS=64 run -0 --separate-stderr publish --id i --source s -t x -d 1
     [ -z "$stderr" ]
@@ -395,7 +395,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
 
 # ------------------------------------------------------------------------------------- duplicates
 
-@test "publish: the same event again is skipped, echoed and no error" {
+@test "publish: the same event again is skipped, echoed and not an error" {
     publish -t x --id e1 --source s -d '{"n":1}'
     run -0 --separate-stderr publish -t x --id e1 --source s --echo -d '{"n":1}'
     [ "$(jq -r .id <<<"$output")" = e1 ]
@@ -403,7 +403,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(replay | wc -l)" -eq 1 ]
 }
 
-@test "publish: an id that is stored with other content is an error that says where" {
+@test "publish: an id that is stored with other content is an error that names the position" {
     publish -t x --id e1 --source s -d '{"n":1}'
     refused() {
         run -65 --separate-stderr publish --id e1 --source s "$@"
@@ -416,7 +416,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(replay | wc -l)" -eq 2 ]
 }
 
-@test "publish: a whole input twice stores it once, and tells nothing that is wrong" {
+@test "publish: publishing an input twice stores it once, without errors" {
     seq 3000 | sed 's/.*/{"i":&}/' >in
     publish -t x --id-from /i --source s in
     run -0 --separate-stderr publish -t x --id-from /i --source s --echo in
@@ -446,7 +446,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$stderr" = 'publish: line 1: id "i" is already stored with other content (seq 1)' ]
 }
 
-@test "publish: data that is absent, null, or written another way is other content" {
+@test "publish: data that is absent, null, or written differently is other content" {
     publish <<<'{"type":"a","id":"1","source":"s"}'
     publish <<<'{"type":"a","id":"2","source":"s","data":1.0}'
     run -65 --separate-stderr publish <<<'{"type":"a","id":"1","source":"s","data":null}'
@@ -503,7 +503,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     run -64 publish -t a -k k --expect-version soon -d 1
 }
 
-@test "publish: --atomic stores all or nothing, and tells all that is wrong" {
+@test "publish: --atomic stores all or nothing, and reports every error" {
     printf '%s\n' 1 x 2 '{' 3 >in
     run -65 --separate-stderr publish -t a --atomic in
     [ "${stderr_lines[-2]}" = 'publish: in: line 2: unexpected "x" at byte 1' ]
@@ -513,7 +513,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(replay | wc -l)" -eq 2500 ]
 }
 
-@test "publish: a number that --expect-version cannot be is 64" {
+@test "publish: an invalid number for --expect-version is 64" {
     for wrong in -1 1.5 x 1x '' none1 99999999999999999999; do
         run -64 --separate-stderr publish -t a -k k --expect-version "$wrong" -d 1
         [ "${#stderr_lines[@]}" -eq 1 ]
@@ -530,7 +530,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(replay | wc -l)" -eq 3 ]
 }
 
-@test "publish: a version that a line brings along must be the next one, and the message names both" {
+@test "publish: a line's own version must be the next one, and the message names both" {
     publish <<<'{"type":"a","subject":"k","version":1}' --expect-version none
     publish <<<'{"type":"a","subject":"k","version":2}' --expect-version any
     run -75 --separate-stderr publish --expect-version any <<<'{"type":"a","subject":"k","version":5}'
@@ -540,7 +540,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(replay | jq .version | paste -sd' ')" = '1 2' ]
 }
 
-@test "publish: a line's own version is its place in the stream, where that is free" {
+@test "publish: a line's own version is its place in the stream, if that is free" {
     publish <<<'{"type":"a","subject":"k","id":"e1","version":1}'
     publish -t a -k k --expect-version 1 -d 2
     run -75 --separate-stderr publish <<<'{"type":"a","subject":"k","version":2}'
@@ -575,7 +575,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(replay -s new.db | jq .version | paste -sd' ')" = '1 2 3' ]
 }
 
-@test "publish: a version is put in front with what else is missing, or in its old place" {
+@test "publish: a version is added at the front with other missing attributes, or in its old place" {
     publish --id i --expect-version none <<<'{"type":"a","subject":"k","time":"2001-02-03T04:05:06Z","source":"s"}'
     publish --expect-version 1 <<<'{"specversion":"1.0","id":"j","source":"s","type":"a","version":2,"subject":"k"}'
     publish --expect-version 2 <<<'{"specversion":"1.0","id":"k","source":"s","type":"a","subject":"k"}'
@@ -585,7 +585,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
 {"version":3,"specversion":"1.0","id":"k","source":"s","type":"a","subject":"k"}' ]
 }
 
-@test "publish: an append that is repeated with its ids succeeds, whatever came behind it" {
+@test "publish: an append that is repeated with its ids succeeds, whatever was appended after it" {
     printf '%s\n' '{"i":1}' '{"i":2}' >in
     publish -t a -k acc --id-from /i --source s --expect-version none in
     publish -t a -k acc --expect-version 2 -d 3
@@ -638,7 +638,7 @@ publish: in: line 4: longer than 4 bytes (--max-size)' ]
 
 # ---------------------------------------------------------------------------- files, batches, output
 
-@test "publish: files are read in order, and one that is missing does not keep the others out" {
+@test "publish: files are read in order, and a missing file does not keep the others out" {
     echo 1 >a
     echo 2 >b
     run -66 --separate-stderr publish -t x a missing b
@@ -649,7 +649,7 @@ publish: in: line 4: longer than 4 bytes (--max-size)' ]
     [ "$(replay | jq .data | paste -sd' ')" = '1 2 1 3' ]
 }
 
-@test "publish: a slow producer's event is on disk while it holds the pipe open, even half a line later" {
+@test "publish: a slow producer's event is on disk while the pipe is open, even after half of the next line" {
     mkfifo p
     background sh -c 'exec publish -t x --echo <p >out'
     exec 8>p
@@ -675,7 +675,7 @@ publish: in: line 4: longer than 4 bytes (--max-size)' ]
     [ "$(replay | wc -l)" -eq 3 ]
 }
 
-@test "publish: --log json says the same as objects" {
+@test "publish: --log json prints the same as objects" {
     run -65 --separate-stderr bash -c 'printf "x\033\n" | publish --log json -t x'
     [ "$(jq -r 'select(.level == "error") | "\(.cmd) \(.code) \(.msg)"' <<<"$stderr")" = \
         'publish 65 line 1: unexpected "x" at byte 1' ]
@@ -690,7 +690,7 @@ publish: in: line 4: longer than 4 bytes (--max-size)' ]
 
 # --------------------------------------------------------------------------- the spool and the rest
 
-@test "publish: a new spool is told once, and is where -s, EVENT_SPOOL, XDG_STATE_HOME or HOME say" {
+@test "publish: a new spool is reported once, and is where -s, EVENT_SPOOL, XDG_STATE_HOME or HOME put it" {
     run -0 --separate-stderr publish -t x -d 1
     [ "$output$stderr" = "publish: created the spool $PWD/spool.db" ]
     run -0 --separate-stderr publish -t x -d 1
@@ -705,7 +705,7 @@ publish: in: line 4: longer than 4 bytes (--max-size)' ]
     [ "$(replay -s spool.db | wc -l)" -eq 2 ]
 }
 
-@test "publish: eight that create the spool at once all succeed, and one of them says so" {
+@test "publish: eight that create the spool at once all succeed, and one of them reports it" {
     for i in {1..8}; do
         { publish -t x -d "$i" 2>"err.$i" && echo 0 || echo $?; } >"status.$i" 3>&- &
     done
@@ -723,7 +723,7 @@ publish: in: line 4: longer than 4 bytes (--max-size)' ]
     [ "$(replay | jq -c .data)" = '{"n":1}' ]
 }
 
-@test "publish: bad lines of a slow producer are told while it holds the pipe open" {
+@test "publish: bad lines of a slow producer are reported while it holds the pipe open" {
     mkfifo p
     background sh -c 'exec publish -t x <p 2>err'
     exec 8>p

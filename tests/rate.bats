@@ -1,11 +1,11 @@
-# How fast: consume --rate, and publish --max-pending.
+# Limits: consume --rate, and publish --max-pending.
 load helper
 
 lag() { # GROUP
     spool group show "$1" -o ndjson | jq .lag
 }
 
-@test "rate: all events come, in order" {
+@test "rate: all events are delivered, in order" {
     seq 300 | publish -t n
     run -0 --separate-stderr consume -g g --from start -r 3000/s --auto-ack
     [ "$(jq .data <<<"$output")" = "$(seq 300)" ]
@@ -13,7 +13,7 @@ lag() { # GROUP
     [ "$(lag h)" = 0 ]
 }
 
-@test "rate: is for all consumers of the group together, and for those that ask for it" {
+@test "rate: applies to all consumers of the group together that use --rate" {
     seq 5 | publish -t n
     background sh -c 'exec consume -g g --from start -f -r 1/h -- sh -c "echo \$EVENT_SEQ >>out"'
     one=$pid
@@ -44,7 +44,7 @@ lag() { # GROUP
     [ "$output" = $'2\n3\n4' ]
 }
 
-@test "rate: what is none is 64" {
+@test "rate: an invalid rate is 64" {
     for rate in 5 5/ /s 0/s -1/s 1.5/s 5/x 10000000/s; do
         run -64 --separate-stderr consume -g g --from start -r "$rate" -- true
         [[ $stderr == "consume: -r wants a rate like 100/s or 5/m: \"$rate\""* ]]
@@ -53,7 +53,7 @@ lag() { # GROUP
     consume -g g --from start -r 1/500ms -- true
 }
 
-@test "max-pending: publish waits while a group has so many to settle" {
+@test "max-pending: publish waits while a group has N events to settle" {
     consume -g slow --from start -- true
     consume -g fast --from start -- true
     background sh -c 'seq 10 | exec publish -t n --max-pending 4'
@@ -71,7 +71,7 @@ lag() { # GROUP
     [ "$(replay | jq .data)" = "$(seq 10)" ]
 }
 
-@test "max-pending: a handler does not wait for its own group, but for others, and for one of that name elsewhere" {
+@test "max-pending: a handler waits for other groups and for a group of the same name elsewhere, not for its own" {
     seq 5 | publish -t n
     publish -s other.db -t n -d 1
     consume -s other.db -g g --from start -n 1 --lease 1h >out
@@ -89,7 +89,7 @@ lag() { # GROUP
     [[ $(cat said) == 'publish: group "h" has '* ]]
 }
 
-@test "max-pending: what matches no pattern does not count, what waits for a retry does" {
+@test "max-pending: events that match no pattern do not count, events that wait for a retry do" {
     consume -g g -t m --from start -- true
     seq 20 | publish -t n --max-pending 2 --wait 0
     publish -t m -d 1 --max-pending 2 --wait 0
@@ -101,7 +101,7 @@ lag() { # GROUP
     [ "$stderr" = 'publish: group "g" has more than 1 event to settle (--max-pending): try again later' ]
 }
 
-@test "max-pending: what fits is stored and echoed before the time is over" {
+@test "max-pending: the events that fit are stored and echoed before the time is over" {
     consume -g g --from start -- true
     run -75 --separate-stderr sh -c 'seq 5 | publish -t n --max-pending 3 --wait 0 --echo'
     [ "$(jq .data <<<"$output" | paste -sd' ')" = '1 2 3' ]
@@ -110,7 +110,7 @@ lag() { # GROUP
     [ "$stderr" = 'publish: --wait goes with --max-pending (see publish --help)' ]
 }
 
-@test "max-pending: without a group nobody is waited for" {
+@test "max-pending: without groups publish does not wait" {
     run -0 sh -c 'seq 5 | publish -t n --max-pending 1 --wait 0'
     [ "$(replay | wc -l)" -eq 5 ]
 }

@@ -1,4 +1,4 @@
-# reduce: the state of a subject, made of its events.
+# reduce: compute the state of a subject from its events.
 load helper
 
 setup() {
@@ -46,7 +46,7 @@ gone() { # PID
     { echo null && replay -k a; } | cmp - got
 }
 
-@test "reduce: its version is what --expect-version wants, also of an unknown subject" {
+@test "reduce: it prints the version that --expect-version takes, also for an unknown subject" {
     publish -t other -d 1
     for n in 1 2 3; do
         version=$(reduce -k a | jq .version)
@@ -61,7 +61,7 @@ gone() { # PID
     publish -t number -k plain --expect-version 0 -d 7
 }
 
-@test "reduce: a subject without events has the state that the reducer makes of null, 0" {
+@test "reduce: a subject without events has the state that the reducer makes of null, and status 0" {
     publish -t other -d 1
     run -0 --separate-stderr sum none
     [ "$output" = '{"subject":"none","version":0,"seq":0,"state":{"n":0,"sum":0}}' ]
@@ -113,7 +113,7 @@ gone() { # PID
     [ "$stderr" = 'reduce: subject "a": the reducer printed a line of more than 16 MiB' ]
 }
 
-@test "reduce: REDUCE_SUBJECT names the subject, stderr passes, descriptors are those that were there" {
+@test "reduce: REDUCE_SUBJECT names the subject, stderr is passed on, descriptors are inherited" {
     stream 'a b' 1
     run -0 --separate-stderr reduce -k 'a b' -- sh -c 'cat >/dev/null; echo said >&2; printf "\"%s\"\n" "$REDUCE_SUBJECT"'
     [ "$output" = '{"subject":"a b","version":1,"seq":1,"state":"a b"}' ]
@@ -126,7 +126,7 @@ gone() { # PID
 
 # --- failure
 
-@test "reduce: a reducer that fails passes its status, prints nothing and changes nothing" {
+@test "reduce: a failing reducer's status is passed on, and nothing is printed or changed" {
     stream a 2
     sum a --snapshot-every 1 >/dev/null
     stream a 1 3
@@ -142,7 +142,7 @@ gone() { # PID
     [ "$(sum a)" = '{"subject":"a","version":3,"seq":3,"state":{"n":3,"sum":6}}' ]
 }
 
-@test "reduce: a reducer whose last line is no JSON is 65, and changes nothing" {
+@test "reduce: a reducer whose last line is not JSON is 65, and changes nothing" {
     stream a 1
     bad() { # PRINTED MESSAGE
         run -65 --separate-stderr reduce -k a --snapshot-every 1 -- printf "$1"
@@ -184,7 +184,7 @@ gone() { # PID
     [ "$(sum a --to 1 | jq .state.sum)" -eq 1 ]
 }
 
-@test "reduce: what was pruned is missed, unless a snapshot has it" {
+@test "reduce: pruned events are missed, unless a snapshot covers them" {
     stream a 5
     sum a --snapshot-every 1 >/dev/null
     stream a 2 6
@@ -198,7 +198,7 @@ gone() { # PID
 
 # --- snapshots
 
-@test "reduce: a later run gets the snapshot and the events after it, and none is run without any" {
+@test "reduce: a later run gets the snapshot and the events after it; without new events no reducer is run" {
     stream a 3
     [ "$(seen a --snapshot-every 3)" = '[null,[1,2,3]]' ]
     run -0 --separate-stderr seen a
@@ -245,7 +245,7 @@ gone() { # PID
     [ "$(seen a)" = '[null,[7]]' ]
 }
 
-@test "reduce: another reducer begins anew: its words, its files, where it is found, its version" {
+@test "reduce: a changed reducer starts from the beginning: its arguments, its files, its path, its version" {
     mkdir bin other
     printf '#!/bin/sh\nexec jq -c -n "[input, [inputs.data]]"\n' >bin/red
     cp bin/red other/red
@@ -301,7 +301,7 @@ SH
     [ "$output" = '{"subject":"a","version":3,"seq":3,"state":4}' ]
 }
 
-@test "reduce: a snapshot that is damaged or lost costs the time to begin anew" {
+@test "reduce: a damaged or lost snapshot only costs the time to start from the beginning" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to damage a snapshot with'
     stream a 3
     sum a --snapshot-every 1 >/dev/null
@@ -455,7 +455,7 @@ E
     [ "${#lines[@]}" -eq 4 ]
 }
 
-@test "reduce: --all goes on after a subject that fails; its status is the worst" {
+@test "reduce: --all continues after a subject that fails; its status is the worst one" {
     for n in 1 2 3 4; do stream "s$n" 1; done
     for j in 1 3; do
         run -127 --separate-stderr reduce --all -j "$j" -- \
@@ -496,13 +496,13 @@ reduce: subject "s3": the reducer printed no JSON: unfinished object at byte 2 (
     run -64 reduce -k a --at-version 0
 }
 
-@test "reduce: a missing spool is 66, and is not made" {
+@test "reduce: a missing spool is 66, and is not created" {
     run -66 --separate-stderr reduce -k a
     run -66 --separate-stderr reduce -k a -- touch ran
     [ ! -e spool.db ] && [ ! -e ran ]
 }
 
-@test "reduce: a full disk behind stdout is 74, a reader who has gone is not" {
+@test "reduce: a full disk behind stdout is 74, a reader that has gone is no error" {
     [ -w /dev/full ] || skip 'there is no /dev/full'
     stream a 2
     run -74 --separate-stderr sh -c 'reduce -k a --snapshot-every 1 -- jq -c -n -f sum.jq >/dev/full'
@@ -528,7 +528,7 @@ reduce: subject "s3": the reducer printed no JSON: unfinished object at byte 2 (
     [ -z "$(spool sql 'SELECT * FROM documents')" ]
 }
 
-@test "reduce: on a terminal nothing in a state or a subject steers it" {
+@test "reduce: nothing in a state or a subject controls the terminal" {
     command -v script >/dev/null || skip 'no script(1) to make a terminal with'
     printf '{"type":"n","subject":"k\330\234","data":"\302\23331m \342\200\256"}\n' | publish
     script -qec 'reduce --all' /dev/null </dev/null | sed 's/\r$//' >shown
@@ -574,7 +574,7 @@ reduce: subject "s3": the reducer printed no JSON: unfinished object at byte 2 (
     [ "$(replay -k a | wc -l)" -eq "$count" ]
 }
 
-@test "reduce: a snapshot that cannot be kept is said, and the state is printed all the same" {
+@test "reduce: a snapshot that cannot be kept is reported, and the state is still printed" {
     needs_world
     stream a 1
     run -0 --separate-stderr env LD_PRELOAD="$BUILD/fault/fail.so" FAULT_KIND=enospc+ FAULT_ONLY=fdatasync FAULT_AT=1 \

@@ -1,6 +1,6 @@
 load helper
 
-# Five events, ids e1 to e5, from in, which is how they are stored.
+# Five events with the ids e1 to e5, from the file in, which has them as they are stored.
 five() {
     cat >in <<'END'
 {"specversion":"1.0","id":"e1","source":"s","type":"order.placed","subject":"k1","correlationid":"c1","data":{"n": 1.0}}
@@ -177,7 +177,7 @@ later_than() { # TIME
     TZ=XXX-14 shows '' --to "$west"
 }
 
-@test "replay: --last is the newest that pass, oldest first" {
+@test "replay: --last prints the newest matching events, oldest first" {
     five
     shows '4 5' --last 2
     shows '1 2 3 4 5' --last 99
@@ -188,7 +188,7 @@ later_than() { # TIME
     shows '3' --last 3 -n 1
 }
 
-@test "replay: -n ends after so many events" {
+@test "replay: -n ends after N events" {
     five
     shows '1 2' -n 2
     shows '1 2 3 4 5' -n 99
@@ -209,7 +209,7 @@ later_than() { # TIME
     shows '' -t order
 }
 
-@test "replay: events of the toolkit are in the log, and -t # and * leave them out" {
+@test "replay: the toolkit's own events are in the log, and -t # and * leave them out" {
     five
     shows '1 2 3 4' -t '#'
     shows '' -t '*.breaker.opened'
@@ -236,7 +236,7 @@ later_than() { # TIME
     shows '6 7' --correlation root
 }
 
-@test "replay: -g is what a group has yet to settle: new, waiting, in hand, but not dead" {
+@test "replay: -g prints the events that a group has yet to settle: new, waiting or claimed, but not dead" {
     seq 6 | publish -t n
     publish -t other -d 1
     consume -g g --from start -t n -n 4 --backoff 1d -- \
@@ -258,7 +258,7 @@ later_than() { # TIME
     [ "$output$stderr" = "replay: there is no group \"emial\" in $PWD/spool.db; did you mean \"email\"?" ]
 }
 
-@test "replay: filters are all to be passed" {
+@test "replay: an event must pass all filters" {
     five
     shows '1 3' -t 'order.*' -k k1
     shows '1' -t order.placed -k k1 --correlation c1
@@ -286,7 +286,7 @@ later_than() { # TIME
     shows '7' 7
 }
 
-@test "replay: an EVENT that is not there is 66, after those before it" {
+@test "replay: an EVENT that does not exist is 66, after those before it are printed" {
     five
     missing() { # MESSAGE EVENT
         run -66 --separate-stderr replay -o positions 2 "$2" 1
@@ -316,7 +316,7 @@ later_than() { # TIME
     shows '3' -t order.placed -k k1 3 2 4
 }
 
-@test "replay: EVENT excludes the options that choose a part" {
+@test "replay: EVENT cannot be combined with options that select a range" {
     five
     for option in '--from 1' '--to 2' '--last 1' '-f'; do
         # shellcheck disable=SC2086 # words
@@ -326,7 +326,7 @@ later_than() { # TIME
 
 # ---------------------------------------------------------------------------------------- follow
 
-@test "replay: -f prints what is there and then what comes, at once" {
+@test "replay: -f prints existing events and then new ones, at once" {
     five
     background sh -c 'exec replay -f -o positions >out'
     wait_for has_lines out 5
@@ -350,7 +350,7 @@ later_than() { # TIME
     [ "$(cat out)" = $'6\n9' ]
 }
 
-@test "replay: -f --from now prints what comes and nothing that was there" {
+@test "replay: -f --from now prints new events and no existing ones" {
     five
     background sh -c 'exec replay -f --from now -o positions >out'
     another_is_seen() {
@@ -361,7 +361,7 @@ later_than() { # TIME
     [ "$(head -n 1 out)" -gt 5 ]
 }
 
-@test "replay: -f with -n ends after so many" {
+@test "replay: -f with -n ends after N events" {
     five
     background sh -c 'exec replay -f -n 7 -o positions >out'
     wait_for has_lines out 5
@@ -417,7 +417,7 @@ later_than() { # TIME
     done
 }
 
-@test "replay: a reader that does not read keeps nobody from publishing" {
+@test "replay: a reader that does not read does not block publishers" {
     seq 3000 | sed 's/.*/"& is some data to fill the pipe with"/' | publish -t x
     mkfifo to
     background sh -c 'exec replay >to'
@@ -428,7 +428,7 @@ later_than() { # TIME
     exec 8<&-
 }
 
-@test "replay: -f --to a time to come follows until then" {
+@test "replay: -f --to with a future time follows until then" {
     seq 5 | publish -t x
     background sh -c 'exec replay -f --to 2999-01-01T00:00:00Z -o positions >out'
     wait_for grep -qx 5 out
@@ -478,7 +478,7 @@ later_than() { # TIME
     done
 }
 
-@test "replay: positions are what replay takes" {
+@test "replay: the positions it prints are those it takes" {
     five
     replay -o positions -t 'order.*' | xargs replay >out
     replay -t 'order.*' | cmp out -
@@ -507,7 +507,7 @@ later_than() { # TIME
     [ -z "$stderr" ]
 }
 
-@test "replay: output that has nowhere to go is 74" {
+@test "replay: output that cannot be written is 74" {
     five
     for form in ndjson table positions; do
         run -74 --separate-stderr bash -c "replay -o $form >/dev/full"
@@ -517,7 +517,7 @@ later_than() { # TIME
     [ "$stderr" = 'replay: cannot write to stdout: Bad file descriptor' ]
 }
 
-@test "replay: a damaged event is named and left out, the others are printed, 74" {
+@test "replay: a damaged event is reported and left out, the others are printed, 74" {
     five
     damage 3
     run -74 --separate-stderr replay

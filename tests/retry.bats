@@ -1,4 +1,4 @@
-# retry: a command again until it succeeds.
+# retry: run a command again until it succeeds.
 load helper
 
 # What a command leaves running has its pid in a file NAME.pid.
@@ -19,7 +19,7 @@ third='[ "$RETRY_ATTEMPT" -ge 3 ] || exit 7'
 
 # --- how often
 
-@test "retry: a command that succeeds is run once, and nothing is said" {
+@test "retry: a command that succeeds is run once, without a message" {
     run -0 --separate-stderr retry -- sh -c 'echo "$RETRY_ATTEMPT" >>ran; echo out; echo err >&2'
     [ "$output" = out ]
     [ "$stderr" = err ]
@@ -49,7 +49,7 @@ retry: attempt 2: exit status 7: again at once' ]
 retry: attempt 2: killed by signal 9 (Killed): that was the last' ]
 }
 
-@test "retry: says how long it waits, which --backoff and --jitter decide" {
+@test "retry: reports how long it waits, which --backoff and --jitter decide" {
     background retry --backoff 90s..1h --jitter none -- sh -c 'exit 3' 2>said
     wait_for test -s said
     kill "$pid"
@@ -94,7 +94,7 @@ retry: attempt 3: exit status 4: no retry can help' ]
     run -0 retry --retry-on 126,127 --backoff 0s -- sh -c '[ "$RETRY_ATTEMPT" = 3 ] || exit $((125 + RETRY_ATTEMPT))'
 }
 
-@test "retry: a command that is not there is 127, one that cannot be run 126" {
+@test "retry: a missing command is 127, one that cannot be run 126" {
     run -127 --separate-stderr retry -- no-such-command
     [ "$stderr" = 'retry: cannot run "no-such-command": not found' ]
     : >plain
@@ -144,7 +144,7 @@ retry: attempt 3: exit status 4: no retry can help' ]
     cmp in 4
 }
 
-@test "retry: each attempt reads a file from where it stood" {
+@test "retry: each attempt reads a file from its position at the start" {
     seq 5 >in
     {
         read -r _
@@ -160,7 +160,7 @@ retry: attempt 3: exit status 4: no retry can help' ]
     seq 3 5 | cmp - rest
 }
 
-@test "retry: the stdin of an attempt is its own, also where an earlier one left a reader" {
+@test "retry: an attempt's stdin is its own, also when an earlier attempt left a reader" {
     mkfifo latch
     seq 3 >in
     background retry --backoff 0s -- sh -c 'if [ $RETRY_ATTEMPT = 1 ]; then
@@ -214,7 +214,7 @@ retry: attempt 3: exit status 4: no retry can help' ]
     cmp in out
 }
 
-@test "retry: stderr is the command's own, and comes at once" {
+@test "retry: stderr is the command's own, and is not delayed" {
     background retry -- sh -c 'echo here >&2; until [ -e seen ]; do sleep 0.02; done' 2>said
     wait_for grep -qx here said
     : >seen
@@ -225,7 +225,7 @@ retry: attempt 1: exit status 1: again at once
 2' ]
 }
 
-@test "retry: what cannot be written is 74, and a reader that has gone is no matter" {
+@test "retry: output that cannot be written is 74, and a reader that has gone does not matter" {
     [ -w /dev/full ] || skip 'there is no /dev/full'
     run -74 --separate-stderr sh -c 'retry -- echo x >/dev/full'
     [ "$stderr" = 'retry: cannot write to stdout: No space left on device' ]
@@ -240,7 +240,7 @@ retry: attempt 1: exit status 1: again at once
     run -1 gone "$(cat left.pid)"
 }
 
-@test "retry: descriptors that it was started with reach the command, and none besides" {
+@test "retry: descriptors that it was started with reach the command, and no others" {
     echo five >in
     run -0 --separate-stderr retry -- sh -c 'cat <&5; ls /proc/$$/fd' 5<in
     plain=$(sh -c 'ls /proc/$$/fd' 5<in)
@@ -248,7 +248,7 @@ retry: attempt 1: exit status 1: again at once
 $(printf '%s\n3\n' "$plain" | sort -u)" ]
 }
 
-@test "retry: signals that were ignored stay so for the command, as under nohup" {
+@test "retry: ignored signals stay ignored for the command, as under nohup" {
     run -0 --separate-stderr sh -c 'trap "" HUP USR1; exec retry -- sh -c "kill -HUP \$\$; kill -USR1 \$\$; echo alive"'
     [ "$output" = alive ]
     # But not SIGPIPE, which is ignored for our own sake.
@@ -280,7 +280,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
     done
 }
 
-@test "retry: the same signal twice is one, when timeout(1) sends it to a command and to its group" {
+@test "retry: a signal that timeout(1) sends to a command and to its group counts once" {
     for _ in 1 2 3; do
         rm -f begun
         background timeout 7d retry --backoff 0s -- sh -c 'trap "sleep 0.1; exit 7" TERM; : >begun; while :; do sleep 0.02; done' 2>said
@@ -290,7 +290,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
     done
 }
 
-@test "retry: a second signal kills the command and all that it has started" {
+@test "retry: a second signal kills the command and its descendants" {
     background retry --backoff 0s -- sh -c 'trap ": >got" TERM
         setsid sh -c "trap : TERM; echo \$\$ >left.pid; while :; do sleep 0.02; done" &
         until [ -s left.pid ]; do sleep 0.02; done; : >begun; while :; do sleep 0.02; done'
@@ -302,7 +302,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
     wait_for gone "$(cat left.pid)"
 }
 
-@test "retry: a command that succeeds in spite of a signal has succeeded" {
+@test "retry: a command that succeeds despite a signal has succeeded" {
     background retry -- sh -c 'trap : TERM; : >begun; until [ -e go ]; do sleep 0.02; done; echo done' >out 2>said
     wait_for test -e begun
     kill "$pid"
@@ -312,7 +312,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
     [ ! -s said ]
 }
 
-@test "retry: a signal during the wait ends it with 128 + n, and what the last attempt printed" {
+@test "retry: a signal during the wait ends it with 128 + n and prints the last attempt's output" {
     for signal in 15 2 1; do
         background retry --backoff 1h..1h --jitter none -- sh -c 'echo "$RETRY_ATTEMPT"; exit 3' >out 2>said
         wait_for grep -q 'again in 1h' said
@@ -322,7 +322,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
     done
 }
 
-@test "retry: a signal that has come before it is ready counts all the same" {
+@test "retry: a signal that comes before it is ready counts, too" {
     # Blocked and sent before it starts: it is there when retry first looks.
     run -3 --separate-stderr timeout 60 env --block-signal=TERM \
         sh -c 'kill -TERM $$; exec retry -a 2 --backoff 1h..1h -- sh -c "exit 3"'
@@ -331,7 +331,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
         sh -c 'mkfifo p; kill -TERM $$; exec retry -- cat <>p'
 }
 
-@test "retry: one that is killed leaves no command behind" {
+@test "retry: killed, it leaves no command behind" {
     background retry -- sh -c 'echo $$ >left.pid; exec sleep 1000'
     wait_for test -s left.pid
     kill -KILL "$pid"
@@ -348,7 +348,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
 
 # --- time
 
-@test "retry: --timeout ends all that an attempt has started, and is 124" {
+@test "retry: --timeout ends an attempt and its descendants, and is 124" {
     # They ignore SIGTERM, and one has a session of its own: SIGKILL comes after the grace.
     run -124 --separate-stderr retry -a 1 --timeout 100ms -- sh -c 'trap "" TERM
         setsid sh -c "echo \$\$ >left.pid; exec sleep 1000" >/dev/null 2>&1 &
@@ -359,7 +359,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
     [ ! -s left.pid ] || wait_for gone "$(cat left.pid)"
 }
 
-@test "retry: --timeout ends what has a session of its own, also when the command went by itself" {
+@test "retry: --timeout ends processes in sessions of their own, also when the command has ended" {
     # The command leaves at the SIGTERM, which its daemon ignores; not before that is there.
     run -124 --separate-stderr retry -a 1 --timeout 100ms -- sh -c 'trap "" TERM
         setsid sh -c "echo \$\$ >left.pid; exec sleep 1000" >/dev/null 2>&1 &
@@ -374,7 +374,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
     [ "${stderr_lines[0]}" = 'retry: attempt 1: timed out after 100ms: again at once' ]
 }
 
-@test "retry: --deadline leaves no time for a wait that is longer" {
+@test "retry: --deadline excludes a wait that would exceed it" {
     run -3 --separate-stderr retry --backoff 2h..2h --jitter none --deadline 1h -- sh -c 'echo out; exit 3'
     [ "$output" = out ]
     [ "$stderr" = 'retry: attempt 1: exit status 3: no time for another' ]
@@ -387,7 +387,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
 
 # --- the command's word
 
-@test "retry: the command says on descriptor 3 when to try again, and why" {
+@test "retry: the command may write to descriptor 3 when to try again, and why" {
     run -4 --separate-stderr retry -a 3 --backoff 1h..1h -- sh -c '[ "$EVENT_CTL" = 3 ] || exit 9
         echo delay 3ms >&3; [ $RETRY_ATTEMPT = 1 ] || echo "delay 0
 reason card declined" >&"$EVENT_CTL"; exit 4'
@@ -396,13 +396,13 @@ retry: attempt 2: exit status 4: card declined: again at once
 retry: attempt 3: exit status 4: card declined: that was the last' ]
 }
 
-@test "retry: a word that it does not know is said, and changes nothing" {
+@test "retry: an unknown word is reported, and changes nothing" {
     run -0 --separate-stderr retry -- sh -c 'echo please >&3; echo out'
     [ "$output" = out ]
     [ "$stderr" = 'retry: on descriptor 3 a handler writes "delay D" or "reason TEXT", not "please"' ]
 }
 
-@test "retry: the reason of its last attempt is that of the dead letter of consume" {
+@test "retry: the reason of its last attempt becomes that of consume's dead letter" {
     events 1
     run -1 --separate-stderr consume -g g --from start -a 1 -- \
         retry -a 2 --backoff 0s -- sh -c 'echo "reason declined $RETRY_ATTEMPT" >&3; exit 3'
@@ -413,14 +413,14 @@ retry: attempt 3: exit status 4: card declined: that was the last' ]
     [ "$(dlq list -g h | jq -c '[.status,.reason]')" = '[3,"exit status 3: declined"]' ]
 }
 
-@test "retry: the delay that its last attempt asked for is that of consume's retry" {
+@test "retry: the delay that its last attempt asked for becomes that of consume's retry" {
     events 1
     run -0 --separate-stderr consume -g g --from start --backoff 1h..1h -- \
         retry -a 1 -- sh -c '[ "$EVENT_ATTEMPT" = 1 ] || exit 0; echo delay 0 >&3; exit 3'
     [ "$(spool group show g -o ndjson | jq .lag)" = 0 ]
 }
 
-@test "retry: what an attempt before the last one said is not passed on" {
+@test "retry: words of attempts before the last one are not passed on" {
     events 1
     run -1 --separate-stderr consume -g g --from start -a 1 -- \
         retry -a 2 --backoff 0s -- sh -c '[ $RETRY_ATTEMPT = 2 ] || echo reason first >&3; exit 3'

@@ -1,4 +1,4 @@
-# saga: steps that can be undone. What comes next is decided in lib/saga.c: tests/unit/saga.c.
+# saga: steps that can be undone. lib/saga.c decides what comes next; tests/unit/saga.c tests that.
 load helper
 
 # The executable behind each step: act WHAT, where WHAT begins with - for an undo. It says in acted
@@ -53,7 +53,7 @@ held=': >begun; until [ -e go ]; do sleep 0.02; done'
 
 # --- steps, and what they get
 
-@test "saga: without any after, steps run in the order in which they are written" {
+@test "saga: without any after, steps run in the order of the file" {
     abc
     run -0 --separate-stderr go
     [ -z "$output" ]
@@ -111,7 +111,7 @@ SAGA_STEP_ID=order/1/b' ]
     grep -qx "EVENT_SPOOL=$EVENT_SPOOL" env
 }
 
-@test "saga: steps that nothing stands between run side by side, up to -j of them" {
+@test "saga: independent steps run in parallel, up to -j of them" {
     diamond
     plan b ': >b.here; until [ -e c.here ]; do sleep 0.02; done'
     plan c ': >c.here; until [ -e b.here ]; do sleep 0.02; done'
@@ -139,7 +139,7 @@ SAGA_STEP_ID=order/1/b' ]
     [ "${stderr_lines[-1]}" = 'saga: order/1: step c: exit status 65: no stock' ]
 }
 
-@test "saga: an outcome that is not known is tried again under the same key, then undone with the rest" {
+@test "saga: a step with an unknown outcome is tried again under the same key, then undone with the rest" {
     abc
     plan b 'echo "hm" >&2; exit 7'
     run -0 --separate-stderr go
@@ -153,7 +153,7 @@ hm
 saga: order/1: step b: exit status 7: hm' ]]
 }
 
-@test "saga: one that succeeds at the second attempt is done" {
+@test "saga: a step that succeeds at the second attempt is done" {
     abc
     # shellcheck disable=SC2016
     plan b '[ "$SAGA_ATTEMPT" -eq 2 ] || exit 7'
@@ -162,7 +162,7 @@ saga: order/1: step b: exit status 7: hm' ]]
     [ "$(shown '.steps[1]|[.state,.attempt,.error]')" = '["done",2,null]' ]
 }
 
-@test "saga: a signal, a timeout, and a result that is no JSON leave open whether it was done" {
+@test "saga: a signal, a timeout, and a result that is not JSON leave open whether the step was done" {
     define "$(step a)" "$(step b '"timeout":"100ms"')"
     for script in 'kill -KILL $$' 'exec sleep 600' 'echo {]; exit 0' 'printf "\377"; exit 0' 'echo 1 2; exit 0'; do
         rm -f acted
@@ -178,7 +178,7 @@ printed no JSON value: invalid UTF-8 at byte 1
 printed no JSON value: unexpected "2" at byte 3' ]
 }
 
-@test "saga: when one fails, those that run are waited for, and are undone" {
+@test "saga: when a step fails, running steps are waited for, and are undone" {
     diamond
     plan b 'until [ -e c.begun ]; do sleep 0.02; done; exit 65'
     # Until its neighbour's failure is known.
@@ -188,7 +188,7 @@ printed no JSON value: unexpected "2" at byte 3' ]
     [ "$(steps)" = 'undone failed undone waiting' ]
 }
 
-@test "saga: one that waits for its next attempt is not tried again when another one fails, but undone" {
+@test "saga: a step that waits for its next attempt is undone, not tried again, when another one fails" {
     define "$(step b '"after":[],"retry":{"attempts":2,"base":"1h"}')" "$(step c '"after":[]')"
     plan b 'exit 1'
     # Until the other one waits.
@@ -205,7 +205,7 @@ printed no JSON value: unexpected "2" at byte 3' ]
     [ "$(saga show order/1 -o ndjson | jq -r '.steps[1].error')" = "exit status 65: x$(printf 'ä%.0s' {1..249})..." ]
 }
 
-@test "saga: a failing undo is tried again, and does not stop the others; then it is stuck: 65" {
+@test "saga: a failing undo is tried again, and does not stop the others; then the saga is stuck: 65" {
     abc
     plan c 'exit 65'
     plan -b 'exit 3'
@@ -238,7 +238,7 @@ printed no JSON value: unexpected "2" at byte 3' ]
     run -0 go
 }
 
-@test "saga: settle says that a person has brought it to its end" {
+@test "saga: settle records that a person has brought a saga to its end" {
     abc
     plan c 'exit 65'
     plan -b 'exit 65'
@@ -257,7 +257,7 @@ printed no JSON value: unexpected "2" at byte 3' ]
     [ "$(replay -t sys.saga.compensated | jq -r .data.reason)" = 'compensated by hand' ]
 }
 
-@test "saga: beyond the pivot nothing is undone: 75 until it succeeds, stuck when it says that it cannot" {
+@test "saga: beyond the pivot nothing is undone: 75 until a step succeeds, stuck when it declares failure" {
     define "$(step a)" "$(step p '"pivot":true')" "$(step c)"
     plan c 'exit 1'
     run -75 --separate-stderr go
@@ -277,7 +277,7 @@ printed no JSON value: unexpected "2" at byte 3' ]
     run ! grep -q -- - acted
 }
 
-@test "saga: up to the pivot all is undone, the pivot too where it may have been done" {
+@test "saga: up to the pivot everything is undone, the pivot too if it may have been done" {
     define "$(step a)" "$(step p '"pivot":true')" "$(step c)"
     plan p 'exit 65'
     run -0 go
@@ -286,7 +286,7 @@ printed no JSON value: unexpected "2" at byte 3' ]
     [ "$(acts)" = 'a p -a a p p -p -a' ]
 }
 
-@test "saga: a command that is not there is 127, costs nothing, and is no reason to undo" {
+@test "saga: a missing command is 127, costs nothing, and is no reason to undo" {
     define "$(step a)" '{"name":"b","do":["./b"],"undo":["true"]}'
     run -127 --separate-stderr go
     [ "${stderr_lines[-1]}" = 'saga: saga "order/1": step b: cannot run "./b": not found' ]
@@ -354,7 +354,7 @@ order/1@/store@/shop' ]
     [ -z "$(saga list)" ]
 }
 
-@test "saga: changes are events in the causal chain of the saga's own" {
+@test "saga: changes are events in the causal chain of the saga's event" {
     abc
     publish -t order.placed --id 1 --source /shop -d 5
     plan c 'exit 65'
@@ -374,7 +374,7 @@ order/1@/store@/shop' ]
     [ "$(told | sed 's/.*compensated,//')" = 'started,step-done a,step-done b,step-done c,completed' ]
 }
 
-@test "saga: an event at the end of the longest causal chain can have one, too" {
+@test "saga: an event at the end of the longest causal chain can have a saga, too" {
     abc
     run -0 saga run order.json < <(event | sed 's/"data"/"hops":64,"data"/')
     [ "$(acts)" = 'a b c' ]
@@ -382,7 +382,7 @@ order/1@/store@/shop' ]
 
 # --- one at a time, and after a death
 
-@test "saga: two processes on one saga: one works, the other one gets 75" {
+@test "saga: of two processes on one saga one works, the other gets 75" {
     abc
     plan b "$held"
     background go
@@ -400,7 +400,7 @@ order/1@/store@/shop' ]
     [ "$(saga list | jq .pid)" = null ]
 }
 
-@test "saga: of eight that come together one works" {
+@test "saga: of eight at the same time one works" {
     abc
     plan a "$held"
     for _ in 1 2 3 4 5 6 7 8; do
@@ -423,7 +423,7 @@ order/1@/store@/shop' ]
     [ "$(acts)" = 'a b c' ]
 }
 
-@test "saga: what a killed one had begun runs again with the same key, and nothing else" {
+@test "saga: a step that a killed process had begun runs again with the same key, and nothing else does" {
     abc
     plan b '[ -e begun ] || { : >begun; exec sleep 600; }'
     background saga run order.json < <(event)
@@ -440,7 +440,7 @@ order/1/c' ]
     [ "$(shown '.steps[1]|[.attempt,.state]')" = '[2,"done"]' ]
 }
 
-@test "saga: what a killed one had begun is undone when its neighbour fails for good meanwhile" {
+@test "saga: a step that a killed process had begun is undone when its neighbour then fails for good" {
     # With one hand c comes first in the second run, and b is not begun again.
     define "$(step c '"after":[]')" "$(step b '"after":[]')"
     plan b ': >begun; exec sleep 600'
@@ -455,7 +455,7 @@ order/1/c' ]
     [ "$(state)" = compensated ]
 }
 
-@test "saga: a signal waits for the steps that run, begins no other one, and leaves with 75" {
+@test "saga: after a signal it waits for running steps, begins no other, and exits with 75" {
     abc
     plan b "$held"
     background saga run order.json < <(event) 2>said
@@ -469,7 +469,7 @@ order/1/c' ]
     [ "$(acts)" = 'a b c' ]
 }
 
-@test "saga: a second signal ends what runs; it counts against nothing and runs again" {
+@test "saga: a second signal ends running steps, which count no attempt and run again" {
     define "$(step a)" "$(step b '"retry":{"attempts":1}')"
     plan b '[ -e begun ] || { : >begun; exec sleep 600; }'
     background saga run order.json < <(event) 2>said
@@ -482,7 +482,7 @@ order/1/c' ]
     [ "$(acts)" = 'a b b' ]
 }
 
-@test "saga: resume goes on with those that nobody runs, in the folder where they began" {
+@test "saga: resume continues sagas that no process runs, in the folder where they began" {
     abc
     plan b '[ -e back ] || exit 69'
     for id in 1 2; do run -69 go "$id"; done
@@ -528,7 +528,7 @@ order/1/c' ]
     [ "$(saga list --state completed | wc -l)" -eq 15 ]
 }
 
-@test "saga: a damaged one is named, also by resume --all, which goes on with the others" {
+@test "saga: a damaged saga is reported, also by resume --all, which continues with the others" {
     command -v sqlite3 >/dev/null || skip 'sqlite3 is not installed'
     define "$(step a)"
     plan a '[ -e up ] || exit 69'
@@ -561,7 +561,7 @@ order/1/c' ]
 
 # --- time
 
-@test "saga: --deadline undoes what is not done by then, also when nobody was there" {
+@test "saga: --deadline undoes a saga that is not completed by then, also when no process was running" {
     needs_world
     abc
     echo 0 >clock
@@ -577,7 +577,7 @@ order/1/c' ]
     [ "$(shown .why)" = '"its deadline is over"' ]
 }
 
-@test "saga: what the deadline interrupts may have been done, and is undone" {
+@test "saga: a step that the deadline interrupts may have been done, and is undone" {
     needs_world
     define "$(step a)" "$(step b '"retry":{"attempts":9,"base":"10h"}')"
     echo 0 >../clock
@@ -601,7 +601,7 @@ order/1/c' ]
     [ "$(state)" = completed ]
 }
 
-@test "saga: a final one is forgotten after --keep, by default 30 days; a stuck one never" {
+@test "saga: a final saga is forgotten after --keep, by default 30 days; a stuck one never" {
     needs_world
     abc
     echo 0 >../clock
@@ -632,7 +632,7 @@ order/1/c' ]
     [ "$(spool group show g -o ndjson | jq -c '[.lag,.dead]')" = '[0,0]' ]
 }
 
-@test "saga: a step that answers 69 holds the group until it says, and costs nothing" {
+@test "saga: a step that ends with 69 holds the group for the time that it names, and costs nothing" {
     abc
     event | publish
     # shellcheck disable=SC2016
@@ -660,7 +660,7 @@ order/1/c' ]
     [ "$(state)" = running ]
 }
 
-@test "saga: once and publish in a step mean the same, whoever runs it" {
+@test "saga: once and publish in a step do the same under consume and by hand" {
     define "$(step a)" '{"name":"b","do":["./twice"],"undo":["./twice"]}'
     cat >twice <<'EOF'
 #!/bin/sh
@@ -677,7 +677,7 @@ EOF
     [ "$(replay -t order.charged | jq -r '.source|ltrimstr("/")|sub("^[^/]*";"")')" = /order/b ]
 }
 
-@test "saga: a stuck one is a dead letter, and done once somebody has settled it" {
+@test "saga: a stuck saga is a dead letter, and done once a person has settled it" {
     abc
     event | publish
     plan c 'exit 65'
@@ -703,7 +703,7 @@ EOF
 
 # --- definitions and listings
 
-@test "saga: what is wrong with a definition is named, 65 and for run 78, and nothing runs" {
+@test "saga: a mistake in a definition is reported, 65 and for run 78, and nothing runs" {
     wrong() { # JSON MESSAGE
         echo "$1" >order.json
         run -65 --separate-stderr saga check order.json
@@ -805,7 +805,7 @@ check_final() { # ID STATE DONE-STEPS WHAT...
         END { exit wrong }'
 }
 
-@test "saga: killed at random, again and again, it ends as if nobody had been" {
+@test "saga: killed at random, again and again, it ends as if it had not been killed" {
     seed=${SEED:-$RANDOM} hits=0 range=50 # ms
     rounds=$(long 24 99) # a multiple of three
     echo "SEED=$seed"

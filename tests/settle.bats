@@ -15,7 +15,7 @@ handed() { # N [LEASE]
     consume -g g --from start --lease "${2:-1h}" >out
 }
 
-@test "settle: what comes to the end of the pipe is done" {
+@test "settle: events that reach the end of the pipe are done" {
     events 2500
     run -0 --separate-stderr sh -c 'consume -g g --from start --lease 1m | settle -g g'
     [ -z "$output$stderr" ]
@@ -36,7 +36,7 @@ handed() { # N [LEASE]
     group_is 0 0 0
 }
 
-@test "settle: takes lines, lines of others with the same id and source, and bare ids" {
+@test "settle: takes lines, other lines with the same id and source, and bare ids" {
     handed 4
     run -75 settle -g g < <(sed -n 1p out)
     run -75 settle -g g <<<'{"id":"e2","source":"s"}'
@@ -49,7 +49,7 @@ handed() { # N [LEASE]
     group_is 0 0 0
 }
 
-@test "settle: events that are handed out are nobody else's" {
+@test "settle: events that are handed out go to no other consumer" {
     handed 3
     run -0 --separate-stderr consume -g g -- printenv EVENT_SEQ
     [ -z "$output" ]
@@ -57,7 +57,7 @@ handed() { # N [LEASE]
     group_is 3 3 0
 }
 
-@test "settle: --retry counts as an attempt, --defer as none, --dead is the end" {
+@test "settle: --retry counts as an attempt, --defer does not, --dead makes a dead letter" {
     handed 3
     settle -g g --retry <<<e1 || [ $? -eq 75 ]
     settle -g g --defer <<<e2 || [ $? -eq 75 ]
@@ -79,7 +79,7 @@ handed() { # N [LEASE]
     [ "$(dlq list -o ndjson | jq -r .reason)" = 'settle --retry' ]
 }
 
-@test "settle: the first settle wins, and what is not handed out is counted" {
+@test "settle: the first settle wins, and events that are not handed out are counted" {
     handed 2
     run -75 settle -g g <<<e1
     run -75 --separate-stderr settle -g g --dead late <<<$'e1\ne1'
@@ -90,7 +90,7 @@ handed() { # N [LEASE]
     [ "$stderr" = 'settle: 1 no longer handed out: settled already' ]
 }
 
-@test "settle: a wrong line is named, and the others are settled" {
+@test "settle: a bad line is reported, and the others are settled" {
     handed 3
     printf '%s\n' e1 e9 '{"id":' '{"type":"n"}' e2 '' e3 >in
     run -65 --separate-stderr settle -g g in
@@ -129,7 +129,7 @@ handed() { # N [LEASE]
     group_is 0 0 0
 }
 
-@test "settle: what is not handed out and not settled either is 75, and stays as it is" {
+@test "settle: an event that is neither handed out nor settled is 75, and stays as it is" {
     seq 6 | sed 's/.*/{"type":"n","id":"e&"}/' | publish
     # e1 waits, e2 is dead, e3 is in the hands of a handler, e4 is handed out, e5 and e6 are ahead.
     consume -g g --from start -n 2 --backoff 1h -- sh -c '[ "$EVENT_ID" = e1 ] && exit 1; exit 65' 2>/dev/null || [ $? -eq 1 ]
@@ -153,7 +153,7 @@ handed() { # N [LEASE]
     ends_with 0 "$pid"
 }
 
-@test "settle: when a lease runs out the event comes again, and that was an attempt" {
+@test "settle: when a lease runs out the event is delivered again, and an attempt is counted" {
     handed 2 1ms
     again() { consume -g g -- printenv EVENT_ID EVENT_ATTEMPT >again; [ -s again ]; }
     wait_for again
@@ -172,14 +172,14 @@ handed() { # N [LEASE]
     [ "$(replay -t sys.dead-lettered | jq -r .data.reason)" = 'its lease ran out' ]
 }
 
-@test "settle: while nobody has claimed it again, a late settle counts" {
+@test "settle: a late settle counts until the event is claimed again" {
     handed 1 1ms
     run -0 --separate-stderr settle -g g <<<e1
     [ -z "$stderr" ]
     group_is 0 0 0
 }
 
-@test "settle: ends with 75 when what was handed out to its pipe is not all settled" {
+@test "settle: ends with 75 when not all events handed out to its pipe are settled" {
     events 10
     run -75 --separate-stderr sh -c 'consume -g g --from start --lease 1h | head -n 4 | settle -g g'
     [ "$stderr" = 'settle: group "g": 6 handed out and not settled: they are delivered again when their lease has run out' ]
@@ -209,7 +209,7 @@ handed() { # N [LEASE]
     group_is 3 3 0
 }
 
-@test "consume: --lease gives back what the reader did not take" {
+@test "consume: --lease returns events that the reader did not take" {
     seq 20000 | publish -t n
     run -0 sh -c 'consume -g g --from start --lease 1h | head -n 1 >/dev/null'
     read -r lag flight < <(spool group show g -o ndjson | jq -r '"\(.lag) \(.in_flight)"')
@@ -217,7 +217,7 @@ handed() { # N [LEASE]
     [ "$flight" -lt 20000 ]
 }
 
-@test "consume: --lease -f hands out what comes, and what comes back" {
+@test "consume: --lease -f hands out new events and returned ones" {
     background sh -c 'exec consume -g g --from start --lease 50ms -f -a 1000000 >out'
     publish -t n --id e1 -d 1
     twice() { [ "$(grep -c e1 out)" -ge 2 ]; }
@@ -246,7 +246,7 @@ handed() { # N [LEASE]
     [ "$stderr" = "settle: there is no group \"g\" in $EVENT_SPOOL" ]
 }
 
-@test "settle: a pipe that hands out is a consumer: seek and drop wait for its end, and for its leases" {
+@test "settle: a pipe that hands out events is a consumer: seek and drop wait for its end, and for its leases" {
     publish -t n -d 1
     background consume -g g --from start -f --lease 1h >out
     wait_for test -s out

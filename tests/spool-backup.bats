@@ -1,6 +1,6 @@
 load helper
 
-# spool backup: a copy that is a spool, or none.
+# spool backup: a copy that is a complete spool, or no copy.
 
 events() { # N [TYPE]
     seq "$1" | publish -t "${2:-n}"
@@ -10,7 +10,7 @@ drafts() {
     compgen -G 'b.db?*'
 }
 
-@test "backup: the copy is a spool with all that the spool has" {
+@test "backup: the copy is a spool with everything in the original" {
     events 2000
     publish -t v -k a --expect-version none -d 1
     consume -g g --from start -n 3 -a 2 --backoff 100d -- \
@@ -37,7 +37,7 @@ drafts() {
     sha256sum -c --quiet sum
 }
 
-@test "backup: it is made while a publisher and a follower use the spool, and is one moment" {
+@test "backup: it is made while a publisher and a follower use the spool, and shows one moment" {
     events 1000
     background consume -g g --from start -f --auto-ack >/dev/null
     mkfifo in
@@ -56,7 +56,7 @@ drafts() {
     run -0 spool check -s b.db
 }
 
-@test "backup: it is its owner's alone, whatever the umask" {
+@test "backup: only its owner can read it, whatever the umask" {
     events 1
     for mask in 000 077 777; do
         (umask $mask && spool backup b.db)
@@ -65,7 +65,7 @@ drafts() {
     done
 }
 
-@test "backup: the space that pruning freed is not in it" {
+@test "backup: it does not contain the space that pruning freed" {
     events 5000
     spool prune --keep 1 >/dev/null
     spool backup b.db
@@ -98,7 +98,7 @@ drafts() {
     run -1 compgen -G '*.new-*'
 }
 
-@test "backup: of a damaged spool there is no copy" {
+@test "backup: a damaged spool is not copied" {
     events 3000
     size=$(stat -c %s spool.db)
     dd if=/dev/zero of=spool.db bs=4096 seek=$((size / 8192)) count=1 conv=notrunc status=none

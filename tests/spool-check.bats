@@ -33,7 +33,7 @@ finds() {
     }
 }
 
-@test "check: a spool in good order is silence and 0" {
+@test "check: for a spool in good order it prints nothing and ends with 0" {
     publish -t n -d 1 --echo >/dev/null
     healthy
     events 2500
@@ -69,7 +69,7 @@ finds() {
     finds '["damage",null,30,0,"30 events damaged: positions 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20 and others"]'
 }
 
-@test "check: a column that is not what its line says is named" {
+@test "check: a column that differs from its line is reported" {
     printf '%s\n' '{"type":"a","subject":"s","priority":3}' '{"type":"b","subject":"s"}' '{"type":"c"}' | publish
     publish -t v -k s --expect-version none -d 1
     cp spool.db good.db
@@ -104,7 +104,7 @@ finds() {
     finds '["damage",null,1,0,"1 event not in the index that finds duplicates: position 2"]'
 }
 
-@test "check: a page that is no page is a finding" {
+@test "check: an invalid page is a finding" {
     events 3000
     size=$(stat -c %s spool.db)
     # In the middle: the roots of tables and indexes are at the front.
@@ -202,7 +202,7 @@ the clock was set back by 10d before position 4 was published' ]
     finds '["clock",null,0,0,"recorded times are out of order at position 2: times in --from and --to may lead astray"]'
 }
 
-@test "check: a WAL that a reader keeps from being taken up, and who that is" {
+@test "check: a WAL that a reader keeps from being checkpointed, and which process that is" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to read with'
     events 1
     mkfifo in

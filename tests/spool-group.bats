@@ -1,6 +1,6 @@
 load helper
 
-# seek and set: what a person changes about a group's way through the log.
+# seek and set: changing a group's position, patterns and order by hand.
 
 events() { # N [TYPE]
     seq "$1" | publish -t "${2:-n}"
@@ -41,7 +41,7 @@ worn_group() {
     [ -z "$(positions g)" ]
 }
 
-@test "group seek and consume --from: a position or time beyond the log is its end, and nothing new is passed over" {
+@test "group seek and consume --from: a position or time beyond the log is its end, and no new event is skipped" {
     seq 3 | publish -t n
     for point in 1000 9223372036854775807 2100-01-01 4; do
         run -0 --separate-stderr consume -g "from $point" --from "$point" -- printenv EVENT_SEQ
@@ -59,7 +59,7 @@ worn_group() {
     done
 }
 
-@test "group seek: what waits is dropped, dead letters before the point stay, others are delivered again" {
+@test "group seek: waiting events are dropped, dead letters before the point stay, others are delivered again" {
     worn_group
     run -0 --separate-stderr spool group seek g 3
     [ "$output" = 'group g goes from position 6 to 3; 1 waiting and 1 dead letter dropped' ]
@@ -71,7 +71,7 @@ worn_group() {
     [ "$(jq '.history | length' <<<"$output")" -eq 1 ]
 }
 
-@test "group seek: what waits and is before the point is passed" {
+@test "group seek: waiting events before the point are skipped" {
     worn_group
     run -0 spool group seek g 6
     [ "$output" = 'group g goes from position 6 to 6; 1 waiting and 0 dead letters dropped' ]
@@ -90,7 +90,7 @@ worn_group() {
     [ -z "$(positions g)" ]
 }
 
-@test "group seek: --dry-run says what would be done and does nothing" {
+@test "group seek: --dry-run prints what would be done and does nothing" {
     worn_group
     spool group show g >before
     run -0 --separate-stderr spool group seek g start --dry-run
@@ -138,7 +138,7 @@ worn_group() {
     [ "$stderr" = 'spool: group "g": it has 1 running consumer: end them first' ]
 }
 
-@test "group seek: refused with 75 while events are out on a lease that runs" {
+@test "group seek: refused with 75 while events are handed out on a valid lease" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to make a lease with'
     events 2
     consume -g g --from start -- true
@@ -159,7 +159,7 @@ worn_group() {
     [ "$(spool group show g | jq -c '[.lag,.in_flight]')" = '[1,0]' ]
 }
 
-@test "group seek: what a killed consumer held goes with the rest" {
+@test "group seek: claims of a killed consumer move with the rest" {
     events 3
     background consume -g g --from start -- sh -c 'echo >started; exec sleep 600'
     wait_for test -e started
@@ -195,7 +195,7 @@ worn_group() {
     run -0 consume -g g -t 'x"y' -t 'c.#' -- true
 }
 
-@test "group set: a running consumer takes the new patterns up" {
+@test "group set: a running consumer uses the new patterns" {
     background consume -g g -t a --from start -f -- sh -c 'echo $EVENT_TYPE >>got'
     follows() { [ "$(spool group show g | jq .consumers)" = 1 ]; }
     wait_for follows
@@ -236,7 +236,7 @@ worn_group() {
     [ "$(sort got | paste -sd' ')" = 'a1 a2 a3 b1 b2 b3' ]
 }
 
-@test "group set: in an ordered group what waits is behind the earlier events of its subject" {
+@test "group set: in an ordered group a waiting event is behind the earlier events of its subject" {
     for key in a b a ''; do
         publish -t n ${key:+-k $key} -d 1 --delay 1h
     done
@@ -280,7 +280,7 @@ killed() {
     run -0 spool group drop g
 }
 
-@test "group set: what a kill leaves half-way is put in order by the next consumer, or the next set" {
+@test "group set: the next consumer, or the next set, repairs what a kill left half-done" {
     many_wait
     half_way() { [ "$(spool sql 'SELECT ordered FROM group_list' | jq .ordered)" -eq 2 ]; }
     killed 3 spool group set g --ordered
@@ -325,7 +325,7 @@ killed() {
     run -66 spool group set h -t x
 }
 
-@test "spool group: lag is what is ahead, due, waiting and in flight" {
+@test "spool group: lag is the events ahead, due, waiting and in flight" {
     seq 6 | publish -t n
     consume -g g --from start -n 2 --backoff 0 -- sh -c 'exec >&3; [ "$EVENT_SEQ" = 1 ] && echo delay 1h || echo delay 0; exit 1'
     counts() { spool group show g -o ndjson | jq -c '[.lag, .due, .waiting, .in_flight]'; }

@@ -1,5 +1,5 @@
-# spool breaker, bucket, key: what wrappers keep by name. What a state means is tested with its
-# wrapper; here are the verbs.
+# spool breaker, bucket, key: the state that wrappers keep under a name. Its meaning is tested with
+# each wrapper; the verbs are tested here.
 load helper
 
 # Times as TIME, ages as AGE.
@@ -28,7 +28,7 @@ named() {
     done
 }
 
-@test "spool bucket, key, breaker: no spool is 66, and none of that name an empty list" {
+@test "spool bucket, key, breaker: a missing spool is 66, and no entries an empty list" {
     for kind in bucket key breaker; do
         run -66 --separate-stderr spool "$kind"
         [[ $stderr == "spool: $EVENT_SPOOL: there is no spool; "* ]]
@@ -42,7 +42,7 @@ named() {
     done
 }
 
-@test "spool bucket: lists them by name, with their rate, what is left, and until when they are closed" {
+@test "spool bucket: lists buckets by name, with their rate, what is left, and until when they are closed" {
     named
     [ "$(timeless <closed)" = 'bucket later closed until TIME' ]
     for verb in '' list; do
@@ -61,7 +61,7 @@ later      -      1  closed   TIME      0 AGE
 web      1/h      1  used up  TIME      1 AGE' ]
 }
 
-@test "spool key: lists them by name, done or running, and when they are forgotten" {
+@test "spool key: lists keys by name, done or running, and when they are forgotten" {
     named
     run -0 --separate-stderr spool key
     [ "$(timeless <<<"$output")" = '{"key":"inv","state":"done","since":"TIME","pid":null,"forgotten":"TIME"}
@@ -77,7 +77,7 @@ run        done AGE - TIME
 xy\u202ez  done AGE - TIME' ]
 }
 
-@test "spool key: one whose process was killed is free" {
+@test "spool key: a key whose process was killed is free" {
     background once -k a -- sh -c ': >begun; exec sleep 1000'
     wait_for test -e begun
     kill -KILL "$pid"
@@ -89,7 +89,7 @@ xy\u202ez  done AGE - TIME' ]
     [ -z "$output" ]
 }
 
-@test "spool breaker: lists them with what they count" {
+@test "spool breaker: lists breakers with their figures" {
     named
     run -0 --separate-stderr spool breaker
     [ "$(jq -c '[.breaker,.state,.next_probe,.calls,.failures,.timeouts,.rejects]' <<<"$output")" = \
@@ -100,7 +100,7 @@ xy\u202ez  done AGE - TIME' ]
     [ "${#lines[@]}" -eq 2 ]
 }
 
-@test "spool bucket, key, breaker: show is the line of one of them" {
+@test "spool bucket, key, breaker: show prints the line of one entry" {
     named
     for one in 'bucket web' 'key inv' 'breaker stripe'; do
         # shellcheck disable=SC2086 # two words
@@ -110,7 +110,7 @@ xy\u202ez  done AGE - TIME' ]
     done
 }
 
-@test "spool bucket, key, breaker: forget one, and it is as if it had never been" {
+@test "spool bucket, key, breaker: after forget it is as if the entry had never existed" {
     named
     for one in 'bucket web' 'key inv' 'breaker stripe'; do
         # shellcheck disable=SC2086 # two words
@@ -127,7 +127,7 @@ xy\u202ez  done AGE - TIME' ]
     [ "$output" = now ]
 }
 
-@test "spool bucket: close and open say what they did" {
+@test "spool bucket: close and open print what they did" {
     named
     run -0 --separate-stderr spool bucket close api 2h
     [ "$(timeless <<<"$output")" = 'bucket api closed until TIME' ]
@@ -141,7 +141,7 @@ xy\u202ez  done AGE - TIME' ]
     [ "$output" = 'key xy\u202ez forgotten' ]
 }
 
-@test "spool bucket, key, breaker: what there is not is 66" {
+@test "spool bucket, key, breaker: an unknown name is 66" {
     publish -t n -d 1
     for verb in 'bucket show' 'bucket open' 'bucket forget' 'key show' 'key forget' 'breaker show' 'breaker forget'; do
         # shellcheck disable=SC2086 # two words

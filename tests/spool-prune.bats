@@ -1,6 +1,6 @@
 load helper
 
-# spool prune: what goes, what stays, and who is named.
+# spool prune: what is removed, what stays, and which groups are named.
 
 events() { # N [TYPE]
     seq "$1" | publish -t "${2:-n}"
@@ -10,7 +10,7 @@ left() { # the positions that are there
     replay -o positions | paste -sd' '
 }
 
-@test "prune: without groups all that is asked for goes, but for the newest event" {
+@test "prune: without groups all that is asked for is removed, except the newest event" {
     events 2500
     run -0 --separate-stderr spool prune --keep 10 --dry-run
     [ "$output" = '2490 events would be pruned' ]
@@ -34,7 +34,7 @@ left() { # the positions that are there
     run -0 spool check
 }
 
-@test "prune: --keep with more than there are, and across holes" {
+@test "prune: --keep with more events than there are, and across gaps" {
     events 5
     run -0 spool prune --keep 5
     [ "$output" = '0 events pruned' ]
@@ -67,7 +67,7 @@ left() { # the positions that are there
     [ "$(left)" = 5 ]
 }
 
-@test "prune: what a group has yet to see stays, and the group is named" {
+@test "prune: events that a group has yet to see stay, and the group is named" {
     events 10
     consume -g ahead --from start -- true
     consume -g behind --from start -n 4 --auto-ack >/dev/null
@@ -88,7 +88,7 @@ spool: group "other" has yet to see what is from position 3 on' ]
     [ "$(paste -sd' ' <<<"$output")" = '5 6 7 8 9 10' ]
 }
 
-@test "prune: each priority has its own place, and one without events is in nobody's way" {
+@test "prune: each priority has its own position, and one without events holds nothing back" {
     printf '{"type":"n","id":"%s","priority":%s}\n' a 5 b 0 c 5 d 0 e 5 f 5 | publish
     consume -g g --from start -n 3 -- printenv EVENT_ID >got
     [ "$(paste -sd' ' got)" = 'b d a' ]
@@ -98,7 +98,7 @@ spool: group "other" has yet to see what is from position 3 on' ]
     [ "$(left)" = '3 5 6' ]
 }
 
-@test "prune: what waits or is dead in a group stays, and is named" {
+@test "prune: events that wait or are dead in a group stay, and are named" {
     events 6
     consume -g g --from start -a 2 --backoff 100d -- \
         sh -c 'case $EVENT_SEQ in 2|3) exit 65 ;; 4) exit 1 ;; esac' 2>/dev/null || [ $? -eq 1 ]
@@ -115,7 +115,7 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     [ "$(jq -c .event.data <<<"$output")" = 3 ]
 }
 
-@test "prune: what is in flight stays, and so does all behind it" {
+@test "prune: events in flight stay, and so do all later ones" {
     events 5
     consume -g g --from start -n 1 -- true
     mkfifo latch
@@ -146,7 +146,7 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     run -0 publish -t v -k a --expect-version 3 -d 1
 }
 
-@test "prune --force: removes what groups have yet to see and what they remember" {
+@test "prune --force: removes events that groups have yet to see, and what groups remember about them" {
     events 6
     consume -g g --from start -n 3 -a 2 --backoff 100d -- \
         sh -c 'case $EVENT_SEQ in 1) exit 65 ;; 2) exit 1 ;; esac' 2>/dev/null || [ $? -eq 1 ]
@@ -177,7 +177,7 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     [ "$(paste -sd' ' <<<"$output")" = '1 4 6' ]
 }
 
-@test "prune --force: a handler that has the event in hand settles it all the same" {
+@test "prune --force: a handler that is working on the event still settles it" {
     events 3
     mkfifo latch
     background consume -g g --from start -- sh -c 'echo >>started; [ $EVENT_SEQ != 1 ] || { read x <latch; exit 1; }'
@@ -190,7 +190,7 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     [ "$(spool group show g | jq -c '[.in_flight,.position]')" = '[0,3]' ]
 }
 
-@test "prune --force: an event that goes frees the next of its subject" {
+@test "prune --force: removing an event frees the next of its subject" {
     seq 5 | publish -t n -k s
     consume -g g --from start --ordered --backoff 100d -n 1 -- false 2>/dev/null
     consume -g g -- true 2>/dev/null # the others stand behind it
@@ -204,7 +204,7 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     [ -z "$stderr" ]
 }
 
-@test "prune --force: what then stands behind another has no time that it waits for" {
+@test "prune --force: an event that is then behind another does not wait for a time" {
     seq 4 | publish -t n -k s
     consume -g g --from start --ordered --backoff 100d -n 1 -- false 2>/dev/null
     consume -g g -- true 2>/dev/null
@@ -213,7 +213,7 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     [ "${stderr_lines[-1]}" = 'consume: group "g": 1 waiting behind earlier events of their subjects' ]
 }
 
-@test "prune --force: what goes from behind its subject frees nobody" {
+@test "prune --force: removing an event from behind its subject frees no other" {
     publish -t v -k s --expect-version none -d 1 # the newest version stays
     seq 3 | publish -t n -k s
     consume -g g --from start --ordered --backoff 100d -n 1 -- false 2>/dev/null
@@ -225,7 +225,7 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     [ "$(spool group show g | jq .done)" -eq 0 ]
 }
 
-@test "prune --force: what is out on a lease is forgotten, too" {
+@test "prune --force: events handed out on a lease are forgotten, too" {
     events 6
     consume -g g --from start --lease 1h -n 3 >out
     run -0 spool prune --keep 4 --force
@@ -238,7 +238,7 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     [ -z "$(spool sql 'SELECT * FROM claims')" ]
 }
 
-@test "prune --force: what fails in a handler while it is pruned does not wait for a retry" {
+@test "prune --force: an event that fails in its handler after it was pruned does not wait for a retry" {
     events 2
     mkfifo latch
     background consume -g g --from start --backoff 100d -n 1 -- sh -c 'echo >>started; read x <latch; exit 1'
@@ -268,7 +268,7 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     [ -z "$(replay --from 2100-01-01 -o positions)" ]
 }
 
-@test "prune: a publisher and a consumer go on beside it, and nothing is lost" {
+@test "prune: a publisher and a consumer continue meanwhile, and nothing is lost" {
     events 5000
     consume -g g --from start --auto-ack >/dev/null
     background sh -c 'seq 2000 | publish -t more'

@@ -1,6 +1,6 @@
 load helper
 
-# spool sql: what it answers, and what it does not do.
+# spool sql: its results, and what it refuses to do.
 
 # answer WANT SELECT [OPTION...]
 answer() {
@@ -71,7 +71,7 @@ manual_views() {
     answer '' 'SELECT 1 AS one FROM events WHERE seq > 5'
 }
 
-@test "sql: groups, dead letters, what waits, attempts, claims" {
+@test "sql: groups, dead letters, waiting events, attempts, claims" {
     seq 4 | publish -t n
     consume -g g --from start -n 3 -a 2 --backoff 100d -- \
         sh -c 'echo oops >&2; case $EVENT_SEQ in 1) exit 65 ;; 2) exit 1 ;; esac' 2>/dev/null || [ $? -eq 1 ]
@@ -165,7 +165,7 @@ manual_views() {
     [ ! -e none.db ]
 }
 
-@test "sql: SIGINT ends a query that runs long; a reader that goes ends it, too" {
+@test "sql: SIGINT ends a long query; a reader that goes away ends it, too" {
     publish -t a -d 1
     long='WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c) SELECT'
     background sh -c 'exec spool sql "$1 count(*) AS n FROM c" 2>err' - "$long"

@@ -1,6 +1,6 @@
 load helper
 
-# spool wait: 0 when a group is through, 75 when the time is up.
+# spool wait: 0 when a group has settled everything, 75 when the time is up.
 
 events() { # N [TYPE]
     seq "$1" | publish -t "${2:-n}"
@@ -23,7 +23,7 @@ through() { # [OPTION...]
     [ -z "$output$stderr" ]
 }
 
-@test "wait: a group that is through is 0, one that is not is 75 and says what is left" {
+@test "wait: 0 when a group has settled everything, else 75 with what is left" {
     events 5
     consume -g g --from start -n 2 -- true
     not_through '3 ahead, 0 in flight, 0 due, 0 waiting'
@@ -39,7 +39,7 @@ through() { # [OPTION...]
     run -0 spool wait -g g
 }
 
-@test "wait: only what the group takes counts" {
+@test "wait: only events that the group takes count" {
     printf '{"type":"%s"}\n' a b b | publish
     consume -g g -t a --from start -n 1 -- true
     through
@@ -50,7 +50,7 @@ through() { # [OPTION...]
     through
 }
 
-@test "wait: what waits for its retry or its time is not settled; dead letters are, with a note" {
+@test "wait: events that wait for a retry or a time are not settled; dead letters are, with a note" {
     events 3
     consume -g g --from start -a 3 --backoff 100d -- sh -c '[ $EVENT_SEQ != 2 ]' 2>/dev/null
     not_through '0 ahead, 0 in flight, 0 due, 1 waiting'
@@ -69,7 +69,7 @@ through() { # [OPTION...]
     through --to 1
 }
 
-@test "wait: what is in flight is not settled, also when its consumer was killed" {
+@test "wait: events in flight are not settled, also when their consumer was killed" {
     events 2
     consume -g g --from start -n 1 -- true
     background consume -g g -- sh -c 'echo >started; exec sleep 600'
@@ -83,7 +83,7 @@ through() { # [OPTION...]
     through
 }
 
-@test "wait: it ends when the work does, and does not wait for what is published later" {
+@test "wait: it ends when the work does, and does not wait for events published later" {
     events 2
     mkfifo latch
     background consume -g g --from start -- sh -c 'echo >>started; [ $EVENT_SEQ = 1 ] || read x <latch'
@@ -116,7 +116,7 @@ through() { # [OPTION...]
     [ "$status" -eq 143 ]
 }
 
-@test "wait: a group that is dropped meanwhile is 66" {
+@test "wait: a group that is dropped in the meantime is 66" {
     events 1
     consume -g g --from start --to 0 -- true
     background sh -c 'exec spool wait -g g >out 2>&1'

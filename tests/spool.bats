@@ -8,7 +8,7 @@ missing() { # NAME: what is said of a spool that is not there
     echo "spool: $1: there is no spool; publish creates one, -s or EVENT_SPOOL names another"
 }
 
-@test "spool: info tells where the spool is and what is in it" {
+@test "spool: info prints where the spool is and what is in it" {
     events 3
     consume -g one --from start -a 1 -n 1 -- false || [ $? -eq 1 ]
     consume -g two --from start --auto-ack
@@ -75,7 +75,7 @@ segments       0" ]
     [ ! -e "$EVENT_SPOOL" ]
 }
 
-@test "spool: group lists the groups by name, with all that they have yet to do" {
+@test "spool: group lists the groups by name, with the work that they have left" {
     events 4
     consume -g old --from start --auto-ack -n 4
     consume -g charge -t 'n.#' -t other --from start --to 0 --ordered -- true
@@ -92,7 +92,7 @@ segments       0" ]
     [ "$output" = "$all" ]
 }
 
-@test "spool: lag counts only what the group takes" {
+@test "spool: lag counts only events that the group takes" {
     printf '{"type":"%s"}\n' a b a b a | publish
     consume -g g -t a --from start -n 1 --auto-ack
     run -0 --separate-stderr spool group show g
@@ -118,7 +118,7 @@ email   #          idle          1    1    0        0          0     0     1    
     [ -z "$output$stderr" ]
 }
 
-@test "spool: group show is the group's line of the list" {
+@test "spool: group show prints the group's line of the list" {
     events 2
     consume -g one --from start --to 0 -- true
     consume -g two --from start --to 0 -- true
@@ -128,7 +128,7 @@ email   #          idle          1    1    0        0          0     0     1    
     [ "$output" = "$want" ]
 }
 
-@test "spool: group shows what is in flight and who consumes" {
+@test "spool: group shows the events in flight and the consumers" {
     events 3
     mkfifo latch
     background consume -g g --from start -- sh -c 'echo >started; read x <latch'
@@ -158,7 +158,7 @@ email   #          idle          1    1    0        0          0     0     1    
     run -0 spool group show charge
 }
 
-@test "spool: group pause and resume say so, and show it" {
+@test "spool: group pause and resume report it, and the list shows it" {
     events 1
     consume -g g --from start --to 0 -- true
     run -0 --separate-stderr spool group pause g
@@ -249,7 +249,7 @@ email   #          idle          1    1    0        0          0     0     1    
     [ "$output" = 1 ]
 }
 
-@test "spool: names of groups are shown unharmed and harmless" {
+@test "spool: names of groups are shown complete and harmless" {
     events 1
     name=$'a"b \u202e'
     consume -g "$name" --from start --to 0 -- true

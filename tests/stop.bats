@@ -1,7 +1,8 @@
 load helper
 
-# Being told to stop, losing the reader of stdout, and trouble of one's own: what has happened is
-# settled, recorded or printed; what has not begun goes back, and no event is to blame.
+# A signal to stop, the loss of the reader of stdout, and trouble of the command's own: finished
+# work is settled, recorded or printed; events that have not begun are returned, and no event is to
+# blame.
 
 events() { # N: with positions, ids e1, e2 … and subjects s1, s2 …
     seq "$1" | sed 's/.*/{"type":"n","id":"e&","subject":"s&","data":&}/' | publish
@@ -56,7 +57,7 @@ drained() {
 
 # --- beside another writer
 
-@test "stop: consume settles what its handlers have done, however long the lock is taken" {
+@test "stop: consume settles what its handlers have done, however long others hold the lock" {
     events 4
     background consume -g g --from start -f -j 2 -- sh -c 'echo $EVENT_SEQ >>began; until [ -e go ]; do sleep 0.02; done; echo $EVENT_SEQ >>ended' 2>err
     consumer=$pid
@@ -73,7 +74,7 @@ drained() {
     [ "$output" = $'3 1\n4 1' ]
 }
 
-@test "stop: consume leaves handlers alone that run while a claim waits for the lock" {
+@test "stop: consume does not end running handlers while a claim waits for the lock" {
     events 2
     background consume -g g --from start -f -j 2 --backoff 1s..1s -- sh -c 'echo $EVENT_SEQ >>began
         [ $EVENT_SEQ = 1 ] || exit 1; until [ -e go ]; do sleep 0.02; done; echo $EVENT_SEQ >>ended' 2>err
@@ -90,7 +91,7 @@ drained() {
     group_is g 1 1 0 0
 }
 
-@test "stop: consume that has nothing in hand does not wait for the lock" {
+@test "stop: consume without claims does not wait for the lock" {
     publish -t n -d 1
     background consume -g g --from now -f --grace 7d -- true
     consumer=$pid
@@ -101,7 +102,7 @@ drained() {
     let_write
 }
 
-@test "stop: what consume --emit made is published once" {
+@test "stop: events from consume --emit are published once" {
     events 2
     background consume -g g -t n --from start -f -j 2 --emit -- sh -c 'echo >>began; until [ -e go ]; do sleep 0.02; done; echo "{\"type\":\"made\",\"data\":$EVENT_SEQ}"; echo >>ended' 2>err
     consumer=$pid
@@ -118,7 +119,7 @@ drained() {
     [ "$(replay -t made | jq .data | sort)" = $'1\n2' ]
 }
 
-@test "stop: what workers have answered is settled" {
+@test "stop: events that workers have answered are settled" {
     events 3
     cat >worker <<'END'
 #!/bin/sh
@@ -146,7 +147,7 @@ END
     [ -z "$output" ]
 }
 
-@test "stop: what consume --auto-ack has printed is settled" {
+@test "stop: events that consume --auto-ack has printed are settled" {
     events 3
     mkfifo p
     exec 8<>p
@@ -199,7 +200,7 @@ END
     group_is g 0 0 0 0
 }
 
-@test "stop: publish stores what it has read from a pipe, and says that this was not all" {
+@test "stop: publish stores the lines read from a pipe, and reports that the input was not complete" {
     publish -t n -d 0
     mkfifo in
     exec 8<>in
@@ -215,7 +216,7 @@ END
     [ "$(replay | jq .data)" = $'0\n1\n2\n3' ]
 }
 
-@test "stop: publish of a file, or -d, ends at once: it is there for another try" {
+@test "stop: publish of a file, or -d, ends at once, since it can be repeated" {
     publish -t n -d 0
     seq 3 >file
     hold_lock
@@ -275,7 +276,7 @@ END
     [ ! -e ran ]
 }
 
-@test "stop: saga writes down what its steps have done" {
+@test "stop: saga records what its steps have done" {
     echo '{"name":"trip","steps":[{"name":"book","do":["sh","-c","echo >>ran; until [ -e go ]; do sleep 0.02; done; echo >>ended"]}]}' >trip.json
     events 1
     replay >event
@@ -292,7 +293,7 @@ END
     has_lines ran 1
 }
 
-@test "stop: project applies each event once, and tells the spool" {
+@test "stop: project applies each event once, and records that in the spool" {
     cat >t.sql <<'END'
 -- @init
 CREATE TABLE t(seq INTEGER PRIMARY KEY);
@@ -363,7 +364,7 @@ END
 
 # --- a second signal
 
-@test "stop: two signals are two, however soon the second one comes" {
+@test "stop: two signals count as two, however soon the second one comes" {
     events 2
     for second in TERM INT; do
         background consume -g $second --from start --grace 7d -- sh -c 'echo >>began; exec sleep 600'
@@ -377,7 +378,7 @@ END
     done
 }
 
-@test "stop: a second signal of the script that started it is one, too" {
+@test "stop: a second signal from the script that started it counts, too" {
     events 2
     cat >script <<'END'
 set +m
@@ -392,7 +393,7 @@ END
     group_is g 2 2 0 0
 }
 
-@test "stop: timeout(1) signals its command and then all of its group, and that is one stop" {
+@test "stop: timeout(1) signals its command and then its whole group, which counts as one stop" {
     events 1
     background timeout 7d consume -g g --from start --grace 7d -- sh -c 'echo >>began; until [ -e go ]; do sleep 0.02; done; echo >>ended'
     wait_for has_lines began 1
@@ -420,7 +421,7 @@ END
     done
 }
 
-@test "stop: what a handler did while the reader went is done" {
+@test "stop: an event handled while the reader went away is done" {
     events 2
     mkfifo p
     background bash -c 'exec consume -g g --from start -f -- sh -c "echo \$EVENT_SEQ >>began; until [ -e go ]; do sleep 0.02; done; echo \$EVENT_SEQ" >p 2>err'
@@ -435,7 +436,7 @@ END
     [ "$output" = '2 1' ]
 }
 
-@test "stop: when the reader of an ordered group's consumer has gone, another one goes on" {
+@test "stop: when the reader of an ordered group's consumer has gone, another consumer continues" {
     events 1
     mkfifo p
     background bash -c 'exec consume -g g --ordered --from start -f -- cat >p'
@@ -476,7 +477,7 @@ END
     [ "$(sort <<<"$output")" = "$(seq 8 | sed 's/$/ 1/')" ]
 }
 
-@test "stop: nor of a worker, of a pipe, or of a lease" {
+@test "stop: when stdout cannot be written, no event of a worker, a pipe or a lease is to blame" {
     [ -w /dev/full ] || skip 'there is no /dev/full'
     events 4
     printf '%s\n' '#!/bin/sh' 'while read -r line; do id=${line#*id\":\"}; echo "{\"id\":\"${id%%\"*}\",\"out\":1}"; done' >worker
@@ -490,7 +491,7 @@ END
     [ "$output" = "$(seq 4 | sed 's/$/ 1/')" ]
 }
 
-@test "stop: what succeeded without printing is done, though stdout cannot be written" {
+@test "stop: events that succeeded without printing are done, though stdout cannot be written" {
     [ -w /dev/full ] || skip 'there is no /dev/full'
     events 3
     run -74 bash -c 'exec consume -g g --from start -- sh -c "[ \$EVENT_SEQ != 2 ] || echo x" >/dev/full'
@@ -498,7 +499,7 @@ END
     [ "$output" = $'2 1\n3 1' ]
 }
 
-@test "stop: when TMPDIR is not there for what a handler prints, no event is to blame" {
+@test "stop: when TMPDIR is missing for a handler's output, no event is to blame" {
     events 3
     for _ in 1 2 3; do
         run -73 --separate-stderr env TMPDIR="$PWD/none" consume -g g --from start -j 2 -a 2 -- sh -c 'head -c 300000 /dev/zero'
@@ -508,7 +509,7 @@ END
     [ "$(sort <<<"$output")" = $'1 1\n2 1\n3 1' ]
 }
 
-@test "stop: when the disk is too full for what --emit publishes, no event is to blame" {
+@test "stop: when the disk is too full for events of --emit, no event is to blame" {
     unshare -m true 2>/dev/null || skip 'no mount namespace to be had'
     mkdir disk
     cat >full <<'END'
@@ -546,7 +547,7 @@ END
     [ "$(wc -l <<<"$output")" = 2 ]
 }
 
-@test "stop: with too few descriptors for a handler it ends with 71 and says what to do" {
+@test "stop: with too few descriptors for a handler it ends with 71 and tells what to do" {
     events 2
     for n in {12..40}; do
         status=0
@@ -558,7 +559,7 @@ END
     [[ $told =~ ^'consume: no handler can be run: the limit of open files, '[0-9]+', is too low (ulimit -n)'$ ]]
 }
 
-@test "stop: with descriptors for some of -j handlers it runs those" {
+@test "stop: with descriptors for only some of -j handlers it runs those" {
     events 20
     run -0 --separate-stderr bash -c 'ulimit -n 40; exec timeout 60 consume -g g --from start -j 16 -- sh -c "sleep 0.05; echo \$EVENT_SEQ"'
     [ "$(sort -n <<<"$output")" = "$(seq 20)" ]
@@ -573,7 +574,7 @@ END
     [[ $output == *'cannot open /dev/tty'* ]]
 }
 
-@test "stop: without /proc a timeout, and a stop, reach what a handler has started" {
+@test "stop: without /proc a timeout and a stop still reach the processes that a handler started" {
     unshare -m true 2>/dev/null || skip 'no mount namespace to be had'
     events 2
     cat >without <<'END'

@@ -1,9 +1,10 @@
 load helper
 
 # A storm: all kinds of groups and upkeep on one spool, while processes are killed and stopped at
-# random. SEED=N makes the same choices, though the machine decides whom they meet; LONG=1 has more
-# of everything. Counts bound it, not time: it is over when the producers have published all and so
-# many processes have been hit. Afterwards the tools themselves report what became of it.
+# random. SEED=N makes the same choices, though the machine decides which processes they meet;
+# LONG=1 has more of everything. Counts limit it, not time: it ends when the producers have
+# published everything and N processes have been hit. Afterwards the tools themselves report the
+# result.
 
 # --- actors: each runs its command again and again until the file over is there. The names of
 # files in pid/ are those of processes that may be killed.

@@ -1,8 +1,8 @@
 load helper
 
-# Everything at once on one spool, without a fault: nobody is in anybody's way. LONG=1: for longer.
+# Everything at once on one spool, without a fault: no process disturbs another. LONG=1: for longer.
 
-# does STATUS... -- COMMAND...: nothing but these, and nothing is said when it is 0
+# does STATUS... -- COMMAND...: it ends with one of these statuses, and prints no message with 0
 does() {
     local fine=' ' status=0
     while [ "$1" != -- ]; do
@@ -40,7 +40,7 @@ one_of_many() { # NUMBER SEED: so many commands of any kind
     done
 }
 
-@test "stress: sixteen who do everything at once end as they should, nothing is lost and nothing comes twice" {
+@test "stress: sixteen processes that do everything at once end as they should, with nothing lost or repeated" {
     seed=${SEED:-$RANDOM} rounds=${LONG:+400}
     : "${rounds:=15}"
     echo "SEED=$seed"

@@ -1,4 +1,4 @@
-# The toolkit's own events: what happens to groups is in the log, too.
+# The toolkit's own events: changes of groups are in the log, too.
 load helper
 
 # The sys events of the log, their data without what differs from run to run.
@@ -6,7 +6,7 @@ told() {
     replay -t 'sys.#' | jq -c '[.type, .subject, .data]'
 }
 
-@test "sys: a dead letter is told, with what it was and why, in its causal chain" {
+@test "sys: a dead letter is published, with its event and the reason, in its causal chain" {
     publish -t order.placed --id A-1 --source s -k o-1 -d 1
     run -1 consume -g g --from start -- sh -c 'echo "reason card declined" >&3; exit 65'
     run -0 told
@@ -18,7 +18,7 @@ told() {
     [ "$output" = $'1\n2' ]
 }
 
-@test "sys: patterns that begin with a wildcard do not match, and those that say sys do" {
+@test "sys: patterns that begin with a wildcard do not match, and those that name sys do" {
     publish -t n -d 1
     run -1 consume -g g --from start -a 1 -- false
     for pattern in '#' '*.dead-lettered' '#.dead-lettered'; do
@@ -31,7 +31,7 @@ told() {
     done
 }
 
-@test "sys: a dead letter of the toolkit's own events is not told again" {
+@test "sys: a dead letter of the toolkit's own events is not published again" {
     publish -t n -d 1
     run -1 consume -g g --from start -a 1 -- false
     run -1 consume -g alert -t 'sys.#' --from start -a 1 -- false
@@ -41,7 +41,7 @@ told() {
     [ "${#lines[@]}" -eq 1 ]
 }
 
-@test "sys: each that dies is told, those of one commit too" {
+@test "sys: each dead letter is published, several of one commit too" {
     seq 20 | publish -t n
     run -1 consume -g g --from start -j 4 -a 1 -- false
     run -0 told
@@ -52,7 +52,7 @@ told() {
     [ "${#lines[@]}" -eq 40 ]
 }
 
-@test "sys: a pause and its end are told once, however often they are asked for" {
+@test "sys: a pause and its end are published once, however often they are requested" {
     consume -g g --from start -- true
     spool group pause g
     spool group pause g
@@ -62,7 +62,7 @@ told() {
     [ "$output" = $'["sys.group.paused","g",{"group":"g"}]\n["sys.group.resumed","g",{"group":"g"}]' ]
 }
 
-@test "sys: a takeover is told, with whose events they were and how many" {
+@test "sys: a takeover is published, with the former consumer and the number of events" {
     seq 3 | publish -t n
     background sh -c 'exec consume -g g --from start -- sh -c "echo >begun; exec sleep 600"'
     victim=$pid
@@ -74,7 +74,7 @@ told() {
     [ "$output" = "[\"sys.group.taken-over\",\"g\",{\"group\":\"g\",\"pid\":$victim,\"events\":2}]" ]
 }
 
-@test "sys: an event that kills its consumers is told as what it is" {
+@test "sys: an event that kills its consumers is published as that" {
     publish -t n -d 1
     for _ in 1 2 3 4 5; do
         run consume -g g --from start -a 2 -- sh -c 'kill -KILL $PPID'

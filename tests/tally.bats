@@ -1,4 +1,4 @@
-# What groups did is counted, by group and type, with how long handlers took.
+# Outcomes are counted by group and type, with the durations of handlers.
 load helper
 
 counted() { # GROUP
@@ -25,7 +25,7 @@ timed() { # GROUP: how many handlers were timed
     [ "$(jq .le_ms <<<"$output")" -ge 500 ]
 }
 
-@test "tally: a deferral is counted, what is handed back is not" {
+@test "tally: a deferral is counted, a returned event is not" {
     publish -t a -d 1
     run -75 --separate-stderr consume -g g --from start -- sh -c 'exit 69'
     run -0 counted g

@@ -1,4 +1,4 @@
-# Nothing that came from an event, a handler, a file's name or an option steers the terminal.
+# Nothing that comes from an event, a handler, a file's name or an option controls the terminal.
 load helper
 
 # A file that, but for newlines and tabs, has no byte that steers a terminal.
@@ -40,7 +40,7 @@ END
     printf '{"type":"n","id":"names","data":{"\342\200\256":1,"\\u001b[31m":2}}\n'
 }
 
-@test "terminal: replay shows nasty events harmlessly, as a table and as events" {
+@test "terminal: replay prints malicious events harmlessly, as a table and as events" {
     nasty_events | publish
     on_terminal 'replay; replay -o table; replay -o ndjson; replay -o positions'
     grep -qF 'n\u202e' shown
@@ -59,7 +59,7 @@ END
     [ "$(jq -ac . shown)" = "$(jq -ac . out)" ]
 }
 
-@test "terminal: attributes of a spool that others wrote are harmless, too" {
+@test "terminal: attributes in a spool written by others are harmless, too" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to write with'
     publish -t n --id e1 -k k -d 1
     consume -g g --from start -- sh -c 'exit 65' 2>/dev/null || [ $? -eq 1 ]
@@ -88,7 +88,7 @@ END
     [ "$(dlq show -g g -o ndjson raw | grep -oF "$(replay raw)" | wc -l)" -eq 1 ]
 }
 
-@test "terminal: what a handler's word and name contain is harmless" {
+@test "terminal: a handler's word and name are printed harmlessly" {
     publish -t n -d 1
     on_terminal $'consume -g g --from start -a 1 -- $\'./no\\e[31mne\\u202e\''
     grep -qF 'no\x1b[31mne\u202e' shown
@@ -145,7 +145,7 @@ wherever() { # TEXT
     ev "$1"
 }
 
-@test "terminal: no message is steered by what the user gave, as text and as objects" {
+@test "terminal: messages print the user's arguments harmlessly, as text and as objects" {
     publish -t x -d 1 2>/dev/null
     consume -g g --from start -- true
     {
@@ -183,7 +183,7 @@ wherever() { # TEXT
     run -1 grep -E '^.{81,}' shown
 }
 
-@test "terminal: a listing that is empty says so, and names the filters that were given" {
+@test "terminal: an empty listing reports that, and names the filters that were given" {
     publish -t n -k s -d 1
     on_terminal '
         saga list

@@ -1,5 +1,5 @@
-# throttle: no faster than a rate: lines on their way through, or a command. No test looks at a
-# clock: of what may pass at once a burst says how much, and at 1/h the rest does not come.
+# throttle: hold lines on their way through, or a command, to a rate. No test looks at a clock: the
+# burst decides how much passes at once, and at 1/h the rest does not pass.
 load helper
 
 # What a command leaves running has its pid in a file NAME.pid.
@@ -24,7 +24,7 @@ refused='no turn for ([0-9]+[hms])+$'
 
 # --- lines
 
-@test "throttle: lines pass in their order, all of them, byte for byte" {
+@test "throttle: all lines pass, in order, byte for byte" {
     { seq 2000; printf 'a\0b\r\n\n\377\nno newline'; } >in
     run -0 --separate-stderr throttle -r 1000000/s <in
     [ -z "$stderr" ]
@@ -86,7 +86,7 @@ END
     [ "$(jq -r '[.c,.n]|join(" ")' out | paste -sd,)" = 'a 1,b 3' ]
 }
 
-@test "throttle: lines of two pipes share a bucket by its name" {
+@test "throttle: lines of two pipes share a bucket of the same name" {
     run -0 --separate-stderr sh -c 'seq 2 | throttle -r 1/h -b 5 api'
     [ "$output" = $'1\n2' ]
     background sh -c 'seq 11 20 | throttle -r 1/h -b 5 api >out'
@@ -97,13 +97,13 @@ END
     [ "$(bucket api .state)" = 'used up' ]
 }
 
-@test "throttle: a reader that has gone ends it, and is no matter" {
+@test "throttle: a reader that has gone ends it, and is not an error" {
     run -0 --separate-stderr bash -c 'seq 100000 | throttle -r 1000000/s | head -n 2; exit "${PIPESTATUS[1]}"'
     [ "$output" = $'1\n2' ]
     [ -z "$stderr" ]
 }
 
-@test "throttle: lines go on at the rate where the spool cannot be used, which is said once" {
+@test "throttle: when the spool cannot be used lines still pass at the rate, with one warning" {
     mkdir spool.db
     run -0 --separate-stderr sh -c 'seq 3 | throttle -r 1/h -b 3 api'
     [ "$output" = $'1\n2\n3' ]
@@ -125,7 +125,7 @@ END
 
 # --- a command
 
-@test "throttle: a command runs when it is its turn, with its stdin, output and status" {
+@test "throttle: a command runs when its turn comes, with its stdin, output and status" {
     echo in >in
     run -3 --separate-stderr throttle -r 1/h -b 5 api -- sh -c 'cat; echo err >&2; exit 3' <in
     [ "$output" = in ]
@@ -137,7 +137,7 @@ END
     [ "$(bucket api '[.rate,.burst,.taken]')" = '["1/h",5,3]' ]
 }
 
-@test "throttle: the first to use a bucket is told of no other rate" {
+@test "throttle: the first use of a bucket prints no warning about another rate" {
     publish -t n -d 1
     run -0 --separate-stderr throttle -r 5/m -b 2 api -- true
     [ -z "$stderr" ]
@@ -146,7 +146,7 @@ END
     [ -z "$stderr" ]
 }
 
-@test "throttle: the command takes its place: the same process, no further descriptors, no orphans" {
+@test "throttle: the command replaces it: the same process, no further descriptors, no orphans" {
     background throttle -r 1/h -b 5 api -- sh -c 'echo $$ >is; ls /proc/$$/fd >fds; sh -c "sleep 1000 & echo \$! >left.pid"; : >begun; read -r x </dev/null; until [ -e go ]; do sleep 0.02; done'
     wait_for test -e begun
     [ "$(cat is)" = "$pid" ]
@@ -159,7 +159,7 @@ END
     cmp plain fds
 }
 
-@test "throttle: signals are for the command again" {
+@test "throttle: signals reach the command again" {
     run -0 --separate-stderr throttle -r 1/h -b 5 api -- sh -c 'trap "echo got" TERM; kill $$'
     [ "$output" = got ]
     run -141 throttle -r 1/h -b 5 api -- sh -c 'kill -PIPE $$'
@@ -179,7 +179,7 @@ END
     run -0 throttle -r 1/h -b 2 --wait 0 web -- echo 1
 }
 
-@test "throttle: of eight at once exactly as many get through as the burst says" {
+@test "throttle: of eight at once exactly as many get through as the burst allows" {
     for round in 1 2 3; do
         for n in 1 2 3 4 5 6 7 8; do
             background sh -c 'throttle -r 1/h -b 3 --wait 0 "$1" -- sh -c "echo x >>$1" 2>/dev/null; echo $? >>"$1.status"' sh "api$round"
@@ -192,7 +192,7 @@ END
     done
 }
 
-@test "throttle: what it says to consume holds the event back, and costs no attempt's wait" {
+@test "throttle: its word to consume delays the event by the bucket's delay" {
     seq 2 | sed 's/.*/{"type":"n","id":"e&","data":&}/' | publish
     # 69 and 75 of a handler are told apart by consume; the delay is that of the bucket.
     run -0 --separate-stderr consume -g g --from start --backoff 0s -- throttle -r 1/h --wait 0 api -- printenv EVENT_ID
@@ -213,7 +213,7 @@ END
     [ ! -e ran ]
 }
 
-@test "throttle: a signal that has come before it is ready counts all the same" {
+@test "throttle: a signal that comes before it is ready counts, too" {
     run -143 --separate-stderr env --block-signal=TERM sh -c 'kill -TERM $$; exec throttle -r 1/h api -- touch ran'
     [ ! -e ran ]
 }
@@ -239,7 +239,7 @@ END
     throttle -r 1/h -b 9 --by /data/c big -- cat < <(cat large) | cmp - large
 }
 
-@test "throttle: a line that is too long is left out, which is reported and is 65, with and without --by" {
+@test "throttle: a line that is too long is dropped, which is reported and is 65, with and without --by" {
     long() { echo '"a"'; head -c 67108865 /dev/zero; printf '\n"b"\n'; }
     for by in '' --by=/x; do
         run -65 --separate-stderr throttle -r 1000/s $by < <(long)
@@ -264,7 +264,7 @@ END
     [ "$output" = now ]
 }
 
-@test "throttle: one that waits for its turn waits on when the bucket is closed meanwhile" {
+@test "throttle: a process that waits for its turn keeps waiting when the bucket is closed" {
     needs_world
     echo 0 >clock
     world throttle -r 1/2s api -- true
@@ -289,7 +289,7 @@ END
     run -75 world throttle -r 1/h -b 2 --wait 0 api -- true
 }
 
-@test "throttle: a clock that is set back keeps nobody waiting for it" {
+@test "throttle: after a clock is set back no process waits for the old time" {
     needs_world
     echo 31557600 >clock
     world throttle -r 1/s -b 2 api -- true
@@ -299,7 +299,7 @@ END
     run -0 throttle -r 1/s -b 2 --wait 10s api -- true
 }
 
-@test "throttle: another rate or burst holds from then on, for what is used up too, and is said once" {
+@test "throttle: another rate or burst holds from then on, also for a used-up bucket, with one warning" {
     for _ in 1 2 3; do throttle -r 1/h -b 3 api -- true; done
     run -75 --separate-stderr throttle -r 1/h -b 3 --wait 0 api -- touch ran
     [ "${#stderr_lines[@]}" -eq 1 ]
@@ -314,7 +314,7 @@ END
     [ ! -e ran ]
 }
 
-@test "throttle: where the spool cannot be used the command runs, which is said" {
+@test "throttle: when the spool cannot be used the command runs, with a warning" {
     mkdir spool.db
     run -3 --separate-stderr throttle -r 1/h api -- sh -c 'echo out; exit 3'
     [ "$output" = out ]
@@ -323,7 +323,7 @@ END
 
 # --- usage
 
-@test "throttle: a command that is not there is 127, one that cannot be run 126" {
+@test "throttle: a missing command is 127, one that cannot be run 126" {
     run -127 --separate-stderr throttle -r 1/h -b 5 api -- no-such-command
     [ "${stderr_lines[-1]}" = 'throttle: cannot run "no-such-command": not found' ]
     : >plain

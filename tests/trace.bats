@@ -1,6 +1,6 @@
 load helper
 
-# An order, what it led to, and groups that stand differently with it:
+# An order, its effects, and groups in different states:
 #   1 order.placed o1, 2 invoice.sent under it, 3 order.checked under it
 chain() {
     cat >in <<'END'
@@ -88,7 +88,7 @@ sql() {
     has '[.standing[].group]' '["bill"] ["bill"] ["bill"]' -g bill o1
 }
 
-@test "trace: without groups it says so" {
+@test "trace: without groups it reports that" {
     chain
     drawn 3 -n 1
     [ "$output" = "  1  order.placed  order-1
@@ -130,7 +130,7 @@ sql() {
 
 # --- where a group stands
 
-@test "trace: waiting says until when, and what failed" {
+@test "trace: a waiting event shows until when, and what failed" {
     publish -t n -d 1
     consume -g g --from start --backoff 1h -- sh -c 'echo oops >&2; echo no route >&2; exit 7' 2>err
     why g 1
@@ -150,7 +150,7 @@ sql() {
     [ "$output" = 'not yet reached (position 1 of 2), and not before TIME; no consumer is running' ]
 }
 
-@test "trace: a dead letter that was given back is due, and its history is told" {
+@test "trace: a dead letter that was requeued is due, and its history is shown" {
     publish -t n -d 1
     consume -g g --from start -- sh -c 'exit 65' 2>err || [ $? -eq 1 ]
     has 'select(.named) | .standing[].state' '"dead"' 1
@@ -162,7 +162,7 @@ sql() {
     [ "$output" = 'done' ]
 }
 
-@test "trace: a live consumer has it; a killed one had it, and the next takes it over" {
+@test "trace: a live consumer has the event; a killed one had it, and the next takes it over" {
     publish -t n -d 1
     background consume -g g --from start -- sh -c 'touch held; exec sleep 60'
     wait_for test -e held
@@ -178,7 +178,7 @@ sql() {
     [ "$output" = 'done' ]
 }
 
-@test "trace: a retry in the hands of a consumer tells of the attempt before" {
+@test "trace: a retry that a consumer has claimed shows the attempt before" {
     publish -t n -d 1
     background consume -g g --from start --backoff 0 -- sh -c '[ -e once ] || { touch once; exit 3; }; touch held; exec sleep 60' 2>err
     wait_for test -e held
@@ -186,7 +186,7 @@ sql() {
     [ "$output" = "in the hands of pid $pid since TIME (attempt 1 failed: exit status 3)" ]
 }
 
-@test "trace: what is not reached tells position and end, pause and hold" {
+@test "trace: an event that is not reached shows position and end, pause and hold" {
     seq 3 | publish -t n
     consume -g g --from start -n 1 --auto-ack >out
     why g 3
@@ -202,7 +202,7 @@ sql() {
     [[ $output == *'; the group is on hold until TIME; no consumer is running' ]]
 }
 
-@test "trace: an event before the group's beginning is not done; one that it was shown is" {
+@test "trace: an event before the group's beginning is not done; one that it was given is" {
     seq 3 | publish -t n
     consume -g later --from 3 --auto-ack >out
     consume -g all --from start --auto-ack >out
@@ -221,7 +221,7 @@ sql() {
     [ "$output" = 'done' ]
 }
 
-@test "trace: where the beginning of a group cannot be known any more, it says so" {
+@test "trace: it reports when the beginning of a group is no longer known" {
     for priority in 0 1 2 3 4 5 6 7 8 9; do
         publish -t n --priority $priority -d 1
     done
@@ -264,7 +264,7 @@ sql() {
     [ "$output" = 'dead since TIME: exit status 7 (1 attempt)' ]
 }
 
-@test "trace: what was handed out over a pipe says until when" {
+@test "trace: an event handed out over a pipe shows until when" {
     seq 2 | publish -t n
     consume -g g --from start -n 1 --lease 10m >out
     why g 1
@@ -300,7 +300,7 @@ sql() {
 
 # --- the tree
 
-@test "trace: an event whose cause is not in the log hangs under its name" {
+@test "trace: an event whose cause is not in the log is shown under the cause's name" {
     printf '%s\n' '{"type":"n","id":"b","correlationid":"a","causationid":"a"}' \
         '{"type":"n","id":"c","correlationid":"a","causationid":"b"}' | publish
     drawn c
@@ -312,7 +312,7 @@ sql() {
     has '[.seq, .depth, .cause, .cause_seq]' '[1,1,"a",null] [2,2,"b",1]' c
 }
 
-@test "trace: a cause of another correlation is named with its place" {
+@test "trace: a cause of another correlation is named with its position" {
     publish -t n --id a -d 1
     printf '%s\n' '{"type":"n","id":"b","correlationid":"other","causationid":"a"}' | publish
     drawn b
@@ -408,7 +408,7 @@ order.placed -> order.paid 2 (cycle)' ]
     [ "${#lines[@]}" -eq 4 ]
 }
 
-@test "trace: --graph of an event is that of its tree" {
+@test "trace: --graph of an event shows its tree" {
     flow
     run -0 trace --graph -o text id:1e
     [ "$output" = 'order.paid -> order.placed 1 (cycle)
@@ -435,7 +435,7 @@ order.paid -> parcel.sent 1' ]
     [ -z "$output" ]
 }
 
-@test "trace: --graph -o dot is what graphviz reads" {
+@test "trace: --graph -o dot can be read by graphviz" {
     flow
     run -0 trace --graph -o dot -t 'order.*' id:1a
     [ "$output" = 'digraph flow {
@@ -445,7 +445,7 @@ order.paid -> parcel.sent 1' ]
 }' ]
 }
 
-@test "trace: nothing that came from an event steers the terminal" {
+@test "trace: nothing from an event controls the terminal" {
     printf '%s\n' '{"type":"n\u202e","id":"a\u2066","subject":"k\u200f","correlationid":"c","causationid":"x\u2066"}' | publish
     consume -g g --from start -- sh -c "printf '\033[31m red \302\233' >&2; exit 65" 2>err || [ $? -eq 1 ]
     drawn -v 1
@@ -472,7 +472,7 @@ order.paid -> parcel.sent 1' ]
     [ "$stderr" = "trace: there is no group \"bil\" in $EVENT_SPOOL; did you mean \"bill\"?" ]
 }
 
-@test "trace: a position that was pruned is told from one that never was" {
+@test "trace: a pruned position is distinguished from one that never existed" {
     chain
     sql 'DELETE FROM event WHERE seq<3'
     run -66 --separate-stderr trace 2
@@ -491,7 +491,7 @@ order.paid -> parcel.sent 1' ]
     [ "$stderr" = 'trace: id "x" matches events of several sources: name one by its position, 1, 2' ]
 }
 
-@test "trace: what does not go together is 64" {
+@test "trace: options that do not go together are 64" {
     for args in '' '-t n 1' '--graph -g g' '--graph -v' '--graph -n 1' '-o dot 1' '-o text 1' '--graph -o tree'; do
         # shellcheck disable=SC2086
         run -64 --separate-stderr trace $args
@@ -499,7 +499,7 @@ order.paid -> parcel.sent 1' ]
     done
 }
 
-@test "trace: nothing is changed by looking" {
+@test "trace: it changes nothing" {
     chain
     consume -g bill --from start -n 1 --auto-ack >out
     spool group >before

@@ -1,4 +1,4 @@
-# Spools of earlier versions, as tests/data has them: opened, upgraded, used.
+# Spools of earlier versions, from tests/data: opened, upgraded, used.
 load helper
 
 setup() {
@@ -9,7 +9,7 @@ setup() {
     sqlite3 spool.db "SELECT CAST(line AS TEXT) FROM event ORDER BY seq" >lines
 }
 
-@test "upgrade: a spool of schema 1 has all that it held, and is one of schema 2 then" {
+@test "upgrade: a spool of schema 1 keeps everything, and has schema 2 then" {
     run -0 --separate-stderr replay
     [ -z "$stderr" ]
     [ "$output" = "$(cat lines)" ]
@@ -74,7 +74,7 @@ setup() {
     [ "$(replay | wc -l)" -eq 15 ]
 }
 
-@test "upgrade: a spool that cannot be written says what it wants to do" {
+@test "upgrade: for a spool that cannot be written it reports that an upgrade is needed" {
     [ "$(id -u)" -ne 0 ] || skip 'root may write everywhere'
     chmod 400 spool.db
     run -77 --separate-stderr replay

@@ -34,7 +34,7 @@ group_is() { # LAG IN_FLIGHT DEAD
     group_is 0 0 0
 }
 
-@test "workers: -j of them share the events, each with its number and nothing of an event" {
+@test "workers: -j of them share the events, each with its number and no event's environment" {
     events 300
     worker 'echo "$EVENT_WORKER ${EVENT_GROUP} ${EVENT_SPOOL##*/} ${EVENT_ID-none} ${EVENT_SEQ-none}" >>env; echo "$data" >>seen; answer "done"'
     run -0 --separate-stderr env EVENT_ID=outer consume -g g --from start --workers -j 3 --window 8 -- ./w
@@ -49,7 +49,7 @@ group_is() { # LAG IN_FLIGHT DEAD
     group_is 0 0 0
 }
 
-@test "workers: retry, dead and defer are what they say, with their error" {
+@test "workers: retry, dead and defer do what their names mean, with their error" {
     events 3
     worker 'case $data in
         1) answer dead "\"error\":\"card declined\"" ;;
@@ -68,7 +68,7 @@ group_is() { # LAG IN_FLIGHT DEAD
     [ "$(spool group show g -o ndjson | jq .lag)" = 2 ]
 }
 
-@test "workers: a retry without a delay comes back, and after -a attempts it is dead" {
+@test "workers: a retry without a delay is tried again, and after -a attempts it is dead" {
     events 2
     worker 'echo "$data" >>seen; [ "$data" = 1 ] && answer retry || answer "done"'
     run -1 --separate-stderr consume -g g --from start --workers -a 3 --backoff 0 -- ./w
@@ -76,14 +76,14 @@ group_is() { # LAG IN_FLIGHT DEAD
     [ "$(dlq list -o ndjson | jq -c '[.id,.attempts,.reason]')" = '["e1",3,"its worker says so"]' ]
 }
 
-@test "workers: what an answer brings out is printed, a line each, in the order of the answers" {
+@test "workers: the output in answers is printed, a line each, in the order of the answers" {
     events 3
     worker 'answer "done" "\"out\":{\"n\": $data.0}"'
     run -0 --separate-stderr consume -g g --from start --workers -- ./w
     [ "$output" = $'{"n": 1.0}\n{"n": 2.0}\n{"n": 3.0}' ]
 }
 
-@test "workers: with --emit what they bring out is published, one event or several" {
+@test "workers: with --emit their output is published, one event or several" {
     events 2
     worker 'answer "done" "\"out\":[{\"type\":\"m\",\"data\":$data},{\"type\":\"k\",\"data\":$data}]"'
     run -0 --separate-stderr consume -g g --from start --workers --emit -- ./w
@@ -116,7 +116,7 @@ group_is() { # LAG IN_FLIGHT DEAD
     group_is 0 0 0
 }
 
-@test "workers: one that ends has its unanswered events retried, and another takes its place" {
+@test "workers: a worker that ends has its unanswered events retried, and another takes its place" {
     events 6
     worker 'echo "$data" >>seen
         [ "$data" = 3 ] && [ ! -e died ] && { : >died; echo "out of memory" >&2; exit 7; }
@@ -127,7 +127,7 @@ group_is() { # LAG IN_FLIGHT DEAD
     group_is 0 0 0
 }
 
-@test "workers: the end of one costs its oldest event an attempt, and those behind it none" {
+@test "workers: the end of a worker costs its oldest event an attempt, and later ones none" {
     events 6
     worker '[ "$data" = 3 ] && exit 7; answer "done"'
     run -1 --separate-stderr consume -g g --from start --workers -a 3 --backoff 0 -- ./w
@@ -136,7 +136,7 @@ group_is() { # LAG IN_FLIGHT DEAD
     group_is 0 0 1
 }
 
-@test "workers: an event that ends its workers is dead after -a attempts, with what they said" {
+@test "workers: an event that ends its workers is dead after -a attempts, with their last message" {
     events 3
     worker '[ "$data" = 2 ] && { echo "cannot digest $data" >&2; kill -SEGV $$; }; answer "done"'
     run -1 --separate-stderr consume -g g --from start --workers --window 1 -a 2 --backoff 0 -- ./w
@@ -146,7 +146,7 @@ group_is() { # LAG IN_FLIGHT DEAD
     [ "$(jq -r '.history[0].stderr' <<<"$output")" = 'cannot digest 2' ]
 }
 
-@test "workers: a line that is no answer ends the worker" {
+@test "workers: a line that is not an answer ends the worker" {
     for line in '' 'hello' '{}' '{"id":5}' '{"id":"e9"}' '{"id":"e1","status":"ok"}' '{"id":"e1","delay":"soon"}' \
         '{"id":"e1","stauts":"retry"}' '{"id":"e1"} {"id":"e1"}' '["e1"]'; do
         rm -f spool.db*
@@ -161,7 +161,7 @@ group_is() { # LAG IN_FLIGHT DEAD
     run -0 --separate-stderr consume -g h --from start --workers -- ./w
 }
 
-@test "workers: what is wrong with an answer is said" {
+@test "workers: an error in an answer is reported" {
     rows=0
     while IFS='|' read -r answer why; do
         rm -f spool.db*
@@ -184,7 +184,7 @@ END
     [ "$rows" -eq 8 ]
 }
 
-@test "workers: one that closes its output, or leaves at once, does not hang" {
+@test "workers: a worker that closes its output, or ends at once, causes no hang" {
     events 1
     run -1 --separate-stderr consume -g g --from start --workers -a 1 -- sh -c 'exec >&-; exec sleep 600'
     [ "$(dlq list -g g -o ndjson | jq -r .reason)" = 'its worker closed its output' ]
@@ -210,7 +210,7 @@ END
     [ "$output" = 1 ]
 }
 
-@test "workers: when told to stop they finish what they have, and see the end of their input" {
+@test "workers: on a stop they finish the events they have, and see the end of their input" {
     events 4
     worker 'echo "$data" >>seen; [ "$data" != 1 ] || while [ ! -e go ]; do sleep 0.02; done; answer "done"'
     echo ': >ended' >>w
@@ -226,7 +226,7 @@ END
     [ "$output" = $'1\n1' ]
 }
 
-@test "workers: after the grace they are ended, and what they had counts no attempt" {
+@test "workers: after the grace they are ended, and their events count no attempt" {
     events 2
     worker ': >begun; trap "" TERM; while :; do sleep 600; done'
     background sh -c 'exec consume -g g --from start -f --workers --grace 10ms -- ./w'
@@ -251,7 +251,7 @@ END
     group_is 0 0 0
 }
 
-@test "workers: killed with their consumer, and what they had goes to the next" {
+@test "workers: killed with their consumer, and their events go to the next one" {
     events 3
     worker 'echo "$$" >begun; exec sleep 600'
     background sh -c 'exec consume -g g --from start --workers -- ./w'
@@ -265,7 +265,7 @@ END
     [ "$(sort seen | paste -sd' ')" = '1 2 3' ]
 }
 
-@test "workers: out that is null is none" {
+@test "workers: an out that is null means no output" {
     events 2
     worker 'answer "done" "\"out\":null"'
     run -0 --separate-stderr consume -g g --from start --workers -- ./w

@@ -1,5 +1,5 @@
-# A world that does not behave: clocks that jump, a lock file that vanishes, no inotify, a disk that
-# is full, a reader that never reads.
+# A hostile environment: clocks that jump, a lock file that vanishes, no inotify, a full disk, a
+# reader that never reads.
 load helper
 
 year=31557600
@@ -32,7 +32,7 @@ group_is() { # GROUP LAG IN_FLIGHT DEAD
     replay -t n | jq -r .id | cmp - seeng--ordered
 }
 
-@test "world: a worker that holds its answers back is told of, once" {
+@test "world: a worker that holds its answers back is reported, once" {
     needs_world
     publish -t n -d 1
     echo 0 >steady
@@ -66,7 +66,7 @@ END
     [ "${lines[-1]}" = 4 ]
 }
 
-@test "world: a clock before 1970 that goes back begins the times anew, as any other" {
+@test "world: a clock before 1970 that goes back restarts recorded times, as any other does" {
     needs_world
     now=$(date +%s)
     echo $((-now - 86400)) >clock
@@ -114,7 +114,7 @@ END
     [ "$output" = 3 ]
 }
 
-@test "world: those that follow notice too that the clock went back" {
+@test "world: followers notice, too, that the clock went back" {
     needs_world
     publish -t n -d 1
     echo 0 >clock
@@ -189,7 +189,7 @@ END
 
 # --- no inotify
 
-@test "world: without inotify those that follow look once a second" {
+@test "world: without inotify followers look once a second" {
     needs_world
     publish -t n -d 1
     background world env WORLD_INOTIFY=none consume -g g --from start -f -- sh -c 'echo "$EVENT_SEQ" >>seen'
@@ -203,7 +203,7 @@ END
 
 # --- a full disk
 
-@test "world: on a full disk publish stops before settling must, and all goes on when there is room" {
+@test "world: on a full disk publish stops while settling still works, and everything resumes when there is room" {
     mkdir disk
     mount -t tmpfs -o size=3m tmpfs disk 2>/dev/null || skip 'only root can mount a small disk'
     export EVENT_SPOOL=$PWD/disk/spool.db
@@ -237,7 +237,7 @@ END
     run -1 grep -E 'structure|damage' found
 }
 
-@test "world: on small disks, what is in the spool is settled and pruned after publish has called them full" {
+@test "world: on small disks, events can be settled and pruned after publish has reported them full" {
     mkdir disk
     mount -t tmpfs -o size=1m tmpfs disk 2>/dev/null || skip 'only root can mount a small disk'
     umount disk
@@ -282,7 +282,7 @@ END
 
 # --- readers that do not read
 
-@test "world: a replay whose reader never reads does not keep the WAL from being taken up" {
+@test "world: a replay whose reader never reads does not block checkpoints" {
     seq 20000 | publish -t n
     mkfifo p
     background sh -c 'exec replay >p'

@@ -1,11 +1,11 @@
 /*
- * cost: what each transaction that writes costs, in steps of SQLite's virtual machine and in rows
- * changed: counts, which are the same on any machine. To be preloaded:
+ * cost: measure each writing transaction in steps of SQLite's virtual machine and in rows changed:
+ * counts, which are the same on any machine. To be preloaded:
  *
  *     LD_PRELOAD=cost.so COST_LOG=file command
  *
- * For each that ends the log gets a line "STEPS ROWS". What is read outside is not counted: nobody
- * has to wait for it.
+ * For each transaction that ends, the log gets a line "STEPS ROWS". Reads outside a transaction are
+ * not counted, since no one has to wait for them.
  */
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,11 +1,11 @@
 /*
- * fail: make the n-th call that changes the world go wrong. To be preloaded:
+ * fail: make the n-th call that changes anything outside the process fail. To be preloaded:
  *
  *     LD_PRELOAD=fail.so FAULT_KIND=kill FAULT_AT=n [FAULT_LOG=file] command
  *
- * FAULT_KIND says how, and with it which calls are counted:
+ * FAULT_KIND sets how it fails, and so which calls are counted:
  *
- *     kill     the process ends in front of the call
+ *     kill     the process ends before the call
  *     torn     half of a write is done, anything else wholly; then the process ends
  *     eio      the call fails with EIO
  *     enospc   with ENOSPC: what needs space, and syncs
@@ -13,18 +13,18 @@
  *     eintr    with EINTR: what may wait
  *     short    half of a write is done, and the call says so
  *     enomem   there is no memory: malloc, calloc, realloc return NULL
- *     trace    nothing goes wrong; each call is a line in FAULT_LOG
- *     blind    no lock of others is seen: F_OFD_GETLK says that nobody has it
+ *     trace    no fault; each call is a line in FAULT_LOG
+ *     blind    locks of others are not seen: F_OFD_GETLK reports none
  *
- * Locks count where they can fail, and not for the end of the process, which they do not survive.
- * Making what is there and removing what is not change nothing and never count.
+ * Locks count for faults by which they can fail, but not for the end of the process, which they do
+ * not survive. Creating what exists and removing what does not change nothing and never count.
  *
- * With a plus (eio+) all calls from the n-th on fail. FAULT_ONLY=name counts only that call.
- * When a fault happens, the call and its file are written to FAULT_LOG: a loop over n is at its end
- * when a run leaves no such line.
+ * With a plus (eio+) all calls from the n-th on fail. FAULT_ONLY=name counts only that call. When a
+ * fault happens, the call and its file are written to FAULT_LOG: a loop over n ends when a run
+ * writes no such line.
  *
- * Only the command itself is concerned, not what it starts. stderr always works, or the message
- * about the fault would be lost with it; pipes break only by the end of a process.
+ * Only the command itself is affected, not the processes that it starts. stderr always works, or
+ * the message about the fault would be lost; pipes break only by the end of a process.
  */
 #undef _FORTIFY_SOURCE
 
@@ -61,7 +61,7 @@ static const struct kind {
     {"blind", 0, 0, false, false},
 };
 
-static const struct kind *kind; /* NULL: nothing is to go wrong */
+static const struct kind *kind; /* NULL: no fault is to happen */
 static const char *only, *log_path;
 static char *log_own;
 static long at, count;
@@ -89,7 +89,7 @@ __attribute__((constructor)) static void begin(void)
     if (log_path != NULL)
         log_path = log_own = strdup(log_path);
     unsetenv("LD_PRELOAD");
-    kind = found; /* the last thing: what we allocate ourselves does not count */
+    kind = found; /* set last: what we allocate ourselves does not count */
 }
 
 __attribute__((destructor)) static void end(void)
@@ -98,7 +98,7 @@ __attribute__((destructor)) static void end(void)
     free(log_own);
 }
 
-/* Past our own functions, so that it is neither counted nor hit. */
+/* Bypasses our own functions, so that it is neither counted nor made to fail. */
 static void note(const char *call, const char *path, int fd)
 {
     char line[600], name[40], file[400] = "";
@@ -141,7 +141,7 @@ static bool hit(unsigned sort, const char *name, const char *path, int fd)
     return !trace;
 }
 
-/* path or fd is what the call is about; sizes of writes are in c. */
+/* path or fd is the call's file; sizes of writes are in c. */
 static long change(unsigned sort, const char *name, const char *path, int fd, long number, long a,
                    long b, long c, long d, long e)
 {
@@ -265,7 +265,7 @@ int fcntl(int fd, int command, ...)
     return control(fd, command, arg);
 }
 
-#ifdef __GLIBC__ /* has these names, too, for the same calls, and its own ones for memory */
+#ifdef __GLIBC__ /* has these names, too, for the same calls, and its own functions for memory */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *block, size_t size);

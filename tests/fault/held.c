@@ -1,13 +1,14 @@
 /*
- * held: end a process that waits for somebody else while it keeps a spool locked. To be preloaded:
+ * held: abort a process that waits for another process while it keeps a spool locked. To be
+ * preloaded:
  *
  *     LD_PRELOAD=held.so HELD_LOG=file command
  *
  * While the process has SQLite's write lock (byte 120 of the -shm file), it may not read from,
- * write to or open a pipe, nor poll except to look: each may take for ever. A call that does is
+ * write to or open a pipe, nor poll with a timeout: each may block without limit. Such a call is
  * written to HELD_LOG, and the process aborts. At its end each process writes to HELD_LOG how often
- * it took the lock, so that a test sees that it was looked at. What a command starts is looked at
- * as well.
+ * it took the lock, so that a test sees that the process was watched. Processes that a command
+ * starts are watched as well.
  */
 #undef _FORTIFY_SOURCE
 
@@ -25,7 +26,7 @@
 
 #define WRITE_LOCK 120 /* WALINDEX_LOCK_OFFSET of SQLite's wal.c */
 
-static int lock_fd = -1; /* of the -shm file whose write lock we have */
+static int lock_fd = -1; /* the -shm file whose write lock we have */
 static int taken;
 
 static void note(const char *text)

@@ -1,17 +1,17 @@
 /*
- * powercut: keep a record of what is written to a spool, and of what is said about it, in the order
- * in which it happens. To be preloaded:
+ * powercut: record what is written to a spool, and what is printed about it, in order. To be
+ * preloaded:
  *
  *     LD_PRELOAD=powercut.so POWERCUT_LOG=file [POWERCUT_AS=name] command
  *
  * From the record tests/powercut-images makes what a disk could hold after a power cut at any time.
- * Each entry is a line and, where it says a size, so many bytes:
+ * Each entry is a line, followed by SIZE bytes if it has a size:
  *
  *     write FILE OFFSET SIZE     cut FILE LENGTH     sync FILE     unlink FILE     said NAME SIZE
  *
  * FILE is the last part of the path of the spool or its WAL; the index of the WAL and the lock file
- * do not outlive the machine. "said" is what goes to standard output, under the name given.
- * Processes one after another may share a record, and not processes side by side.
+ * do not survive a restart. "said" is output on stdout, under the name given. Consecutive processes
+ * may share a record, but not concurrent ones.
  */
 #undef _FORTIFY_SOURCE
 
@@ -40,7 +40,7 @@ __attribute__((constructor)) static void begin(void)
     unsetenv("LD_PRELOAD");
 }
 
-/* The entry's name for a file, NULL for one that is none of the spool's. */
+/* The entry's name for a file, NULL if it is not one of the spool's. */
 static const char *name_of(const char *path)
 {
     size_t n = spool == NULL ? 0 : strlen(spool);
@@ -63,7 +63,7 @@ static const char *name_of_fd(int fd, char path[4096])
     return name_of(path);
 }
 
-/* In one call, and behind what it is about. */
+/* Write the entry in one call, after the action that it records. */
 static void keep(const void *data, size_t size, const char *format, ...)
 {
     char line[600];

@@ -1,20 +1,20 @@
 /*
- * walreset: a checkpoint, and others who commit at the worst moments (sqlite.org/wal.html,
+ * walreset: let other processes commit at the worst moments of a checkpoint (sqlite.org/wal.html,
  * "The WAL-Reset Bug"). To be preloaded into a publish whose input makes it checkpoint:
  *
  *     LD_PRELOAD=walreset.so WALRESET=window|busy|passive WALRESET_LOG=file publish
  *
- * Before its first checkpoint another process commits and all of the WAL is copied, so that the
- * next commit begins the WAL anew. Between the checkpoint's look at the WAL's header and its work
- * SQLite drops its mapping of the file, if anything has changed: there another process commits,
- * unless the checkpoint holds the write lock. With a stale header, the checkpoint would then mark
- * frames of the new WAL as copied that are not.
+ * Before its first checkpoint another process commits and the whole WAL is copied, so that the next
+ * commit restarts the WAL. After the checkpoint has read the WAL's header and before it does its
+ * work, SQLite drops its mapping of the file if anything has changed: at this point another process
+ * commits, unless the checkpoint holds the write lock. With a stale header, the checkpoint would
+ * then mark frames of the new WAL as copied that are not.
  *
  *     window   only that
- *     busy     the checkpoint does not get the write lock, as if others kept it
+ *     busy     the checkpoint does not get the write lock, as if others held it
  *     passive  and sqlite3_interrupt does nothing: SQLite makes a PASSIVE checkpoint of it
  *
- * The log gets a line "committed" or "locked out" for the window, and nothing if none was met.
+ * The log gets a line "committed" or "locked out" for the window, and nothing if there was none.
  */
 #include <dlfcn.h>
 #include <fcntl.h>

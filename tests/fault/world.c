@@ -1,14 +1,13 @@
 /*
- * world: another time of day, and no inotify. To be preloaded:
+ * world: fake the time of day, and remove inotify. To be preloaded:
  *
  *     LD_PRELOAD=world.so [WORLD_CLOCK=FILE] [WORLD_STEADY=FILE] [WORLD_INOTIFY=none]
  *         [WORLD_WAITS=FILE] command
  *
  * FILE holds a number of seconds that is added to the time of day, and is read at each call, so a
- * test can set the clock of processes that run; WORLD_STEADY is the same for the monotonic clock,
- * and for the one that counts from boot.
- * Each ppoll that waits in vain until its time is up adds the milliseconds, as a line, to
- * WORLD_WAITS. It concerns the command and what it starts.
+ * test can set the clock of running processes; WORLD_STEADY is the same for the monotonic clock,
+ * and for the boot-time clock. Each ppoll that times out adds a line with its milliseconds to
+ * WORLD_WAITS. This applies to the command and the processes that it starts.
  */
 #undef _FORTIFY_SOURCE
 
@@ -87,7 +86,7 @@ int inotify_init1(int flags)
 int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
     const char *file = getenv("WORLD_WAITS");
-    struct timespec left = {0, 0}; /* the kernel changes its own */
+    struct timespec left = {0, 0}; /* the kernel changes its own copy */
     char text[32];
     int fd, got;
 
