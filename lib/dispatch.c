@@ -781,8 +781,8 @@ static int run_pipe(struct dispatch *d, struct err *e)
             return -1;
         max = left < PIPE_BATCH ? (size_t)left : PIPE_BATCH;
         n = group_claim_or_stop(d, max, max, &events, e);
-        if (proc_stopping() || d->result->why.status != 0)
-            break;
+        if (n <= 0 && (proc_stopping() || d->result->why.status != 0))
+            break; /* what was claimed all the same goes back, when it cannot be printed */
         int64_t pace = n == 0 ? group_pace_ms(d->group) : 0;
         if (n < 0 ||
             (n == 0 && pace == 0 && (passed_last(d, e) < 0 || !d->terms->follow || d->past_last)))

@@ -15,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BROKEN 2          /* a damaged event whose row cannot be read */
+#define DAMAGED_ITEM 1    /* a damaged event that the group remembers */
+#define BROKEN 2          /* one whose row cannot be read */
 #define BACK_MS 1000      /* less is a clock that is kept right */
 #define SCAN_EVENTS 50000 /* passed without a match before the cursor is moved */
 
@@ -306,7 +307,7 @@ static int add_item(struct group *g, struct claim *c, size_t max, const struct d
     log_entry_read(g->s, q, &row);
     expires = sqlite3_column_int64(q, LOG_EXPIRES); /* ignored if the row is damaged */
     if (log_entry_damaged(q, &row))
-        notes_add(&g->damage, item->seq, 1);
+        notes_add(&g->damage, item->seq, DAMAGED_ITEM);
     else if (expires != 0 && expires <= now)
         notes_add(&g->gone, item->seq, 0);
     else
@@ -594,39 +595,49 @@ static int set_aside(struct group *g, int64_t seq, int64_t due, struct err *e)
                   "iiii", g->grp, seq, due, (int64_t)g->ordered);
 }
 
+/* Does the item still wait, neither claimed nor buried by another consumer? 1, 0, -1. */
+static int still_waits(struct group *g, int64_t seq, struct err *e)
+{
+    int64_t one;
+    return db_int(g->s, e, &one, "SELECT 1 FROM item WHERE grp=? AND seq=? AND state=0", "ii",
+                  g->grp, seq);
+}
+
 /* Forget an item whose event is gone or has expired, unless another consumer has claimed it. */
 static int take_gone(struct group *g, int64_t seq, struct err *e)
 {
-    int64_t one;
-    int got = db_int(g->s, e, &one, "SELECT 1 FROM item WHERE grp=? AND seq=? AND state=0", "ii",
-                     g->grp, seq);
+    int got = still_waits(g, seq, e);
     return got > 0 ? item_forget(g->s, g->grp, g->ordered, seq, e) : got;
 }
 
 static int take_notes(struct group *g, int64_t now, struct err *e)
 {
     struct group_settle damaged = {.started_ms = now, .reason = "damaged in the spool"};
+    int got;
 
     for (size_t i = 0; i < g->later.n; i++)
         if (set_aside(g, g->later.note[i].seq, g->later.note[i].value, e) < 0)
             return -1;
     /* A broken row must not be read here: the error would prevent the commit. Nothing is known of
        the event anyway. */
-    for (size_t i = 0; i < g->damage.n; i++)
-        if (set_dead(g, g->damage.note[i].seq, now, e) < 0 ||
-            attempt_add(g, g->damage.note[i].seq, &damaged, e) < 0 ||
-            (g->damage.note[i].value != BROKEN &&
-             death_tell_seq(g, g->damage.note[i].seq, damaged.reason, e) < 0))
+    for (size_t i = 0; i < g->damage.n; i++) {
+        int64_t seq = g->damage.note[i].seq;
+        if (g->damage.note[i].value == DAMAGED_ITEM && (got = still_waits(g, seq, e)) <= 0)
+            return got;
+        if (set_dead(g, seq, now, e) < 0 || attempt_add(g, seq, &damaged, e) < 0 ||
+            (g->damage.note[i].value != BROKEN && death_tell_seq(g, seq, damaged.reason, e) < 0))
             return -1;
+    }
     for (size_t i = 0; i < g->gone.n; i++)
         if (take_gone(g, g->gone.note[i].seq, e) < 0)
             return -1;
-    for (size_t i = 0; i < g->dying.n; i++)
-        if (db_run(g->s, e, "UPDATE item SET state=3,due=? WHERE grp=? AND seq=? AND state=0",
-                   "iii", now, g->grp, g->dying.note[i].seq) < 0 ||
-            (g->ordered && order_free(g->s, g->grp, g->dying.note[i].seq, e) < 0) ||
-            death_tell_seq(g, g->dying.note[i].seq, "its consumer died", e) < 0)
+    for (size_t i = 0; i < g->dying.n; i++) {
+        int64_t seq = g->dying.note[i].seq;
+        if ((got = still_waits(g, seq, e)) <= 0)
+            return got;
+        if (set_dead(g, seq, now, e) < 0 || death_tell_seq(g, seq, "its consumer died", e) < 0)
             return -1;
+    }
     return 1;
 }
 
@@ -686,9 +697,9 @@ static int take(struct group *g, struct claim *c, const char **table, struct err
     *table = "groups";
     if ((got = take_group(g, now, e)) > 0 && (got = pace_take(g, c->n, e)) > 0) {
         *table = "cursor";
-        if ((got = take_cursors(g, e)) > 0 && (got = take_notes(g, now, e)) > 0) {
+        if ((got = take_cursors(g, e)) > 0) {
             *table = "item";
-            if ((got = take_items(g, c, e)) > 0)
+            if ((got = take_notes(g, now, e)) > 0 && (got = take_items(g, c, e)) > 0)
                 got = take_claim(g, c, e);
         }
     }

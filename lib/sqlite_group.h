@@ -97,7 +97,7 @@ struct group {
     /* what a claim in preparation will do, besides the events in it */
     int64_t cursor[10], moved[10];
     struct notes later;  /* passed before their time, or while their subject waits: seq, due */
-    struct notes damage; /* damaged: seq; 1 if it is an item */
+    struct notes damage; /* damaged: seq, and how it was met (see sqlite_claim.c) */
     struct notes gone;   /* items whose event is no longer there, or has expired */
     struct notes dying;  /* items whose consumers died too often */
 };

@@ -155,3 +155,47 @@ END
     run -74 --separate-stderr consume -g l --from start --lease 1h
     [ "${#lines[@]}" -eq 5 ]
 }
+
+waits_for_lock() { # PID: it looks again and again, and sleeps in between
+    local before after
+    before=$(awk '/^voluntary/ { print $2 }' "/proc/$1/status" 2>/dev/null) && sleep 0.1
+    after=$(awk '/^voluntary/ { print $2 }' "/proc/$1/status" 2>/dev/null) && [ "$after" -gt $((before + 10)) ]
+}
+
+@test "damage: of two consumers that meet a damaged retry at the same time, one sets it aside" {
+    needs_world
+    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to damage events with'
+    publish -t n -d 1
+    run -0 consume -g g --from start -- sh -c 'echo delay 1h >&3; exit 1'
+    echo 0 >clock
+    pids=()
+    for n in 1 2; do
+        background env LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK="$PWD/clock" consume -g g -f -- true 2>"err$n"
+        pids+=("$pid")
+    done
+    both() { [ "$(spool group show g -o ndjson | jq .consumers)" -eq 2 ]; }
+    wait_for both
+    kill -STOP "${pids[@]}"
+    sqlite3 spool.db "UPDATE event SET type='y' WHERE seq=1"
+    mkfifo lock
+    exec 9<>lock
+    background sqlite3 spool.db <lock >locked 9<&-
+    printf '%s\n' 'BEGIN IMMEDIATE;' "SELECT 'locked';" >&9
+    wait_for test -s locked
+    echo 4000 >clock
+    kill -CONT "${pids[@]}"
+    for pid in "${pids[@]}"; do # both have seen it, and want the lock
+        wait_for waits_for_lock "$pid"
+    done
+    printf '%s\n' 'ROLLBACK;' .exit >&9
+    exec 9>&-
+    idle() { ! waits_for_lock "$1"; }
+    for pid in "${pids[@]}"; do
+        wait_for idle "$pid"
+        kill -TERM "$pid"
+        wait_for gone "$pid"
+    done
+    [ "$(replay -t sys.dead-lettered | wc -l)" -eq 1 ]
+    [ "$(dlq show -g g 1 -o ndjson | jq '.history | length')" -eq 2 ]
+    [ "$(cat err1 err2)" = 'consume: 1 damaged, set aside as dead letters: dlq list -g g' ]
+}

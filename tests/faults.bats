@@ -587,3 +587,22 @@ letters() {
     [ "$output" = '2}' ]
     intact
 }
+
+@test "faults: SIGTERM while events are claimed to be printed gives them back, and no event is blamed" {
+    publish -t n -d 1
+    consume -g g --from start --auto-ack >/dev/null
+    publish -t n -d 2
+    cp spool.db base.db
+    met=begin
+    for ((n = 1; ${#met} > 0; n += stride)); do
+        tag=term-$n
+        rm -f spool.db*
+        cp base.db spool.db
+        hit term "$n" consume -g g --auto-ack
+        [ "$status" -eq 0 ] || complain 'it was to end with 0'
+        consume -g g --auto-ack >>out
+        [ "$(jq .data out)" = 2 ] || complain "printed: $(cat out)"
+        [ -z "$(replay -t sys.group.taken-over)" ] || complain 'its events were taken over as those of a dead consumer'
+    done
+    [ "$n" -gt 5 ]
+}

@@ -7,6 +7,7 @@
  *
  *     kill     the process ends before the call
  *     torn     half of a write is done, anything else wholly; then the process ends
+ *     term     the process gets SIGTERM in front of the call, which succeeds
  *     eio      the call fails with EIO
  *     enospc   with ENOSPC: what needs space, and syncs
  *     enolck   with ENOLCK: locks
@@ -47,18 +48,20 @@ static const struct kind {
     const char *name;
     int error;
     unsigned calls;
-    bool half, kills;
+    bool half;
+    int signal;
 } kinds[] = {
-    {"kill", 0, LASTING, false, true},
-    {"torn", 0, LASTING, true, true},
-    {"eio", EIO, LASTING, false, false},
-    {"enospc", ENOSPC, SPACE, false, false},
-    {"enolck", ENOLCK, LOCK | WAIT, false, false},
-    {"eintr", EINTR, WRITE | SYNC | CUT | WAIT, false, false},
-    {"short", 0, WRITE, true, false},
-    {"enomem", ENOMEM, ALLOCATE, false, false},
-    {"trace", 0, LASTING, false, false},
-    {"blind", 0, 0, false, false},
+    {"kill", 0, LASTING, false, SIGKILL},
+    {"torn", 0, LASTING, true, SIGKILL},
+    {"term", 0, LASTING, false, SIGTERM},
+    {"eio", EIO, LASTING, false, 0},
+    {"enospc", ENOSPC, SPACE, false, 0},
+    {"enolck", ENOLCK, LOCK | WAIT, false, 0},
+    {"eintr", EINTR, WRITE | SYNC | CUT | WAIT, false, 0},
+    {"short", 0, WRITE, true, 0},
+    {"enomem", ENOMEM, ALLOCATE, false, 0},
+    {"trace", 0, LASTING, false, 0},
+    {"blind", 0, 0, false, 0},
 };
 
 static const struct kind *kind; /* NULL: no fault is to happen */
@@ -125,7 +128,7 @@ static bool spared(int fd)
 
     if (fd == 2)
         return true;
-    return fd >= 0 && !kind->kills && !trace && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode) &&
+    return fd >= 0 && kind->signal == 0 && !trace && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode) &&
            !S_ISDIR(st.st_mode);
 }
 
@@ -151,12 +154,12 @@ static long change(unsigned sort, const char *name, const char *path, int fd, lo
         errno = kind->error;
         return -1;
     }
-    if (struck && kind->kills && !kind->half)
-        syscall(SYS_kill, getpid(), SIGKILL);
-    if (struck && sort == WRITE)
+    if (struck && kind->signal != 0 && !kind->half)
+        syscall(SYS_kill, getpid(), kind->signal);
+    if (struck && kind->half && sort == WRITE)
         c = (c + 1) / 2;
     long got = syscall(number, a, b, c, d, e);
-    if (struck && kind->kills)
+    if (struck && kind->signal == SIGKILL)
         syscall(SYS_kill, getpid(), SIGKILL);
     return got;
 }
