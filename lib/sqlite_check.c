@@ -201,8 +201,14 @@ static int read_events(struct check *c, struct faults *f, struct err *e)
             "event e WHERE seq>? ORDER BY seq LIMIT 1000",
             "i", f->seq);
         got = -1;
-        for (rows = 0; q != NULL && (got = db_row(c->s, q, e)) > 0; rows++)
+        for (rows = 0; q != NULL && (got = db_row(c->s, q, e)) > 0; rows++) {
+            int64_t seq = sqlite3_column_int64(q, LOG_SEQ);
+            if (seq <= f->seq) {
+                db_done(q);
+                return log_disorder(c->s, seq, e);
+            }
             look_at(c->s, q, f);
+        }
     } while (got == 0 && rows == 1000);
     return got;
 }

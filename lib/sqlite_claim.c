@@ -488,9 +488,11 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
     int got = -1, passed = 0, added = 1;
 
     while (q != NULL && c->n < max && !noted_enough(g, c) && (got = db_row(g->s, q, e)) > 0) {
-        if ((added = add_event(g, c, max, q, priority, now, e)) <= 0)
+        int64_t seq = sqlite3_column_int64(q, 0);
+        if ((added = seq <= g->moved[priority] ? log_disorder(g->s, seq, e)
+                                               : add_event(g, c, max, q, priority, now, e)) <= 0)
             break;
-        g->moved[priority] = sqlite3_column_int64(q, 0);
+        g->moved[priority] = seq;
         passed++;
     }
     if (q == NULL || added < 0)

@@ -54,6 +54,10 @@ static int count_ahead(struct left *l, int64_t priority, struct err *e)
         sqlite3_stmt *q = log_of_priority(l->s, priority, behind, l->last, e);
         got = -1;
         for (rows = 0; q != NULL && (got = db_row(l->s, q, e)) > 0; rows++) {
+            if (sqlite3_column_int64(q, 0) <= behind) {
+                db_done(q);
+                return log_disorder(l->s, behind, e);
+            }
             behind = sqlite3_column_int64(q, 0);
             expires = sqlite3_column_int64(q, 4);
             if (!pattern_any(l->types, db_text(q, 1)) || (expires != 0 && expires <= l->now))

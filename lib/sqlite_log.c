@@ -313,6 +313,7 @@ struct log {
     struct store *s;
     struct log_query query;
     int64_t next;                    /* the next position to read */
+    int64_t disorder;                /* position of a row that came too late; 0: none */
     struct pattern_list group_types; /* next: what the group has passed, and what it remembers */
     int64_t cursor[10], *remembered;
     size_t remembered_n;
@@ -548,11 +549,21 @@ static int add_broken(struct log *l, struct err *e)
     return 1;
 }
 
+int log_disorder(struct store *s, int64_t seq, struct err *e)
+{
+    return err_set(e, EX_IOERR,
+                   "%s: damaged: its table \"event\" is out of order at seq %lld: see spool check, "
+                   "or restore it from a backup",
+                   s->path, (long long)seq);
+}
+
 /* Copy those of the next rows that pass, so that no transaction is open while the caller writes. */
 static int read_page(struct log *l, struct err *e)
 {
     if (l->query.seq != NULL)
         return read_listed(l, e);
+    if (l->disorder != 0)
+        return log_disorder(l->s, l->disorder, e);
 
     sqlite3_stmt *q = page_query(l, e);
     struct log_entry row;
@@ -560,14 +571,20 @@ static int read_page(struct log *l, struct err *e)
 
     l->page.n = l->at = 0;
     while (q != NULL && (got = db_row(l->s, q, e)) > 0) {
+        int64_t seq = sqlite3_column_int64(q, LOG_SEQ);
+        if (l->query.stream == NULL && seq < l->next) { /* first the rows before it */
+            db_done(q);
+            l->disorder = seq;
+            return l->page.n > 0 ? 1 : log_disorder(l->s, seq, e);
+        }
         if (read_row(l, q, &row) && !page_add(&l->page, &row)) {
             db_done(q);
             return 1;
         }
         /* The version of a damaged row is unknown, but it is not below l->next. */
-        l->next = l->query.stream == NULL ? row.seq + 1
-                  : row.damaged           ? l->next + 1
-                                          : row.version + 1;
+        l->next = l->query.stream == NULL                ? row.seq + 1
+                  : row.damaged || row.version < l->next ? l->next + 1
+                                                         : row.version + 1;
         rows++;
     }
     if (got < 0 && l->page.n == 0)
@@ -593,6 +610,10 @@ static int find_newest(struct log *l, struct err *e)
         rows = 0;
         while (q != NULL && found < l->query.newest && (got = db_row(l->s, q, e)) > 0) {
             log_entry_read(l->s, q, &row);
+            if (row.seq >= below) {
+                db_done(q);
+                return log_disorder(l->s, row.seq, e);
+            }
             below = row.seq;
             rows++;
             if (passes(l, &row, q)) {

@@ -256,6 +256,9 @@ enum log_column {
     LOG_END, /* further columns of a query begin here */
 };
 void log_entry_read(struct store *s, sqlite3_stmt *q, struct log_entry *out);
+/* A row came that is not after the one before it: a flipped bit has moved one of them, and whoever
+   goes on from a position would pass over rows in silence, or go round for ever. -1 with 74. */
+int log_disorder(struct store *s, int64_t seq, struct err *e);
 /* May the entry match, by its type? Yes if its type is unknown. */
 bool log_may_match(const struct pattern_list *types, const struct log_entry *entry);
 bool log_entry_damaged(sqlite3_stmt *q, const struct log_entry *entry);

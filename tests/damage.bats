@@ -199,3 +199,23 @@ waits_for_lock() { # PID: it looks again and again, and sleeps in between
     [ "$(dlq show -g g 1 -o ndjson | jq '.history | length')" -eq 2 ]
     [ "$(cat err1 err2)" = 'consume: 1 damaged, set aside as dead letters: dlq list -g g' ]
 }
+
+@test "damage: a row that was moved beyond its neighbours is reported, and takes none of them out of sight" {
+    seq 5 | sed 's/.*/{"type":"n","id":"mark&","data":"&"}/' | publish
+    spool backup moved.db
+    # In the cell of event 3: two bytes of length, the position, the length of the record's header.
+    perl -e 'open my $f, "+<:raw", "moved.db" or die; local $/; my $all = <$f>;
+        $all =~ /[\x81-\x8f][\x00-\x7f]\K\x03(?=[\x0d-\x14].{10,60}mark3)/s or die "no cell";
+        seek $f, $-[0], 0; print $f chr(0x43); close $f or die'
+    local words="$PWD/moved.db: damaged: its table \"event\" is out of order at seq 4: see spool check, or restore it from a backup"
+    run -74 --separate-stderr timeout 20 replay -s moved.db
+    [ "${#lines[@]}" -eq 2 ]
+    [ "${stderr_lines[1]}" = "replay: $words" ]
+    run -74 --separate-stderr timeout 20 replay -s moved.db --last 5
+    run -74 --separate-stderr timeout 20 consume -s moved.db -g g --from start -f --auto-ack
+    [ -z "$output" ]
+    [ "$stderr" = "consume: $words" ]
+    run -74 --separate-stderr timeout 20 spool group show g -s moved.db
+    run -74 --separate-stderr timeout 20 spool check -s moved.db
+    [[ $output == *"out of order"* ]]
+}
