@@ -2,7 +2,7 @@
 load helper
 
 commands=${LONG:+1000} # of all writers together
-: "${commands:=96}"
+: "${commands:=64}"
 
 bank() { "$TOP/share/examples/bank" "$@"; }
 

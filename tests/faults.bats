@@ -11,7 +11,7 @@ setup() {
     helper_setup
     : >in
     # Of thousands of calls every few-th fails; of the others every stride-th, and all with LONG=1.
-    few=$(long 101 23) stride=$(long 3 1)
+    few=$(long 151 23) stride=$(long 5 1)
 }
 
 # hit KIND N COMMAND...: its N-th call fails, KIND says how (fail.c). Its input is the file in, its
@@ -66,7 +66,7 @@ check_memory() {
 }
 
 # sweep "KIND..." COMMAND...: for each kind and n, the functions before and after, and in between
-# the command under fault. KIND/3: only every third n; without LONG=1, every third of those. Kinds
+# the command under fault. KIND/3: only every third n; without LONG=1, every fifth of those. Kinds
 # begin at different calls, so that together they meet them all. $tag names the round.
 sweep() {
     local kinds=$1 kind n step first=0

@@ -378,7 +378,7 @@ a|b c' ]
     needs_preload
     local first=0 stride
     once -k before -- true
-    stride=$(long 3 1)
+    stride=$(long 5 1)
     set +T
     for kind in kill torn eio eio+ enospc+ eintr short+ enolck; do
         for ((n = 1 + first++ % stride; ; n += stride)); do

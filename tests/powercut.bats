@@ -12,7 +12,7 @@ setup() {
     seed=${SEED:-$RANDOM}
     echo "SEED=$seed"
     images=${LONG:+1000}
-    : "${images:=50}"
+    : "${images:=30}"
 }
 
 # on NAME COMMAND...: with its calls in the record, and its output there under NAME

@@ -543,7 +543,7 @@ reduce: subject "s3": the reducer printed no JSON: unfinished object at byte 2 (
     needs_world
     local count=1 first=0 stride
     stream a 1
-    stride=$(long 3 1)
+    stride=$(long 5 1)
     set +T
     for kind in kill torn eio eio+ enospc enospc+ eintr short+ enolck; do
         for ((n = 1 + first++ % stride; ; n += stride)); do

@@ -869,10 +869,10 @@ check_final() { # ID STATE DONE-STEPS WHAT...
 }
 
 # Two steps and perhaps their undo, with each call of the runner failing in turn; without LONG=1,
-# every third of them, beginning at another one for each kind.
+# every fifth of them, beginning at another one for each kind.
 sweep() { # PLAN KIND...
     local kind n step id status first=0 stride
-    stride=$(long 3 1)
+    stride=$(long 5 1)
     set +T
     for kind in "${@:2}"; do
         step=$stride
