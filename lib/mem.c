@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The message itself needs a little memory. If there is none, print a plain one, which glibc builds
+/* The message itself needs a little memory. Without any, print a plain one, which glibc builds
    on the stack. _exit, because work that is half done must stay so, as after a kill. */
 static _Noreturn void give_up(void)
 {

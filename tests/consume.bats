@@ -14,20 +14,6 @@ events() {
     seq "$1" | sed 's/.*/{"type":"'"${2:-n}"'","id":"e&","subject":"s&","data":&}/' | publish
 }
 
-# group_is GROUP LAG LEFT IN_FLIGHT DEAD: LEFT are those due and those waiting
-group_is() {
-    local row
-    row=$(spool group show "$1" -o ndjson) || return
-    [ "$(jq -r '"\(.lag) \(.due + .waiting) \(.in_flight) \(.dead)"' <<<"$row")" = "$2 $3 $4 $5" ] || {
-        echo "group $1: $row" >&2
-        return 1
-    }
-}
-
-has_lines() { # FILE N
-    [ -e "$1" ] && [ "$(wc -l <"$1")" -eq "$2" ]
-}
-
 # Open a latch that somebody waits at with: read x <LATCH
 let_go() {
     timeout 20 sh -c 'echo >"$1"' sh "$1"

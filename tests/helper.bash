@@ -58,6 +58,20 @@ wait_for() {
     done
 }
 
+has_lines() { # FILE N
+    [ -e "$1" ] && [ "$(wc -l <"$1")" -eq "$2" ]
+}
+
+# group_is GROUP LAG LEFT IN_FLIGHT DEAD: LEFT are those due and those waiting.
+group_is() {
+    local row
+    row=$(spool group show "$1" -o ndjson) || return
+    [ "$(jq -r '"\(.lag) \(.due + .waiting) \(.in_flight) \(.dead)"' <<<"$row")" = "$2 $3 $4 $5" ] || {
+        echo "group $1: $row" >&2
+        return 1
+    }
+}
+
 # long SHORT LONG: print how often to do something: LONG with LONG=1, else SHORT.
 long() {
     if [ -n "${LONG:-}" ]; then echo "$2"; else echo "$1"; fi

@@ -34,10 +34,6 @@ usage() {
     fi
 }
 
-has_lines() { # FILE N
-    [ -e "$1" ] && [ "$(wc -l <"$1")" -eq "$2" ]
-}
-
 # Change an event in the spool, behind its checksum.
 damage() { # SEQ
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to damage an event with'

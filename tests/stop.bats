@@ -8,20 +8,6 @@ events() { # N: with positions, ids e1, e2 … and subjects s1, s2 …
     seq "$1" | sed 's/.*/{"type":"n","id":"e&","subject":"s&","data":&}/' | publish
 }
 
-# group_is GROUP LAG LEFT IN_FLIGHT DEAD: LEFT are those due and those waiting
-group_is() {
-    local row
-    row=$(spool group show "$1" -o ndjson) || return
-    [ "$(jq -r '"\(.lag) \(.due + .waiting) \(.in_flight) \(.dead)"' <<<"$row")" = "$2 $3 $4 $5" ] || {
-        echo "group $1: $row" >&2
-        return 1
-    }
-}
-
-has_lines() { # FILE N
-    [ -e "$1" ] && [ "$(wc -l <"$1")" -eq "$2" ]
-}
-
 # A line for each delivery: position, attempt, and how often its consumer has died.
 show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
 

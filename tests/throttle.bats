@@ -11,10 +11,6 @@ teardown() {
     helper_teardown
 }
 
-has_lines() { # FILE N
-    [ -e "$1" ] && [ "$(wc -l <"$1")" -eq "$2" ]
-}
-
 bucket() { # NAME FILTER
     spool bucket show "$1" -o ndjson | jq -rc "$2"
 }
