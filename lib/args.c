@@ -646,20 +646,6 @@ int args_verb(const struct cmd *self, int argc, char **argv)
     complain_verb(self, word);
 }
 
-/* Is name one of the words of names? */
-static bool among(const char *name, const char *names)
-{
-    size_t n = strlen(name);
-
-    for (; *names != '\0'; names += strspn(names, " ")) {
-        size_t word = strcspn(names, " ");
-        if (word == n && strncmp(names, name, n) == 0)
-            return true;
-        names += word;
-    }
-    return false;
-}
-
 void args_used(struct buf *b, const char *names)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -669,7 +655,7 @@ void args_used(struct buf *b, const char *names)
     for (size_t i = 0; i < used; i++) {
         const struct opt *o = uses[i].option;
         const char *value = uses[i].value;
-        if (o->name == NULL || !among(o->name, names))
+        if (o->name == NULL || !is_word(names, o->name))
             continue;
         buf_puts(b, space);
         space = " ";
