@@ -84,7 +84,7 @@ $(units) $(benches): $(BUILD)/%: $(BUILD)/tests/%.o $(library)
 	@mkdir -p $(@D)
 	$(link) -o $@ $^ $(PKG_LIBS)
 
-$(faults): $(BUILD)/%.so: tests/%.c Makefile
+$(faults): $(BUILD)/%.so: tests/%.c $(wildcard tests/fault/*.h) Makefile
 	@mkdir -p $(@D)
 	$(compile) -fPIC -shared $(LDFLAGS) -o $@ $< -ldl
 

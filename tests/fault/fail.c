@@ -235,15 +235,6 @@ static int open_file(const char *path, int flags, mode_t mode)
     return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
 
-int open(const char *path, int flags, ...)
-{
-    va_list ap;
-    va_start(ap, flags);
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
-    va_end(ap);
-    return open_file(path, flags, mode);
-}
-
 static int control(int fd, int command, void *arg)
 {
     unsigned sort = command == F_SETLK || command == F_OFD_SETLK     ? LOCK
@@ -259,14 +250,7 @@ static int control(int fd, int command, void *arg)
     return (int)change(sort, "lock", NULL, fd, SYS_fcntl, fd, command, (long)arg, 0, 0);
 }
 
-int fcntl(int fd, int command, ...)
-{
-    va_list ap;
-    va_start(ap, command);
-    void *arg = va_arg(ap, void *);
-    va_end(ap);
-    return control(fd, command, arg);
-}
+#include "calls.h"
 
 #ifdef __GLIBC__ /* has these names, too, for the same calls, and its own functions for memory */
 void *__libc_malloc(size_t size);
@@ -306,21 +290,4 @@ int ftruncate64(int fd, off64_t size)
     return ftruncate(fd, size);
 }
 
-int open64(const char *path, int flags, ...)
-{
-    va_list ap;
-    va_start(ap, flags);
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
-    va_end(ap);
-    return open_file(path, flags, mode);
-}
-
-int fcntl64(int fd, int command, ...)
-{
-    va_list ap;
-    va_start(ap, command);
-    void *arg = va_arg(ap, void *);
-    va_end(ap);
-    return control(fd, command, arg);
-}
 #endif

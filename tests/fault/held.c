@@ -106,15 +106,6 @@ static int open_file(const char *path, int flags, mode_t mode)
     return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
 
-int open(const char *path, int flags, ...)
-{
-    va_list ap;
-    va_start(ap, flags);
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
-    va_end(ap);
-    return open_file(path, flags, mode);
-}
-
 static int control(int fd, int command, void *arg)
 {
     const struct flock *lock = arg;
@@ -132,31 +123,4 @@ static int control(int fd, int command, void *arg)
     return got;
 }
 
-int fcntl(int fd, int command, ...)
-{
-    va_list ap;
-    va_start(ap, command);
-    void *arg = va_arg(ap, void *);
-    va_end(ap);
-    return control(fd, command, arg);
-}
-
-#ifdef __GLIBC__ /* has these names, too, for the same calls */
-int open64(const char *path, int flags, ...)
-{
-    va_list ap;
-    va_start(ap, flags);
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
-    va_end(ap);
-    return open_file(path, flags, mode);
-}
-
-int fcntl64(int fd, int command, ...)
-{
-    va_list ap;
-    va_start(ap, command);
-    void *arg = va_arg(ap, void *);
-    va_end(ap);
-    return control(fd, command, arg);
-}
-#endif
+#include "calls.h"
