@@ -479,21 +479,13 @@ int item_forget(struct store *s, int64_t grp, bool ordered, int64_t seq, struct 
     return attempts + items;
 }
 
-/* 1 when the event is no longer in the log, 0, -1. */
-static int is_gone(struct group *g, int64_t seq, struct err *e)
-{
-    int64_t one;
-    int got = db_int(g->s, e, &one, "SELECT 1 FROM event WHERE seq=?", "i", seq);
-    return got < 0 ? -1 : !got;
-}
-
 int settle_item(struct group *g, int64_t seq, bool item, const struct group_settle *s,
                 struct err *e)
 {
     int attempt = s->outcome == GROUP_RETRY || s->outcome == GROUP_DEAD;
     int over = s->outcome == GROUP_DONE || s->outcome == GROUP_DROP ? 1
                : s->outcome == GROUP_DEAD                           ? 0
-                                                                    : is_gone(g, seq, e);
+                                                                    : log_gone(g->s, seq, e);
 
     if (over < 0)
         return -1;

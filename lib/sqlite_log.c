@@ -549,6 +549,13 @@ static int add_broken(struct log *l, struct err *e)
     return 1;
 }
 
+int log_gone(struct store *s, int64_t seq, struct err *e)
+{
+    int64_t one;
+    int got = db_int(s, e, &one, "SELECT 1 FROM event WHERE seq=?", "i", seq);
+    return got < 0 ? -1 : !got;
+}
+
 int log_disorder(struct store *s, int64_t seq, struct err *e)
 {
     return err_set(e, EX_IOERR,

@@ -256,6 +256,8 @@ enum log_column {
     LOG_END, /* further columns of a query begin here */
 };
 void log_entry_read(struct store *s, sqlite3_stmt *q, struct log_entry *out);
+int log_gone(struct store *s, int64_t seq,
+             struct err *e); /* 1 when the event no longer exists, 0, -1 */
 /* A row came that is not after the one before it: a flipped bit has moved one of them, and whoever
    goes on from a position would pass over rows in silence, or go round for ever. -1 with 74. */
 int log_disorder(struct store *s, int64_t seq, struct err *e);

@@ -148,14 +148,6 @@ struct forget {
     size_t n;
 };
 
-/* 1 when the event no longer exists, 0, -1. */
-static int is_gone(struct store *s, int64_t seq, struct err *e)
-{
-    int64_t one;
-    int got = db_int(s, e, &one, "SELECT 1 FROM event WHERE seq=?", "i", seq);
-    return got < 0 ? -1 : !got;
-}
-
 /* Of a group's next thousand rows, find those whose event is gone; *rows is how many were read. */
 static int find_items(struct forget *f, int64_t *behind, int *rows, struct err *e)
 {
@@ -221,7 +213,7 @@ static int64_t strip(struct store *s, int64_t *open, size_t *n, struct err *e)
     size_t kept = 0;
 
     for (size_t i = 0; i < *n; i++) {
-        int got = is_gone(s, open[i], e);
+        int got = log_gone(s, open[i], e);
         if (got < 0)
             return -1;
         gone += got;

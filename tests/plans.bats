@@ -44,8 +44,8 @@ SELECT count(*) FROM groups
 SELECT count(*) FROM segment
 SELECT count(*) FROM item WHERE state=3
 SELECT seq,recorded FROM segment ORDER BY seq
-SELECT claim,first,open FROM claim
-SELECT t.grp,seq,(SELECT name FROM groups g WHERE g.grp=t.grp) FROM item t WHERE state=1 LIMIT 10000
+SELECT claim,first,open,grp FROM claim
+SELECT grp,seq FROM item WHERE state=1 LIMIT 10000
 # Opening compares the schema, some dozen rows.
 SELECT sql,type,name FROM sqlite_schema WHERE NOT(type='table' AND name IN ('sqlite_sequence','sqlite_stat1','sqlite_stat4') OR type='index' AND sql IS NULL AND substr(name,1,17)='sqlite_autoindex_')
 # The first row that there is ends the scan.

@@ -282,7 +282,10 @@ killed() {
 
 @test "group set: the next consumer, or the next set, repairs what a kill left half-done" {
     many_wait
-    half_way() { [ "$(spool sql 'SELECT ordered FROM group_list' | jq .ordered)" -eq 2 ]; }
+    half_way() { # which is no damage
+        [ "$(spool sql 'SELECT ordered FROM group_list' | jq .ordered)" -eq 2 ]
+        spool check
+    }
     killed 3 spool group set g --ordered
     half_way
     [ "$(delivered -n 1200)" = "$(seq 1200)" ]
