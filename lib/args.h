@@ -93,7 +93,7 @@ struct cmd {
     int (*run)(int first, int argc, char **argv); /* for a verb: returns the exit status */
 };
 
-/* Returns the index of the first operand in argv (argc if there is none); a wrapper's "--" before
+/* Returns the index of the first operand in argv (argc without any); a wrapper's "--" before
    the operand is skipped. */
 int args_parse(const struct cmd *self, int argc, char **argv);
 

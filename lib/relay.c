@@ -30,7 +30,7 @@ static const struct relay_engine *engine_of(const char *database)
                : &relay_sqlite;
 }
 
-int relay_schema(const struct relay_terms *terms, struct buf *out, struct err *e)
+void relay_schema(const struct relay_terms *terms, struct buf *out)
 {
     struct relay_terms ours = *terms;
 
@@ -38,10 +38,7 @@ int relay_schema(const struct relay_terms *terms, struct buf *out, struct err *e
         ours.table = RELAY_TABLE;
     if (ours.channel == NULL)
         ours.channel = RELAY_TABLE;
-    if (js_utf8(str_of(ours.table)) < strlen(ours.table))
-        return err_set(e, EX_USAGE, "--table is not UTF-8: %s", err_quote_text(ours.table).text);
     engine_of(terms->database == NULL ? "" : terms->database)->schema(&ours, out);
-    return 0;
 }
 
 /* Are all ports in "host:port,host" numbers? */
@@ -98,10 +95,6 @@ static int check_database(const char *database, struct err *e)
 /* Check before any row is blamed for it. */
 static int check_source(struct relay *r, struct err *e)
 {
-    struct str source = str_of(r->terms->source);
-
-    if (js_utf8(source) < source.n)
-        return err_set(e, EX_USAGE, "the source is not UTF-8: %s", err_quote_text(source.p).text);
     if (event_make(&r->event, &r->scan, &r->fill, STR("{\"type\":\"x\"}"), e) == 0)
         return 0;
     e->status = EX_USAGE;

@@ -54,8 +54,8 @@ struct relay_result {
 enum relay_mode { RELAY_LOOK, RELAY_MOVE };
 
 /* Append the statements that create the table, for SQLite or, with a database that begins with
-   "postgresql:" or "postgres:", for PostgreSQL. -1 with 64 when a name is not valid. */
-int relay_schema(const struct relay_terms *terms, struct buf *out, struct err *e);
+   "postgresql:" or "postgres:", for PostgreSQL. */
+void relay_schema(const struct relay_terms *terms, struct buf *out);
 
 /* 0, or -1 with 64 a column of the map does not exist, 65 not a database or no table, 66 no such
    database, 69 no connection, 75 locked, 77 no permission to write (RELAY_MOVE). With follow it
@@ -89,7 +89,7 @@ int relay_state(struct relay *r, struct relay_state *out, struct err *e);
 
 /* Parse the time in a column: RFC 3339, SQLite's and PostgreSQL's "2026-11-21 10:00:00.123" with or
    without an offset (without: UTC), seconds or, from 100,000,000,000 on, milliseconds since 1970.
-   False if text is none of these. */
+   False if text is anything else. */
 bool relay_time(struct str text, int64_t *ms);
 
 #endif

@@ -426,7 +426,7 @@ static PGresult *columns_of(struct relay *r, const char *name, struct err *e)
 }
 
 /* Find the table and its columns. As with columns, "Outbox" is the table of exactly that name or,
-   if there is none, the table that PostgreSQL finds for the name without quotes. */
+   otherwise the table that PostgreSQL finds for the name without quotes. */
 static int check_columns(struct relay *r, struct err *e)
 {
     struct postgres *q = r->db;

@@ -137,7 +137,7 @@ static int prepare(struct relay *r, struct buf *sql, sqlite3_stmt **out, struct 
     return got == SQLITE_OK ? 0 : fail(r, e);
 }
 
-/* Read one number; 0 if there is none. */
+/* Read one number; 0 without a row. */
 static int number(struct relay *r, const char *sql, int64_t *out, struct err *e)
 {
     struct buf text = BUF_INIT;

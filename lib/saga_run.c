@@ -96,7 +96,7 @@ static int save(struct saga_run *r, const char *event, const struct saga_step *t
 static const char *const final_events[] = {NULL, NULL, "sys.saga.completed", "sys.saga.compensated",
                                            "sys.saga.stuck"};
 
-/* Read the document of this name: 1, into r->saga; 0: there is none; -1: error. */
+/* Read the document of this name into r->saga: 1; 0: no such document; -1: error. */
 static int load(struct saga_run *r, const char *id, struct err *e)
 {
     struct doc doc;
@@ -132,7 +132,7 @@ static bool same(struct js_scan *scan, const struct saga *s, const struct event 
     return is;
 }
 
-/* Find the saga with this id: 1: it is this event's; 0: there is none; -1: error. When the id is
+/* Find the saga with this id: 1: it is this event's; 0: no such saga; -1: error. When the id is
    taken, as by an event of another source, the source becomes part of the name. */
 static int find(struct saga_run *r, struct js_scan *scan, const struct event *ev, struct buf *id,
                 const char *name, struct err *e)

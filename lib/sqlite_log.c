@@ -748,7 +748,7 @@ int log_point(struct store *s, const struct clock_point *point, int64_t *seq, st
     *seq = point->kind == CLOCK_START ? 1 : point->kind == CLOCK_SEQ ? point->value : last + 1;
     if (point->kind != CLOCK_TIME)
         return 0;
-    /* The last segment that had begun by then; if there is none, the beginning of the log. */
+    /* The last segment that had begun by then; otherwise the beginning of the log. */
     if (db_int(s, e, &begin, "SELECT max(seq) FROM segment WHERE recorded<=?", "i", point->value) <
         0)
         return -1;

@@ -287,7 +287,7 @@ static int forget_claims(struct forget *f, struct err *e)
     return got;
 }
 
-/* Move cursors to just before the next event that exists: there is none in between, of any
+/* Move cursors to just before the next event that exists: nothing lies in between, of any
    priority. */
 static int move_up(struct store *s, int64_t grp, struct err *e)
 {

@@ -69,7 +69,9 @@ int space_for_batch(struct store *s, int64_t *room, struct err *e)
     if (free_bytes(&fs) >= PLENTY)
         return 0;
     bool moved = db_move_wal(s);
-    if (statvfs(s->path, &fs) != 0 || db_int(s, e, &pages, "PRAGMA page_count", "") < 0 ||
+    if (statvfs(s->path, &fs) != 0)
+        return err_errno(e, EX_IOERR, "%s", s->path);
+    if (db_int(s, e, &pages, "PRAGMA page_count", "") < 0 ||
         db_int(s, e, &unused, "PRAGMA freelist_count", "") < 0)
         return -1;
     int64_t growth = pages * PAGE - size_of(s->path, ""), reserve = space_reserve(&fs);

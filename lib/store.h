@@ -165,7 +165,7 @@ void log_close(struct log *l);
    *version; 0 when no event of the subject had a version by then; -1. */
 int log_stands(struct store *s, const char *subject, int64_t last, int64_t *version, struct err *e);
 
-/* The position of the first event at or after a point; if there is none, last position + 1. */
+/* The position of the first event at or after a point; otherwise last position + 1. */
 int log_point(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e);
 
 /* The event that a user names: digits are a position, anything else is an id, and "id:42" is always

@@ -21,7 +21,7 @@
 #include <sys/types.h>
 
 /* Parts of the command line: wrap_name returns the NAME at argv[first], which has to be one line of
-   text; wrap_command returns the command at argv, without a leading "--", or NULL if there is none.
+   text; wrap_command returns the command at argv, without a leading "--", or NULL without one.
    They do not return on wrong usage. */
 const char *wrap_name(int first, char **argv);
 char **wrap_command(char **argv);
