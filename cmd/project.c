@@ -24,7 +24,7 @@ static const struct opt options[] = {
     OPT_NAME('g', "group", &name, "NAME", "the projection's name (default: FILE without .sql)"),
     OPT_FLAG('f', "follow", &follow, "wait for more events at the end of the log"),
     OPT_CHOICE(0, "on-error", &on_error, "stop|dead",
-               "when an event fails: stop, or put it aside and go on"),
+               "when an event fails: stop, or set it aside and go on"),
     OPT_FLAG(0, "rebuild", &rebuild, "rebuild the tables beside the old ones, then swap"),
     OPT_FLAG(0, "force", &force, "rebuild even if the beginning of the log was pruned"),
     OPT_FLAG(0, "verify", &verify, "build the tables again, and print what differs"),
