@@ -58,9 +58,8 @@ static const struct cmd self = {
                  "consume -g stats --from start --auto-ack | jq -r .type | sort | uniq -c"},
     .options = options,
     .common = "group type from follow jobs attempts ordered",
-    .note =
-        "exit status: 0 done; 1 dead letters; 64 wrong usage; 66 no such group; 74 I/O error; "
-        "75 locked or on hold, try later; 78 COMMAND is misconfigured; 126, 127 it cannot be run",
+    .note = "exit status: 0 done; 1 dead letters; 64 usage; 66 no such group; 74 I/O error; 75 "
+            "locked or on hold; 78 COMMAND is misconfigured; 126, 127 it cannot be run",
     .wrapper = true,
 };
 
