@@ -31,19 +31,15 @@ BUILD = build$(if $(SAN),/san-$(SAN))$(if $(STATIC),/static)
 # What we need, whatever the caller's flags are.
 warnings = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
 sanitize = $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-compile = $(if $(MISSING),$(error $(MISSING)))$(CC) -std=c11 -D_GNU_SOURCE -DEVENTUTILS_VERSION='"$(VERSION)"' -Ilib $(defines) \
+compile = $(if $(MISSING),$(error $(MISSING)))$(CC) -std=c11 -D_GNU_SOURCE -DEVENTUTILS_VERSION='"$(VERSION)"' -Ilib -Icmd $(defines) \
     $(CPPFLAGS) $(PKG_CFLAGS) $(warnings) $(CFLAGS)
 link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static) -Wl,--as-needed $(LDFLAGS)
 
-# Sources. A module includes only its own layer and those before it; make lint sees to that.
-
-base = utf8 err mem buf name args lines json% event environment fingerprint pattern clock backoff gcra times proc child wrap table crc32c sha1
-store = store sqlite_%
-policy = pending batch letter spool_% emit dispatch% handlers workers standing flow breaker circuit bucket pacer key relay% saga% fold% machine fsm% trace metrics rules projection%
+# Sources. The folders of lib/ tell the architecture; make lint knows what may include what.
 
 programs = $(patsubst cmd/%.c,$(BUILD)/bin/%,$(wildcard cmd/*.c))
 library = $(BUILD)/libeventutils.a
-objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*.c))
+objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*/*.c lib/*/*/*.c)) $(patsubst %.sql,$(BUILD)/%.o,$(wildcard share/*.sql))
 units = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
 benches = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 # Preloaded by tests. A sanitizer wants to be loaded first, so there are none beside one.
@@ -68,17 +64,25 @@ endif
 
 all: $(library) $(programs)
 
-$(BUILD)/bin/%: $(BUILD)/cmd/%.o $(library)
+# A command may keep its verbs in a folder of its name.
+.SECONDEXPANSION:
+$(BUILD)/bin/%: $(BUILD)/cmd/%.o $$(addprefix $(BUILD)/,$$(addsuffix .o,$$(basename $$(wildcard cmd/$$*/*.c)))) $(library)
 	@mkdir -p $(@D)
 	$(link) -o $@ $^ $(PKG_LIBS) $(libs)
 
 $(library): $(objects)
 	rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) qcs $@ $^
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(compile) $(sanitize) -MMD -MP -c -o $@ $<
+
+# A text of SQL becomes a string: share/schema.sql is schema_sql[].
+$(BUILD)/share/%.o: share/%.sql Makefile
+	@mkdir -p $(@D)
+	{ echo 'extern const char $*_sql[]; const char $*_sql[] ='; sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $<; echo ';'; } | \
+	    $(compile) -Wno-overlength-strings $(sanitize) -x c -c -o $@ -
 
 $(units) $(benches): $(BUILD)/%: $(BUILD)/tests/%.o $(library)
 	@mkdir -p $(@D)
@@ -88,16 +92,14 @@ $(faults): $(BUILD)/%.so: tests/%.c $(wildcard tests/fault/*.h) Makefile
 	@mkdir -p $(@D)
 	$(compile) -fPIC -shared $(LDFLAGS) -o $@ $< -ldl
 
-# The schema is part of this object; the path to the executables of the other one.
-$(BUILD)/lib/sqlite_open.o: share/schema.sql
+# The path to the executables is part of this object.
 $(BUILD)/cmd/ev.o: $(BUILD)/libexecdir
 $(BUILD)/cmd/ev.o: defines = -DEVENTUTILS_LIBEXECDIR='"$(libexecdir)/eventutils"'
 
-
 # libpq is for one command alone: what it brings along takes the others longer to load than to work.
 $(BUILD)/bin/outbox-relay: libs = $(PQ_LIBS)
-$(BUILD)/lib/relay_postgres.o: defines = $(PQ_CFLAGS)
-$(BUILD)/lib/relay_postgres.o: $(BUILD)/libraries.mk
+$(BUILD)/lib/outbox/postgres.o: defines = $(PQ_CFLAGS)
+$(BUILD)/lib/outbox/postgres.o: $(BUILD)/libraries.mk
 
 # Rewritten only when libexecdir is another one than last time.
 $(BUILD)/libexecdir: FORCE
@@ -130,7 +132,7 @@ $(BUILD)/libraries.mk: Makefile FORCE
 	echo "$$text" | cmp -s - $@ || { echo "$$text" >$@; \
 	    [ -n "$$postgres$${text##PKG*}" ] || echo 'without libpq: outbox-relay will not read PostgreSQL' >&2; }
 
--include $(wildcard $(BUILD)/lib/*.d $(BUILD)/cmd/*.d $(BUILD)/tests/*/*.d)
+-include $(wildcard $(BUILD)/lib/*/*.d $(BUILD)/lib/*/*/*.d $(BUILD)/cmd/*.d $(BUILD)/cmd/*/*.d $(BUILD)/tests/*/*.d)
 
 # Check.
 
@@ -146,10 +148,10 @@ demo: setup-build all
 	@$(run) PATH='$(abspath $(BUILD)/bin)':"$$PATH" share/demo
 
 lint: setup-lint
-	@BASE='$(base)' STORE='$(store)' POLICY='$(policy)' tests/lint
+	@tests/lint
 
 format:
-	clang-format -i $(wildcard cmd/*.c lib/*.[ch] tests/*/*.[ch])
+	clang-format -i $$(find cmd lib tests -name "*.[ch]")
 
 setup: setup-test
 setup-build:

@@ -1,10 +1,10 @@
 /* breaker: run a command unless its dependency is down. */
-#include "args.h"
-#include "circuit.h"
-#include "lines.h"
-#include "proc.h"
-#include "store.h"
-#include "wrap.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "process/proc.h"
+#include "process/wrap.h"
+#include "resilience/circuit.h"
+#include "store/store.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

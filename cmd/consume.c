@@ -1,9 +1,9 @@
 /* consume: deliver a group's events to a handler, or into a pipe. */
-#include "args.h"
-#include "dispatch.h"
-#include "lines.h"
-#include "proc.h"
-#include "store.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "deliver/loop.h"
+#include "process/proc.h"
+#include "store/store.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,13 +1,13 @@
 /* dlq: inspect dead letters, requeue them to their groups, or drop them. */
-#include "args.h"
-#include "environment.h"
-#include "letter.h"
-#include "lines.h"
-#include "mem.h"
-#include "proc.h"
-#include "store.h"
-#include "table.h"
-#include "wrap.h"
+#include "base/mem.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "cli/table.h"
+#include "inspect/letter.h"
+#include "process/environment.h"
+#include "process/proc.h"
+#include "process/wrap.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <inttypes.h>

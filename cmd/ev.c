@@ -5,11 +5,11 @@
  * when it has: in bindir, some of their names may belong to other programs, and then only ev is in
  * PATH.
  */
-#include "args.h"
-#include "buf.h"
-#include "err.h"
-#include "lines.h"
-#include "proc.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "process/proc.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* fsm: state machines over events. Verbs that use the spool are in lib/fsm_*.c. */
-#include "fsm.h"
-#include "fsm_verbs.h"
-#include "lines.h"
+#include "fsm/fsm.h"
+#include "cli/lines.h"
+#include "fsm/verbs.h"
 
 #include <inttypes.h>
 

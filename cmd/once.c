@@ -1,11 +1,11 @@
 /* once: run a command to success at most once for a key. */
-#include "args.h"
-#include "json.h"
-#include "key.h"
-#include "lines.h"
-#include "proc.h"
-#include "store.h"
-#include "wrap.h"
+#include "base/json.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "process/proc.h"
+#include "process/wrap.h"
+#include "resilience/once_key.h"
+#include "store/store.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

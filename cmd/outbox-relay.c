@@ -1,10 +1,10 @@
 /* outbox-relay: move rows of an outbox table from the user's database into the spool. */
-#include "args.h"
-#include "environment.h"
-#include "lines.h"
-#include "proc.h"
-#include "relay.h"
-#include "table.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "cli/table.h"
+#include "outbox/relay.h"
+#include "process/environment.h"
+#include "process/proc.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,11 +1,11 @@
 /* project: keep tables of a SQLite database up to date with events, applying each event once. */
-#include "args.h"
-#include "lines.h"
-#include "mem.h"
-#include "proc.h"
-#include "projection.h"
-#include "table.h"
-#include "wrap.h"
+#include "base/mem.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "cli/table.h"
+#include "process/proc.h"
+#include "process/wrap.h"
+#include "project/projection.h"
 
 #include <inttypes.h>
 #include <stdio.h>

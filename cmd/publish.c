@@ -1,9 +1,9 @@
 /* publish: append events to the spool. */
-#include "args.h"
-#include "batch.h"
-#include "environment.h"
-#include "lines.h"
-#include "proc.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "deliver/ingest.h"
+#include "process/environment.h"
+#include "process/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,11 +1,11 @@
 /* reduce: compute the state of a subject from its events. */
-#include "args.h"
-#include "fold.h"
-#include "json.h"
-#include "lines.h"
-#include "mem.h"
-#include "proc.h"
-#include "wrap.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "process/proc.h"
+#include "process/wrap.h"
+#include "reduce/fold.h"
 
 #include <signal.h>
 #include <stdlib.h>

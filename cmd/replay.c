@@ -1,9 +1,9 @@
 /* replay: print events of the log, byte for byte, oldest first. */
-#include "args.h"
-#include "lines.h"
-#include "proc.h"
-#include "store.h"
-#include "table.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "cli/table.h"
+#include "process/proc.h"
+#include "store/store.h"
 
 #include <inttypes.h>
 #include <stdio.h>

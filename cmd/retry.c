@@ -1,9 +1,9 @@
 /* retry: run a command again until it succeeds. */
-#include "args.h"
-#include "backoff.h"
-#include "lines.h"
-#include "proc.h"
-#include "wrap.h"
+#include "base/backoff.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "process/proc.h"
+#include "process/wrap.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,13 +1,13 @@
 /* saga: long-running operations whose steps can be undone. */
-#include "args.h"
-#include "clock.h"
-#include "json.h"
-#include "lines.h"
-#include "proc.h"
-#include "saga_run.h"
-#include "store.h"
-#include "table.h"
-#include "wrap.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "cli/table.h"
+#include "process/proc.h"
+#include "process/wrap.h"
+#include "saga/run.h"
+#include "store/store.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* settle: settle events at the end of a pipe that begins with consume --lease. */
-#include "args.h"
-#include "lines.h"
-#include "proc.h"
-#include "store.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "process/proc.h"
+#include "store/store.h"
 
 #include <inttypes.h>
 #include <string.h>

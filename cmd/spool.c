@@ -1,10 +1,10 @@
 /* spool: look after the spool and its groups. Verbs that take more than a screen of code are in
    lib/spool_*.c. */
-#include "args.h"
-#include "lines.h"
-#include "spool_verbs.h"
-#include "store.h"
-#include "table.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "cli/table.h"
+#include "spool/verbs.h"
+#include "store/store.h"
 
 static int form;
 

@@ -1,13 +1,13 @@
 /* throttle: hold lines on their way through, or a command, to a rate. */
-#include "args.h"
-#include "bucket.h"
-#include "clock.h"
-#include "json.h"
-#include "lines.h"
-#include "pacer.h"
-#include "proc.h"
-#include "store.h"
-#include "wrap.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "process/proc.h"
+#include "process/wrap.h"
+#include "resilience/bucket.h"
+#include "resilience/pacer.h"
+#include "store/store.h"
 
 #include <inttypes.h>
 #include <stdio.h>

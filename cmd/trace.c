@@ -1,12 +1,12 @@
 /* trace: print the causal tree of an event, how far each group has got with it, and why. */
-#include "trace.h"
+#include "inspect/trace.h"
 
-#include "args.h"
-#include "flow.h"
-#include "lines.h"
-#include "standing.h"
-#include "store.h"
-#include "table.h"
+#include "cli/args.h"
+#include "cli/lines.h"
+#include "cli/table.h"
+#include "inspect/flow.h"
+#include "inspect/standing.h"
+#include "store/store.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

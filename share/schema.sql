@@ -8,7 +8,7 @@
 -- All times are milliseconds since 1970, of the wall clock.
 
 -- The log. line is the event as it was accepted; sums holds the checksums of line and of the rest
--- of the row (lib/sqlite_sum.c). due and expires are notbefore and expirytime; priority is 0 to 9
+-- of the row (lib/store/sql/sum.c). due and expires are notbefore and expirytime; priority is 0 to 9
 -- (default 5).
 CREATE TABLE event(seq INTEGER PRIMARY KEY, recorded INTEGER NOT NULL, priority INTEGER NOT NULL,
   due INTEGER, expires INTEGER, version INTEGER, sums INTEGER NOT NULL, id TEXT NOT NULL,

@@ -297,7 +297,7 @@ END
     done
 }
 
-# What can come from opening a spool and working on it (lib/store.h), from the command line (64, 77)
+# What can come from opening a spool and working on it (lib/store/store.h), from the command line (64, 77)
 # and from writing to stdout (74); then what is a command's own.
 @test "manual: a page has every status that its command can return, and no others" {
     spool='0 64 65 66 70 71 73 74 75 77'

@@ -5,7 +5,7 @@ load helper
 # All there are, one a line: what the compiler makes of their literals.
 statements() {
     local calls
-    "${CC:-cc}" -std=c11 -D_GNU_SOURCE -I"$TOP/lib" -E -P "$TOP"/lib/sqlite_*.c | tr '\n' ' ' >source
+    "${CC:-cc}" -std=c11 -D_GNU_SOURCE -I"$TOP/lib" -E -P "$TOP"/lib/store/*/*.c | tr '\n' ' ' >source
     grep -oE 'db_(query|run|int)\([^";]*("([^"\\]|\\.)*" *)+[,)]' source >calls
     calls=$(grep -oE 'db_(query|run|int)\(' source | wc -l)
     calls=$((calls - $(grep -oE 'db_(query|run|int)\(struct store' source | wc -l)))

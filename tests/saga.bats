@@ -1,4 +1,4 @@
-# saga: steps that can be undone. lib/saga.c decides what comes next; tests/unit/saga.c tests that.
+# saga: steps that can be undone. lib/saga/saga.c decides what comes next; tests/unit/saga.c tests that.
 load helper
 
 # The executable behind each step: act WHAT, where WHAT begins with - for an undo. It says in acted

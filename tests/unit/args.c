@@ -1,6 +1,6 @@
-#include "args.h"
+#include "cli/args.h"
 
-#include "lines.h"
+#include "cli/lines.h"
 #include "unit.h"
 
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* Every transition of a breaker, with a clock that is made up. */
-#include "breaker.h"
+#include "resilience/breaker.h"
 
 #include "unit.h"
 

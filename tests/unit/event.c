@@ -1,7 +1,7 @@
 /* What becomes of a line of input: complete events stay, others are filled in, data is wrapped. */
-#include "event.h"
+#include "event/event.h"
 
-#include "clock.h"
+#include "base/clock.h"
 #include "unit.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Failures of one kind have one fingerprint, those of another kind another. */
-#include "fingerprint.h"
+#include "event/fingerprint.h"
 #include "unit.h"
 
 static const struct {

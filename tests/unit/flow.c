@@ -1,4 +1,4 @@
-#include "flow.h"
+#include "inspect/flow.h"
 
 #include "unit.h"
 

@@ -1,4 +1,4 @@
-#include "gcra.h"
+#include "base/gcra.h"
 
 #include "unit.h"
 

@@ -2,9 +2,9 @@
  * Every input is copied into a block of exactly its size, so that the address sanitizer sees a read
  * beyond it. SEED=N repeats a random run; a failed check names it.
  */
-#include "json.h"
+#include "base/json.h"
 
-#include "mem.h"
+#include "base/mem.h"
 #include "unit.h"
 
 #include <jansson.h>

@@ -1,4 +1,4 @@
-#include "machine.h"
+#include "fsm/machine.h"
 
 #include "unit.h"
 

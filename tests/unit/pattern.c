@@ -1,4 +1,4 @@
-#include "pattern.h"
+#include "event/pattern.h"
 
 #include "unit.h"
 

@@ -1,5 +1,5 @@
 /* Times in columns. */
-#include "relay.h"
+#include "outbox/relay.h"
 
 #include "unit.h"
 

@@ -1,5 +1,5 @@
 /* What a saga does next, with a clock and commands that are made up. */
-#include "saga.h"
+#include "saga/saga.h"
 
 #include "unit.h"
 

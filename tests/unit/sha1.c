@@ -1,8 +1,8 @@
 /* sha1: the examples of RFC 3174 and of FIPS 180, and every length around a block. */
 #include "unit.h"
 
-#include "buf.h"
-#include "sha1.h"
+#include "base/buf.h"
+#include "base/sha1.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "standing.h"
+#include "inspect/standing.h"
 
 #include "unit.h"
 

@@ -1,4 +1,4 @@
-#include "times.h"
+#include "base/histogram.h"
 
 #include "unit.h"
 

@@ -1,4 +1,4 @@
-#include "trace.h"
+#include "inspect/trace.h"
 
 #include "unit.h"
 

@@ -19,7 +19,7 @@
 #ifndef UNIT_H
 #define UNIT_H
 
-#include "buf.h"
+#include "base/buf.h"
 
 #include <inttypes.h>
 #include <stdbool.h>

@@ -1,0 +1,39 @@
+/*
+ * spool backup: a copy of the spool, while it is in use.
+ */
+#include "cli/lines.h"
+#include "spool/verbs.h"
+#include "store/store.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static int run_backup(int first, int argc, char **argv)
+{
+    struct err e = ERR_NONE;
+    struct store *spool = NULL;
+    struct buf line = BUF_INIT;
+    int64_t size;
+
+    if (argc - first != 1)
+        args_usage("backup wants one FILE");
+    if (argv[first][0] == '\0')
+        args_usage("FILE is empty (an unset variable?)");
+    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
+        store_backup(spool, argv[first], &size, &e) == 0) {
+        err_escape(&line, argv[first], strlen(argv[first]));
+        buf_printf(&line, ": %" PRId64 " bytes", size);
+        out_line((struct str){line.p, line.n}, &e);
+    }
+    buf_free(&line);
+    store_close(spool);
+    return out_finish(&e);
+}
+
+const struct cmd spool_backup = {
+    .name = "backup",
+    .about = "copy the spool into a new file while it is in use",
+    .usage = {"FILE"},
+    .examples = {"spool backup spool-$(date +%F).db"},
+    .run = run_backup,
+};

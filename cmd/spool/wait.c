@@ -1,0 +1,97 @@
+/*
+ * spool wait: wait until a group has settled the events that were in the log.
+ */
+#include "cli/lines.h"
+#include "spool/verbs.h"
+#include "store/store.h"
+
+#include <inttypes.h>
+#include <poll.h>
+
+#define LOOK_MS 1000
+
+static const char *group;
+static struct clock_point to = {CLOCK_END, 0};
+static int64_t wait_ms;
+
+static const struct opt options[] = {
+    OPT_NAME('g', "group", &group, "GROUP", "the group"),
+    OPT_POINT(0, "to", &to, "up to POINT (a position is included, a time is not)"),
+    OPT_DURATION(0, "wait", &wait_ms, "wait at most D; 0: look once (default: no limit)"),
+    OPT_END,
+};
+
+/* We wait without a transaction and without writing anything, so a signal may end us as it ends any
+   filter. */
+static void wait_for_bell(struct store *spool, int64_t until_ms)
+{
+    struct pollfd bell = {.fd = store_bell(spool), .events = POLLIN};
+    int64_t left = until_ms - clock_mono_ms();
+
+    poll(&bell, 1,
+         left > LOOK_MS ? LOOK_MS
+         : left > 0     ? (int)left
+                        : 0); /* poll ignores an fd
+                                                                            of -1 */
+}
+
+static bool through(const struct group_left *left)
+{
+    return left->ahead + left->in_flight + left->due + left->waiting == 0;
+}
+
+/* 0 when the group has settled them, or -1. */
+static int wait_for_group(struct store *spool, int64_t last, struct err *e)
+{
+    int64_t until = args_given("wait") ? clock_mono_ms() + wait_ms : INT64_MAX;
+    struct group_left left;
+
+    for (;;) {
+        store_bell_clear(spool);
+        if (group_left(spool, group, last, true, &left, e) < 0)
+            return -1;
+        if (through(&left)) {
+            if (left.dead > 0)
+                err_note("group %s: %" PRId64 " dead letter%s among them (dlq list -g %s)",
+                         err_quote_text(group).text, left.dead, left.dead == 1 ? "" : "s", group);
+            return 0;
+        }
+        if (clock_mono_ms() >= until)
+            break;
+        wait_for_bell(spool, until);
+    }
+    if (group_left(spool, group, last, false, &left, e) < 0)
+        return -1;
+    return err_set(e, EX_TEMPFAIL,
+                   "group %s is not finished: %" PRId64 " ahead, %" PRId64 " in flight, %" PRId64
+                   " due, %" PRId64 " waiting",
+                   err_quote_text(group).text, left.ahead, left.in_flight, left.due, left.waiting);
+}
+
+static int run_wait(int first, int argc, char **argv)
+{
+    struct err e = ERR_NONE;
+    struct store *spool = NULL;
+    int64_t behind;
+
+    if (first < argc)
+        args_usage("wait takes no operand: %s", err_quote_text(argv[first]).text);
+    if (group == NULL)
+        args_usage("wait wants -g GROUP");
+    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
+        log_point(spool, &to, &behind, &e) == 0) {
+        int64_t last = behind - (to.kind != CLOCK_SEQ);
+        wait_for_group(spool, last > 0 ? last : -1, &e);
+    }
+    store_close(spool);
+    return out_finish(&e);
+}
+
+const struct cmd spool_wait = {
+    .name = "wait",
+    .about = "wait until a group has settled all its events",
+    .usage = {"-g GROUP [--to POINT] [--wait D]"},
+    .examples = {"spool wait -g email", "spool wait -g email --to 1000 --wait 5m"},
+    .options = options,
+    .run = run_wait,
+};

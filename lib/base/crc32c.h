@@ -1,0 +1,16 @@
+/*
+ * crc32c: the Castagnoli checksum (RFC 3720 B.4, polynomial 0x1EDC6F41 reflected), which the spool
+ * keeps for each event. SQLite checks the structure of its pages, not their payload: it notices
+ * about one in three single-bit errors.
+ */
+#ifndef BASE_CRC32C_H
+#define BASE_CRC32C_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+uint32_t crc32c(const void *p, size_t n); /* "123456789" gives 0xe3069283 */
+/* Continue the checksum crc with more bytes. */
+uint32_t crc32c_on(uint32_t crc, const void *p, size_t n);
+
+#endif

@@ -1,0 +1,65 @@
+#include "base/mem.h"
+
+#include "base/err.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The message itself needs a little memory. Without any, print a plain one, which glibc builds
+   on the stack. _exit, because work that is half done must stay so, as after a kill. */
+static _Noreturn void give_up(void)
+{
+    static bool again;
+
+    if (again) {
+        (void)dprintf(STDERR_FILENO, "%s: out of memory\n", err_command());
+    } else {
+        again = true;
+        err_say(ERR_ERROR, EX_OSERR, NULL, "out of memory");
+    }
+    _exit(EX_OSERR);
+}
+
+void *mem_alloc(size_t size)
+{
+    void *block = malloc(size > 0 ? size : 1);
+
+    if (block == NULL)
+        give_up();
+    return block;
+}
+
+void *mem_zero(size_t count, size_t size)
+{
+    void *block = calloc(count > 0 ? count : 1, size > 0 ? size : 1);
+
+    if (block == NULL)
+        give_up();
+    return block;
+}
+
+void *mem_grow(void *block, size_t count, size_t size)
+{
+    if (size > 0 && count > SIZE_MAX / size)
+        give_up();
+    block = realloc(block, count * size > 0 ? count * size : 1);
+    if (block == NULL)
+        give_up();
+    return block;
+}
+
+char *mem_dup(const char *p, size_t n)
+{
+    char *copy;
+
+    if (n == SIZE_MAX)
+        give_up();
+    copy = mem_alloc(n + 1);
+    if (n > 0)
+        memcpy(copy, p, n);
+    copy[n] = '\0';
+    return copy;
+}

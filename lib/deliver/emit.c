@@ -1,0 +1,164 @@
+#include "deliver/emit.h"
+
+#include "base/sha1.h"
+#include "process/environment.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Precedes each line that was made: has the event an id of its own, or a derived one? */
+enum { OWN = 'o', DERIVED = 'd' };
+
+static const char *kept(struct buf *b, struct str text)
+{
+    buf_reset(b);
+    if (text.p == NULL)
+        return NULL;
+    buf_str(b, text);
+    return buf_text(b);
+}
+
+static void continue_chain(struct emit *m, const struct event *cause)
+{
+    if (m->source.n == 0)
+        environment_source(&m->source, m->group);
+    m->fill = (struct event_fill){
+        .source = buf_text(&m->source),
+        .causationid = kept(&m->id, cause->id),
+        .correlationid = kept(&m->correlationid,
+                              cause->correlationid.p != NULL ? cause->correlationid : cause->id),
+        .traceparent = kept(&m->traceparent, cause->traceparent),
+        .hops = cause->hops,
+        .priority = -1,
+        .now_ms = clock_now_ms(),
+    };
+}
+
+static void derive_id(const struct emit *m, const struct event *cause, int64_t recorded_ms,
+                      int64_t number, char out[CLOCK_UUID_SIZE])
+{
+    unsigned char digest[20];
+    char text[24];
+    struct sha1 s;
+
+    snprintf(text, sizeof text, "%" PRId64, number);
+    sha1_init(&s);
+    sha1_add(&s, cause->source.p, cause->source.n);
+    sha1_add(&s, "", 1);
+    sha1_add(&s, cause->id.p, cause->id.n);
+    sha1_add(&s, "", 1);
+    sha1_add(&s, m->group, strlen(m->group) + 1);
+    sha1_add(&s, text, strlen(text) + 1);
+    sha1_end(&s, digest);
+    clock_uuid8(out, recorded_ms, digest);
+}
+
+static int make_line(struct emit *m, struct str line, const char *derived, struct buf *lines,
+                     struct err *why)
+{
+    if (line.n > EMIT_LINE_MAX)
+        return err_set(why, EX_DATAERR, "longer than 1 MiB");
+    m->fill.id = derived;
+    if (event_make(&m->event, &m->scan, &m->fill, line, why) < 0) {
+        char *remedy = strstr(why->text, "; -t TYPE"); /* that hint is for publish: here there is no
+                                                          such option */
+        if (remedy != NULL)
+            *remedy = '\0';
+        return -1;
+    }
+    if (m->event.hops > EVENT_HOPS_MAX)
+        return err_set(why, EX_DATAERR, "causal chain longer than %d events, is it a cycle?",
+                       EVENT_HOPS_MAX);
+    buf_char(lines, str_is(m->event.id, derived) ? DERIVED : OWN);
+    buf_str(lines, m->event.line);
+    buf_char(lines, '\n');
+    return 0;
+}
+
+static struct str next_line(struct str *text)
+{
+    const char *newline = memchr(text->p, '\n', text->n);
+    struct str line = {text->p, newline == NULL ? text->n : (size_t)(newline - text->p)};
+    size_t taken = line.n + (newline != NULL);
+
+    text->p += taken;
+    text->n -= taken;
+    return line;
+}
+
+static bool blank(struct str line)
+{
+    while (line.n > 0 && strchr(" \t\r", line.p[line.n - 1]) != NULL)
+        line.n--;
+    return line.n == 0;
+}
+
+int emit_make(struct emit *m, const struct event *cause, int64_t recorded_ms, struct str output,
+              struct buf *lines, struct err *why)
+{
+    char derived[CLOCK_UUID_SIZE];
+    size_t before = lines->n;
+    int64_t number = 0;
+
+    continue_chain(m, cause);
+    while (output.n > 0) {
+        struct str line = next_line(&output);
+        number++;
+        if (blank(line))
+            continue;
+        derive_id(m, cause, recorded_ms, number, derived);
+        if (make_line(m, line, derived, lines, why) < 0) {
+            lines->n = before;
+            return err_at(why, "line %" PRId64 " of its output: ", number);
+        }
+    }
+    return 0;
+}
+
+static void explain(const struct emit *m, const struct log_put *put, struct err *why)
+{
+    struct err_quoted id = err_quote(m->event.id.p, m->event.id.n);
+
+    if (put->fate == LOG_CYCLE)
+        err_set(why, EX_DATAERR, "causal chain longer than %d events, is it a cycle?",
+                EVENT_HOPS_MAX);
+    else if (put->fate == LOG_STALE)
+        err_set(why, EX_TEMPFAIL, "subject %s has another event at version %" PRId64,
+                err_quote(m->event.subject.p, m->event.subject.n).text, m->event.version);
+    else
+        err_set(why, EX_DATAERR, "id %s is already stored with other content (seq %" PRId64 ")",
+                id.text, put->seq);
+    err_at(why, "its output: ");
+}
+
+int emit_put(struct emit *m, struct str lines, struct err *why, struct err *e)
+{
+    const struct event_fill nothing = {.priority = -1, .hops = -1};
+    struct log_put put;
+
+    while (lines.n > 0) {
+        struct str line = next_line(&lines);
+        char kind = *line.p++;
+        line.n--;
+        if (event_make(&m->event, &m->scan, &nothing, line, e) < 0 ||
+            log_put(m->store, &m->event, &put, e) < 0)
+            return -1;
+        if (put.fate == LOG_STORED || put.fate == LOG_DUPLICATE ||
+            (put.fate == LOG_CLASH && kind == DERIVED))
+            continue;
+        explain(m, &put, why);
+        return 0;
+    }
+    return 1;
+}
+
+void emit_free(struct emit *m)
+{
+    buf_free(&m->source);
+    buf_free(&m->id);
+    buf_free(&m->correlationid);
+    buf_free(&m->traceparent);
+    event_free(&m->event);
+    js_scan_free(&m->scan);
+}

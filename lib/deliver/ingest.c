@@ -1,0 +1,175 @@
+#include "deliver/ingest.h"
+
+#include <inttypes.h>
+
+#define EVENTS_MAX 1000 /* with a hundred, two thirds of the speed; with ten thousand, no gain */
+#define BYTES_MAX (1 << 20)
+
+void batch_refuse(struct batch *b, struct batch_place place, struct str line, const struct err *why)
+{
+    b->bad++;
+    if (place.name != NULL)
+        buf_printf(&b->complaints, "%s: ", place.name);
+    if (place.file != NULL)
+        buf_printf(&b->complaints, "%s: ", place.file);
+    if (place.line > 0)
+        buf_printf(&b->complaints, "line %" PRId64 ": ", place.line);
+    buf_puts(&b->complaints, why->text);
+    buf_char(&b->complaints, '\0');
+    if (b->keep_rejected && line.p != NULL) {
+        buf_str(&b->rejected, line);
+        buf_char(&b->rejected, '\n');
+    }
+}
+
+static void explain_stale(struct batch *b, int64_t stands)
+{
+    const struct event *ev = &b->event;
+    struct err_quoted subject = err_quote(ev->subject.p, ev->subject.n);
+    /* The message of --expect-version, unless the line itself has another version. */
+    bool own = ev->version != 0 && ev->version != stands + 1;
+    int64_t expected = own ? ev->version - 1 : b->terms.expected;
+
+    if (b->terms.versions == LOG_UNVERSIONED)
+        err_set(&b->why, EX_TEMPFAIL,
+                "subject %s has another event at version %" PRId64 ": reload it and decide again",
+                subject.text, ev->version);
+    else if (expected == 0)
+        err_set(&b->why, EX_TEMPFAIL,
+                "subject %s exists already, at version %" PRId64 ": load it and decide again",
+                subject.text, stands);
+    else
+        err_set(&b->why, EX_TEMPFAIL,
+                "subject %s is at version %" PRId64 ", not %" PRId64 ": reload it and decide again",
+                subject.text, stands, expected);
+}
+
+/* Why an event did not go into the log, if it did not. */
+static void explain(struct batch *b, const struct log_put *put)
+{
+    const struct event *ev = &b->event;
+    struct err ignored = ERR_NONE;
+    struct buf chain = BUF_INIT;
+
+    switch (put->fate) {
+    case LOG_CLASH:
+        err_set(&b->why, EX_DATAERR, "id %s is already stored with other content (seq %" PRId64 ")",
+                err_quote(ev->id.p, ev->id.n).text, put->seq);
+        break;
+    case LOG_STALE:
+        explain_stale(b, put->version);
+        break;
+    case LOG_CYCLE:
+        buf_str(&chain, ev->type);
+        log_chain(b->store, ev->causationid, &chain, &ignored);
+        err_set(&b->why, EX_DATAERR, "causal chain longer than %d events, is it a cycle? %s …",
+                EVENT_HOPS_MAX, buf_text(&chain));
+        buf_free(&chain);
+        break;
+    default:
+        break;
+    }
+}
+
+/* A batch is one commit, so it has one time. */
+static void begin_times(struct batch *b)
+{
+    int64_t now = clock_now_ms();
+
+    b->terms.now_ms = b->fill.now_ms = now;
+    if (b->delay_ms > 0)
+        b->fill.notbefore_ms = now + b->delay_ms;
+    if (b->ttl_ms > 0)
+        b->fill.expiry_ms = now + b->ttl_ms;
+}
+
+/* Every check that does not need the lock is made before the lock is taken. */
+static int make(struct batch *b, struct str line)
+{
+    if (b->lines == 0)
+        begin_times(b);
+    if (event_make(&b->event, &b->scan, &b->fill, line, &b->why) < 0)
+        return -1;
+    if (b->terms.versions != LOG_UNVERSIONED && b->event.subject.p == NULL)
+        return err_set(&b->why, EX_DATAERR,
+                       "has no subject: --expect-version needs one (-k, --key-from)");
+    return 0;
+}
+
+static int begin(struct batch *b, struct err *e)
+{
+    b->room = pending_wait(&b->pending, b->store, e);
+    if (b->pending.most > 0)
+        b->terms.now_ms = clock_now_ms(); /* getting the lock may have taken long */
+    return b->room < 0 ? -1 : log_begin(b->store, &b->terms, e);
+}
+
+int batch_put(struct batch *b, struct batch_place place, struct str line, struct err *e)
+{
+    struct log_put put;
+
+    err_clear(&b->why);
+    if (make(b, line) < 0) {
+        batch_refuse(b, place, line, &b->why);
+        return 0;
+    }
+    if (b->lines == 0 && begin(b, e) < 0)
+        return -1;
+    b->lines++;
+    if (log_put(b->store, &b->event, &put, e) < 0)
+        return -1;
+    b->bytes += (int64_t)line.n;
+    b->duplicates += put.fate == LOG_DUPLICATE;
+    b->stale += put.fate == LOG_STALE;
+    explain(b, &put);
+    if (b->why.status != 0) {
+        batch_refuse(b, place, line, &b->why);
+    } else if (b->echo) {
+        buf_str(&b->safe, put.fate == LOG_DUPLICATE ? put.line : b->event.line);
+        buf_char(&b->safe, '\n');
+    }
+    return 0;
+}
+
+bool batch_full(const struct batch *b)
+{
+    return b->lines >= EVENTS_MAX || b->bytes >= BYTES_MAX ||
+           (b->lines > 0 && (b->lines >= b->room || log_crowded(b->store)));
+}
+
+bool batch_open(const struct batch *b)
+{
+    return b->lines > 0;
+}
+
+int batch_commit(struct batch *b, struct err *e)
+{
+    bool open = batch_open(b);
+
+    b->lines = b->bytes = 0;
+    return open ? log_commit(b->store, e) : 0;
+}
+
+void batch_abandon(struct batch *b)
+{
+    if (batch_open(b))
+        log_rollback(b->store);
+    b->lines = b->bytes = b->duplicates = 0;
+    buf_reset(&b->safe);
+}
+
+void batch_told(struct batch *b)
+{
+    buf_shrink(&b->safe, BYTES_MAX);
+    buf_shrink(&b->complaints, BYTES_MAX);
+    buf_shrink(&b->rejected, BYTES_MAX);
+}
+
+void batch_free(struct batch *b)
+{
+    buf_free(&b->safe);
+    buf_free(&b->complaints);
+    buf_free(&b->rejected);
+    event_free(&b->event);
+    js_scan_free(&b->scan);
+}

@@ -1,0 +1,196 @@
+/*
+ * The interface between the relay's policy and its database engines. The policy (relay.c,
+ * row.c, sink.c) knows no SQL; an engine knows nothing about events.
+ */
+#ifndef OUTBOX_ENGINE_H
+#define OUTBOX_ENGINE_H
+
+#include "outbox/relay.h"
+#include "process/child.h"
+
+#define RELAY_PAGE 500             /* rows that are read, published and marked together */
+#define RELAY_PAGE_BYTES (8 << 20) /* a page that has reached this size gets no more rows */
+#define RELAY_TABLE "outbox_events"
+/* Does not begin with "--": that would be an option where the text is an argument. */
+#define RELAY_SCHEMA_HEAD                                                                          \
+    "/* The outbox that outbox-relay(1) reads. In the transaction that changes your own rows,\n"   \
+    "   insert a row with event_type and payload (JSON) and, where you have them, event_id,\n"     \
+    "   aggregate_id and headers. The relay uses the other columns. */\n"
+
+enum relay_column {
+    RELAY_ID,
+    RELAY_EVENT_ID,
+    RELAY_AGGREGATE,
+    RELAY_TYPE,
+    RELAY_PAYLOAD,
+    RELAY_HEADERS,
+    RELAY_CREATED,
+    RELAY_RETRY_AT,
+    RELAY_ATTEMPTS,
+    RELAY_ERROR,
+    RELAY_PUBLISHED,
+    RELAY_PUBLISHED_AT,
+    RELAY_COLUMNS
+};
+
+/* A table: the names of its columns, NULL for those that it does not have. */
+struct relay_table {
+    const char *name;
+    char *folded; /* name in lower case, when the table was found under that */
+    char *column[RELAY_COLUMNS];
+    bool mapped[RELAY_COLUMNS]; /* named by the user's map, so it must exist */
+};
+
+enum relay_fate {
+    RELAY_LEFT,  /* not this time */
+    RELAY_READY, /* to be published */
+    RELAY_DONE,  /* published: to be marked */
+    RELAY_RETRY, /* not confirmed: to be tried again at retry_ms */
+    RELAY_FAILED /* given up for the reason in reason */
+};
+
+struct relay_row {
+    int64_t id;
+    struct str text[RELAY_ATTEMPTS]; /* EVENT_ID to RETRY_AT; views until the next page */
+    bool blob[RELAY_ATTEMPTS];
+    bool failed, held; /* given up earlier; held by another relay */
+    int64_t attempts, retry_ms;
+
+    enum relay_fate fate;
+    char *reason;                        /* RELAY_FAILED; freed by the policy */
+    size_t line_at, line_n, id_at, id_n; /* its event, in relay.lines and relay.ids */
+    int64_t before;            /* for a sink: the previous row of its aggregate; -1: none */
+    bool given;                /* the sink has it, since given_ms */
+    int64_t given_ms, given_n; /* given_n: as the n-th event */
+};
+
+/* A set of texts, by their hashes: all zero is the empty set. */
+struct relay_set {
+    uint64_t *hash; /* 0 is a free place */
+    size_t n, room;
+};
+void relay_set_add(struct relay_set *s, struct str text);
+bool relay_set_has(const struct relay_set *s, struct str text);
+void relay_set_empty(struct relay_set *s); /* keeps the block */
+void relay_set_free(struct relay_set *s);
+
+struct relay_page {
+    struct relay_row row[RELAY_PAGE];
+    size_t n;
+    bool last; /* no rows come after it */
+};
+
+struct relay_engine {
+    bool exact_names; /* "Seq" and "seq" are different columns */
+    void (*schema)(const struct relay_terms *terms, struct buf *out);
+    int (*open)(struct relay *r, enum relay_mode mode, struct err *e);
+    void (*close)(struct relay *r);
+    /* A round: begin, read, settle, end. begin returns 0 when it is another relay's turn. read
+       takes rows with after < id <= last; no transaction is open until settle, which marks each
+       row according to its fate in one short transaction, and may be called again when marking
+       failed. */
+    int (*begin)(struct relay *r, struct err *e);
+    int (*read)(struct relay *r, enum relay_mode mode, int64_t after, int64_t last, struct err *e);
+    int (*settle)(struct relay *r, int64_t now_ms, struct err *e);
+    void (*end)(struct relay *r);
+    int (*last)(struct relay *r, int64_t *id, struct err *e);
+    int64_t (*retry_failed)(struct relay *r, struct err *e);
+    /* One transaction of pruning, starting at *after, which is moved on. Returns the number of rows
+       removed; *after is INT64_MAX at the end. */
+    int64_t (*prune)(struct relay *r, int64_t before_ms, int64_t *after, struct err *e);
+    int (*state)(struct relay *r, struct relay_state *out, struct buf *oldest, struct err *e);
+    /* For following: a descriptor to wait for, or -1; how long to wait at most; whether it is worth
+       looking for rows (1) or not (0). */
+    int (*fd)(struct relay *r);
+    int64_t (*patience_ms)(struct relay *r);
+    int (*news)(struct relay *r, struct err *e);
+};
+
+extern const struct relay_engine relay_sqlite, relay_postgres;
+
+struct relay {
+    const struct relay_engine *engine;
+    const struct relay_terms *terms;
+    char *place; /* the database in messages */
+    struct relay_table table;
+    struct relay_page page;
+    void *db; /* private to the engine */
+
+    /* private to the policy */
+    struct store *spool;
+    struct relay_result *result;
+    bool looking;                /* RELAY_LOOK: mark nothing */
+    struct relay_memory *memory; /* of rows' attempts, where the table has no columns for them */
+    size_t memories, memory_room;
+    struct relay_set held; /* the aggregates held up in this pass */
+    int64_t due_ms;        /* when the next row is due for another attempt; INT64_MAX: none */
+    int64_t busy, busy_id; /* rows that other relays hold: how many, and the first of them */
+    struct event_fill fill;
+    struct event event;
+    struct js_scan scan;
+    struct buf partial, lines, ids;
+
+    bool open, more;  /* the database is open; there may be rows after this page */
+    bool marking;     /* marking confirmed rows, which a first signal does not end */
+    bool unmarked;    /* marking failed */
+    bool locked;      /* the trouble was a lock, not an unreachable server */
+    int64_t troubles; /* consecutive */
+
+    struct child child;  /* the sink */
+    bool sink_runs;      /* it is running; it may outlive a page */
+    bool sink_kept;      /* it has outlived a page, and has answered nothing since */
+    bool sink_over;      /* its input has ended */
+    bool sink_streams;   /* it has answered before the end of its input */
+    bool sink_reads_all; /* it answers only when its input ends */
+    bool sink_strange;   /* it printed something other than an answer, which is reported once */
+    int64_t slowest_ms;  /* its slowest answer */
+    int64_t gave_n;      /* events given to it; the last of them that it answered */
+    int64_t answered_n;
+    int64_t downs, pause_ms;
+};
+
+/* sql.c: parts of statements. A name in double quotes; a column, or NULL if the table does
+   not have it; "column = value" for an UPDATE, preceded by a comma unless a space precedes it, or
+   nothing if the table does not have the column. */
+void relay_sql_quote(struct buf *b, const char *name);
+void relay_sql_column(struct buf *b, const struct relay *r, enum relay_column c);
+void relay_sql_set(struct buf *b, const struct relay *r, enum relay_column c, const char *value);
+
+/* row.c: rows, columns and memory */
+int relay_map(struct relay_table *t, const char *map, struct err *e);
+/* names: the table's columns, each followed by a NUL. */
+int relay_check(struct relay *r, const struct buf *names, struct err *e);
+bool relay_has(const struct relay *r, enum relay_column c);
+void relay_table_free(struct relay_table *t);
+/* Make a row's event and append it to lines and ids. -1 with the row's error in why. */
+int relay_make(struct relay *r, struct relay_row *row, struct err *why);
+void relay_recall(struct relay *r, struct relay_row *row);
+void relay_remember(struct relay *r, const struct relay_row *row);
+void relay_hold(struct relay *r, struct str aggregate);
+bool relay_is_held(const struct relay *r, struct str aggregate);
+char *relay_fold(const char *name);   /* in lower case, as PostgreSQL reads names; to be freed */
+uint64_t relay_hash(struct str text); /* never 0 */
+
+/* relay.c */
+void relay_fail(struct relay *r, struct relay_row *row, const char *reason);
+void relay_retry(struct relay *r, struct relay_row *row, const char *reason);
+
+/* Report a DONE, RETRY or FAILED row that is unchanged although its mark succeeded: 65. */
+int relay_refused(struct relay *r, const struct relay_row *row, struct err *e);
+int relay_not_pruned(struct relay *r, int64_t id, struct err *e); /* the same for a DELETE */
+/* Report a DONE row that is not marked because it was changed in the meantime. */
+void relay_changed(const struct relay_row *row);
+
+/* Engines ask this while they wait. True after a signal; while confirmed rows are marked, only
+   after a second signal or when the grace is over. */
+bool relay_must_end(struct relay *r);
+
+/* sink.c: READY rows become DONE, RETRY or FAILED; rows held up behind these become LEFT. */
+int relay_sink(struct relay *r, struct err *e);
+/* For a sink that is kept running: the descriptors to wait for, *wait_ms shortened; service the
+   sink; end it. */
+size_t relay_sink_fds(const struct relay *r, struct pollfd *fds, int64_t *wait_ms);
+int relay_sink_idle(struct relay *r, struct err *e);
+int relay_sink_end(struct relay *r, struct err *e);
+
+#endif

@@ -1,0 +1,222 @@
+/*
+ * Documents: one value for each name, changed by compare-and-set; and marks, which show whether a
+ * process named in a document is alive.
+ */
+#include "store/engine.h"
+
+#include "base/mem.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SWEEP 10 /* how many expired documents each change deletes */
+
+/* Fail: a caller that retries compare-and-set on an impossible revision would never end. */
+static int damaged(struct store *s, const char *kind, const char *name, struct err *e)
+{
+    return err_set(e, EX_IOERR, "%s: damaged: its document \"%s\" %s: see spool check", s->path,
+                   kind, err_quote_text(name).text);
+}
+
+int doc_get(struct store *s, const char *kind, const char *name, struct doc *out, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e,
+                               "SELECT rev,value,expires FROM document WHERE kind=? AND name=? AND "
+                               "(expires IS NULL OR expires>?)",
+                               "tti", kind, name, clock_now_ms());
+    int got = q == NULL ? -1 : db_row(s, q, e);
+
+    *out = (struct doc){.name = name};
+    if (got <= 0)
+        return got;
+    out->rev = sqlite3_column_int64(q, 0);
+    if (out->rev <= 0 || sqlite3_column_type(q, 1) != SQLITE_BLOB) {
+        db_done(q);
+        return damaged(s, kind, name, e);
+    }
+    out->expires_ms = sqlite3_column_int64(q, 2);
+    buf_reset(&s->stored);
+    buf_str(&s->stored, db_text(q, 1));
+    out->value = (struct str){s->stored.p == NULL ? "" : s->stored.p, s->stored.n};
+    db_done(q);
+    return 1;
+}
+
+/* Returns the number of rows changed; 0 when the document is at another revision. */
+static int change(struct store *s, const struct doc_put *put, struct err *e)
+{
+    int64_t rev = put->rev == 0 ? (int64_t)(clock_random() >> 8) + 1 : put->rev + 1;
+
+    if (put->value.p == NULL && put->rev == 0)
+        return 1;
+    if (put->value.p == NULL)
+        return db_run(s, e, "DELETE FROM document WHERE kind=? AND name=? AND rev=?", "tti",
+                      put->kind, put->name, put->rev);
+    if (put->rev == 0)
+        return db_run(s, e,
+                      "INSERT INTO document(kind,name,rev,expires,value) "
+                      "VALUES(?1,?2,?3,nullif(?4,0),?5) ON CONFLICT(kind,name) DO UPDATE SET "
+                      "rev=?3,expires=nullif(?4,0),value=?5 WHERE expires<=?6",
+                      "ttiibi", put->kind, put->name, rev, put->expires_ms, put->value,
+                      clock_now_ms());
+    return db_run(s, e,
+                  "UPDATE document SET rev=?,expires=nullif(?,0),value=? WHERE kind=? AND name=? "
+                  "AND rev=?",
+                  "iibtti", rev, put->expires_ms, put->value, put->kind, put->name, put->rev);
+}
+
+static int sweep(struct store *s, struct err *e)
+{
+    return db_run(s, e,
+                  "DELETE FROM document WHERE rowid IN (SELECT rowid FROM document WHERE "
+                  "expires<=? ORDER BY expires LIMIT ?)",
+                  "ii", clock_now_ms(), (int64_t)SWEEP);
+}
+
+int doc_begin(struct store *s, bool durable, struct err *e)
+{
+    if (db_begin(s, durable ? DB_FULL : DB_NORMAL, e) < 0)
+        return -1;
+    s->gathering = true;
+    return 0;
+}
+
+int doc_commit(struct store *s, bool wake, struct err *e)
+{
+    s->gathering = false;
+    if (sweep(s, e) < 0) {
+        db_rollback(s);
+        return -1;
+    }
+    return db_commit(s, wake, e);
+}
+
+void doc_rollback(struct store *s)
+{
+    s->gathering = false;
+    db_rollback(s);
+}
+
+int doc_put(struct store *s, const struct doc_put *put, struct err *e)
+{
+    const struct log_terms terms = {.now_ms = clock_now_ms()};
+    int got;
+
+    if (s->gathering)
+        return change(s, put, e);
+    if (put->event != NULL ? append_begin(s, &terms, e) < 0
+                           : db_begin(s, put->durable ? DB_FULL : DB_NORMAL, e) < 0)
+        return -1;
+    if ((got = change(s, put, e)) > 0 && sweep(s, e) < 0)
+        got = -1;
+    if (got > 0 && put->event != NULL) {
+        const struct log_entry cause = {.line = put->cause};
+        got = sys_put(s, put->event, put->name, put->cause.p == NULL ? NULL : &cause,
+                      json_loadb(put->data.p, put->data.n, 0, NULL), e) < 0
+                  ? -1
+                  : 1;
+    }
+    if (got <= 0) {
+        log_rollback(s);
+        return got;
+    }
+    if (put->event != NULL)
+        return append_commit(s, true, e) < 0 ? -1 : 1;
+    return db_commit(s, put->wake, e) < 0 ? -1 : 1;
+}
+
+/* Deletes any revision, even a damaged document: it is the way to get rid of one. */
+int doc_forget(struct store *s, const char *kind, const char *name, struct err *e)
+{
+    if (db_begin(s, DB_FULL, e) < 0)
+        return -1;
+    int got = db_run(s, e, "DELETE FROM document WHERE kind=? AND name=?", "tt", kind, name);
+    if (got < 0) {
+        db_rollback(s);
+        return -1;
+    }
+    return db_commit(s, false, e) < 0 ? -1 : got > 0;
+}
+
+int doc_each(struct store *s, const char *kind,
+             int (*f)(const struct doc *doc, void *arg, struct err *e), void *arg, struct err *e)
+{
+    struct buf names = BUF_INIT;
+    struct doc doc;
+    int got = -1;
+
+    sqlite3_stmt *q =
+        db_query(s, e, "SELECT name FROM document WHERE kind=? ORDER BY name", "t", kind);
+    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+        buf_str(&names, db_text(q, 0));
+        buf_char(&names, '\0');
+    }
+    for (size_t at = 0; at < names.n && got == 0; at += strlen(names.p + at) + 1)
+        if ((got = doc_get(s, kind, names.p + at, &doc, e)) > 0)
+            got = f(&doc, arg, e);
+    buf_free(&names);
+    return got < 0 ? -1 : 0;
+}
+
+/* --------------------------------------------------------------------------------------- marks */
+
+/* "OWNER PID STARTED BOOT": the lock byte, and what to check instead if SPOOL-lock was replaced. */
+static int64_t read_mark(const char *mark, struct lock_process *p)
+{
+    int64_t owner = 0;
+
+    *p = (struct lock_process){0};
+    if (sscanf(mark, "%" SCNd64 " %" SCNd64 " %" SCNd64 " %39s", &owner, &p->pid, &p->started,
+               p->boot) < 3)
+        return 0;
+    return owner;
+}
+
+int mark_take(struct store *s, char mark[MARK_SIZE], struct err *e)
+{
+    struct lock_process self = {0};
+    int64_t owner;
+
+    if (lock_open(s, e) < 0 || (owner = lock_take(s, e)) < 0)
+        return -1;
+    lock_self(&self);
+    snprintf(mark, MARK_SIZE, "%" PRId64 " %" PRId64 " %" PRId64 " %.39s", owner, self.pid,
+             self.started, self.boot);
+    return 0;
+}
+
+void mark_drop(struct store *s, const char *mark)
+{
+    struct lock_process ignored;
+    int64_t owner = read_mark(mark, &ignored);
+
+    if (owner != 0)
+        lock_drop(s, owner);
+}
+
+bool mark_lives(struct store *s, const char *mark)
+{
+    struct lock_process process;
+    struct err ignored = ERR_NONE;
+    int64_t owner = read_mark(mark, &process);
+
+    if (owner == 0)
+        return false;
+    if (process.pid == getpid() && lock_process_lives(&process)) /* our own lock looks free to us */
+        return true;
+    if (lock_open(s, &ignored) < 0)
+        return true; /* while we cannot tell, nothing may be taken from that process */
+    if (!lock_free(s, owner))
+        return true;
+    return lock_trusted(s, &ignored) <= 0 && lock_process_lives(&process);
+}
+
+int64_t mark_pid(const char *mark)
+{
+    struct lock_process process;
+
+    return read_mark(mark, &process) == 0 ? 0 : process.pid;
+}

@@ -1,0 +1,455 @@
+/*
+ * Events handed out over a pipe: they are settled by name at its other end, or given back when
+ * their lease has run out. A lease uses the clock that counts from boot, so that setting the time
+ * of day neither shortens nor lengthens it; a lease from another boot has run out.
+ */
+#include "store/sql/group.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* A claim that is handed out. */
+struct leased {
+    int64_t id, owner, term;
+    int64_t *seq; /* ascending; negative: settled in this transaction */
+    size_t n, open;
+    bool changed;
+};
+
+int64_t boot_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void clear(struct group *g)
+{
+    for (size_t i = 0; i < g->leases; i++)
+        free(g->leased[i].seq);
+    g->leases = 0;
+}
+
+void lease_free(struct group *g)
+{
+    clear(g);
+    free(g->leased);
+    free(g->pipes.note);
+}
+
+/* ---------------------------------------------------------------------------------- run out */
+
+struct expired {
+    struct notes claims, seqs;
+};
+
+/* Find claims whose lease has run out, until they have about a thousand events. */
+static int find_expired(struct group *g, struct expired *x, struct err *e)
+{
+    struct lock_process self;
+    sqlite3_stmt *q;
+    int got = -1;
+
+    lock_self(&self);
+    q = db_query(
+        g->s, e,
+        "SELECT claim,open FROM claim INDEXED BY claim_lease WHERE grp=?1 AND boot=?2 AND "
+        "lease<=?3 UNION ALL SELECT claim,open FROM claim INDEXED BY claim_lease WHERE grp=?1 AND "
+        "boot<?2 AND lease IS NOT NULL UNION ALL SELECT claim,open FROM claim INDEXED BY "
+        "claim_lease WHERE grp=?1 AND boot>?2 AND lease IS NOT NULL",
+        "iti", g->grp, self.boot, boot_ms());
+    x->claims.n = x->seqs.n = 0;
+    while (q != NULL && x->seqs.n < DB_ROWS && (got = db_row(g->s, q, e)) > 0) {
+        int64_t *open;
+        size_t n = open_decode(db_text(q, 1), &open);
+        notes_add(&x->claims, sqlite3_column_int64(q, 0), 0);
+        for (size_t i = 0; i < n; i++)
+            notes_add(&x->seqs, open[i], 0);
+        free(open);
+    }
+    db_done(q);
+    return got < 0 ? -1 : 0;
+}
+
+/* Count an attempt whose outcome nobody reported. */
+static int run_out(struct group *g, int64_t seq, int64_t now, struct err *e)
+{
+    struct group_settle s = {.outcome = GROUP_RETRY,
+                             .due_ms = now,
+                             .started_ms = now,
+                             .took_ms = -1,
+                             .reason = "its lease ran out",
+                             .tail = {"", 0}};
+    int64_t attempts = 0;
+
+    if (db_int(g->s, e, &attempts, "SELECT attempts FROM item WHERE grp=? AND seq=?", "ii", g->grp,
+               seq) < 0)
+        return -1;
+    if (attempts + 1 >= g->attempts)
+        s.outcome = GROUP_DEAD;
+    if (settle_item(g, seq, true, &s, e) < 0)
+        return -1;
+    if (s.outcome != GROUP_DEAD)
+        return 0;
+    g->buried++;
+    return death_tell_seq(g, seq, s.reason, e);
+}
+
+static int expire_some(struct group *g, struct expired *x, struct err *e)
+{
+    const struct log_terms terms = {.now_ms = clock_now_ms()};
+    int got;
+
+    if (append_begin(g->s, &terms, e) < 0)
+        return -1;
+    got = find_expired(g, x, e); /* again, inside the transaction, where nobody else can settle */
+    for (size_t i = 0; i < x->seqs.n && got >= 0; i++)
+        got = run_out(g, x->seqs.note[i].seq, terms.now_ms, e);
+    for (size_t i = 0; i < x->claims.n && got >= 0; i++)
+        got = db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", x->claims.note[i].seq);
+    if (got >= 0)
+        return append_commit(g->s, x->seqs.n > 0, e);
+    log_rollback(g->s);
+    return -1;
+}
+
+int lease_expire(struct group *g, struct err *e)
+{
+    struct expired x = {{NULL, 0, 0}, {NULL, 0, 0}};
+    int got;
+
+    while ((got = find_expired(g, &x, e)) == 0 && x.claims.n > 0 &&
+           (got = expire_some(g, &x, e)) == 0)
+        continue;
+    free(x.claims.note);
+    free(x.seqs.note);
+    return got;
+}
+
+/* ------------------------------------------------------------------------------------ by name */
+
+static int load(struct group *g, struct err *e)
+{
+    sqlite3_stmt *q = db_query(
+        g->s, e,
+        "SELECT claim,owner,term,open FROM claim INDEXED BY claim_lease WHERE grp=? AND lease IS "
+        "NOT NULL",
+        "i", g->grp);
+    int got = -1;
+
+    clear(g);
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        if (g->leases == g->lease_room) {
+            g->lease_room = g->lease_room == 0 ? 8 : g->lease_room * 2;
+            g->leased = mem_grow(g->leased, g->lease_room, sizeof *g->leased);
+        }
+        struct leased *l = &g->leased[g->leases++];
+        *l = (struct leased){.id = sqlite3_column_int64(q, 0),
+                             .owner = sqlite3_column_int64(q, 1),
+                             .term = sqlite3_column_int64(q, 2)};
+        l->open = l->n = open_decode(db_text(q, 3), &l->seq);
+    }
+    return got;
+}
+
+static int begin(struct group *g, bool appends, struct err *e)
+{
+    const struct log_terms terms = {.now_ms = clock_now_ms()};
+
+    if (g->leasing)
+        return 0;
+    if ((appends ? append_begin(g->s, &terms, e) : db_begin(g->s, DB_NORMAL, e)) < 0)
+        return -1;
+    g->leasing = true;
+    return load(g, e);
+}
+
+/* Find a position among what is handed out. */
+static int64_t *find_seq(struct group *g, int64_t seq, struct leased **in)
+{
+    for (size_t i = 0; i < g->leases; i++) {
+        struct leased *l = &g->leased[i];
+        size_t low = 0, high = l->n;
+        while (low < high) {
+            size_t middle = low + (high - low) / 2;
+            if ((l->seq[middle] < 0 ? -l->seq[middle] : l->seq[middle]) < seq)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        if (low < l->n && l->seq[low] == seq) {
+            *in = l;
+            return &l->seq[low];
+        }
+    }
+    return NULL;
+}
+
+struct named {
+    struct leased *in;
+    int64_t *at;
+    struct buf type;
+    int known, open; /* how many events have the name, and how many of these are handed out */
+    int64_t seq;     /* of the last event with the name */
+};
+
+static int note_named(struct group *g, sqlite3_stmt *q, struct named *x, struct err *e)
+{
+    struct leased *in;
+    int64_t *at;
+    int got = -1;
+
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        x->known++;
+        x->seq = sqlite3_column_int64(q, 0);
+        if ((at = find_seq(g, x->seq, &in)) == NULL)
+            continue;
+        x->open++;
+        x->at = at;
+        x->in = in;
+        buf_reset(&x->type);
+        buf_str(&x->type, db_text(q, 1));
+    }
+    return got;
+}
+
+/* Refuse a number that is both a position and the id of another event that is handed out. */
+static int check_position(struct group *g, const struct lease_name *name, struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(g->s, e, "SELECT seq FROM event WHERE id=? AND seq<>?", "si", name->id, name->seq);
+    struct leased *in;
+    int got = -1;
+
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        int64_t seq = sqlite3_column_int64(q, 0);
+        if (find_seq(g, seq, &in) == NULL)
+            continue;
+        db_done(q);
+        return err_set(
+            e, EX_DATAERR,
+            "%lld is a position, and the id of the event at %lld: write %lld, or id:%lld",
+            (long long)name->seq, (long long)seq, (long long)seq, (long long)name->seq);
+    }
+    return got;
+}
+
+static int find_named(struct group *g, const struct lease_name *name, struct named *x,
+                      struct err *e)
+{
+    return note_named(
+        g,
+        name->seq != 0 ? db_query(g->s, e, "SELECT seq,type FROM event WHERE seq=?", "i", name->seq)
+        : name->source.p == NULL
+            ? db_query(g->s, e, "SELECT seq,type FROM event WHERE id=?", "s", name->id)
+            : db_query(g->s, e, "SELECT seq,type FROM event WHERE id=? AND source=?", "ss",
+                       name->id, name->source),
+        x, e);
+}
+
+static bool settled_here(const struct group *g, int64_t seq)
+{
+    for (size_t i = 0; i < g->leases; i++)
+        for (size_t k = 0; k < g->leased[i].n; k++)
+            if (g->leased[i].seq[k] == -seq)
+                return true;
+    return false;
+}
+
+/* Does a claim hold the event? This transaction's changes to claims are not written yet. */
+static int claimed(struct group *g, int64_t seq, struct err *e)
+{
+    sqlite3_stmt *q =
+        db_query(g->s, e, "SELECT open FROM claim WHERE grp=? AND first<=?", "ii", g->grp, seq);
+    int got = -1;
+
+    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+        int64_t *open;
+        size_t n = open_decode(db_text(q, 0), &open);
+        bool found = bsearch(&seq, open, n, sizeof *open, seq_compare) != NULL;
+        free(open);
+        if (!found)
+            continue;
+        db_done(q);
+        return 1;
+    }
+    return got;
+}
+
+static int ahead(struct group *g, int64_t seq, struct err *e)
+{
+    int64_t cursor[10] = {0};
+    sqlite3_stmt *q;
+    int got;
+
+    if (group_cursors(g->s, g->grp, cursor, e) < 0)
+        return -1;
+    q = db_query(g->s, e, "SELECT priority,type FROM event WHERE seq=?", "i", seq);
+    if (q == NULL || (got = db_row(g->s, q, e)) < 0)
+        return -1;
+    bool is = got > 0 && seq > group_passed(cursor, sqlite3_column_int64(q, 0)) &&
+              pattern_any(&g->types, db_text(q, 1));
+    db_done(q);
+    return is;
+}
+
+/* Does an event that is not handed out still have to be settled? 1, 0, -1. */
+static int still_open(struct group *g, int64_t seq, struct err *e)
+{
+    int64_t state = 0;
+    int got;
+
+    if (settled_here(g, seq))
+        return 0;
+    got =
+        db_int(g->s, e, &state, "SELECT state FROM item WHERE grp=? AND seq=?", "ii", g->grp, seq);
+    if (got < 0 || (got > 0 && state == 3))
+        return got < 0 ? -1 : 0;
+    if (got > 0 || (got = claimed(g, seq, e)) != 0)
+        return got;
+    return ahead(g, seq, e);
+}
+
+static int settle_named(struct group *g, const struct named *x, const struct group_settle *how,
+                        int64_t max_attempts, struct err *e)
+{
+    struct group_settle s = *how;
+    struct str type = {x->type.p, x->type.n};
+    int64_t seq = *x->at, attempts = 0;
+    int item = db_int(g->s, e, &attempts, "SELECT attempts FROM item WHERE grp=? AND seq=?", "ii",
+                      g->grp, seq);
+
+    if (item < 0)
+        return -1;
+    if (s.outcome == GROUP_RETRY && attempts + 1 >= max_attempts)
+        s.outcome = GROUP_DEAD;
+    *x->at = -seq; /* marks it as settled, and keeps the order */
+    x->in->open--;
+    x->in->changed = true;
+    g->gave_back |= s.outcome != GROUP_DONE;
+    tally_add(&g->tallies, type, &s);
+    if (settle_item(g, seq, item > 0, &s, e) < 0)
+        return -1;
+    return tells_of_death(&s, type) ? death_tell_seq(g, seq, s.reason, e) : 0;
+}
+
+static int settle_one(struct group *g, const struct lease_name *name, struct named *x,
+                      const struct group_settle *how, int64_t max_attempts, struct err *e)
+{
+    struct err_quoted id = err_quote(name->id.p, name->id.n);
+    int got;
+
+    if (find_named(g, name, x, e) < 0)
+        return -1;
+    if (x->known == 0 && name->seq != 0)
+        return err_set(e, EX_DATAERR, "there is no event at position %.*s; an id is id:%.*s",
+                       (int)name->id.n, name->id.p, (int)name->id.n, name->id.p);
+    if (x->known == 0)
+        return err_set(e, EX_DATAERR, "there is no event with id %s", id.text);
+    if (name->seq != 0 && check_position(g, name, e) < 0)
+        return -1;
+    if (x->open > 1)
+        return err_set(e, EX_DATAERR,
+                       "id %s matches events of several sources: give their lines, not their ids",
+                       id.text);
+    if (x->open == 1)
+        return settle_named(g, x, how, max_attempts, e) < 0 ? -1 : LEASE_SETTLED;
+    got = still_open(g, x->seq, e);
+    return got < 0 ? -1 : got > 0 ? LEASE_OPEN : LEASE_OVER;
+}
+
+int lease_settle(struct group *g, const struct lease_name *name, const struct group_settle *how,
+                 int64_t max_attempts, struct err *e)
+{
+    bool appends = how->outcome == GROUP_DEAD || how->outcome == GROUP_RETRY;
+    struct named x = {.type = BUF_INIT};
+    int got = begin(g, appends, e);
+
+    if (got == 0)
+        got = settle_one(g, name, &x, how, max_attempts, e);
+    buf_free(&x.type);
+    return got;
+}
+
+static int write_claim(struct group *g, const struct leased *l, struct err *e)
+{
+    struct buf b = BUF_INIT;
+    size_t n = 0;
+    int got;
+
+    if (l->open == 0)
+        return db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", l->id);
+    for (size_t i = 0; i < l->n; i++)
+        if (l->seq[i] > 0)
+            l->seq[n++] = l->seq[i];
+    open_encode(&b, l->seq, n);
+    got = db_run(g->s, e, "UPDATE claim SET first=?,open=? WHERE claim=?", "ibi", l->seq[0],
+                 (struct str){b.p, b.n}, l->id);
+    buf_free(&b);
+    return got;
+}
+
+static void note_pipe(struct group *g, int64_t owner)
+{
+    for (size_t i = 0; i < g->pipes.n; i++)
+        if (g->pipes.note[i].seq == owner)
+            return;
+    notes_add(&g->pipes, owner, 0);
+}
+
+static bool same_pipe_before(const struct group *g, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (g->leased[k].changed && g->leased[k].owner == g->leased[i].owner)
+            return true;
+    return false;
+}
+
+/* Everything that this pipe has handed out is making progress: the events that wait behind the
+   settled ones get more time. */
+static int renew(struct group *g, const struct leased *l, struct err *e)
+{
+    return db_run(g->s, e,
+                  "UPDATE claim INDEXED BY claim_owner SET lease=? WHERE grp=? AND owner=?", "iii",
+                  boot_ms() + l->term, g->grp, l->owner);
+}
+
+int lease_commit(struct group *g, struct err *e)
+{
+    int got = 0;
+
+    if (!g->leasing)
+        return 0;
+    g->leasing = false;
+    for (size_t i = 0; i < g->leases && got >= 0; i++) {
+        if (!g->leased[i].changed)
+            continue;
+        note_pipe(g, g->leased[i].owner);
+        got = write_claim(g, &g->leased[i], e);
+        if (got >= 0 && !same_pipe_before(g, i))
+            got = renew(g, &g->leased[i], e);
+    }
+    if (got < 0 || tally_write(g, &g->tallies, e) < 0) {
+        log_rollback(g->s);
+        return -1;
+    }
+    bool ring = g->gave_back;
+    g->gave_back = false;
+    return g->s->appending ? append_commit(g->s, ring, e) : db_commit(g->s, ring, e);
+}
+
+int lease_left(struct group *g, int64_t *left, struct err *e)
+{
+    *left = 0;
+    if (load(g, e) < 0)
+        return -1;
+    for (size_t i = 0; i < g->leases; i++)
+        for (size_t k = 0; k < g->pipes.n || (g->pipes.n == 0 && k == 0); k++)
+            if (g->pipes.n == 0 || g->pipes.note[k].seq == g->leased[i].owner)
+                *left += (int64_t)g->leased[i].open;
+    return 0;
+}

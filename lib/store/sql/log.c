@@ -1,0 +1,802 @@
+/*
+ * The log: append and read.
+ *
+ * A position is the last one plus one, bound under the write lock, so the log has no gaps and
+ * commits in order. AUTOINCREMENT would leave a gap for each duplicate that is skipped.
+ */
+#include "store/engine.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CLOCK_STEP_MS 60000 /* a clock that goes back less than this is smoothed over */
+#define CROWDED (64 << 10)  /* bytes of room: enough for a line that is not very long */
+#define PAGE_EVENTS 1000
+#define PAGE_BYTES (1 << 20)
+
+/* ------------------------------------------------------------------------------------- append */
+
+/* A bulk publisher that takes the lock again at once would keep a single publish waiting for a
+   second: let waiting processes have the lock. */
+static void give_way(struct store *s)
+{
+    if (s->wrote)
+        lock_give_way(s);
+}
+
+int append_begin(struct store *s, const struct log_terms *terms, struct err *e)
+{
+    sqlite3_stmt *q;
+    int got = -1;
+
+    if (db_begin(s, DB_FULL, e) < 0)
+        return -1;
+    q = db_query(s, e, "SELECT seq,recorded FROM event WHERE seq<=? ORDER BY seq DESC LIMIT 1", "i",
+                 LOG_BOUND);
+    if (q == NULL || (got = db_row(s, q, e)) < 0) {
+        db_rollback(s);
+        return -1;
+    }
+    s->put.terms = *terms;
+    s->put.first = s->put.last = got > 0 ? sqlite3_column_int64(q, 0) : 0;
+    s->put.recorded = got > 0 ? sqlite3_column_int64(q, 1) : terms->now_ms;
+    db_done(q);
+    s->put.segment_ms = LOG_NONE;
+    if (terms->now_ms >= s->put.recorded)
+        s->put.recorded = terms->now_ms;
+    else if (s->put.recorded - terms->now_ms > CLOCK_STEP_MS)
+        s->put.recorded = s->put.segment_ms = terms->now_ms;
+    s->put.room = INT64_MAX;
+    s->appending = true;
+    return 0;
+}
+
+int log_begin(struct store *s, const struct log_terms *terms, struct err *e)
+{
+    int64_t room;
+
+    give_way(s);
+    s->locked = false;
+    if (space_for_batch(s, &room, e) < 0 || append_begin(s, terms, e) < 0)
+        return -1;
+    s->put.room = room;
+    return 0;
+}
+
+/* 1: an event with this id and source is stored, and out->fate is LOG_DUPLICATE or LOG_CLASH; 0:
+   none is; -1. */
+static int find_same(struct store *s, const struct event *ev, struct log_put *out, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e,
+                               "SELECT seq,type,subject,line FROM event WHERE id=? AND "
+                               "source=?",
+                               "ss", ev->id, ev->source);
+    int got = q == NULL ? -1 : db_row(s, q, e);
+
+    if (got <= 0)
+        return got;
+    out->seq = sqlite3_column_int64(q, 0);
+    struct str type = db_text(q, 1), subject = db_text(q, 2), line = db_text(q, 3);
+    struct err damaged = ERR_NONE;
+    bool same = str_eq(type, ev->type) && str_eq(subject, ev->subject) &&
+                event_read(&s->seen, &s->scan, line, &damaged) == 0 &&
+                str_eq(s->seen.data, ev->data) && s->seen.base64 == ev->base64;
+    out->fate = same ? LOG_DUPLICATE : LOG_CLASH;
+    if (same) {
+        buf_reset(&s->stored);
+        buf_str(&s->stored, line);
+        out->line = (struct str){s->stored.p, s->stored.n};
+    }
+    db_done(q);
+    return 1;
+}
+
+/* The hops of the event with this id, the most if several sources use it; -1: no such event. */
+static int cause_hops(struct store *s, struct str id, int64_t *hops, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "SELECT line FROM event WHERE id=? LIMIT 8", "s", id);
+    struct err damaged = ERR_NONE;
+    int got = -1;
+
+    *hops = -1;
+    while (q != NULL && (got = db_row(s, q, e)) > 0)
+        if (event_read(&s->seen, &s->scan, db_text(q, 0), &damaged) == 0 && s->seen.hops > *hops)
+            *hops = s->seen.hops;
+    return got;
+}
+
+static int count_hops(struct store *s, struct event *ev, struct log_put *out, struct err *e)
+{
+    int64_t cause;
+
+    if (ev->causationid.p != NULL && !s->put.terms.chained) {
+        if (cause_hops(s, ev->causationid, &cause, e) < 0)
+            return -1;
+        if (cause + 1 > ev->hops)
+            event_set(ev, &s->scan, "hops", cause + 1);
+    }
+    if (ev->hops > EVENT_HOPS_MAX)
+        out->fate = LOG_CYCLE;
+    return 0;
+}
+
+/* The version of the event's subject; *ours: an event of this transaction has that version. */
+static int find_version(struct store *s, const struct event *ev, int64_t *stands, bool *ours,
+                        struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e,
+                               "SELECT version,seq FROM event WHERE subject=? AND version IS "
+                               "NOT NULL ORDER BY version DESC LIMIT 1",
+                               "s", ev->subject);
+    int got = q == NULL ? -1 : db_row(s, q, e);
+
+    *stands = got > 0 ? sqlite3_column_int64(q, 0) : 0;
+    *ours = got > 0 && sqlite3_column_int64(q, 1) > s->put.first;
+    if (got > 0)
+        db_done(q);
+    return got < 0 ? -1 : 0;
+}
+
+/* An event that brings its version keeps it, if that place in the stream is free. */
+static int keep_version(struct store *s, const struct event *ev, int64_t stands,
+                        struct log_put *out, struct err *e)
+{
+    int64_t seq;
+    int taken = ev->version > stands
+                    ? 0
+                    : db_int(s, e, &seq, "SELECT seq FROM event WHERE subject=? AND version=?",
+                             "si", ev->subject, ev->version);
+
+    if (taken > 0)
+        out->fate = LOG_STALE;
+    out->version = taken > 0 ? stands : ev->version;
+    return taken < 0 ? -1 : 0;
+}
+
+/* Give the event its place in its subject's stream, or find that the stream is at another version.
+   If an earlier event of this transaction gave that version, it was compared then. */
+static int give_version(struct store *s, struct event *ev, struct log_put *out, struct err *e)
+{
+    int64_t stands;
+    bool ours;
+
+    if (find_version(s, ev, &stands, &ours, e) < 0)
+        return -1;
+    if (s->put.terms.versions == LOG_UNVERSIONED)
+        return keep_version(s, ev, stands, out, e);
+    out->version = stands;
+    if ((s->put.terms.versions == LOG_EXACT_VERSION && !ours && stands != s->put.terms.expected) ||
+        (ev->version != 0 && ev->version != stands + 1)) {
+        out->fate = LOG_STALE;
+        return 0;
+    }
+    out->version = stands + 1;
+    if (ev->version != out->version)
+        event_set(ev, &s->scan, "version", out->version);
+    return 0;
+}
+
+static int begin_segment(struct store *s, struct err *e)
+{
+    if (db_run(s, e, "INSERT INTO segment(seq,recorded) VALUES(?,?)", "ii", s->put.last + 1,
+               s->put.segment_ms) < 0)
+        return -1;
+    s->put.segment_ms = LOG_NONE;
+    return 0;
+}
+
+static void bind_number(sqlite3_stmt *q, int column, int64_t value)
+{
+    if (value == LOG_NONE)
+        sqlite3_bind_null(q, column);
+    else
+        sqlite3_bind_int64(q, column, value);
+}
+
+static int64_t or_none(int64_t value)
+{
+    return value == 0 ? LOG_NONE : value;
+}
+
+static int insert(struct store *s, const struct event *ev, int64_t version, struct err *e)
+{
+    const struct log_row row = {
+        .seq = s->put.last + 1,
+        .recorded = s->put.recorded,
+        .priority = ev->priority,
+        .due = or_none(ev->notbefore_ms),
+        .expires = or_none(ev->expiry_ms),
+        .version = or_none(version),
+        .id = ev->id,
+        .source = ev->source,
+        .type = ev->type,
+        .subject = ev->subject,
+        .line = ev->line,
+    };
+    sqlite3_stmt *q =
+        db_query(s, e,
+                 "INSERT INTO "
+                 "event(seq,recorded,priority,sums,id,source,type,subject,line,due,expires,version)"
+                 " VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id,source) DO NOTHING",
+                 "iiiissssb", row.seq, row.recorded, row.priority, sum_of(&row), row.id, row.source,
+                 row.type, row.subject, row.line);
+
+    if (q == NULL)
+        return -1;
+    bind_number(q, 10, row.due);
+    bind_number(q, 11, row.expires);
+    bind_number(q, 12, row.version);
+    return db_row(s, q, e) < 0 ? -1 : sqlite3_changes(s->db);
+}
+
+int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *e)
+{
+    bool versions =
+        s->put.terms.versions != LOG_UNVERSIONED || (ev->version != 0 && ev->subject.p != NULL);
+    int got = 0;
+
+    *out = (struct log_put){.fate = LOG_STORED};
+    if (versions && (got = find_same(s, ev, out, e)) != 0)
+        return got < 0 ? -1 : 0;
+    if (count_hops(s, ev, out, e) < 0)
+        return -1;
+    if (out->fate == LOG_STORED && versions && give_version(s, ev, out, e) < 0)
+        return -1;
+    if (out->fate == LOG_CYCLE && (got = find_same(s, ev, out, e)) != 0)
+        return got < 0 ? -1 : 0;
+    if (out->fate != LOG_STORED)
+        return 0;
+    if (s->put.room != INT64_MAX && (s->put.room -= space_of(ev)) < 0)
+        return space_fail(s, e);
+    if (s->put.segment_ms != LOG_NONE && begin_segment(s, e) < 0)
+        return -1;
+    if ((got = insert(s, ev, out->version, e)) < 0)
+        return -1;
+    if (got == 0)
+        return find_same(s, ev, out, e) < 0 ? -1 : 0;
+    out->seq = ++s->put.last;
+    return 0;
+}
+
+bool log_crowded(const struct store *s)
+{
+    return s->put.room < CROWDED;
+}
+
+int append_commit(struct store *s, bool ring, struct err *e)
+{
+    s->wrote = true;
+    s->appending = false;
+    return db_commit(s, ring || s->put.last > s->put.first, e);
+}
+
+int log_commit(struct store *s, struct err *e)
+{
+    return append_commit(s, false, e);
+}
+
+void log_rollback(struct store *s)
+{
+    s->appending = false;
+    db_rollback(s);
+}
+
+int log_chain(struct store *s, struct str causationid, struct buf *b, struct err *e)
+{
+    char *id = mem_dup(causationid.p == NULL ? "" : causationid.p, causationid.n);
+    int got = 0;
+
+    for (int i = 0; i < 5 && *id != '\0'; i++) {
+        struct err damaged = ERR_NONE;
+        sqlite3_stmt *q = db_query(s, e, "SELECT line FROM event WHERE id=?", "t", id);
+        if (q == NULL || (got = db_row(s, q, e)) <= 0)
+            break;
+        if (event_read(&s->seen, &s->scan, db_text(q, 0), &damaged) == 0) {
+            buf_puts(b, " ← ");
+            buf_str(b, s->seen.type);
+            char *next = mem_dup(s->seen.causationid.p == NULL ? "" : s->seen.causationid.p,
+                                 s->seen.causationid.n);
+            free(id);
+            id = next;
+        }
+        db_done(q);
+    }
+    free(id);
+    return got < 0 ? -1 : 0;
+}
+
+/* --------------------------------------------------------------------------------------- read */
+
+struct log {
+    struct store *s;
+    struct log_query query;
+    int64_t next;                    /* the next position to read */
+    int64_t disorder;                /* position of a row that came too late; 0: none */
+    struct pattern_list group_types; /* next: what the group has passed, and what it remembers */
+    int64_t cursor[10], *remembered;
+    size_t remembered_n;
+    struct page page;
+    size_t at, listed; /* indexes: in the page; in the positions of the query */
+    bool bare;         /* the query wants only lines, and has no filter */
+};
+
+/* What is known of a row that cannot be read, or cannot be trusted. */
+static struct log_entry unknown(int64_t seq)
+{
+    const struct str none = STR("");
+
+    return (struct log_entry){
+        .seq = seq, .id = none, .source = none, .type = none, .line = none, .damaged = true};
+}
+
+/* The columns are wrong; if the line is right, take the attributes from it. */
+static void distrust(struct store *s, const struct log_row *row, struct log_entry *out)
+{
+    struct err unreadable = ERR_NONE;
+
+    *out = unknown(row->seq);
+    if (!sum_line(row->sums, row->line) ||
+        event_read(&s->seen, &s->scan, row->line, &unreadable) < 0)
+        return;
+    out->id = s->seen.id;
+    out->source = s->seen.source;
+    out->type = s->seen.type;
+    out->subject = s->seen.subject;
+    out->line = row->line;
+}
+
+void log_entry_read(struct store *s, sqlite3_stmt *q, struct log_entry *out)
+{
+    struct log_row row;
+
+    log_row_read(q, &row);
+    if (!sum_columns(s, q, &row)) {
+        distrust(s, &row, out);
+        return;
+    }
+    *out = (struct log_entry){
+        .seq = row.seq,
+        .recorded_ms = row.recorded,
+        .id = row.id,
+        .source = row.source,
+        .type = row.type,
+        .subject = row.subject,
+        .line = row.line,
+    };
+}
+
+bool log_entry_damaged(sqlite3_stmt *q, const struct log_entry *entry)
+{
+    return entry->damaged || !sum_line(sqlite3_column_int64(q, LOG_SUMS), entry->line);
+}
+
+static struct str copy(struct buf *bytes, struct str s)
+{
+    if (s.p == NULL)
+        return s;
+    buf_str(bytes, s);
+    return (struct str){bytes->p + bytes->n - s.n, s.n};
+}
+
+bool page_add(struct page *p, const struct log_entry *row)
+{
+    size_t size = row->id.n + row->source.n + row->type.n + row->subject.n + row->line.n + 1;
+    struct log_entry *entry;
+
+    if (p->n == PAGE_EVENTS || (p->n > 0 && p->bytes.n + size > PAGE_BYTES))
+        return false;
+    if (p->entry == NULL)
+        p->entry = mem_zero(PAGE_EVENTS, sizeof *p->entry);
+    if (p->n == 0) { /* allocate once: the bytes must not move under the entries */
+        buf_reset(&p->bytes);
+        buf_need(&p->bytes, size > PAGE_BYTES ? size : PAGE_BYTES);
+    }
+    entry = &p->entry[p->n++];
+    *entry = *row;
+    entry->id = copy(&p->bytes, row->id);
+    entry->source = copy(&p->bytes, row->source);
+    entry->type = copy(&p->bytes, row->type);
+    entry->subject = copy(&p->bytes, row->subject);
+    entry->line = copy(&p->bytes, row->line);
+    buf_char(&p->bytes, '\n');
+    return true;
+}
+
+void page_free(struct page *p)
+{
+    buf_free(&p->bytes);
+    free(p->entry);
+}
+
+bool log_may_match(const struct pattern_list *types, const struct log_entry *entry)
+{
+    return (entry->damaged && entry->type.n == 0) || pattern_any(types, entry->type);
+}
+
+static bool correlated(struct store *s, const struct log_entry *entry, const char *id)
+{
+    struct err damaged = ERR_NONE;
+    return event_read(&s->seen, &s->scan, entry->line, &damaged) == 0 &&
+           str_is(s->seen.correlationid, id);
+}
+
+/* Not expired and, with due, not early. */
+static bool in_time(sqlite3_stmt *q, bool due)
+{
+    int64_t now = clock_now_ms(), expires = sqlite3_column_int64(q, LOG_EXPIRES);
+    return (!due || sqlite3_column_int64(q, LOG_DUE) <= now) && (expires == 0 || expires > now);
+}
+
+/* The priority and due time of a damaged event are unknown: it becomes a dead letter as soon as the
+   group reaches it. */
+static bool group_wants(const struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
+{
+    int64_t priority = entry->damaged ? EVENT_PRIORITY : sqlite3_column_int64(q, LOG_PRIORITY);
+
+    if (entry->seq > group_passed(l->cursor, priority))
+        return log_may_match(&l->group_types, entry) &&
+               (entry->damaged || in_time(q, l->query.due));
+    return l->remembered_n > 0 && bsearch(&entry->seq, l->remembered, l->remembered_n,
+                                          sizeof *l->remembered, seq_compare) != NULL;
+}
+
+/* A damaged event of which nothing is known may be one that the query wants: it passes, marked as
+   damaged. */
+static bool passes(struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
+{
+    const struct log_query *want = &l->query;
+
+    if (want->subject != NULL && entry->type.n > 0 && !str_is(entry->subject, want->subject))
+        return false;
+    if (want->types.n > 0 && !log_may_match(&want->types, entry))
+        return false;
+    if (want->group != NULL ? !group_wants(l, entry, q)
+                            : want->due && !entry->damaged && !in_time(q, true))
+        return false;
+    return want->correlationid == NULL || log_entry_damaged(q, entry) ||
+           correlated(l->s, entry, want->correlationid);
+}
+
+static int64_t last_wanted(const struct log *l)
+{
+    return l->query.last == 0 || l->query.last > LOG_BOUND ? LOG_BOUND : l->query.last;
+}
+
+static sqlite3_stmt *page_query(struct log *l, struct err *e)
+{
+    int64_t last = last_wanted(l);
+
+    if (l->query.stream != NULL)
+        return db_query(l->s, e,
+                        "SELECT " LOG_COLUMNS " FROM event WHERE subject=? AND version>=? ORDER "
+                        "BY version LIMIT 1000",
+                        "ti", l->query.stream, l->next);
+    return db_query(l->s, e,
+                    "SELECT " LOG_COLUMNS " FROM event WHERE seq>=? AND seq<=? ORDER BY seq LIMIT "
+                    "1000",
+                    "ii", l->next, last);
+}
+
+/* False when the row does not pass the filters. */
+static bool read_row(struct log *l, sqlite3_stmt *q, struct log_entry *row)
+{
+    log_entry_read(l->s, q, row);
+    if (!l->bare && !passes(l, row, q))
+        return false;
+    if (!row->damaged)
+        row->version = sqlite3_column_int64(q, LOG_VERSION);
+    if (!row->damaged && log_entry_damaged(q, row)) {
+        row->damaged = true;
+        row->line = STR("");
+    }
+    if (l->bare) /* do not copy what nobody wants */
+        row->id = row->source = row->type = row->subject = (struct str){NULL, 0};
+    return true;
+}
+
+/* Read a page of the positions in the query. Events that were pruned are skipped. */
+static int read_listed(struct log *l, struct err *e)
+{
+    struct log_entry row;
+
+    for (l->page.n = l->at = 0; l->listed < l->query.seqs; l->listed++) {
+        sqlite3_stmt *q = db_query(l->s, e, "SELECT " LOG_COLUMNS " FROM event WHERE seq=?", "i",
+                                   l->query.seq[l->listed]);
+        int got = q == NULL ? -1 : db_row(l->s, q, e);
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            continue;
+        read_row(l, q, &row);
+        bool full = !page_add(&l->page, &row);
+        db_done(q);
+        if (full)
+            break;
+    }
+    return l->page.n > 0;
+}
+
+int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq)
+{
+    struct err ignored = ERR_NONE;
+    int64_t at = from;
+    int got = -1;
+
+    if ((sqlite3_errcode(s->db) & 0xff) != SQLITE_CORRUPT)
+        return -1;
+    for (; got < 0 && at <= last && at < from + PAGE_EVENTS; at += got < 0)
+        got = db_int(s, &ignored, seq,
+                     "SELECT seq FROM event WHERE seq>=? AND seq<=? ORDER BY seq LIMIT 1", "ii", at,
+                     last);
+    if (got > 0 && at > from)
+        *seq = from;
+    return got > 0 ? 1 : -1;
+}
+
+/* Add an entry for a row that cannot be read: only its position is known. */
+static int add_broken(struct log *l, struct err *e)
+{
+    int64_t last = last_wanted(l);
+    struct log_entry row = unknown(0);
+
+    if (l->query.stream != NULL || log_broken(l->s, l->next, last, &row.seq) < 0)
+        return -1;
+    err_clear(e);
+    l->next = row.seq + 1;
+    page_add(&l->page, &row);
+    return 1;
+}
+
+int log_gone(struct store *s, int64_t seq, struct err *e)
+{
+    int64_t one;
+    int got = db_int(s, e, &one, "SELECT 1 FROM event WHERE seq=?", "i", seq);
+    return got < 0 ? -1 : !got;
+}
+
+int log_disorder(struct store *s, int64_t seq, struct err *e)
+{
+    return err_set(e, EX_IOERR,
+                   "%s: damaged: its table \"event\" is out of order at seq %lld: see spool check, "
+                   "or restore it from a backup",
+                   s->path, (long long)seq);
+}
+
+/* Copy those of the next rows that pass, so that no transaction is open while the caller writes. */
+static int read_page(struct log *l, struct err *e)
+{
+    if (l->query.seq != NULL)
+        return read_listed(l, e);
+    if (l->disorder != 0)
+        return log_disorder(l->s, l->disorder, e);
+
+    sqlite3_stmt *q = page_query(l, e);
+    struct log_entry row;
+    int got = -1, rows = 0;
+
+    l->page.n = l->at = 0;
+    while (q != NULL && (got = db_row(l->s, q, e)) > 0) {
+        int64_t seq = sqlite3_column_int64(q, LOG_SEQ);
+        if (l->query.stream == NULL && seq < l->next) { /* first the rows before it */
+            db_done(q);
+            l->disorder = seq;
+            return l->page.n > 0 ? 1 : log_disorder(l->s, seq, e);
+        }
+        if (read_row(l, q, &row) && !page_add(&l->page, &row)) {
+            db_done(q);
+            return 1;
+        }
+        /* The version of a damaged row is unknown, but it is not below l->next. */
+        l->next = l->query.stream == NULL                ? row.seq + 1
+                  : row.damaged || row.version < l->next ? l->next + 1
+                                                         : row.version + 1;
+        rows++;
+    }
+    if (got < 0 && l->page.n == 0)
+        return q == NULL ? -1 : add_broken(l, e);
+    if (got < 0)
+        err_clear(e); /* first the rows before it; the next call meets the error again */
+    return got < 0 || rows > 0;
+}
+
+/* Find where the newest n events that pass begin. */
+static int find_newest(struct log *l, struct err *e)
+{
+    int64_t below = last_wanted(l) + 1, found = 0, start = l->next;
+    struct log_entry row;
+    int got, rows;
+
+    do {
+        sqlite3_stmt *q = db_query(l->s, e,
+                                   "SELECT " LOG_COLUMNS " FROM event WHERE "
+                                   "seq>=? AND seq<? ORDER BY seq DESC LIMIT 1000",
+                                   "ii", start, below);
+        got = -1;
+        rows = 0;
+        while (q != NULL && found < l->query.newest && (got = db_row(l->s, q, e)) > 0) {
+            log_entry_read(l->s, q, &row);
+            if (row.seq >= below) {
+                db_done(q);
+                return log_disorder(l->s, row.seq, e);
+            }
+            below = row.seq;
+            rows++;
+            if (passes(l, &row, q)) {
+                found++;
+                l->next = row.seq;
+            }
+        }
+        db_done(q);
+        if (q == NULL || got < 0)
+            return -1;
+    } while (rows > 0 && found < l->query.newest);
+    return 0;
+}
+
+static int open_group_view(struct log *l, struct err *e)
+{
+    int64_t grp;
+
+    if (group_row(l->s, l->query.group, &grp, e) < 0 ||
+        group_patterns(l->s, grp, &l->group_types, e) <= 0 ||
+        group_cursors(l->s, grp, l->cursor, e) < 0 ||
+        group_remembered(l->s, grp, l->query.due, &l->remembered, &l->remembered_n, e) < 0)
+        return -1;
+    int64_t from = INT64_MAX;
+    for (int i = 0; i < 10; i++)
+        if (l->cursor[i] + 1 < from)
+            from = l->cursor[i] + 1;
+    if (l->remembered_n > 0 && l->remembered[0] < from)
+        from = l->remembered[0];
+    if (from > l->next)
+        l->next = from;
+    return 0;
+}
+
+int log_open(struct log **out, struct store *s, const struct log_query *query, struct err *e)
+{
+    struct log *l = mem_zero(1, sizeof *l);
+
+    *out = l;
+    l->s = s;
+    l->query = *query;
+    l->next = query->stream != NULL ? query->version : query->first;
+    l->bare = query->stream != NULL || query->seq != NULL ||
+              (query->lines && query->types.n == 0 && query->subject == NULL &&
+               query->correlationid == NULL && query->group == NULL && !query->due);
+    if ((query->group != NULL && open_group_view(l, e) < 0) ||
+        (query->newest > 0 && find_newest(l, e) < 0)) {
+        log_close(l);
+        *out = NULL;
+        return -1;
+    }
+    return 0;
+}
+
+int log_next(struct log *l, struct log_entry *out, struct err *e)
+{
+    int got = 1;
+
+    while (l->at == l->page.n && (got = read_page(l, e)) > 0)
+        continue;
+    if (l->at == l->page.n)
+        return got;
+    *out = l->page.entry[l->at++];
+    return 1;
+}
+
+void log_close(struct log *l)
+{
+    if (l == NULL)
+        return;
+    page_free(&l->page);
+    pattern_free(&l->group_types);
+    free(l->remembered);
+    free(l);
+}
+
+/* From the newest version down. The index has the position, too, so no row is read. */
+int log_stands(struct store *s, const char *subject, int64_t last, int64_t *version, struct err *e)
+{
+    *version = 0;
+    return db_int(s, e, version,
+                  "SELECT version FROM event WHERE subject=? AND version IS NOT NULL AND seq<=? "
+                  "ORDER BY version DESC LIMIT 1",
+                  "ti", subject, last);
+}
+
+/* -------------------------------------------------------------------------------------- points */
+
+/* The first position in [low, high) recorded at or after t; recorded does not decrease in this
+   range. Positions may have holes: a probe reads the next event that exists. */
+static int bisect(struct store *s, int64_t low, int64_t high, int64_t t, int64_t *out,
+                  struct err *e)
+{
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2, at = 0;
+        sqlite3_stmt *q = db_query(s, e,
+                                   "SELECT seq,recorded FROM event WHERE seq>=? ORDER BY seq "
+                                   "LIMIT 1",
+                                   "i", middle);
+        int got = q == NULL ? -1 : db_row(s, q, e);
+        if (got < 0)
+            return -1;
+        bool before = false;
+        if (got > 0) {
+            at = sqlite3_column_int64(q, 0);
+            before = at < high && sqlite3_column_int64(q, 1) < t;
+            db_done(q);
+        }
+        if (before)
+            low = at + 1;
+        else
+            high = middle;
+    }
+    *out = low;
+    return 0;
+}
+
+int log_point(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e)
+{
+    int64_t last = 0, begin = 1, end;
+    int got;
+
+    if (db_int(s, e, &last, LOG_LAST, "") < 0)
+        return -1;
+    *seq = point->kind == CLOCK_START ? 1 : point->kind == CLOCK_SEQ ? point->value : last + 1;
+    if (point->kind != CLOCK_TIME)
+        return 0;
+    /* The last segment that had begun by then; otherwise the beginning of the log. */
+    if (db_int(s, e, &begin, "SELECT max(seq) FROM segment WHERE recorded<=?", "i", point->value) <
+        0)
+        return -1;
+    got = db_int(s, e, &end, "SELECT min(seq) FROM segment WHERE seq>?", "i", begin);
+    if (got < 0)
+        return -1;
+    return bisect(s, begin, got > 0 ? end : last + 1, point->value, seq, e);
+}
+
+int log_start(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e)
+{
+    const struct clock_point end = {CLOCK_END, 0};
+    int64_t behind;
+
+    if (log_point(s, point, seq, e) < 0 || log_point(s, &end, &behind, e) < 0)
+        return -1;
+    *seq = *seq < 1 ? 1 : *seq > behind ? behind : *seq;
+    return 0;
+}
+
+int log_find(struct store *s, const char *name, int64_t *seq, struct err *e)
+{
+    const char *id = strncmp(name, "id:", 3) == 0 ? name + 3 : name;
+    bool digits = id == name && *name != '\0' && name[strspn(name, "0123456789")] == '\0';
+    struct buf several = BUF_INIT;
+    int got, n = 0;
+
+    if (digits) {
+        got = db_int(s, e, seq, "SELECT seq FROM event WHERE seq=?", "i",
+                     (int64_t)strtoll(name, NULL, 10));
+        if (got == 0)
+            return err_set(e, EX_NOINPUT, "no event at position %s in %s", name, s->path);
+        return got < 0 ? -1 : 0;
+    }
+    sqlite3_stmt *q =
+        db_query(s, e, "SELECT seq FROM event WHERE id=? ORDER BY seq LIMIT 10", "t", id);
+    got = -1;
+    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+        *seq = sqlite3_column_int64(q, 0);
+        buf_printf(&several, "%s%lld", n++ == 0 ? "" : ", ", (long long)*seq);
+    }
+    if (got == 0 && n == 0)
+        got = err_set(e, EX_NOINPUT, "no event with id %s in %s", err_quote_text(id).text, s->path);
+    else if (got == 0 && n > 1)
+        got = err_set(e, EX_DATAERR,
+                      "id %s matches events of several sources: name one by its "
+                      "position, %s",
+                      err_quote_text(id).text, buf_text(&several));
+    buf_free(&several);
+    return got < 0 ? -1 : 0;
+}

@@ -1,0 +1,64 @@
+/*
+ * The toolkit's own events: they record in the log what happened to a group. Each is part of the
+ * transaction that makes it true, so none is missing and none is early.
+ */
+#include "store/engine.h"
+
+#include "cli/table.h"
+#include "process/environment.h"
+
+#include <string.h>
+
+bool sys_type(struct str type)
+{
+    return type.n >= 4 && memcmp(type.p, "sys.", 4) == 0;
+}
+
+/* The cause's attributes as C strings, needed while the event is made. */
+struct chain {
+    struct buf id, correlation;
+};
+
+static void continue_chain(struct store *s, const struct log_entry *cause, struct chain *chain,
+                           struct event_fill *fill)
+{
+    struct err damaged = ERR_NONE;
+
+    if (cause == NULL || event_read(&s->seen, &s->scan, cause->line, &damaged) < 0)
+        return;
+    buf_str(&chain->id, s->seen.id);
+    buf_str(&chain->correlation,
+            s->seen.correlationid.p != NULL ? s->seen.correlationid : s->seen.id);
+    fill->causationid = buf_text(&chain->id);
+    fill->correlationid = buf_text(&chain->correlation);
+    fill->hops = s->seen.hops;
+}
+
+int sys_put(struct store *s, const char *type, const char *group, const struct log_entry *cause,
+            json_t *data, struct err *e)
+{
+    struct event_fill fill = {
+        .type = type, .subject = group, .priority = -1, .hops = -1, .now_ms = s->put.terms.now_ms};
+    struct chain chain = {BUF_INIT, BUF_INIT};
+    struct buf source = BUF_INIT, text = BUF_INIT;
+    struct err unmade = ERR_NONE;
+    struct event ev = EVENT_INIT;
+    struct log_put put;
+    int got = 0;
+
+    if (data == NULL) /* names are checked, and text from events goes through table_text */
+        return err_set(e, EX_SOFTWARE, "bug: the data of a %s event is not valid", type);
+    environment_source(&source, "eventutils");
+    fill.source = buf_text(&source);
+    continue_chain(s, cause, &chain, &fill);
+    table_json(&text, data);
+    json_decref(data);
+    if (event_make(&ev, &s->scan, &fill, (struct str){text.p, text.n}, &unmade) == 0)
+        got = log_put(s, &ev, &put, e);
+    event_free(&ev);
+    buf_free(&text);
+    buf_free(&source);
+    buf_free(&chain.id);
+    buf_free(&chain.correlation);
+    return got;
+}

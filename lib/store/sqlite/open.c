@@ -1,0 +1,555 @@
+/*
+ * Opening a spool: where it may be, how it is created, and what is checked.
+ *
+ * A spool is created under another name and renamed into place, so that nobody ever sees half of
+ * one; a kill leaves at most SPOOL.new-PID behind. Only SQLite opens the spool file: closing any
+ * other descriptor of it would drop SQLite's locks in this process.
+ */
+#include "store/engine.h"
+
+#include "base/mem.h"
+#include "base/name.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SHORT_WAL 100 /* frames: recovered in a fifth of a millisecond */
+#define SCHEMA 2
+#define APPLICATION 0x65767574 /* "evut", at offset 68 of the file */
+
+extern const char schema_sql[]; /* share/schema.sql */
+
+/* ------------------------------------------------------------------------------------ opening */
+
+static const struct {
+    int option, value;
+} settings[] = {
+    {SQLITE_DBCONFIG_DEFENSIVE, 1},
+    {SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0},
+    {SQLITE_DBCONFIG_ENABLE_TRIGGER, 0},
+    {SQLITE_DBCONFIG_ENABLE_VIEW, 0},
+    {SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, 0},
+    {SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0},
+};
+
+static const struct {
+    int id, value;
+} limits[] = {
+    {SQLITE_LIMIT_LENGTH, DB_LENGTH_MAX},
+    {SQLITE_LIMIT_SQL_LENGTH, 64 << 10},
+    {SQLITE_LIMIT_COLUMN, 64},
+    {SQLITE_LIMIT_EXPR_DEPTH, 50},
+    {SQLITE_LIMIT_VDBE_OP, 25000},
+    {SQLITE_LIMIT_ATTACHED, 0},
+    {SQLITE_LIMIT_TRIGGER_DEPTH, 0},
+};
+
+static int connect(struct store *s, const char *path, struct err *e)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE |
+                SQLITE_OPEN_NOMUTEX;
+
+    if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK)
+        return s->db == NULL ? err_set(e, EX_OSERR, "%s: no memory", s->path) : db_fail(s, e);
+    sqlite3_extended_result_codes(s->db, 1);
+    sqlite3_busy_handler(s->db, db_busy, s);
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+        sqlite3_db_config(s->db, settings[i].option, settings[i].value, NULL);
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
+        sqlite3_limit(s->db, limits[i].id, limits[i].value);
+    /* SQLite does not read the file before the first statement that needs it. */
+    if (db_exec(s,
+                "PRAGMA cell_size_check=ON; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
+                "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
+                "PRAGMA journal_size_limit=4194304",
+                e) < 0)
+        return -1;
+    s->sync = DB_FULL;
+    sqlite3_wal_hook(s->db, db_note_frames,
+                     s); /* after wal_autocheckpoint, which would remove it */
+    return 0;
+}
+
+/* The next CREATE statement of the schema's text, without its semicolon. */
+static struct str next_create(const char **at)
+{
+    const char *p = *at;
+
+    for (;;) {
+        const char *end = strchr(p, ';');
+        while (*p == '\n' || strncmp(p, "--", 2) == 0) {
+            p += strcspn(p, "\n");
+            p += *p == '\n';
+            end = strchr(p, ';');
+        }
+        if (end == NULL)
+            return (struct str){NULL, 0};
+        *at = end + 1;
+        if (strncmp(p, "CREATE ", 7) == 0)
+            return (struct str){p, (size_t)(end - p)};
+        p = end + 1;
+    }
+}
+
+static bool is_ours(struct str sql)
+{
+    const char *at = schema_sql;
+    struct str ours;
+
+    while ((ours = next_create(&at)).p != NULL)
+        if (str_eq(sql, ours))
+            return true;
+    return false;
+}
+
+/* A changed schema could make publish succeed and store nothing (a trigger that deletes): the spool
+   must have all of our CREATE statements and no others. Their order does not matter: a copy made
+   with VACUUM has another. */
+static int check_schema(struct store *s, struct err *e)
+{
+    const char *at = schema_sql, *walk = schema_sql; /* mostly the order is ours */
+    sqlite3_stmt *q = db_query(s, e,
+                               "SELECT sql,type,name FROM sqlite_schema WHERE NOT(type='table' AND "
+                               "name IN ('sqlite_sequence','sqlite_stat1','sqlite_stat4') OR "
+                               "type='index' AND sql IS NULL AND "
+                               "substr(name,1,17)='sqlite_autoindex_')",
+                               "");
+    int got = -1, missing = 0;
+
+    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+        missing--;
+        if (str_eq(db_text(q, 0), next_create(&walk)) || is_ours(db_text(q, 0)))
+            continue;
+        struct str kind = db_text(q, 1), name = db_text(q, 2);
+        err_set(e, EX_DATAERR, "%s: its schema was changed by someone else (%.*s %s)", s->path,
+                (int)kind.n, kind.p, err_quote(name.p, name.n).text);
+        db_done(q);
+        return -1;
+    }
+    while (next_create(&at).p != NULL)
+        missing++;
+    if (got == 0 && missing > 0)
+        return err_set(
+            e, EX_DATAERR,
+            "%s: its schema was changed by someone else (a table or an index is missing)", s->path);
+    return got;
+}
+
+/* A copy made with VACUUM INTO is not in WAL mode. */
+static int keep_wal(struct store *s, struct err *e)
+{
+    sqlite3_stmt *q = db_query(s, e, "PRAGMA journal_mode", "");
+    int got = q == NULL ? -1 : db_row(s, q, e);
+
+    if (got <= 0)
+        return -1;
+    bool wal = str_eq(db_text(q, 0), STR("wal"));
+    db_done(q);
+    return wal ? 0 : db_exec(s, "PRAGMA journal_mode=WAL", e);
+}
+
+/* Upgrades schema 1 to 2, in one transaction with the new version number: a kill leaves either 1 or
+   2. Renaming a column rewrites no row, and makes programs of version 1 fail that have the spool
+   open and would store sums of the old form. The statements are safe even on a malicious file,
+   because no trigger and no view runs. */
+static const char *const to_schema_2[] = {
+    "ALTER TABLE event RENAME COLUMN sum TO sums",
+    "INSERT INTO meta(key,value) SELECT 'sums',max(seq) FROM event WHERE true HAVING max(seq)>0",
+    "DROP INDEX item_subject",
+    "CREATE INDEX item_subject ON item(grp, subject, seq) WHERE subject IS NOT NULL AND state <> 3",
+    "CREATE INDEX item_dead ON item(grp, seq) WHERE state = 3",
+    "CREATE INDEX claim_owner ON claim(grp, owner)",
+    "CREATE INDEX claim_lease ON claim(grp, boot, lease) WHERE lease IS NOT NULL",
+    "CREATE INDEX consumer_group ON consumer(grp)",
+    "PRAGMA user_version=2",
+};
+
+static int run_upgrade(struct store *s, struct err *e)
+{
+    int64_t schema = 0;
+    int got = db_int(s, e, &schema, "PRAGMA user_version", "");
+
+    if (schema == SCHEMA) /* another process was faster */
+        return 0;
+    for (size_t i = 0; i < sizeof to_schema_2 / sizeof to_schema_2[0] && got >= 0; i++)
+        got = db_exec(s, to_schema_2[i], e);
+    /* A statement that did not find its table: the schema is not ours, as check_schema reports. */
+    if (got < 0 && (sqlite3_errcode(s->db) & 0xff) == SQLITE_ERROR)
+        err_clear(e);
+    return e->status != 0 ? -1 : check_schema(s, e);
+}
+
+static int upgrade(struct store *s, int64_t schema, struct err *e)
+{
+    if (db_begin(s, DB_FULL, e) == 0) {
+        if (run_upgrade(s, e) == 0)
+            return db_commit(s, false, e);
+        db_rollback(s);
+    }
+    return e->status == EX_DATAERR
+               ? -1
+               : err_at(e, "to upgrade it from schema %lld: ", (long long)schema);
+}
+
+/* ANALYZE on a spool stores how many rows there were, and from then on SQLite plans by these
+   numbers: with those of an empty spool it would scan a full one. Without statistics our statements
+   have the same plans in all spools. If the statistics cannot be removed, everything is only
+   slower. */
+static void drop_statistics(struct store *s)
+{
+    struct err ignored = ERR_NONE;
+
+    if (sqlite3_table_column_metadata(s->db, "main", "sqlite_stat1", NULL, NULL, NULL, NULL, NULL,
+                                      NULL) == SQLITE_OK)
+        db_exec(s,
+                "DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;"
+                "PRAGMA writable_schema=RESET", /* makes SQLite forget them, too */
+                &ignored);
+}
+
+static int check_identity(struct store *s, struct err *e)
+{
+    int64_t application = 0, schema = 0, sync = 0;
+
+    if (db_int(s, e, &application, "PRAGMA application_id", "") < 0 ||
+        db_int(s, e, &schema, "PRAGMA user_version", "") < 0 ||
+        db_int(s, e, &sync, "PRAGMA synchronous", "") < 0)
+        return -1;
+    if (application != APPLICATION || schema < 1)
+        return err_set(e, EX_DATAERR, "%s: not an eventutils spool", s->path);
+    if (schema > SCHEMA)
+        return err_set(e, EX_DATAERR,
+                       "%s: has schema %lld, this program knows %d: install a newer eventutils",
+                       s->path, (long long)schema, SCHEMA);
+    if (sync != 2)
+        return err_set(e, EX_SOFTWARE, "%s: SQLite does not keep synchronous=FULL", s->path);
+    if ((schema < SCHEMA ? upgrade(s, schema, e) : check_schema(s, e)) < 0)
+        return -1;
+    drop_statistics(s);
+    return keep_wal(s, e);
+}
+
+static int make_directories(char *path, struct err *e)
+{
+    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mode_t mask = umask(0077);
+        int failed = mkdir(path, 0700) == 0 ? 0 : errno;
+        umask(mask);
+        if (failed != 0 && access(path, F_OK) != 0) {
+            errno = failed;
+            err_errno(e, EX_CANTCREAT, "cannot create the directory %s", path);
+            *slash = '/';
+            return -1;
+        }
+        *slash = '/';
+    }
+    return 0;
+}
+
+void file_remove_draft(const char *path)
+{
+    struct buf name = BUF_INIT;
+    static const char *const suffix[] = {"", "-wal", "-shm", "-journal"};
+
+    for (size_t i = 0; i < sizeof suffix / sizeof suffix[0]; i++) {
+        buf_reset(&name);
+        buf_printf(&name, "%s%s", path, suffix[i]);
+        unlink(buf_text(&name));
+    }
+    buf_free(&name);
+}
+
+int file_sync_directory(const char *path, struct err *e)
+{
+    char *dir = mem_dup(path, (size_t)(strrchr(path, '/') - path) + 1);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int failed = fd < 0 || fsync(fd) != 0;
+
+    if (failed)
+        err_errno(e, EX_IOERR, "%s", dir);
+    if (fd >= 0)
+        close(fd);
+    free(dir);
+    return failed ? -1 : 0;
+}
+
+static int fill_draft(struct store *s, const char *draft, struct err *e)
+{
+    int fd = open(draft, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return err_errno(e, EX_CANTCREAT, "%s: cannot create it", s->path);
+    fchmod(fd, 0600); /* whatever the umask took away */
+    close(fd);
+    /* WAL mode comes last: everything is in the file by then, so that nothing is left to move there
+       on close, where a failure would not be reported. */
+    if (connect(s, draft, e) < 0 ||
+        db_exec(s, "PRAGMA page_size=4096; PRAGMA synchronous=EXTRA", e) < 0 ||
+        db_exec(s, "BEGIN EXCLUSIVE", e) < 0 || db_exec(s, schema_sql, e) < 0 ||
+        db_exec(s, "COMMIT", e) < 0 || db_exec(s, "PRAGMA journal_mode=WAL", e) < 0)
+        return -1;
+    if (sqlite3_close(s->db) != SQLITE_OK)
+        return db_fail(s, e);
+    s->db = NULL;
+    return 0;
+}
+
+/* Returns 1 when this process created the spool, 0 when another was faster. */
+static int create(struct store *s, struct err *e)
+{
+    struct buf name = BUF_INIT;
+    int made = -1;
+
+    buf_printf(&name, "%s.new-%ld", s->path, (long)getpid());
+    const char *draft = buf_text(&name);
+    file_remove_draft(draft); /* left by an earlier process with our pid */
+    if (fill_draft(s, draft, e) == 0) {
+        if (renameat2(AT_FDCWD, draft, AT_FDCWD, s->path, RENAME_NOREPLACE) == 0)
+            made = file_sync_directory(s->path, e) < 0 ? -1 : 1;
+        else if (errno == EEXIST)
+            made = 0;
+        else
+            err_errno(e, EX_CANTCREAT, "%s: cannot create it", s->path);
+    }
+    if (s->db != NULL) {
+        sqlite3_close(s->db);
+        s->db = NULL;
+    }
+    file_remove_draft(draft);
+    buf_free(&name);
+    return made;
+}
+
+/* ---------------------------------------------------------------------------- where it may be */
+
+static int check_file_system(struct store *s, const char *dir, struct err *e)
+{
+    static const struct {
+        long magic;
+        const char *name;
+    } network[] = {
+        {0x6969, "nfs"},    {0xff534d42, "cifs"}, {0xfe534d42, "smb2"},   {0x517b, "smb"},
+        {0x01021997, "9p"}, {0x5346414f, "afs"},  {0x0bd00bd0, "lustre"}, {0x00c36400, "ceph"},
+        {0x564c, "ncp"},    {0x73757245, "coda"},
+    };
+    struct statfs fs;
+
+    if (statfs(dir, &fs) != 0)
+        return err_errno(e, 0, "%s", dir);
+    for (size_t i = 0; i < sizeof network / sizeof network[0]; i++)
+        if ((unsigned long)fs.f_type == (unsigned long)network[i].magic)
+            return err_set(e, EX_CANTCREAT,
+                           "%s: on a network file system (%s), where locks and shared memory do "
+                           "not work: choose a local -s",
+                           s->path, network[i].name);
+    return 0;
+}
+
+static int check_directory(struct store *s, const char *dir, struct err *e)
+{
+    struct stat st;
+
+    if (stat(dir, &st) != 0)
+        return err_errno(e, 0, "%s", dir);
+    if ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX))
+        return err_set(e, EX_NOPERM,
+                       "%s: everyone can write to its directory (mode %04o): chmod "
+                       "o-w %s",
+                       s->path, (unsigned)st.st_mode & 07777, dir);
+    /* Sticky, like /tmp: files are safe from everyone except their owner and the directory's. */
+    if ((st.st_mode & S_IWOTH) && st.st_uid != 0 && st.st_uid != geteuid())
+        return err_set(e, EX_NOPERM,
+                       "%s: everyone can write to its directory, and another user owns it: choose "
+                       "another -s",
+                       s->path);
+    return check_file_system(s, dir, e);
+}
+
+/* 1: there is a file that may be a spool; 0: there is no file; -1. */
+static int check_file(struct store *s, struct err *e)
+{
+    struct stat st;
+
+    if (lstat(s->path, &st) != 0)
+        return errno == ENOENT ? 0 : err_errno(e, 0, "%s", s->path);
+    if (S_ISLNK(st.st_mode))
+        return err_set(e, EX_NOPERM, "%s: is a symbolic link: name the spool itself", s->path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(e, s->mode == STORE_READ ? EX_NOINPUT : EX_CANTCREAT, "%s: is a %s", s->path,
+                       S_ISDIR(st.st_mode) ? "directory" : "device, pipe or socket");
+    if (st.st_nlink > 1)
+        return err_set(e, EX_NOPERM, "%s: has %ld names (hard links); a spool has one", s->path,
+                       (long)st.st_nlink);
+    if (st.st_uid != geteuid() && geteuid() != 0)
+        return err_set(e, EX_NOPERM, "%s: belongs to another user", s->path);
+    if (st.st_mode & (S_IWGRP | S_IWOTH))
+        return err_set(e, EX_NOPERM, "%s: others can write to it (mode %04o): chmod 600", s->path,
+                       (unsigned)st.st_mode & 07777);
+    if (st.st_size == 0)
+        return err_set(e, EX_DATAERR, "%s: is an empty file, not a spool: remove it first",
+                       s->path);
+    return 1;
+}
+
+/* Set the absolute path, with everything except its last part resolved. */
+static int set_path(struct store *s, const char *path, struct err *e)
+{
+    const char *slash = strrchr(path, '/'), *base = slash == NULL ? path : slash + 1;
+    struct buf full = BUF_INIT;
+    char real[PATH_MAX];
+
+    s->path = mem_dup(path, strlen(path)); /* for the messages below */
+    if (*path == '\0' || *path == ':' || strncmp(path, "file:", 5) == 0 || *base == '\0')
+        return err_set(e, EX_USAGE, "%s: not a file name for a spool", err_quote_text(path).text);
+    if (s->mode == STORE_CREATE && make_directories(s->path, e) < 0)
+        return -1;
+    char *dir = slash == NULL ? mem_dup(".", 1) : mem_dup(path, (size_t)(slash - path) + 1);
+    int failed = realpath(dir, real) == NULL;
+    if (failed && errno == ENOENT)
+        err_set(e, EX_NOINPUT, "%s: there is no such directory", dir);
+    else if (failed && errno == ENOTDIR)
+        err_errno(e, s->mode == STORE_READ ? EX_NOINPUT : EX_CANTCREAT, "%s", dir);
+    else if (failed)
+        err_errno(e, 0, "%s", dir);
+    free(dir);
+    if (failed)
+        return -1;
+    buf_printf(&full, "%s/%s", strcmp(real, "/") == 0 ? "" : real, base);
+    free(s->path);
+    s->path = mem_dup(full.p, full.n);
+    if (full.n > PATH_LENGTH) {
+        buf_free(&full);
+        return err_set(
+            e, s->mode == STORE_CREATE ? EX_CANTCREAT : EX_NOINPUT,
+            "%s: the path is longer than %d bytes, and with what SQLite adds to it for the "
+            "files beside it, too long: choose a shorter -s",
+            s->path, PATH_LENGTH);
+    }
+    buf_puts(&full, "-lock");
+    s->lock_path = mem_dup(full.p, full.n);
+    buf_free(&full);
+    /* Handlers get the path in their environment, where it is checked again. */
+    return name_check("the path of the spool", str_of(s->path), NAME_PATH_BYTES, e) < 0
+               ? -1
+               : check_directory(s, real, e);
+}
+
+static int open_spool(struct store *s, struct err *e)
+{
+    int there = check_file(s, e);
+
+    if (there == 0 && s->mode == STORE_CREATE) {
+        if ((there = create(s, e)) < 0)
+            return -1;
+        s->created = there == 1;
+        there = check_file(s, e);
+    }
+    if (there == 0)
+        return err_set(e, EX_NOINPUT,
+                       "%s: there is no spool; publish creates one, -s or EVENT_SPOOL "
+                       "names another",
+                       s->path);
+    if (there < 0 || connect(s, s->path, e) < 0)
+        return -1;
+    return check_identity(s, e);
+}
+
+int store_open(struct store **out, const char *path, enum store_mode mode, struct err *e)
+{
+    struct store *s = mem_zero(1, sizeof *s);
+
+    /* Before the library's first use: there is one thread, and nobody asks how much memory SQLite
+       uses; the locks for both cost a tenth of an insert. */
+    sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    *out = s;
+    s->mode = mode;
+    s->lock_fd = -1;
+    s->bell_fd = -2;
+    s->last_old = -1;
+    if (set_path(s, path, e) == 0 && open_spool(s, e) == 0)
+        return s->created;
+    store_close(s);
+    *out = NULL;
+    return -1;
+}
+
+/* The last process to close the spool copies the WAL into the file, which waits for the disk twice.
+   Wrappers that stored a number or two leave the WAL as it is: the next process reads a short WAL
+   in less time than that, and a longer one is copied as usual. */
+static void leave_wal(struct store *s)
+{
+    if (!s->lasting && s->frames > 0 && s->frames < SHORT_WAL)
+        sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+}
+
+void store_close(struct store *s)
+{
+    if (s == NULL)
+        return;
+    for (size_t i = 0; i < DB_STATEMENTS; i++)
+        sqlite3_finalize(s->statement[i].stmt);
+    leave_wal(s);
+    sqlite3_close(s->db);
+    lock_close(s); /* after the database: only then may others take over our claims */
+    js_scan_free(&s->scan);
+    event_free(&s->seen);
+    buf_free(&s->stored);
+    free(s->path);
+    free(s->lock_path);
+    free(s);
+}
+
+const char *store_path(const struct store *s)
+{
+    return s->path;
+}
+
+void store_stop(struct store *s, bool (*stopping)(void))
+{
+    s->stopping = stopping;
+}
+
+bool store_locked(const struct store *s)
+{
+    return s->locked;
+}
+
+static int64_t file_size(const char *path, const char *suffix)
+{
+    struct buf name = BUF_INIT;
+    struct stat st;
+
+    buf_printf(&name, "%s%s", path, suffix);
+    int64_t size = stat(buf_text(&name), &st) == 0 ? st.st_size : 0;
+    buf_free(&name);
+    return size;
+}
+
+int store_info(struct store *s, struct store_info *out, struct err *e)
+{
+    *out = (struct store_info){.path = s->path, .schema = SCHEMA};
+    out->size = file_size(s->path, "");
+    out->wal_size = file_size(s->path, "-wal");
+    if (db_int(s, e, &out->events, "SELECT count(*) FROM event", "") < 0 ||
+        db_int(s, e, &out->first_seq, "SELECT min(seq) FROM event", "") < 0 ||
+        db_int(s, e, &out->last_seq, LOG_LAST, "") < 0 ||
+        db_int(s, e, &out->first_ms, "SELECT recorded FROM event WHERE seq=?", "i",
+               out->first_seq) < 0 ||
+        db_int(s, e, &out->last_ms, "SELECT recorded FROM event WHERE seq=?", "i", out->last_seq) <
+            0 ||
+        db_int(s, e, &out->groups, "SELECT count(*) FROM groups", "") < 0 ||
+        db_int(s, e, &out->dead, "SELECT count(*) FROM item WHERE state=3", "") < 0 ||
+        db_int(s, e, &out->segments, "SELECT count(*) FROM segment", "") < 0)
+        return -1;
+    return 0;
+}
