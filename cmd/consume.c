@@ -15,7 +15,7 @@ static struct clock_point from, to;
 static int64_t backoff[2] = {1000, 15 * 60 * 1000};
 static bool auto_ack, dry_run, stay, ordered;
 static int64_t window = 64, lease, each_us;
-static struct dispatch_terms terms = {.workers = 1, .attempts = 12, .grace_ms = 30000};
+static struct loop_terms terms = {.workers = 1, .attempts = 12, .grace_ms = 30000};
 
 static const struct opt options[] = {
     OPT_NAME('g', "group", &name, "GROUP", "the group to work for"),
@@ -158,7 +158,7 @@ static int show(struct store *spool, struct err *e)
 }
 
 /* Report what is left, so that an exit status of 0 is not mistaken for an empty group. */
-static int tell(struct group *group, const struct dispatch_result *result, struct err *e)
+static int tell(struct group *group, const struct loop_result *result, struct err *e)
 {
     struct err_quoted g = err_quote_text(name);
     struct group_stand stand;
@@ -200,7 +200,7 @@ static int tell(struct group *group, const struct dispatch_result *result, struc
     return 0;
 }
 
-static int status(const struct group *group, const struct dispatch_result *result, struct err *e)
+static int status(const struct group *group, const struct loop_result *result, struct err *e)
 {
     if (result->why.status != 0)
         *e = result->why;
@@ -224,7 +224,7 @@ static int consume(struct store *spool, struct err *e)
                                             .each_us = each_us,
                                             .wait_ms = backoff[1],
                                             .lease_ms = lease};
-    struct dispatch_result result;
+    struct loop_result result;
     struct group *group = NULL;
     int got;
 
@@ -235,7 +235,7 @@ static int consume(struct store *spool, struct err *e)
     if (group_open(&group, spool, &group_terms, e) < 0)
         return -1;
     if (got == 0) {
-        got = dispatch_run(spool, group, &terms, &result, e);
+        got = loop_run(spool, group, &terms, &result, e);
         result.dead += group_buried(group);
         if (got == 0 && (got = tell(group, &result, e)) == 0)
             got = status(group, &result, e);

@@ -94,20 +94,20 @@ static int key_of_input(struct buf *name, const struct wrap_input *input, struct
 
 /* The command has succeeded. Record, then print, so that anyone who sees the output can rely on the
    record. */
-static int record(struct key *k, struct child *c, struct err *e)
+static int record(struct once_key *k, struct child *c, struct err *e)
 {
     struct buf output = BUF_INIT;
     struct str kept = {"", 0};
     int got = 0;
 
-    if (c->out_size > KEY_OUTPUT_MAX)
+    if (c->out_size > ONCE_KEY_OUTPUT_MAX)
         err_warn("%" PRId64
                  " bytes of output are more than the %d MiB that are kept: a repeat will "
                  "print nothing",
-                 c->out_size, KEY_OUTPUT_MAX >> 20);
+                 c->out_size, ONCE_KEY_OUTPUT_MAX >> 20);
     else if ((got = child_output(c, &output, e)) == 0 && output.n > 0)
         kept = (struct str){output.p, output.n};
-    if (got == 0 && (got = key_done(k, kept, c->out_size, ttl, e)) < 0)
+    if (got == 0 && (got = once_key_done(k, kept, c->out_size, ttl, e)) < 0)
         err_at(e, "the command succeeded, but that is not recorded, and it would run again: ");
     buf_free(&output);
     if (child_output(c, NULL, e) < 0)
@@ -115,7 +115,7 @@ static int record(struct key *k, struct child *c, struct err *e)
     return got;
 }
 
-static int run(struct key *k, const struct wrap *w, struct err *e)
+static int run(struct once_key *k, const struct wrap *w, struct err *e)
 {
     struct err failed = ERR_NONE;
     struct child c;
@@ -126,7 +126,7 @@ static int run(struct key *k, const struct wrap *w, struct err *e)
     if (got == 0 && c.status == 0) {
         got = record(k, &c, e);
     } else {
-        if (key_drop(k, &failed) < 0)
+        if (once_key_drop(k, &failed) < 0)
             err_warn("%s", failed.text);
         if (got == 0 && (got = child_output(&c, NULL, e)) == 0)
             e->status = c.status;
@@ -137,7 +137,7 @@ static int run(struct key *k, const struct wrap *w, struct err *e)
 
 /* Print the output of the first run. The command has succeeded and is not to be run again; if its
    output was not kept, all we can do is print a message. */
-static int print_again(const struct key *k, struct err *e)
+static int print_again(const struct once_key *k, struct err *e)
 {
     if ((int64_t)k->output.n < k->bytes)
         err_warn("%s: succeeded before, and printed %" PRId64 " bytes that were not kept: this "
@@ -148,7 +148,7 @@ static int print_again(const struct key *k, struct err *e)
 
 static int once(const char *name, const struct wrap *w, struct err *e)
 {
-    struct key k = {.name = name};
+    struct once_key k = {.name = name};
     int got;
 
     if ((got = store_open(&k.store, args_spool(), STORE_CREATE, e)) > 0)
@@ -157,18 +157,18 @@ static int once(const char *name, const struct wrap *w, struct err *e)
         e->status = EX_IOERR;
     if (got >= 0) {
         store_stop(k.store, proc_stopping);
-        got = key_take(&k, args_given("wait") ? longest : -1, e);
+        got = once_key_take(&k, args_given("wait") ? longest : -1, e);
     }
-    if (got == KEY_OURS) {
+    if (got == ONCE_KEY_OURS) {
         store_stop(k.store, proc_forced); /* a command that has run is to be recorded */
         got = run(&k, w, e);
-    } else if (got == KEY_DONE)
+    } else if (got == ONCE_KEY_DONE)
         got = print_again(&k, e);
-    else if (got == KEY_BUSY)
+    else if (got == ONCE_KEY_BUSY)
         got = err_set(e, EX_TEMPFAIL, "%s: another process is running its command",
                       err_quote_text(name).text);
     store_close(k.store);
-    key_free(&k);
+    once_key_free(&k);
     return got;
 }
 

@@ -16,7 +16,7 @@
 #define GRACE_MS 30000 /* the grace for lines read from a pipe, once we are told to stop */
 
 static const char *data, *expect, *rejects, *delay;
-static struct batch batch = {.fill.priority = -1, .pending.wait_ms = -1};
+static struct ingest batch = {.fill.priority = -1, .pending.wait_ms = -1};
 static int64_t max_size = 1 << 20;
 static bool atomic;
 
@@ -75,9 +75,9 @@ static int rejects_fd = -1, input_status;
 /* A signal may end a write to a reader that does not read. */
 static int echo(struct err *e)
 {
-    proc_open();
+    proc_unblock();
     int got = out_write(batch.safe.p, batch.safe.n, e) < 0 ? -1 : out_flush(e);
-    proc_shut();
+    proc_block();
     return got;
 }
 
@@ -92,14 +92,14 @@ static int tell(struct err *e)
         err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", wrong->p + at);
     if (batch.rejected.n > 0 && write_all(rejects_fd, batch.rejected.p, batch.rejected.n) < 0)
         return err_errno(e, EX_IOERR, "%s", rejects);
-    batch_told(&batch);
+    ingest_told(&batch);
     return 0;
 }
 
 /* Commit, then print: echoed events are on disk. */
 static int commit(struct err *e)
 {
-    return batch_commit(&batch, e) < 0 ? -1 : tell(e);
+    return ingest_commit(&batch, e) < 0 ? -1 : tell(e);
 }
 
 /* ------------------------------------------------------------------------------------ the input */
@@ -139,12 +139,12 @@ static bool maybe_cut(const struct line *line, struct str text)
 }
 
 struct head {
-    struct batch_place place;
+    struct ingest_place place;
     size_t n;
 };
 
 /* --atomic: keep the line and its place for later. */
-static int hold(struct batch_place place, struct str text, struct err *e)
+static int hold(struct ingest_place place, struct str text, struct err *e)
 {
     struct head head = {place, text.n};
 
@@ -155,7 +155,7 @@ static int hold(struct batch_place place, struct str text, struct err *e)
     return 0;
 }
 
-static int take_line(const struct line *line, bool too_long, struct batch_place place,
+static int take_line(const struct line *line, bool too_long, struct ingest_place place,
                      struct err *e)
 {
     struct str text = trim(*line);
@@ -170,8 +170,8 @@ static int take_line(const struct line *line, bool too_long, struct batch_place 
         err_set(&why, EX_DATAERR, "value may be cut off: no newline at the end of input");
     lines_seen++;
     if (why.status == 0)
-        return atomic ? hold(place, text, e) : batch_put(&batch, place, text, e);
-    batch_refuse(&batch, place, text, &why);
+        return atomic ? hold(place, text, e) : ingest_put(&batch, place, text, e);
+    ingest_refuse(&batch, place, text, &why);
     return 0;
 }
 
@@ -190,9 +190,9 @@ static int publish_file(const char *path, struct err *e)
     /* Input from a pipe is lost if we end; a file can be read again. */
     store_stop(batch.store, got >= 0 && lines_again(in) ? proc_stopping : proc_forced);
     while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0) {
-        struct batch_place place = {lines_name(in) == NULL ? NULL : path, line.number, NULL};
+        struct ingest_place place = {lines_name(in) == NULL ? NULL : path, line.number, NULL};
         failed = take_line(&line, got == LINES_TOO_LONG, place, e) < 0 ||
-                 ((batch_full(&batch) || !lines_ready(in)) && commit(e) < 0);
+                 ((ingest_full(&batch) || !lines_ready(in)) && commit(e) < 0);
     }
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;
@@ -210,12 +210,12 @@ static int publish_held(struct err *e)
         struct head head;
         memcpy(&head, held.p + at, sizeof head);
         at += sizeof head;
-        if (batch_put(&batch, head.place, (struct str){held.p + at, head.n}, e) < 0)
+        if (ingest_put(&batch, head.place, (struct str){held.p + at, head.n}, e) < 0)
             return -1;
         at += head.n;
     }
     if (batch.bad > 0 || input_status != 0)
-        batch_abandon(&batch);
+        ingest_abandon(&batch);
     return commit(e);
 }
 
@@ -253,8 +253,8 @@ static int publish_data(struct err *e)
         got =
             err_set(e, EX_DATAERR, "-d: longer than %lld bytes (--max-size)", (long long)max_size);
     if (got == 0)
-        got =
-            batch_put(&batch, (struct batch_place){NULL, 0, "-d"}, (struct str){text.p, text.n}, e);
+        got = ingest_put(&batch, (struct ingest_place){NULL, 0, "-d"}, (struct str){text.p, text.n},
+                         e);
     buf_free(&text);
     return got < 0 ? -1 : commit(e);
 }
@@ -409,7 +409,7 @@ int main(int argc, char **argv)
     if (batch.duplicates > 0 && isatty(STDERR_FILENO))
         err_note("%" PRId64 " duplicates skipped", batch.duplicates);
     store_close(batch.store);
-    batch_free(&batch);
+    ingest_free(&batch);
     buf_free(&held);
     return out_finish(&e);
 }

@@ -65,11 +65,11 @@ static int show(const struct fold *f, struct err *e)
         js_show(&text, (struct str){line.p, line.n});
     got = out_line(terminal ? (struct str){text.p, text.n} : (struct str){line.p, line.n}, e);
     if (reducer.argv != NULL)
-        proc_open();
+        proc_unblock();
     if (got == 0)
         got = out_flush(e);
     if (reducer.argv != NULL)
-        proc_shut();
+        proc_block();
     buf_free(&line);
     buf_free(&text);
     return got;

@@ -151,7 +151,7 @@ static int read_log(struct err *e)
             time_is_up || (got = passed_last(e)) != 0)
             break;
         struct pollfd bell = {.fd = store_bell(spool), .events = POLLIN};
-        proc_open(); /* a signal may end it here, as it ends any filter */
+        proc_unblock(); /* a signal may end it here, as it ends any filter */
         proc_wait(&bell, bell.fd >= 0, LOOK_MS);
         if (proc_stopping())
             break;
@@ -221,7 +221,7 @@ int main(int argc, char **argv)
         form = terminal ? FORM_TABLE : FORM_NDJSON;
     if (follow || speed > 0) {
         proc_stage();
-        proc_open();
+        proc_unblock();
         out_watch();
     }
     if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 && (got = find_ends(&e)) == 0) {

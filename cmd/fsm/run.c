@@ -46,9 +46,9 @@ void fsm_say(const char *path, const struct machine_findings *findings)
 
 static int tell(struct err *e)
 {
-    proc_open(); /* a signal may end a write to a reader that does not read */
+    proc_unblock(); /* a signal may end a write to a reader that does not read */
     int got = out_write(out.p, out.n, e) < 0 ? -1 : out_flush(e);
-    proc_shut();
+    proc_block();
 
     for (size_t at = 0; at < complaints.n; at += strlen(complaints.p + at) + 1)
         err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);

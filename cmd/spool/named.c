@@ -189,9 +189,9 @@ static const struct table_column key_columns[] = {
 
 static json_t *key_row(struct store *s, const struct doc *doc)
 {
-    struct key_info info;
+    struct once_key_info info;
 
-    if (!key_read(doc->value, &info))
+    if (!once_key_read(doc->value, &info))
         return NULL;
     bool runs = !info.done && mark_lives(s, info.mark);
     return json_pack("{s:o,s:s,s:o,s:o,s:o}", "key", table_text(str_of(doc->name)), "state",
@@ -206,10 +206,10 @@ static json_t *key_row(struct store *s, const struct doc *doc)
 static int forget_key(struct store *s, const char *name, struct buf *said, struct err *e)
 {
     buf_puts(said, "forgotten");
-    return key_forget(s, name, e);
+    return once_key_forget(s, name, e);
 }
 
-static const struct kind keys = {KEY_KIND, key_columns, key_row,
+static const struct kind keys = {ONCE_KEY_KIND, key_columns, key_row,
                                  (const struct change[]){{"forget", forget_key, NULL}, {0}}};
 
 /* ------------------------------------------------------------------------------------ all three */

@@ -4,7 +4,7 @@
 
 #define LOOK_MS 100 /* settling wakes no waiting process */
 
-int64_t pending_wait(const struct pending *p, struct store *store, struct err *e)
+int64_t backpressure_wait(const struct backpressure *p, struct store *store, struct err *e)
 {
     int64_t begun = clock_mono_ms(), lag = 0, left;
     struct buf name = BUF_INIT;

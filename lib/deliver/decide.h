@@ -16,24 +16,24 @@
 #include <poll.h>
 #include <sys/types.h>
 
-struct dispatch;
+struct loop;
 
 struct crew {
-    int (*open)(struct dispatch *d, struct err *e);
-    size_t (*room)(const struct dispatch *d); /* events that could be begun now */
+    int (*open)(struct loop *loop, struct err *e);
+    size_t (*room)(const struct loop *loop); /* events that could be begun now */
     /* 1 begun, 0 not now, -1 error. An event that cannot be begun at all is decided at once, and
        begin returns 1. */
-    int (*begin)(struct dispatch *d, struct group_event *ge, struct err *e);
-    size_t (*fds)(const struct dispatch *d, struct pollfd *fds); /* at most fds_max */
-    int64_t (*deadline)(const struct dispatch *d); /* monotonic: the latest time to call move */
-    void (*ended)(struct dispatch *d, pid_t pid, int wait_status, int64_t now_ms);
-    int (*move)(struct dispatch *d, int64_t now_ms, struct err *e);
-    bool (*has)(const struct dispatch *d, struct str subject); /* begun and not decided */
-    void (*quit)(struct dispatch *d, int64_t now_ms);          /* begin nothing more, end when
+    int (*begin)(struct loop *loop, struct group_event *ge, struct err *e);
+    size_t (*fds)(const struct loop *loop, struct pollfd *fds); /* at most fds_max */
+    int64_t (*deadline)(const struct loop *loop); /* monotonic: the latest time to call move */
+    void (*ended)(struct loop *loop, pid_t pid, int wait_status, int64_t now_ms);
+    int (*move)(struct loop *loop, int64_t now_ms, struct err *e);
+    bool (*has)(const struct loop *loop, struct str subject); /* begun and not decided */
+    void (*quit)(struct loop *loop, int64_t now_ms);          /* begin nothing more, end when
                                                                   idle */
-    void (*force)(struct dispatch *d, int64_t now_ms);         /* end now */
-    bool (*busy)(const struct dispatch *d);                    /* quit has not finished */
-    void (*close)(struct dispatch *d);
+    void (*force)(struct loop *loop, int64_t now_ms);         /* end now */
+    bool (*busy)(const struct loop *loop);                    /* quit has not finished */
+    void (*close)(struct loop *loop);
 };
 
 extern const struct crew handlers_crew, workers_crew;
@@ -43,11 +43,11 @@ struct span {
     bool printed; /* to stdout */
 };
 
-struct dispatch {
+struct loop {
     struct store *store;
     struct group *group;
-    const struct dispatch_terms *terms;
-    struct dispatch_result *result;
+    const struct loop_terms *terms;
+    struct loop_result *result;
     const struct crew *crew;
     void *hands; /* the crew's own */
     size_t fds_max;
@@ -93,21 +93,21 @@ struct outcome {
 
 /* output goes to stdout, or with emit into the log; absent: none. With emit, output that is not
    events makes the event a dead letter. -1 with 75 when the claim is no longer ours. */
-int decide_done(struct dispatch *d, const struct outcome *o, struct str output, struct err *e);
+int decide_done(struct loop *loop, const struct outcome *o, struct str output, struct err *e);
 /* Is the event's claim still ours, so that its output may be written? 0, or -1 with 75. */
-int decide_print(struct dispatch *d, const struct group_event *event, struct err *e);
-void decide_retry(struct dispatch *d, const struct outcome *o); /* a dead letter after the last
+int decide_print(struct loop *loop, const struct group_event *event, struct err *e);
+void decide_retry(struct loop *loop, const struct outcome *o); /* a dead letter after the last
                                                                    attempt */
-void decide_dead(struct dispatch *d, const struct outcome *o);
-int decide_defer(struct dispatch *d, const struct outcome *o, struct err *e);
-void decide_release(struct dispatch *d, struct group_event *event);     /* we ended its handler
+void decide_dead(struct loop *loop, const struct outcome *o);
+int decide_defer(struct loop *loop, const struct outcome *o, struct err *e);
+void decide_release(struct loop *loop, struct group_event *event);     /* we ended its handler
                                                                            ourselves */
-void decide_misconfigured(struct dispatch *d, const struct outcome *o); /* returned, and we stop */
+void decide_misconfigured(struct loop *loop, const struct outcome *o); /* returned, and we stop */
 /* Begin nothing more, let running handlers end, return the rest, and then report why, which is no
    event's fault. */
-void decide_stop(struct dispatch *d, const struct err *why);
+void decide_stop(struct loop *loop, const struct err *why);
 /* Decide an event that no attempt can help: its line is damaged, or it is too large for an
    environment. */
-void decide_hopeless(struct dispatch *d, struct group_event *event, const struct err *why);
+void decide_hopeless(struct loop *loop, struct group_event *event, const struct err *why);
 
 #endif

@@ -5,7 +5,8 @@
 #define EVENTS_MAX 1000 /* with a hundred, two thirds of the speed; with ten thousand, no gain */
 #define BYTES_MAX (1 << 20)
 
-void batch_refuse(struct batch *b, struct batch_place place, struct str line, const struct err *why)
+void ingest_refuse(struct ingest *b, struct ingest_place place, struct str line,
+                   const struct err *why)
 {
     b->bad++;
     if (place.name != NULL)
@@ -22,7 +23,7 @@ void batch_refuse(struct batch *b, struct batch_place place, struct str line, co
     }
 }
 
-static void explain_stale(struct batch *b, int64_t stands)
+static void explain_stale(struct ingest *b, int64_t stands)
 {
     const struct event *ev = &b->event;
     struct err_quoted subject = err_quote(ev->subject.p, ev->subject.n);
@@ -45,7 +46,7 @@ static void explain_stale(struct batch *b, int64_t stands)
 }
 
 /* Why an event did not go into the log, if it did not. */
-static void explain(struct batch *b, const struct log_put *put)
+static void explain(struct ingest *b, const struct log_put *put)
 {
     const struct event *ev = &b->event;
     struct err ignored = ERR_NONE;
@@ -72,7 +73,7 @@ static void explain(struct batch *b, const struct log_put *put)
 }
 
 /* A batch is one commit, so it has one time. */
-static void begin_times(struct batch *b)
+static void begin_times(struct ingest *b)
 {
     int64_t now = clock_now_ms();
 
@@ -84,7 +85,7 @@ static void begin_times(struct batch *b)
 }
 
 /* Every check that does not need the lock is made before the lock is taken. */
-static int make(struct batch *b, struct str line)
+static int make(struct ingest *b, struct str line)
 {
     if (b->lines == 0)
         begin_times(b);
@@ -96,21 +97,21 @@ static int make(struct batch *b, struct str line)
     return 0;
 }
 
-static int begin(struct batch *b, struct err *e)
+static int begin(struct ingest *b, struct err *e)
 {
-    b->room = pending_wait(&b->pending, b->store, e);
+    b->room = backpressure_wait(&b->pending, b->store, e);
     if (b->pending.most > 0)
         b->terms.now_ms = clock_now_ms(); /* getting the lock may have taken long */
     return b->room < 0 ? -1 : log_begin(b->store, &b->terms, e);
 }
 
-int batch_put(struct batch *b, struct batch_place place, struct str line, struct err *e)
+int ingest_put(struct ingest *b, struct ingest_place place, struct str line, struct err *e)
 {
     struct log_put put;
 
     err_clear(&b->why);
     if (make(b, line) < 0) {
-        batch_refuse(b, place, line, &b->why);
+        ingest_refuse(b, place, line, &b->why);
         return 0;
     }
     if (b->lines == 0 && begin(b, e) < 0)
@@ -123,7 +124,7 @@ int batch_put(struct batch *b, struct batch_place place, struct str line, struct
     b->stale += put.fate == LOG_STALE;
     explain(b, &put);
     if (b->why.status != 0) {
-        batch_refuse(b, place, line, &b->why);
+        ingest_refuse(b, place, line, &b->why);
     } else if (b->echo) {
         buf_str(&b->safe, put.fate == LOG_DUPLICATE ? put.line : b->event.line);
         buf_char(&b->safe, '\n');
@@ -131,41 +132,41 @@ int batch_put(struct batch *b, struct batch_place place, struct str line, struct
     return 0;
 }
 
-bool batch_full(const struct batch *b)
+bool ingest_full(const struct ingest *b)
 {
     return b->lines >= EVENTS_MAX || b->bytes >= BYTES_MAX ||
            (b->lines > 0 && (b->lines >= b->room || log_crowded(b->store)));
 }
 
-bool batch_open(const struct batch *b)
+bool ingest_open(const struct ingest *b)
 {
     return b->lines > 0;
 }
 
-int batch_commit(struct batch *b, struct err *e)
+int ingest_commit(struct ingest *b, struct err *e)
 {
-    bool open = batch_open(b);
+    bool open = ingest_open(b);
 
     b->lines = b->bytes = 0;
     return open ? log_commit(b->store, e) : 0;
 }
 
-void batch_abandon(struct batch *b)
+void ingest_abandon(struct ingest *b)
 {
-    if (batch_open(b))
+    if (ingest_open(b))
         log_rollback(b->store);
     b->lines = b->bytes = b->duplicates = 0;
     buf_reset(&b->safe);
 }
 
-void batch_told(struct batch *b)
+void ingest_told(struct ingest *b)
 {
     buf_shrink(&b->safe, BYTES_MAX);
     buf_shrink(&b->complaints, BYTES_MAX);
     buf_shrink(&b->rejected, BYTES_MAX);
 }
 
-void batch_free(struct batch *b)
+void ingest_free(struct ingest *b)
 {
     buf_free(&b->safe);
     buf_free(&b->complaints);

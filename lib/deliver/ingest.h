@@ -1,14 +1,14 @@
 /*
- * batch: store lines as events in the log, many per commit.
+ * ingest: store lines as events in the log, many per commit.
  *
- *     struct batch b = {.store = s, .fill = …, .terms = …};       the rest zero
- *     batch_put(&b, place, line, &e)                              for each line
- *     if (batch_full(&b) || no more input is waiting)
- *         batch_commit(&b, &e), then print safe, complaints and rejected
+ *     struct ingest b = {.store = s, .fill = …, .terms = …};       the rest zero
+ *     ingest_put(&b, place, line, &e)                              for each line
+ *     if (ingest_full(&b) || no more input is waiting)
+ *         ingest_commit(&b, &e), then print safe, complaints and rejected
  *
  * A line that cannot be stored becomes a complaint and does not affect the others. Print nothing
  * while the transaction is open, since writing may block while others wait for the lock: print
- * after batch_commit or batch_abandon, or when batch_open is false.
+ * after ingest_commit or ingest_abandon, or when ingest_open is false.
  */
 #ifndef DELIVER_INGEST_H
 #define DELIVER_INGEST_H
@@ -16,24 +16,24 @@
 #include "deliver/backpressure.h"
 
 /* Where a line came from, for messages; a view, not copied. */
-struct batch_place {
+struct ingest_place {
     const char *file; /* NULL: stdin, or the place that name names */
     int64_t line;     /* 0: the place has a name instead */
     const char *name; /* "-d" */
 };
 
-struct batch {
+struct ingest {
     struct store *store;
     struct log_terms terms;
     struct event_fill fill;
     int64_t delay_ms, ttl_ms; /* 0: none; from the time of each batch */
-    struct pending pending;
+    struct backpressure pending;
     bool echo, keep_rejected;
 
     /* counted since the beginning */
     int64_t duplicates, bad, stale; /* stale are among the bad */
 
-    /* for the caller to print, who then calls batch_told */
+    /* for the caller to print, who then calls ingest_told */
     struct buf safe;       /* with echo: the events that are on disk now, a line each */
     struct buf complaints; /* messages, each with a NUL behind it */
     struct buf rejected;   /* with keep_rejected: the lines that the complaints are about */
@@ -46,17 +46,18 @@ struct batch {
 };
 
 /* 0 when the line is in the transaction or is a complaint, -1 when the store failed. */
-int batch_put(struct batch *b, struct batch_place place, struct str line, struct err *e);
+int ingest_put(struct ingest *b, struct ingest_place place, struct str line, struct err *e);
 /* Add a complaint about a line that is wrong before it is parsed. line may be absent. */
-void batch_refuse(struct batch *b, struct batch_place place, struct str line,
-                  const struct err *why);
-bool batch_full(const struct batch *b); /* a thousand lines, a megabyte, or less when little room is
+void ingest_refuse(struct ingest *b, struct ingest_place place, struct str line,
+                   const struct err *why);
+bool ingest_full(
+    const struct ingest *b); /* a thousand lines, a megabyte, or less when little room is
                                            left on disk */
-bool batch_open(const struct batch *b);
-int batch_commit(struct batch *b, struct err *e); /* when it returns 0, safe is on disk */
-void batch_abandon(struct batch *b);              /* nothing of the batch is stored; safe is
+bool ingest_open(const struct ingest *b);
+int ingest_commit(struct ingest *b, struct err *e); /* when it returns 0, safe is on disk */
+void ingest_abandon(struct ingest *b);              /* nothing of the batch is stored; safe is
                                                      empty */
-void batch_told(struct batch *b);
-void batch_free(struct batch *b);
+void ingest_told(struct ingest *b);
+void ingest_free(struct ingest *b);
 
 #endif

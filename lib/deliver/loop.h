@@ -1,5 +1,5 @@
 /*
- * dispatch: consume's loop. It claims events of a group, runs a handler for each (or prints them
+ * loop: consume's. It claims events of a group, runs a handler for each (or prints them
  * when there is no handler), and settles them by the outcome.
  *
  * The guarantee rests on the order: a handler's output is written before its event is settled, so a
@@ -22,7 +22,7 @@
 #include "base/backoff.h"
 #include "store/store.h"
 
-struct dispatch_terms {
+struct loop_terms {
     char *const *argv;  /* the handler; NULL: events go to stdout, settled once written */
     bool lease;         /* or handed over to settle, when the group was opened with a lease */
     const char *group;  /* for its environment and messages */
@@ -42,7 +42,7 @@ struct dispatch_terms {
     bool dead_on[256], defer_on[256];
 };
 
-struct dispatch_result {
+struct loop_result {
     int64_t done, retried, dead, deferred;
     bool stopped; /* by a signal, because the reader of stdout has gone, or for the reason in why */
     struct err
@@ -53,7 +53,7 @@ struct dispatch_result {
 
 /* Call proc_stage first. Returns 0 when there is no more to do (or we were told to stop), holding
    no claims; -1 on an error, with the claimed events left to other consumers. */
-int dispatch_run(struct store *store, struct group *group, const struct dispatch_terms *terms,
-                 struct dispatch_result *out, struct err *e);
+int loop_run(struct store *store, struct group *group, const struct loop_terms *terms,
+             struct loop_result *out, struct err *e);
 
 #endif

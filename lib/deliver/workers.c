@@ -43,112 +43,112 @@ struct worker {
     char nonsense[400]; /* what it printed instead of an answer; empty: nothing */
 };
 
-static struct worker *workers(const struct dispatch *d)
+static struct worker *workers(const struct loop *loop)
 {
-    return d->hands;
+    return loop->hands;
 }
 
-static size_t count(const struct dispatch *d)
+static size_t count(const struct loop *loop)
 {
-    return (size_t)d->terms->workers;
+    return (size_t)loop->terms->workers;
 }
 
-static size_t window(const struct dispatch *d)
+static size_t window(const struct loop *loop)
 {
-    return (size_t)d->terms->window;
+    return (size_t)loop->terms->window;
 }
 
-static int workers_open(struct dispatch *d, struct err *e)
+static int workers_open(struct loop *loop, struct err *e)
 {
-    struct worker *w = mem_zero(count(d), sizeof *w);
+    struct worker *w = mem_zero(count(loop), sizeof *w);
 
     (void)e;
-    for (size_t i = 0; i < count(d); i++) {
+    for (size_t i = 0; i < count(loop); i++) {
         child_init(&w[i].child);
-        w[i].flight = mem_zero(window(d), sizeof *w[i].flight);
+        w[i].flight = mem_zero(window(loop), sizeof *w[i].flight);
         snprintf(w[i].marker, sizeof w[i].marker, "EVENT_WORKER=%zu", i + 1);
     }
-    d->hands = w;
-    d->fds_max = CHILD_FDS * count(d);
-    d->queue_max = 2 * count(d) * window(d);
-    if (d->queue_max < CLAIM_AHEAD)
-        d->queue_max = CLAIM_AHEAD;
+    loop->hands = w;
+    loop->fds_max = CHILD_FDS * count(loop);
+    loop->queue_max = 2 * count(loop) * window(loop);
+    if (loop->queue_max < CLAIM_AHEAD)
+        loop->queue_max = CLAIM_AHEAD;
     return 0;
 }
 
 /* ---------------------------------------------------------------------------------------- begin */
 
-static size_t room_of(const struct dispatch *d, const struct worker *w, int64_t now_ms)
+static size_t room_of(const struct loop *loop, const struct worker *w, int64_t now_ms)
 {
     if (w->quitting || w->forced || (w->running && w->child.ended) ||
         (!w->running && w->rest_ms > now_ms))
         return 0;
-    return window(d) - w->flights;
+    return window(loop) - w->flights;
 }
 
-static size_t workers_room(const struct dispatch *d)
+static size_t workers_room(const struct loop *loop)
 {
     int64_t now = clock_mono_ms();
     size_t room = 0;
 
-    for (size_t i = 0; i < count(d); i++)
-        room += room_of(d, &workers(d)[i], now);
+    for (size_t i = 0; i < count(loop); i++)
+        room += room_of(loop, &workers(loop)[i], now);
     return room;
 }
 
-static struct worker *least_busy(struct dispatch *d)
+static struct worker *least_busy(struct loop *loop)
 {
     int64_t now = clock_mono_ms();
     struct worker *best = NULL;
 
-    for (size_t i = 0; i < count(d); i++) {
-        struct worker *w = &workers(d)[i];
-        if (room_of(d, w, now) > 0 && (best == NULL || w->flights < best->flights))
+    for (size_t i = 0; i < count(loop); i++) {
+        struct worker *w = &workers(loop)[i];
+        if (room_of(loop, w, now) > 0 && (best == NULL || w->flights < best->flights))
             best = w;
     }
     return best;
 }
 
 /* A worker for which there are no descriptors is never started; the others do its work. */
-static void too_few_files(struct dispatch *d, struct worker *w)
+static void too_few_files(struct loop *loop, struct worker *w)
 {
     struct rlimit limit = {0, 0};
     struct err why = ERR_NONE;
     size_t n = 0;
 
     getrlimit(RLIMIT_NOFILE, &limit);
-    for (size_t i = 0; i < count(d); i++)
-        n += workers(d)[i].running;
+    for (size_t i = 0; i < count(loop); i++)
+        n += workers(loop)[i].running;
     w->rest_ms = INT64_MAX;
     if (n > 0) {
         err_warn("no more than %zu workers at once, not %zu: the limit of open files is %lld "
                  "(ulimit -n)",
-                 n, count(d), (long long)limit.rlim_cur);
-        for (size_t i = 0; i < count(d); i++)
-            if (!workers(d)[i].running)
-                workers(d)[i].rest_ms = INT64_MAX;
+                 n, count(loop), (long long)limit.rlim_cur);
+        for (size_t i = 0; i < count(loop); i++)
+            if (!workers(loop)[i].running)
+                workers(loop)[i].rest_ms = INT64_MAX;
         return;
     }
     err_set(&why, EX_OSERR,
             "no worker can be run: the limit of open files, %lld, is too low (ulimit -n)",
             (long long)limit.rlim_cur);
-    decide_stop(d, &why);
+    decide_stop(loop, &why);
 }
 
 /* 1; 0: not now; -1: error. */
-static int start(struct dispatch *d, struct worker *w, struct err *e)
+static int start(struct loop *loop, struct worker *w, struct err *e)
 {
     struct err why = ERR_NONE;
-    struct child_run run = {.argv = d->terms->argv,
+    struct child_run run = {.argv = loop->terms->argv,
                             .stay = true,
                             .marker = w->marker,
-                            .timeout_ms = d->terms->timeout_ms,
-                            .grace_ms = d->terms->grace_ms,
-                            .fd4 = group_tail(d->group),
-                            .about = {.group = str_of(d->terms->group)}};
+                            .timeout_ms = loop->terms->timeout_ms,
+                            .grace_ms = loop->terms->grace_ms,
+                            .fd4 = group_tail(loop->group),
+                            .about = {.group = str_of(loop->terms->group)}};
 
-    run.envp = environment_make(&w->environment, NULL, w - workers(d) + 1, 0, d->terms->group,
-                                store_path(d->store));
+    run.envp = environment_make(&w->environment, NULL, w - workers(loop) + 1, 0, loop->terms->group,
+                                store_path(loop->store));
     if (child_start(&w->child, &run, &why) == 0) {
         w->running = true;
         w->heard = false;
@@ -156,38 +156,38 @@ static int start(struct dispatch *d, struct worker *w, struct err *e)
         return 1;
     }
     if (errno == EMFILE) {
-        too_few_files(d, w);
+        too_few_files(loop, w);
         return 0;
     }
     if (why.status == EX_OSERR) {
         err_warn("%s: waiting", why.text);
-        d->pause_ms = clock_mono_ms() + 1000;
+        loop->pause_ms = clock_mono_ms() + 1000;
         return 0;
     }
     if (why.status != EX_CANNOT_RUN && why.status != EX_NOT_FOUND)
         return err_set(e, why.status, "%s", why.text);
-    decide_stop(d, &why);
+    decide_stop(loop, &why);
     return 0;
 }
 
-static int workers_begin(struct dispatch *d, struct group_event *ge, struct err *e)
+static int workers_begin(struct loop *loop, struct group_event *ge, struct err *e)
 {
-    struct worker *w = least_busy(d);
+    struct worker *w = least_busy(loop);
     struct err why = ERR_NONE;
     int got;
 
-    if (event_read(&d->event, &d->scan, ge->entry.line, &why) < 0) {
-        decide_hopeless(d, ge, &why);
+    if (event_read(&loop->event, &loop->scan, ge->entry.line, &why) < 0) {
+        decide_hopeless(loop, ge, &why);
         return 1;
     }
-    while (!w->running && (got = start(d, w, e)) <= 0)
-        if (got < 0 || w->rest_ms != INT64_MAX || (w = least_busy(d)) == NULL)
+    while (!w->running && (got = start(loop, w, e)) <= 0)
+        if (got < 0 || w->rest_ms != INT64_MAX || (w = least_busy(loop)) == NULL)
             return got;
     if (w->flights == 0)
         w->alone_ms = clock_mono_ms();
     w->flight[w->flights++] = (struct flight){ge, clock_now_ms(), clock_mono_ms()};
     child_feed(&w->child, (struct str){ge->entry.line.p, ge->entry.line.n + 1});
-    d->running++;
+    loop->running++;
     return 1;
 }
 
@@ -270,14 +270,14 @@ static struct flight take_flight(struct worker *w, size_t i)
 }
 
 /* "out" as lines: the value itself, or each item of an array that is to be published. */
-static struct str lines_of(const struct dispatch *d, struct str out, struct buf *into)
+static struct str lines_of(const struct loop *loop, struct str out, struct buf *into)
 {
     struct str key, item;
 
     if (out.p == NULL)
         return out;
     buf_reset(into);
-    if (d->terms->emit && js_kind(out) == JS_ARRAY) {
+    if (loop->terms->emit && js_kind(out) == JS_ARRAY) {
         for (size_t at = 0; js_each(out, &at, &key, &item);) {
             buf_str(into, item);
             buf_char(into, '\n');
@@ -289,7 +289,7 @@ static struct str lines_of(const struct dispatch *d, struct str out, struct buf 
     return (struct str){into->n == 0 ? "" : into->p, into->n};
 }
 
-static int decide(struct dispatch *d, const struct flight *f, const struct answer *a, struct err *e)
+static int decide(struct loop *loop, const struct flight *f, const struct answer *a, struct err *e)
 {
     struct buf why = BUF_INIT;
     struct outcome o = {.event = f->event,
@@ -299,23 +299,23 @@ static int decide(struct dispatch *d, const struct flight *f, const struct answe
                         .tail = {"", 0}};
     int got = 0;
 
-    d->running--;
+    loop->running--;
     if (a->status == SAYS_DONE)
-        return decide_done(d, &o, lines_of(d, a->out, &d->output), e);
+        return decide_done(loop, &o, lines_of(loop, a->out, &loop->output), e);
     buf_str(&why, a->error.p != NULL ? a->error : STR("its worker says so"));
     o.why = buf_text(&why);
     if (a->status == SAYS_DEFER)
-        got = decide_defer(d, &o, e);
+        got = decide_defer(loop, &o, e);
     else if (a->status == SAYS_DEAD)
-        decide_dead(d, &o);
+        decide_dead(loop, &o);
     else
-        decide_retry(d, &o);
+        decide_retry(loop, &o);
     buf_free(&why);
     return got;
 }
 
 /* 1; 0 and why the line is not an answer; -1: error. */
-static int take_answer(struct dispatch *d, struct worker *w, struct str line, struct err *why,
+static int take_answer(struct loop *loop, struct worker *w, struct str line, struct err *why,
                        struct err *e)
 {
     struct buf decoded = BUF_INIT;
@@ -323,14 +323,14 @@ static int take_answer(struct dispatch *d, struct worker *w, struct str line, st
     size_t i = 0;
     int got = 0;
 
-    if (read_answer(&d->scan, line, &decoded, &a, why) == 0) {
+    if (read_answer(&loop->scan, line, &decoded, &a, why) == 0) {
         while (i < w->flights && !str_eq(w->flight[i].event->entry.id, a.id))
             i++;
         if (i < w->flights) {
             struct flight f = take_flight(w, i);
             w->deaths = 0;
             w->heard = true;
-            got = decide(d, &f, &a, e) < 0 ? -1 : 1;
+            got = decide(loop, &f, &a, e) < 0 ? -1 : 1;
         } else {
             err_set(why, EX_DATAERR, "no event with that id waits for an answer");
         }
@@ -339,7 +339,7 @@ static int take_answer(struct dispatch *d, struct worker *w, struct str line, st
     return got;
 }
 
-static int take_answers(struct dispatch *d, struct worker *w, int64_t now_ms, struct err *e)
+static int take_answers(struct loop *loop, struct worker *w, int64_t now_ms, struct err *e)
 {
     struct buf *out = &w->child.out;
     size_t at = 0;
@@ -350,7 +350,7 @@ static int take_answers(struct dispatch *d, struct worker *w, int64_t now_ms, st
         struct str line = {out->p + at, (size_t)(newline - out->p) - at};
         struct err why;
         err_clear(&why);
-        int got = take_answer(d, w, line, &why, e);
+        int got = take_answer(loop, w, line, &why, e);
         if (got < 0)
             return -1;
         if (got == 0) {
@@ -366,7 +366,7 @@ static int take_answers(struct dispatch *d, struct worker *w, int64_t now_ms, st
 
 /* ------------------------------------------------------------------------------------- its end */
 
-static void give_up_flights(struct dispatch *d, struct worker *w)
+static void give_up_flights(struct loop *loop, struct worker *w)
 {
     bool broken = w->child.status == EX_CONFIG && w->nonsense[0] == '\0';
     bool charged = w->forced || broken; /* we ended it ourselves, or no event is to blame */
@@ -385,25 +385,25 @@ static void give_up_flights(struct dispatch *d, struct worker *w)
                                   .took_ms = clock_mono_ms() - f.began_ms,
                                   .delay_ms = -1,
                                   .tail = w->child.tail};
-        d->running--;
+        loop->running--;
         if (broken && !w->forced)
-            decide_misconfigured(d, &o);
+            decide_misconfigured(loop, &o);
         else if (charged)
-            decide_release(d, f.event);
+            decide_release(loop, f.event);
         else
-            decide_retry(d, &o);
+            decide_retry(loop, &o);
         charged = true;
     }
     buf_free(&why);
 }
 
-static void bury(struct dispatch *d, struct worker *w, int64_t now_ms)
+static void bury(struct loop *loop, struct worker *w, int64_t now_ms)
 {
     static const struct backoff rest = {100, 30000, BACKOFF_EQUAL};
 
     if (w->flights == 0 && !w->quitting && !w->forced && w->child.status != 0)
         err_warn("a worker ended: %s", w->child.why);
-    give_up_flights(d, w);
+    give_up_flights(loop, w);
     w->rest_ms = w->deaths++ == 0 ? 0 : now_ms + backoff_ms(&rest, w->deaths, clock_random());
     child_reset(&w->child);
     w->running = false;
@@ -416,14 +416,14 @@ static void end_by(struct worker *w, int64_t when_ms)
         w->quit_ms = when_ms;
 }
 
-static bool listening(const struct dispatch *d, const struct worker *w)
+static bool listening(const struct loop *loop, const struct worker *w)
 {
-    return w->running && w->flights > 0 && !w->heard && d->terms->timeout_ms == 0;
+    return w->running && w->flights > 0 && !w->heard && loop->terms->timeout_ms == 0;
 }
 
-static void watch_clock(struct dispatch *d, struct worker *w, int64_t now_ms)
+static void watch_clock(struct loop *loop, struct worker *w, int64_t now_ms)
 {
-    if (listening(d, w) && now_ms >= w->alone_ms + SILENT_MS) {
+    if (listening(loop, w) && now_ms >= w->alone_ms + SILENT_MS) {
         err_note("a worker has answered none of its events for %d s: does it write out each answer "
                  "at once? (jq --unbuffered, stdbuf -oL, flush)",
                  SILENT_MS / 1000);
@@ -436,53 +436,53 @@ static void watch_clock(struct dispatch *d, struct worker *w, int64_t now_ms)
             snprintf(w->nonsense, sizeof w->nonsense, "its worker closed its output");
         child_stop(&w->child, now_ms);
     }
-    if (d->terms->timeout_ms > 0 && w->flights > 0 && !w->child.ended && !w->child.timed_out &&
-        now_ms >= w->alone_ms + d->terms->timeout_ms)
+    if (loop->terms->timeout_ms > 0 && w->flights > 0 && !w->child.ended && !w->child.timed_out &&
+        now_ms >= w->alone_ms + loop->terms->timeout_ms)
         child_time_up(&w->child, now_ms);
 }
 
-static int workers_move(struct dispatch *d, int64_t now_ms, struct err *e)
+static int workers_move(struct loop *loop, int64_t now_ms, struct err *e)
 {
-    for (size_t i = 0; i < count(d); i++) {
-        struct worker *w = &workers(d)[i];
+    for (size_t i = 0; i < count(loop); i++) {
+        struct worker *w = &workers(loop)[i];
         if (!w->running)
             continue;
-        if (child_io(&w->child, now_ms, e) < 0 || take_answers(d, w, now_ms, e) < 0)
+        if (child_io(&w->child, now_ms, e) < 0 || take_answers(loop, w, now_ms, e) < 0)
             return -1;
-        watch_clock(d, w, now_ms);
+        watch_clock(loop, w, now_ms);
         if (w->quitting && w->flights == 0)
             child_end_input(&w->child);
         if (child_done(&w->child))
-            bury(d, w, now_ms);
+            bury(loop, w, now_ms);
     }
     return 0;
 }
 
-static size_t workers_fds(const struct dispatch *d, struct pollfd *fds)
+static size_t workers_fds(const struct loop *loop, struct pollfd *fds)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < count(d); i++)
-        if (workers(d)[i].running)
-            n += child_fds(&workers(d)[i].child, fds + n);
+    for (size_t i = 0; i < count(loop); i++)
+        if (workers(loop)[i].running)
+            n += child_fds(&workers(loop)[i].child, fds + n);
     return n;
 }
 
-static int64_t workers_deadline(const struct dispatch *d)
+static int64_t workers_deadline(const struct loop *loop)
 {
     int64_t until = INT64_MAX, now = clock_mono_ms();
 
-    for (size_t i = 0; i < count(d); i++) {
-        const struct worker *w = &workers(d)[i];
+    for (size_t i = 0; i < count(loop); i++) {
+        const struct worker *w = &workers(loop)[i];
         int64_t at = w->running ? child_deadline(&w->child) : INT64_MAX;
         if (!w->running && w->rest_ms > now)
             at = w->rest_ms;
-        if (w->running && w->flights > 0 && d->terms->timeout_ms > 0 && !w->child.ended &&
-            !w->child.timed_out && w->alone_ms + d->terms->timeout_ms < at)
-            at = w->alone_ms + d->terms->timeout_ms;
+        if (w->running && w->flights > 0 && loop->terms->timeout_ms > 0 && !w->child.ended &&
+            !w->child.timed_out && w->alone_ms + loop->terms->timeout_ms < at)
+            at = w->alone_ms + loop->terms->timeout_ms;
         if (w->running && w->quit_ms != 0 && w->child.force == CHILD_RUNS && w->quit_ms < at)
             at = w->quit_ms;
-        if (listening(d, w) && w->alone_ms + SILENT_MS < at)
+        if (listening(loop, w) && w->alone_ms + SILENT_MS < at)
             at = w->alone_ms + SILENT_MS;
         if (at < until)
             until = at;
@@ -490,61 +490,61 @@ static int64_t workers_deadline(const struct dispatch *d)
     return until;
 }
 
-static void workers_ended(struct dispatch *d, pid_t pid, int wait_status, int64_t now_ms)
+static void workers_ended(struct loop *loop, pid_t pid, int wait_status, int64_t now_ms)
 {
-    for (size_t i = 0; i < count(d); i++) {
-        struct worker *w = &workers(d)[i];
+    for (size_t i = 0; i < count(loop); i++) {
+        struct worker *w = &workers(loop)[i];
         if (w->running && w->child.pid == pid && !w->child.ended)
             child_ended(&w->child, wait_status, now_ms);
     }
 }
 
-static bool workers_has(const struct dispatch *d, struct str subject)
+static bool workers_has(const struct loop *loop, struct str subject)
 {
-    for (size_t i = 0; i < count(d); i++)
-        for (size_t k = 0; k < workers(d)[i].flights; k++)
-            if (str_eq(workers(d)[i].flight[k].event->entry.subject, subject))
+    for (size_t i = 0; i < count(loop); i++)
+        for (size_t k = 0; k < workers(loop)[i].flights; k++)
+            if (str_eq(workers(loop)[i].flight[k].event->entry.subject, subject))
                 return true;
     return false;
 }
 
-static void workers_quit(struct dispatch *d, int64_t now_ms)
+static void workers_quit(struct loop *loop, int64_t now_ms)
 {
-    for (size_t i = 0; i < count(d); i++) {
-        struct worker *w = &workers(d)[i];
+    for (size_t i = 0; i < count(loop); i++) {
+        struct worker *w = &workers(loop)[i];
         if (!w->quitting)
-            end_by(w, now_ms + d->terms->grace_ms);
+            end_by(w, now_ms + loop->terms->grace_ms);
         w->quitting = true;
         if (w->running && w->flights == 0)
             child_end_input(&w->child);
     }
 }
 
-static void workers_force(struct dispatch *d, int64_t now_ms)
+static void workers_force(struct loop *loop, int64_t now_ms)
 {
-    for (size_t i = 0; i < count(d); i++) {
-        workers(d)[i].forced = true;
-        if (workers(d)[i].running)
-            child_stop(&workers(d)[i].child, now_ms);
+    for (size_t i = 0; i < count(loop); i++) {
+        workers(loop)[i].forced = true;
+        if (workers(loop)[i].running)
+            child_stop(&workers(loop)[i].child, now_ms);
     }
 }
 
-static bool workers_busy(const struct dispatch *d)
+static bool workers_busy(const struct loop *loop)
 {
-    for (size_t i = 0; i < count(d); i++)
-        if (workers(d)[i].running)
+    for (size_t i = 0; i < count(loop); i++)
+        if (workers(loop)[i].running)
             return true;
     return false;
 }
 
-static void workers_close(struct dispatch *d)
+static void workers_close(struct loop *loop)
 {
-    for (size_t i = 0; i < count(d); i++) {
-        child_free(&workers(d)[i].child);
-        environment_free(&workers(d)[i].environment);
-        free(workers(d)[i].flight);
+    for (size_t i = 0; i < count(loop); i++) {
+        child_free(&workers(loop)[i].child);
+        environment_free(&workers(loop)[i].environment);
+        free(workers(loop)[i].flight);
     }
-    free(d->hands);
+    free(loop->hands);
 }
 
 const struct crew workers_crew = {

@@ -54,7 +54,7 @@ static bool same_stop(int number, pid_t from, int64_t now_ms)
     return true;
 }
 
-/* A signal that comes between proc_open and a blocking write would leave the write blocked: the
+/* A signal that comes between proc_unblock and a blocking write would leave the write blocked: the
    alarm interrupts the write a second later. */
 static void on_signal(int number, siginfo_t *info, void *context)
 {
@@ -122,8 +122,8 @@ int proc_stops(void)
     sigpending(&pending);
     for (int i = 1; i < 32; i++)
         if (i != SIGCHLD && sigismember(&pending, i) && sigismember(&ours, i) > 0) {
-            proc_open();
-            proc_shut();
+            proc_unblock();
+            proc_block();
             break;
         }
     return stops;
@@ -156,12 +156,12 @@ bool proc_forced(void)
     return n > 1 || (n == 1 && grace_ms >= 0 && clock_mono_ms() >= first_ms + grace_ms);
 }
 
-void proc_open(void)
+void proc_unblock(void)
 {
     sigprocmask(SIG_UNBLOCK, &ours, NULL);
 }
 
-void proc_shut(void)
+void proc_block(void)
 {
     sigprocmask(SIG_BLOCK, &ours, NULL);
 }
@@ -200,7 +200,7 @@ int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms)
                                     blocked at the start */
         if (sigismember(&ours, i))
             sigdelset(&mask, i);
-    /* A signal that came during a write between proc_open and proc_shut must not be waited for
+    /* A signal that came during a write between proc_unblock and proc_block must not be waited for
        again. */
     if (noticed)
         time = (struct timespec){0, 0};

@@ -2,7 +2,7 @@
  * proc: signals and child processes, for commands that run others.
  *
  * proc_stage blocks SIGCHLD, SIGTERM, SIGINT and SIGHUP; they are delivered only inside proc_wait
- * and between proc_open and proc_shut, so no signal arrives between a check and the wait that
+ * and between proc_unblock and proc_block, so no signal arrives between a check and the wait that
  * follows, and no system call of SQLite is ever interrupted. SIGHUP and SIGINT stay ignored if they
  * were ignored when we were started, as under nohup or in the background jobs of scripts.
  * proc_stage also makes this process the subreaper of its descendants: a process that a handler
@@ -36,8 +36,8 @@ bool proc_sent(void);     /* a process sent the signal to us, rather than the te
    first signal is over. */
 bool proc_forced(void);
 void proc_grace(int64_t ms); /* how long the grace is; without this call it never ends */
-void proc_open(void);        /* unblock signals: a write that blocks ends with EINTR */
-void proc_shut(void);
+void proc_unblock(void);     /* unblock signals: a write that blocks ends with EINTR */
+void proc_block(void);
 
 /* Wait for descriptors or a signal; timeout_ms -1 waits without limit; if a signal has come since
    the last wait, return at once. Returns what poll(2) would; 0 for a signal, or when the reader of

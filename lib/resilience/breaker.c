@@ -188,7 +188,7 @@ static void add_figures(struct breaker_figures *f, enum breaker_outcome outcome,
     f->timeouts += outcome == BREAKER_TIMEOUT;
     f->ignored += outcome == BREAKER_IGNORED;
     if (outcome != BREAKER_IGNORED)
-        f->time[times_class(took_ms)]++;
+        f->time[histogram_class(took_ms)]++;
 }
 
 /* A time before the first call means that the clock went back: the breaker's age is unknown

@@ -40,7 +40,7 @@ struct breaker_terms {
 
 struct breaker_figures {
     int64_t calls, successes, failures, timeouts, ignored, rejects;
-    int64_t time[TIMES]; /* of successes and failures */
+    int64_t time[HISTOGRAM]; /* of successes and failures */
 };
 
 /* A running call that has to be known: a probe, or a call within a capacity. */

@@ -110,7 +110,7 @@ static char *write_circuit(const struct breaker *b, const struct breaker_terms *
     json_object_set_new(root, "breaker", write_fields(of_breaker, b));
     json_object_set_new(root, "terms", write_fields(of_terms, t));
     json_object_set_new(root, "figures", write_fields(of_figures, &b->figures));
-    json_object_set_new(root, "times", write_array(b->figures.time, TIMES));
+    json_object_set_new(root, "times", write_array(b->figures.time, HISTOGRAM));
     json_object_set_new(root, "slots", slots);
     json_object_set_new(root, "holders", holders);
     char *text = json_dumps(root, JSON_COMPACT);
@@ -148,7 +148,7 @@ bool circuit_read(struct str value, struct breaker *b, struct breaker_terms *t)
     read_fields(of_breaker, json_object_get(root, "breaker"), b);
     read_fields(of_terms, json_object_get(root, "terms"), t);
     read_fields(of_figures, json_object_get(root, "figures"), &b->figures);
-    read_array(json_object_get(root, "times"), b->figures.time, TIMES);
+    read_array(json_object_get(root, "times"), b->figures.time, HISTOGRAM);
     slots = json_object_get(root, "slots");
     json_array_foreach (slots, i, slot) {
         struct breaker_slot s;
@@ -210,7 +210,7 @@ json_t *circuit_figures(const struct breaker *b)
     json_t *out = write_fields(of_figures, &b->figures);
 
     for (size_t i = 0; i < sizeof percentiles / sizeof percentiles[0]; i++) {
-        int64_t ms = times_percentile(b->figures.time, percentiles[i].share);
+        int64_t ms = histogram_percentile(b->figures.time, percentiles[i].share);
         json_object_set_new(out, percentiles[i].name,
                             ms < 0 || ms == INT64_MAX ? json_null() : json_integer(ms));
     }

@@ -12,21 +12,21 @@
 #define LOOK_MS 1000
 #define OUTLIVES_MS 60000 /* an output outlives its key: a done key has its output */
 
-bool key_read(struct str value, struct key_info *out)
+bool once_key_read(struct str value, struct once_key_info *out)
 {
     json_t *root = json_loadb(value.p, value.n, 0, NULL);
     const char *mark = json_string_value(json_object_get(root, "mark"));
 
-    *out = (struct key_info){.done = json_is_true(json_object_get(root, "done")),
-                             .at_ms = json_integer_value(json_object_get(root, "at_ms")),
-                             .bytes = json_integer_value(json_object_get(root, "bytes"))};
+    *out = (struct once_key_info){.done = json_is_true(json_object_get(root, "done")),
+                                  .at_ms = json_integer_value(json_object_get(root, "at_ms")),
+                                  .bytes = json_integer_value(json_object_get(root, "bytes"))};
     snprintf(out->mark, sizeof out->mark, "%s", mark == NULL ? "" : mark);
     bool good = root != NULL && (out->done || mark != NULL);
     json_decref(root);
     return good;
 }
 
-static int put(struct key *k, bool done, int64_t bytes, int64_t expires_ms, struct err *e)
+static int put(struct once_key *k, bool done, int64_t bytes, int64_t expires_ms, struct err *e)
 {
     int64_t now = clock_now_ms();
     json_t *root =
@@ -34,7 +34,7 @@ static int put(struct key *k, bool done, int64_t bytes, int64_t expires_ms, stru
                          (json_int_t)bytes)
              : json_pack("{s:b,s:I,s:s}", "done", 0, "at_ms", (json_int_t)now, "mark", k->mark);
     char *text = json_dumps(root, JSON_COMPACT);
-    const struct doc_put change = {.kind = KEY_KIND,
+    const struct doc_put change = {.kind = ONCE_KEY_KIND,
                                    .name = k->name,
                                    .rev = k->rev,
                                    .value = str_of(text),
@@ -49,7 +49,7 @@ static int put(struct key *k, bool done, int64_t bytes, int64_t expires_ms, stru
 }
 
 /* Read the output, if it was kept. */
-static int get_output(struct key *k, struct err *e)
+static int get_output(struct once_key *k, struct err *e)
 {
     struct doc doc;
     int got = doc_get(k->store, OUTPUT_KIND, k->name, &doc, e);
@@ -60,34 +60,34 @@ static int get_output(struct key *k, struct err *e)
     return got;
 }
 
-/* One attempt, as key_take. */
-static int look(struct key *k, struct err *e)
+/* One attempt, as once_key_take. */
+static int look(struct once_key *k, struct err *e)
 {
-    struct key_info info;
+    struct once_key_info info;
     struct doc doc;
-    int got = doc_get(k->store, KEY_KIND, k->name, &doc, e);
+    int got = doc_get(k->store, ONCE_KEY_KIND, k->name, &doc, e);
 
     if (got < 0)
         return -1;
-    if (got > 0 && !key_read(doc.value, &info))
+    if (got > 0 && !once_key_read(doc.value, &info))
         return err_set(e, EX_IOERR, "key %s is damaged: spool key forget %s",
                        err_quote_text(k->name).text, k->name);
     if (got > 0 && info.done) {
         k->bytes = info.bytes;
-        return get_output(k, e) < 0 ? -1 : KEY_DONE;
+        return get_output(k, e) < 0 ? -1 : ONCE_KEY_DONE;
     }
     if (got > 0 && mark_lives(k->store, info.mark))
-        return KEY_BUSY;
+        return ONCE_KEY_BUSY;
     k->rev = doc.rev;
     if ((got = put(k, false, 0, 0, e)) <= 0)
-        return got < 0 ? -1 : KEY_BUSY; /* another process was faster */
-    if ((got = doc_get(k->store, KEY_KIND, k->name, &doc, e)) < 0)
+        return got < 0 ? -1 : ONCE_KEY_BUSY; /* another process was faster */
+    if ((got = doc_get(k->store, ONCE_KEY_KIND, k->name, &doc, e)) < 0)
         return -1;
     k->rev = doc.rev;
-    return KEY_OURS;
+    return ONCE_KEY_OURS;
 }
 
-int key_take(struct key *k, int64_t wait_ms, struct err *e)
+int once_key_take(struct once_key *k, int64_t wait_ms, struct err *e)
 {
     int64_t until = clock_mono_ms() + wait_ms;
     int got;
@@ -96,11 +96,11 @@ int key_take(struct key *k, int64_t wait_ms, struct err *e)
         return -1;
     for (;;) {
         store_bell_clear(k->store);
-        if ((got = look(k, e)) != KEY_BUSY)
+        if ((got = look(k, e)) != ONCE_KEY_BUSY)
             return got;
         int64_t left = wait_ms < 0 ? LOOK_MS : until - clock_mono_ms();
         if (left <= 0)
-            return KEY_BUSY;
+            return ONCE_KEY_BUSY;
         struct pollfd bell = {.fd = store_bell(k->store), .events = POLLIN};
         proc_wait(&bell, bell.fd >= 0, left < LOOK_MS ? left : LOOK_MS);
         if (proc_stopping())
@@ -108,7 +108,7 @@ int key_take(struct key *k, int64_t wait_ms, struct err *e)
     }
 }
 
-static int keep_output(struct key *k, struct str output, int64_t expires_ms, struct err *e)
+static int keep_output(struct once_key *k, struct str output, int64_t expires_ms, struct err *e)
 {
     struct doc_put change = {.kind = OUTPUT_KIND,
                              .name = k->name,
@@ -121,7 +121,8 @@ static int keep_output(struct key *k, struct str output, int64_t expires_ms, str
     return output.n == 0 ? 0 : doc_put(k->store, &change, e) < 0 ? -1 : 0;
 }
 
-int key_done(struct key *k, struct str output, int64_t bytes, int64_t ttl_ms, struct err *e)
+int once_key_done(struct once_key *k, struct str output, int64_t bytes, int64_t ttl_ms,
+                  struct err *e)
 {
     int64_t expires_ms = clock_now_ms() + ttl_ms;
     int got;
@@ -136,25 +137,26 @@ int key_done(struct key *k, struct str output, int64_t bytes, int64_t ttl_ms, st
     return 0;
 }
 
-int key_drop(struct key *k, struct err *e)
+int once_key_drop(struct once_key *k, struct err *e)
 {
-    const struct doc_put change = {.kind = KEY_KIND, .name = k->name, .rev = k->rev, .wake = true};
+    const struct doc_put change = {
+        .kind = ONCE_KEY_KIND, .name = k->name, .rev = k->rev, .wake = true};
 
     return doc_put(k->store, &change, e) < 0 ? -1 : 0;
 }
 
-void key_free(struct key *k)
+void once_key_free(struct once_key *k)
 {
     buf_free(&k->output);
 }
 
-int key_forget(struct store *s, const char *name, struct err *e)
+int once_key_forget(struct store *s, const char *name, struct err *e)
 {
-    struct key_info info;
+    struct once_key_info info;
     struct doc doc;
-    int got = doc_get(s, KEY_KIND, name, &doc, e);
+    int got = doc_get(s, ONCE_KEY_KIND, name, &doc, e);
 
-    if (got > 0 && key_read(doc.value, &info) && !info.done && mark_lives(s, info.mark))
+    if (got > 0 && once_key_read(doc.value, &info) && !info.done && mark_lives(s, info.mark))
         return err_set(e, EX_TEMPFAIL, "key %s: process %lld is running its command",
                        err_quote_text(name).text, (long long)mark_pid(info.mark));
     if (got == 0)
@@ -162,7 +164,8 @@ int key_forget(struct store *s, const char *name, struct err *e)
     /* Delete only the revision that was read: another process may take the key in the meantime. */
     if (got > 0)
         got = doc_put(
-            s, &(struct doc_put){.kind = KEY_KIND, .name = name, .rev = doc.rev, .durable = true},
+            s,
+            &(struct doc_put){.kind = ONCE_KEY_KIND, .name = name, .rev = doc.rev, .durable = true},
             e);
     if (got == 0)
         return err_set(e, EX_TEMPFAIL, "key %s: another process is using it",

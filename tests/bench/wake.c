@@ -1,5 +1,5 @@
 /*
- * wake SPOOL TIMES PUBLISHERS: how soon, and how fairly.
+ * wake SPOOL HISTOGRAM PUBLISHERS: how soon, and how fairly.
  *
  * First: a consumer waits with -f; one event is published, and when publish echoes it, which is
  * when it is on disk, the clock starts; it stops when the event's handler, this program again, says
@@ -152,7 +152,7 @@ int main(int argc, char **argv)
         return dprintf(to, "%.6f\n", now_ms()) < 0;
     }
     if (argc != 4)
-        bench_die("usage: wake SPOOL TIMES PUBLISHERS");
+        bench_die("usage: wake SPOOL HISTOGRAM PUBLISHERS");
     wake(argv[0], argv[1], strtoul(argv[2], NULL, 10));
     publishers(argv[1], strtoul(argv[2], NULL, 10) / 2, strtoul(argv[3], NULL, 10));
     return 0;

@@ -222,7 +222,7 @@ static int add_consumer(struct group *g, struct err *e)
 
     if (adopt_lock_file(g, e) < 0)
         return -1;
-    if (group_seen(g, e) < 0)
+    if (group_mark_seen(g, e) < 0)
         return -1;
     lock_self(&self);
     return db_run(g->s, e, "INSERT INTO consumer(owner,pid,started,boot,grp) VALUES(?,?,?,?,?)",

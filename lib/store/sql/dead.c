@@ -473,7 +473,7 @@ struct dead {
     int64_t grp, seq, died_ms;
 };
 
-struct batch {
+struct ingest {
     struct store *s;
     int (*f)(struct store *s, const struct dead *dead, struct err *e);
     struct dead dead[DB_ROWS];
@@ -508,7 +508,7 @@ static int drop_one(struct store *s, const struct dead *dead, struct err *e)
 }
 
 /* The dead letters were found outside the write lock: each is checked again inside. */
-static int change_batch(struct batch *b, struct err *e)
+static int change_batch(struct ingest *b, struct err *e)
 {
     int got = 0;
     int64_t changed = 0;
@@ -537,7 +537,7 @@ static int change_batch(struct batch *b, struct err *e)
    walk. The walk does not return to letters that were given back, nor to new ones before them. */
 static int add_dead(const struct dead_letter *letter, void *batch, struct err *e)
 {
-    struct batch *b = batch;
+    struct ingest *b = batch;
 
     if (b->group == NULL || strcmp(b->group, letter->group) != 0) {
         free(b->group);
@@ -555,7 +555,7 @@ static int64_t change(struct store *s, const struct dead_filter *filter,
                       int (*f)(struct store *s, const struct dead *dead, struct err *e),
                       struct err *e)
 {
-    struct batch b = {.s = s, .f = f};
+    struct ingest b = {.s = s, .f = f};
     int got = dead_each(s, filter, add_dead, &b, e) < 0 ? -1 : change_batch(&b, e);
 
     free(b.group);

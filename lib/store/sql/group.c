@@ -365,7 +365,7 @@ bool group_created(const struct group *g)
     return g->created;
 }
 
-int group_seen(struct group *g, struct err *e)
+int group_mark_seen(struct group *g, struct err *e)
 {
     return db_run(g->s, e, "UPDATE groups SET seen=? WHERE grp=?", "ii", clock_now_ms(), g->grp);
 }
@@ -392,7 +392,7 @@ void group_close(struct group *g)
                "DELETE FROM consumer WHERE owner=? AND NOT EXISTS(SELECT 1 FROM "
                "claim WHERE claim.grp=consumer.grp AND claim.owner=consumer.owner)",
                "i", g->owner);
-        group_seen(g, &ignored);
+        group_mark_seen(g, &ignored);
         db_commit(g->s, false, &ignored);
     }
     /* In this order: the next active consumer must see that the events we still hold belong to a

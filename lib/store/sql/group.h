@@ -45,7 +45,7 @@ struct notes {
 /* What one settle did with events of a type. */
 struct tally {
     char *type;
-    int64_t outcome[GROUP_RELEASE], took_ms, time[TIMES];
+    int64_t outcome[GROUP_RELEASE], took_ms, time[HISTOGRAM];
 };
 
 struct tallies {
@@ -107,7 +107,7 @@ int group_reload(struct group *g, struct err *e);        /* its patterns */
 int group_dropped(const struct group *g, struct err *e); /* e: the group was dropped; -1 */
 
 /* Inside a transaction: record that a consumer joins or leaves now. */
-int group_seen(struct group *g, struct err *e);
+int group_mark_seen(struct group *g, struct err *e);
 
 /* The events of a claim that are still open, as stored in its row; a view of b. */
 struct str claim_open(const struct claim *c, struct buf *b, int64_t *first);

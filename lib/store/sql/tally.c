@@ -33,17 +33,17 @@ void tally_add(struct tallies *all, struct str type, const struct group_settle *
     if (s->took_ms < 0)
         return;
     t->took_ms += s->took_ms;
-    t->time[times_class(s->took_ms)]++;
+    t->time[histogram_class(s->took_ms)]++;
 }
 
 static int write_times(struct store *s, int64_t grp, const struct tally *t, struct err *e)
 {
-    for (int i = 0; i < TIMES; i++)
+    for (int i = 0; i < HISTOGRAM; i++)
         if (t->time[i] > 0 &&
             db_run(s, e,
                    "INSERT INTO duration(grp,type,le,n) VALUES(?,?,?,?) ON CONFLICT(grp,type,le) "
                    "DO UPDATE SET n=n+excluded.n",
-                   "itii", grp, t->type, times_upper[i], t->time[i]) < 0)
+                   "itii", grp, t->type, histogram_upper[i], t->time[i]) < 0)
             return -1;
     return 0;
 }
