@@ -1,6 +1,13 @@
 /*
- * The interface between the relay's policy and its database engines. The policy (relay.c,
- * row.c, sink.c) knows no SQL; an engine knows nothing about events.
+ * The interface between the relay's policy and its database engines. The policy knows no SQL; an
+ * engine knows nothing about events. From top to bottom:
+ *
+ *     relay.c                 rounds: read a page, publish, mark
+ *     sink.c                  publishing to a command
+ *     sqlite.c, postgres.c    the engines
+ *     fate.c                  what becomes of a row, and which rows it holds up
+ *     row.c                   the event that a row becomes
+ *     columns.c, sql.c, set.c
  */
 #ifndef OUTBOX_ENGINE_H
 #define OUTBOX_ENGINE_H
@@ -64,7 +71,7 @@ struct relay_row {
     int64_t given_ms, given_n; /* given_n: as the n-th event */
 };
 
-/* A set of texts, by their hashes: all zero is the empty set. */
+/* set.c: a set of texts, by their hashes: all zero is the empty set. */
 struct relay_set {
     uint64_t *hash; /* 0 is a free place */
     size_t n, room;
@@ -73,6 +80,7 @@ void relay_set_add(struct relay_set *s, struct str text);
 bool relay_set_has(const struct relay_set *s, struct str text);
 void relay_set_empty(struct relay_set *s); /* keeps the block */
 void relay_set_free(struct relay_set *s);
+uint64_t relay_hash(struct str text); /* never 0 */
 
 struct relay_page {
     struct relay_row row[RELAY_PAGE];
@@ -156,39 +164,43 @@ void relay_sql_quote(struct buf *b, const char *name);
 void relay_sql_column(struct buf *b, const struct relay *r, enum relay_column c);
 void relay_sql_set(struct buf *b, const struct relay *r, enum relay_column c, const char *value);
 
-/* row.c: rows, columns and memory */
+/* columns.c. relay_map: 0, or -1 with 64 when the map is wrong. relay_check: names are the table's
+   columns, each followed by a NUL; 0, or -1 with 64 or 65 when one is missing. */
 int relay_map(struct relay_table *t, const char *map, struct err *e);
-/* names: the table's columns, each followed by a NUL. */
 int relay_check(struct relay *r, const struct buf *names, struct err *e);
 bool relay_has(const struct relay *r, enum relay_column c);
+const char *relay_column_name(enum relay_column c); /* ours */
+char *relay_fold(const char *name); /* in lower case, as PostgreSQL reads names; to be freed */
 void relay_table_free(struct relay_table *t);
-/* Make a row's event and append it to lines and ids. -1 with the row's error in why. */
-int relay_make(struct relay *r, struct relay_row *row, struct err *why);
-void relay_recall(struct relay *r, struct relay_row *row);
-void relay_remember(struct relay *r, const struct relay_row *row);
-void relay_hold(struct relay *r, struct str aggregate);
-bool relay_is_held(const struct relay *r, struct str aggregate);
-char *relay_fold(const char *name);   /* in lower case, as PostgreSQL reads names; to be freed */
-uint64_t relay_hash(struct str text); /* never 0 */
 
-/* relay.c */
+/* row.c: make a row's event and append it to lines and ids. 0, or -1 with the row's error in why. */
+int relay_make(struct relay *r, struct relay_row *row, struct err *why);
+
+/* fate.c: give up, or try again later. The row holds up the later rows of its aggregate. */
 void relay_fail(struct relay *r, struct relay_row *row, const char *reason);
 void relay_retry(struct relay *r, struct relay_row *row, const char *reason);
+void relay_hold(struct relay *r, struct str aggregate);
+bool relay_is_held(const struct relay *r, struct str aggregate);
 
-/* Report a DONE, RETRY or FAILED row that is unchanged although its mark succeeded: 65. */
+/* Report a DONE, RETRY or FAILED row that is unchanged although its mark succeeded: -1 with 65. */
 int relay_refused(struct relay *r, const struct relay_row *row, struct err *e);
 int relay_not_pruned(struct relay *r, int64_t id, struct err *e); /* the same for a DELETE */
 /* Report a DONE row that is not marked because it was changed in the meantime. */
 void relay_changed(const struct relay_row *row);
 
+/* What the table has no columns for. */
+void relay_recall(struct relay *r, struct relay_row *row);
+void relay_remember(struct relay *r, const struct relay_row *row);
+
 /* Engines ask this while they wait. True after a signal; while confirmed rows are marked, only
    after a second signal or when the grace is over. */
 bool relay_must_end(struct relay *r);
 
-/* sink.c: READY rows become DONE, RETRY or FAILED; rows held up behind these become LEFT. */
+/* sink.c: READY rows become DONE, RETRY or FAILED; rows held up behind these become LEFT. 0, or -1
+   when the sink cannot be run. */
 int relay_sink(struct relay *r, struct err *e);
 /* For a sink that is kept running: the descriptors to wait for, *wait_ms shortened; service the
-   sink; end it. */
+   sink; end it. The last two: 0, or -1 when reading or writing failed. */
 size_t relay_sink_fds(const struct relay *r, struct pollfd *fds, int64_t *wait_ms);
 int relay_sink_idle(struct relay *r, struct err *e);
 int relay_sink_end(struct relay *r, struct err *e);

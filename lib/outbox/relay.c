@@ -103,13 +103,6 @@ static int check_source(struct relay *r, struct err *e)
 
 /* ------------------------------------------------------------------------- trouble that passes */
 
-bool relay_must_end(struct relay *r)
-{
-    /* A row that is confirmed but not marked would be relayed again: marking it is worth the
-       grace. */
-    return r->marking ? proc_forced() : proc_stopping();
-}
-
 /* A lock, or an unreachable server. */
 static bool passes(const struct err *e)
 {
@@ -208,72 +201,6 @@ void relay_close(struct relay *r)
 }
 
 /* --------------------------------------------------------------------------------------- a page */
-
-static void say_row(const struct relay_row *row, const char *what)
-{
-    const struct str id = row->text[RELAY_EVENT_ID];
-    const struct err_about about = {.id = id, .type = row->text[RELAY_TYPE]};
-
-    err_say(ERR_WARN, EX_DATAERR, &about, "row %" PRId64 ": %s", row->id, what);
-}
-
-void relay_fail(struct relay *r, struct relay_row *row, const char *reason)
-{
-    const char *then = r->looking ? ""
-                       : relay_has(r, RELAY_ERROR)
-                           ? ": marked as failed"
-                           : ": failed; the table has no error column to record it in";
-    struct buf text = BUF_INIT;
-
-    free(row->reason);
-    row->reason = mem_dup(reason, strlen(reason));
-    row->fate = RELAY_FAILED;
-    r->result->failed++;
-    relay_hold(r, row->text[RELAY_AGGREGATE]);
-    buf_printf(&text, "%s%s", reason, then);
-    say_row(row, buf_text(&text));
-    buf_free(&text);
-}
-
-void relay_retry(struct relay *r, struct relay_row *row, const char *reason)
-{
-    row->attempts++;
-    if (row->attempts >= r->terms->attempts) {
-        relay_fail(r, row, reason);
-        return;
-    }
-    row->fate = RELAY_RETRY;
-    row->retry_ms = clock_now_ms() + backoff_ms(&r->terms->backoff, row->attempts, clock_random());
-    if (row->retry_ms < r->due_ms)
-        r->due_ms = row->retry_ms;
-    relay_hold(r, row->text[RELAY_AGGREGATE]);
-}
-
-int relay_refused(struct relay *r, const struct relay_row *row, struct err *e)
-{
-    bool done = row->fate == RELAY_DONE;
-
-    return err_set(e, EX_DATAERR,
-                   "%s: row %" PRId64 " %s, but the %s changed nothing: a trigger, a rule or "
-                   "row-level security of table %s discards it; until that is fixed, %s",
-                   r->place, row->id, done ? "was relayed" : "was not relayed",
-                   done && r->terms->remove ? "DELETE" : "UPDATE",
-                   err_quote_text(r->table.name).text,
-                   done ? "each run relays the row again" : "no attempt is counted");
-}
-
-int relay_not_pruned(struct relay *r, int64_t id, struct err *e)
-{
-    return err_set(e, EX_DATAERR,
-                   "%s: row %" PRId64 " was to be pruned, but the DELETE changed nothing: a "
-                   "trigger, a rule or row-level security of table %s discards it",
-                   r->place, id, err_quote_text(r->table.name).text);
-}
-
-void relay_changed(const struct relay_row *row)
-{
-    say_row(row, "was changed while it was being relayed: it is relayed again as it is now");
-}
 
 /* An empty text means the same as none. */
 static void without_empty(struct relay_row *row)
