@@ -64,8 +64,8 @@ struct relay_row {
     int64_t attempts, retry_ms;
 
     enum relay_fate fate;
-    char *reason;                        /* RELAY_FAILED; freed by the policy */
-    size_t line_at, line_n, id_at, id_n; /* its event, in relay.lines and relay.ids */
+    char *reason;              /* RELAY_FAILED; freed by the policy */
+    struct event *event;       /* RELAY_READY; in relay.events */
     int64_t before;            /* for a sink: the previous row of its aggregate; -1: none */
     bool given;                /* the sink has it, since given_ms */
     int64_t given_ms, given_n; /* given_n: as the n-th event */
@@ -134,9 +134,9 @@ struct relay {
     int64_t due_ms;        /* when the next row is due for another attempt; INT64_MAX: none */
     int64_t busy, busy_id; /* rows that other relays hold: how many, and the first of them */
     struct event_fill fill;
-    struct event event;
+    struct event events[RELAY_PAGE], answer; /* of the page's rows; what a sink printed */
     struct js_scan scan;
-    struct buf partial, lines, ids;
+    struct buf partial;
 
     bool open, more;  /* the database is open; there may be rows after this page */
     bool marking;     /* marking confirmed rows, which a first signal does not end */
@@ -173,7 +173,7 @@ const char *relay_column_name(enum relay_column c); /* ours */
 char *relay_fold(const char *name); /* in lower case, as PostgreSQL reads names; to be freed */
 void relay_table_free(struct relay_table *t);
 
-/* row.c: make a row's event and append it to lines and ids. 0, or -1 with the row's error in why. */
+/* row.c: make a row's event, valid until the next page. 0, or -1 with the row's error in why. */
 int relay_make(struct relay *r, struct relay_row *row, struct err *why);
 
 /* fate.c: give up, or try again later. The row holds up the later rows of its aggregate. */

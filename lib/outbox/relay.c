@@ -95,7 +95,7 @@ static int check_database(const char *database, struct err *e)
 /* Check before any row is blamed for it. */
 static int check_source(struct relay *r, struct err *e)
 {
-    if (event_make(&r->event, &r->scan, &r->fill, STR("{\"type\":\"x\"}"), e) == 0)
+    if (event_make(&r->answer, &r->scan, &r->fill, STR("{\"type\":\"x\"}"), e) == 0)
         return 0;
     e->status = EX_USAGE;
     return -1;
@@ -189,11 +189,11 @@ void relay_close(struct relay *r)
         free(r->page.row[i].reason);
     relay_table_free(&r->table);
     child_free(&r->child);
-    event_free(&r->event);
+    event_free(&r->answer);
+    for (size_t i = 0; i < RELAY_PAGE; i++)
+        event_free(&r->events[i]);
     js_scan_free(&r->scan);
     buf_free(&r->partial);
-    buf_free(&r->lines);
-    buf_free(&r->ids);
     free(r->memory);
     relay_set_free(&r->held);
     free(r->place);
@@ -240,8 +240,6 @@ static size_t choose(struct relay *r, int64_t now_ms)
     struct err why = ERR_NONE;
     size_t ready = 0;
 
-    buf_shrink(&r->lines, 1 << 20);
-    buf_shrink(&r->ids, 1 << 20);
     r->fill.now_ms = now_ms;
     for (size_t i = 0; i < r->page.n; i++) {
         struct relay_row *row = &r->page.row[i];
@@ -284,24 +282,21 @@ static void explain(struct relay *r, struct relay_row *row, const struct log_put
                 EVENT_HOPS_MAX);
     else if (put->fate == LOG_STALE)
         err_set(&why, EX_DATAERR, "subject %s has another event at version %lld",
-                err_quote(r->event.subject.p, r->event.subject.n).text,
-                (long long)r->event.version);
+                err_quote(row->event->subject.p, row->event->subject.n).text,
+                (long long)row->event->version);
     else
         err_set(&why, EX_DATAERR,
                 "id %s is already in the spool with other content (seq %" PRId64 ")",
-                err_quote(r->event.id.p, r->event.id.n).text, put->seq);
+                err_quote(row->event->id.p, row->event->id.n).text, put->seq);
     relay_fail(r, row, why.text);
     hold_behind(r, row);
 }
 
 static int put_row(struct relay *r, struct relay_row *row, struct err *e)
 {
-    const struct event_fill nothing = {.priority = -1, .hops = -1};
-    struct str line = {r->lines.p + row->line_at, row->line_n - 1};
     struct log_put put;
 
-    if (event_make(&r->event, &r->scan, &nothing, line, e) < 0 ||
-        log_put(r->spool, &r->event, &put, e) < 0)
+    if (log_put(r->spool, row->event, &put, e) < 0)
         return -1;
     if (put.fate == LOG_STORED || put.fate == LOG_DUPLICATE)
         row->fate = RELAY_DONE;
@@ -612,15 +607,14 @@ static int print_page(struct relay *r, struct err *e)
     choose(r, clock_now_ms());
     for (size_t i = 0; i < r->page.n && got == 0 && !out_gone(); i++) {
         struct relay_row *row = &r->page.row[i];
-        struct str line = {r->lines.p + row->line_at, row->line_n - 1};
         if (row->fate != RELAY_READY)
             continue;
         r->result->relayed++;
         buf_reset(&shown);
         if (terminal)
-            js_show(&shown, line);
+            js_show(&shown, row->event->line);
         else
-            buf_str(&shown, line);
+            buf_str(&shown, row->event->line);
         got = out_line((struct str){shown.p, shown.n}, e);
     }
     buf_free(&shown);

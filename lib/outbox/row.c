@@ -10,6 +10,7 @@
 
 #define LINE_MAX_BYTES (32 << 20) /* the largest publish --max-size */
 #define NUMBER_MAX 40
+#define KEPT_BYTES (16 << 10) /* of a row's event, for the next page's */
 
 /* ----------------------------------------------------------------------------------------- time */
 
@@ -93,23 +94,30 @@ static int check_json(struct relay *r, struct str text, const char *name, bool o
     return 0;
 }
 
-static void put(struct buf *b, const char *name, struct str value)
+static void partial_name(struct buf *b, const char *name)
+{
+    buf_puts(b, b->n == 1 ? "\"" : ",\"");
+    buf_puts(b, name);
+    buf_puts(b, "\":");
+}
+
+static void partial_text(struct buf *b, const char *name, struct str value)
 {
     if (value.p == NULL)
         return;
-    buf_printf(b, "%s\"%s\":", b->n == 1 ? "" : ",", name);
+    partial_name(b, name);
     js_quote(b, value);
 }
 
-static void put_json(struct buf *b, const char *name, struct str value)
+static void partial_json(struct buf *b, const char *name, struct str value)
 {
     if (value.p == NULL)
         return;
-    buf_printf(b, "%s\"%s\":", b->n == 1 ? "" : ",", name);
+    partial_name(b, name);
     buf_str(b, value);
 }
 
-static void put_base64(struct buf *b, struct str bytes)
+static void partial_base64(struct buf *b, struct str bytes)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -161,20 +169,20 @@ static struct str attribute_name(struct str key, struct buf *name)
     return (struct str){name->p, name->n};
 }
 
-static void put_header(struct buf *b, const char *name, struct str value)
+static void partial_header(struct buf *b, const char *name, struct str value)
 {
     enum js_kind kind = js_kind(value);
     struct buf text = BUF_INIT;
 
     if (kind == JS_OBJECT || kind == JS_ARRAY) {
         compact(&text, value);
-        put(b, name, (struct str){text.p, text.n});
+        partial_text(b, name, (struct str){text.p, text.n});
         buf_free(&text);
     } else if (kind == JS_NUMBER &&
                (strcmp(name, "correlationid") == 0 || strcmp(name, "causationid") == 0)) {
-        put(b, name, value);
+        partial_text(b, name, value);
     } else {
-        put_json(b, name, value);
+        partial_json(b, name, value);
     }
 }
 
@@ -184,13 +192,15 @@ static void put_header(struct buf *b, const char *name, struct str value)
  * the row's columns take precedence; of two headers with the same name the first counts; an object
  * or array becomes a string.
  */
-static void put_headers(struct buf *b, const struct relay_row *row)
+static void partial_headers(struct buf *b, const struct relay_row *row)
 {
     static const char *const taken[] = {"specversion", "id", "type", "data", "payload"};
     struct relay_set seen = {NULL, 0, 0};
     struct buf name = BUF_INIT;
     struct str key, value, headers = row->text[RELAY_HEADERS];
 
+    if (headers.p == NULL)
+        return;
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
         relay_set_add(&seen, str_of(taken[i]));
     if (row->text[RELAY_AGGREGATE].p != NULL)
@@ -206,27 +216,28 @@ static void put_headers(struct buf *b, const struct relay_row *row)
         if (plain.n == 0 || js_kind(value) == JS_NULL || relay_set_has(&seen, means))
             continue;
         relay_set_add(&seen, means);
-        put_header(b, buf_text(&name), value);
+        partial_header(b, buf_text(&name), value);
     }
     relay_set_free(&seen);
     buf_free(&name);
 }
 
 /* Bytes become data if they are JSON, else data_base64. */
-static void put_payload(struct relay *r, struct buf *b, const struct relay_row *row)
+static void partial_payload(struct relay *r, struct buf *b, const struct relay_row *row)
 {
     struct str payload = row->text[RELAY_PAYLOAD];
     struct err ignored = ERR_NONE;
 
     if (!row->blob[RELAY_PAYLOAD] || payload.p == NULL ||
         check_json(r, payload, "payload", false, &ignored) == 0) {
-        put_json(b, "data", payload);
+        partial_json(b, "data", payload);
         return;
     }
-    buf_printf(b, "%s\"data_base64\":", b->n == 1 ? "" : ",");
-    put_base64(b, payload);
+    partial_name(b, "data_base64");
+    partial_base64(b, payload);
 }
 
+/* Everything but the payload, whose check is that the event can be made. */
 static int check_row(struct relay *r, const struct relay_row *row, int64_t *created_ms,
                      struct err *why)
 {
@@ -235,7 +246,7 @@ static int check_row(struct relay *r, const struct relay_row *row, int64_t *crea
     for (int i = RELAY_EVENT_ID; i <= RELAY_CREATED; i++) {
         if (text[i].n > LINE_MAX_BYTES)
             return err_set(why, EX_DATAERR, "%s is longer than 32 MiB", relay_column_name(i));
-        if (i == RELAY_PAYLOAD && row->blob[i])
+        if (i == RELAY_PAYLOAD)
             continue;
         if (row->blob[i])
             return err_set(why, EX_DATAERR, "%s is a blob, not text", relay_column_name(i));
@@ -247,43 +258,79 @@ static int check_row(struct relay *r, const struct relay_row *row, int64_t *crea
     if (text[RELAY_CREATED].p != NULL && !relay_time(text[RELAY_CREATED], created_ms))
         return err_set(why, EX_DATAERR, "created_at is not a time: %s",
                        err_quote(text[RELAY_CREATED].p, text[RELAY_CREATED].n).text);
-    if (text[RELAY_PAYLOAD].p != NULL && !row->blob[RELAY_PAYLOAD] &&
-        check_json(r, text[RELAY_PAYLOAD], "payload", false, why) < 0)
-        return -1;
     return text[RELAY_HEADERS].p == NULL ? 0
                                          : check_json(r, text[RELAY_HEADERS], "headers", true, why);
 }
 
-int relay_make(struct relay *r, struct relay_row *row, struct err *why)
+static int check_payload(struct relay *r, const struct relay_row *row, struct err *why)
+{
+    struct str payload = row->text[RELAY_PAYLOAD];
+
+    if (payload.p == NULL || row->blob[RELAY_PAYLOAD])
+        return 0;
+    if (js_utf8(payload) < payload.n)
+        return err_set(why, EX_DATAERR, "payload is not UTF-8");
+    return check_json(r, payload, "payload", false, why);
+}
+
+/*
+ * Scan the payload only once, as a part of the event. Text that is not JSON makes an event that is
+ * not JSON either, or one whose data ends before the text does: 1,"subject":"x" must not become an
+ * attribute.
+ */
+static bool payload_is_data(const struct relay_row *row, const struct event *ev)
+{
+    struct str text = row->text[RELAY_PAYLOAD];
+
+    if (text.p == NULL || row->blob[RELAY_PAYLOAD])
+        return true;
+    while (text.n > 0 && strchr(" \t\r\n", text.p[text.n - 1]) != NULL)
+        text.n--;
+    while (text.n > 0 && strchr(" \t\r\n", *text.p) != NULL) {
+        text.p++;
+        text.n--;
+    }
+    return ev->data.n == text.n;
+}
+
+static void partial_make(struct relay *r, const struct relay_row *row, int64_t created_ms)
 {
     char id[CLOCK_UUID_SIZE], time[CLOCK_TEXT_SIZE];
     const struct str *text = row->text;
     struct buf *b = &r->partial;
-    int64_t created_ms = 0;
 
+    buf_shrink(b, KEPT_BYTES);
+    buf_char(b, '{');
+    if (text[RELAY_EVENT_ID].p == NULL)
+        derive_id(r, row, created_ms, id);
+    partial_text(b, "id", text[RELAY_EVENT_ID].p != NULL ? text[RELAY_EVENT_ID] : str_of(id));
+    partial_text(b, "type", text[RELAY_TYPE]);
+    partial_text(b, "subject", text[RELAY_AGGREGATE]);
+    if (text[RELAY_CREATED].p != NULL)
+        partial_text(b, "time", str_of(clock_format(time, created_ms)));
+    partial_headers(b, row);
+    partial_payload(r, b, row);
+    buf_char(b, '}');
+}
+
+int relay_make(struct relay *r, struct relay_row *row, struct err *why)
+{
+    struct event *ev = &r->events[row - r->page.row];
+    int64_t created_ms = 0;
+    int got;
+
+    buf_shrink(&ev->text, KEPT_BYTES);
+    buf_shrink(&ev->decoded, KEPT_BYTES);
     if (check_row(r, row, &created_ms, why) < 0)
         return -1;
-    buf_reset(b);
-    buf_char(b, '{');
-    derive_id(r, row, created_ms, id);
-    put(b, "id", text[RELAY_EVENT_ID].p != NULL ? text[RELAY_EVENT_ID] : str_of(id));
-    put(b, "type", text[RELAY_TYPE]);
-    put(b, "subject", text[RELAY_AGGREGATE]);
-    if (text[RELAY_CREATED].p != NULL)
-        put(b, "time", str_of(clock_format(time, created_ms)));
-    put_headers(b, row);
-    put_payload(r, b, row);
-    buf_char(b, '}');
-    if (event_make(&r->event, &r->scan, &r->fill, (struct str){b->p, b->n}, why) < 0)
+    partial_make(r, row, created_ms);
+    got = event_make(ev, &r->scan, &r->fill, (struct str){r->partial.p, r->partial.n}, why);
+    if ((got < 0 || !payload_is_data(row, ev)) && check_payload(r, row, why) < 0)
+        return -1; /* says more about the payload than the event's error would */
+    if (got < 0)
         return -1;
-    if (r->event.line.n > LINE_MAX_BYTES)
+    if (ev->line.n > LINE_MAX_BYTES)
         return err_set(why, EX_DATAERR, "is longer than 32 MiB");
-    row->line_at = r->lines.n;
-    row->line_n = r->event.line.n + 1;
-    buf_str(&r->lines, r->event.line);
-    buf_char(&r->lines, '\n');
-    row->id_at = r->ids.n;
-    row->id_n = r->event.id.n;
-    buf_str(&r->ids, r->event.id);
+    row->event = ev;
     return 0;
 }
