@@ -316,6 +316,7 @@ static void partial_make(struct relay *r, const struct relay_row *row, int64_t c
 int relay_make(struct relay *r, struct relay_row *row, struct err *why)
 {
     struct event *ev = &r->events[row - r->page.row];
+    struct err payload = ERR_NONE;
     int64_t created_ms = 0;
     int got;
 
@@ -325,12 +326,12 @@ int relay_make(struct relay *r, struct relay_row *row, struct err *why)
         return -1;
     partial_make(r, row, created_ms);
     got = event_make(ev, &r->scan, &r->fill, (struct str){r->partial.p, r->partial.n}, why);
-    if ((got < 0 || !payload_is_data(row, ev)) && check_payload(r, row, why) < 0)
-        return -1; /* says more about the payload than the event's error would */
-    if (got < 0)
-        return -1;
-    if (ev->line.n > LINE_MAX_BYTES)
-        return err_set(why, EX_DATAERR, "is longer than 32 MiB");
+    if ((got < 0 || !payload_is_data(row, ev)) && check_payload(r, row, &payload) < 0) {
+        *why = payload; /* says more than the event's error, or there is none */
+        got = -1;
+    }
+    if (got == 0 && ev->line.n > LINE_MAX_BYTES)
+        got = err_set(why, EX_DATAERR, "is longer than 32 MiB");
     row->event = ev;
-    return 0;
+    return got;
 }
