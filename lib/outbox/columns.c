@@ -25,7 +25,7 @@ static const struct {
     [RELAY_PUBLISHED_AT] = {"published_at", "published_at", false},
 };
 
-static int find_column(struct str word)
+int relay_column(struct str word)
 {
     for (int i = 0; i < RELAY_COLUMNS; i++)
         if (str_is(word, columns[i].word) || str_is(word, columns[i].name))
@@ -33,11 +33,11 @@ static int find_column(struct str word)
     return -1;
 }
 
-static int map_one(struct relay_table *t, struct str item, struct err *e)
+static int map_column(struct relay_table *t, struct str item, struct err *e)
 {
     const char *equals = memchr(item.p, '=', item.n);
     size_t n = equals == NULL ? item.n : (size_t)(equals - item.p);
-    int i = find_column((struct str){item.p, n});
+    int i = relay_column((struct str){item.p, n});
 
     if (equals == NULL)
         return err_set(e, EX_USAGE, "--map wants ours=theirs, as id=seq,type=kind: %s",
@@ -61,15 +61,15 @@ int relay_map(struct relay_table *t, const char *map, struct err *e)
         t->column[i] = mem_dup(columns[i].name, strlen(columns[i].name));
     for (const char *p = map; p != NULL && *p != '\0';) {
         size_t n = strcspn(p, ",");
-        if (map_one(t, (struct str){p, n}, e) < 0)
+        if (map_column(t, (struct str){p, n}, e) < 0)
             return -1;
         p += n + (p[n] == ',');
     }
     return 0;
 }
 
-static const char *find_name(const struct buf *names, const char *name,
-                             int (*compare)(const char *, const char *))
+static const char *column_among(const struct buf *names, const char *name,
+                                int (*compare)(const char *, const char *))
 {
     for (size_t at = 0; at < names->n; at += strlen(names->p + at) + 1)
         if (compare(names->p + at, name) == 0)
@@ -89,17 +89,17 @@ char *relay_fold(const char *name)
 
 /* SQLite compares names without case. In PostgreSQL "Seq" and "seq" are different columns: take the
    column of exactly this spelling, or else the lower-case one, which an unquoted name means. */
-static const char *find_there(const struct relay *r, const struct buf *names, const char *name)
+static const char *column_found(const struct relay *r, const struct buf *names, const char *name)
 {
     const char *found;
     char *folded;
 
-    if (!r->engine->exact_names)
-        return find_name(names, name, strcasecmp);
-    if ((found = find_name(names, name, strcmp)) != NULL)
+    if (!r->engine->dialect->exact_names)
+        return column_among(names, name, strcasecmp);
+    if ((found = column_among(names, name, strcmp)) != NULL)
         return found;
     folded = relay_fold(name);
-    found = find_name(names, folded, strcmp);
+    found = column_among(names, folded, strcmp);
     free(folded);
     return found;
 }
@@ -133,7 +133,7 @@ int relay_check(struct relay *r, const struct buf *names, struct err *e)
                        "another",
                        r->place, err_quote_text(t->name).text);
     for (int i = 0; i < RELAY_COLUMNS; i++) {
-        const char *found = t->column[i] == NULL ? NULL : find_there(r, names, t->column[i]);
+        const char *found = t->column[i] == NULL ? NULL : column_found(r, names, t->column[i]);
         if (found == NULL && t->column[i] != NULL && (t->mapped[i] || columns[i].needed))
             return lacks(r, i, names, e);
         free(t->column[i]);

@@ -18,11 +18,6 @@
 #define RELAY_PAGE 500             /* rows that are read, published and marked together */
 #define RELAY_PAGE_BYTES (8 << 20) /* a page that has reached this size gets no more rows */
 #define RELAY_TABLE "outbox_events"
-/* Does not begin with "--": that would be an option where the text is an argument. */
-#define RELAY_SCHEMA_HEAD                                                                          \
-    "/* The outbox that outbox-relay(1) reads. In the transaction that changes your own rows,\n"   \
-    "   insert a row with event_type and payload (JSON) and, where you have them, event_id,\n"     \
-    "   aggregate_id and headers. The relay uses the other columns. */\n"
 
 enum relay_column {
     RELAY_ID,
@@ -46,6 +41,7 @@ struct relay_table {
     char *folded; /* name in lower case, when the table was found under that */
     char *column[RELAY_COLUMNS];
     bool mapped[RELAY_COLUMNS]; /* named by the user's map, so it must exist */
+    bool boolean;               /* published is one, and not a number */
 };
 
 enum relay_fate {
@@ -67,6 +63,7 @@ struct relay_row {
     char *reason;              /* RELAY_FAILED; freed by the policy */
     struct event *event;       /* RELAY_READY; in relay.events */
     int64_t before;            /* for a sink: the previous row of its aggregate; -1: none */
+    bool changed;              /* by its mark, or there was nothing to change */
     bool given;                /* the sink has it, since given_ms */
     int64_t given_ms, given_n; /* given_n: as the n-th event */
 };
@@ -88,9 +85,20 @@ struct relay_page {
     bool last; /* no rows come after it */
 };
 
+struct relay_word {
+    const char *name, *text; /* name NULL: the end of a list */
+};
+
+/* How a database writes the statements of sql.c. */
+struct relay_dialect {
+    const char *schema;             /* a text of share/ */
+    bool exact_names;               /* "Seq" and "seq" are different columns */
+    bool schemas;                   /* "app.outbox" is the table outbox of the schema app */
+    const struct relay_word *words; /* the places of values, and what else differs */
+};
+
 struct relay_engine {
-    bool exact_names; /* "Seq" and "seq" are different columns */
-    void (*schema)(const struct relay_terms *terms, struct buf *out);
+    const struct relay_dialect *dialect;
     int (*open)(struct relay *r, enum relay_mode mode, struct err *e);
     void (*close)(struct relay *r);
     /* A round: begin, read, settle, end. begin returns 0 when it is another relay's turn. read
@@ -157,18 +165,34 @@ struct relay {
     int64_t downs, pause_ms;
 };
 
-/* sql.c: parts of statements. A name in double quotes; a column, or NULL if the table does
-   not have it; "column = value" for an UPDATE, preceded by a comma unless a space precedes it, or
-   nothing if the table does not have the column. */
-void relay_sql_quote(struct buf *b, const char *name);
-void relay_sql_column(struct buf *b, const struct relay *r, enum relay_column c);
-void relay_sql_set(struct buf *b, const struct relay *r, enum relay_column c, const char *value);
+/* sql.c: templates of statements, and what they become. */
+enum relay_statement {
+    RELAY_SQL_LAST,
+    RELAY_SQL_PAGE,
+    RELAY_SQL_DONE, /* these rows are relayed */
+    RELAY_SQL_DELETE,
+    RELAY_SQL_LEFT, /* unpublished rows from {after} to {last}, with a proof of their content */
+    RELAY_SQL_RETRY,
+    RELAY_SQL_FAIL,
+    RELAY_SQL_GIVE_BACK,
+    RELAY_SQL_STATE, /* unpublished, failed and waiting rows, and when the first was created */
+    RELAY_STATEMENTS
+};
+extern const char *const relay_template[RELAY_STATEMENTS];
+
+/* Put a template's statement into out: nothing if the table has none of the columns that it
+   sets. */
+void relay_sql(const struct relay *r, const char *text, struct buf *out);
+void relay_sql_schema(const struct relay_dialect *d, const struct relay_terms *terms,
+                      struct buf *out);
+void relay_sql_quote(struct buf *b, struct str name); /* append a name in double quotes */
 
 /* columns.c. relay_map: 0, or -1 with 64 when the map is wrong. relay_check: names are the table's
    columns, each followed by a NUL; 0, or -1 with 64 or 65 when one is missing. */
 int relay_map(struct relay_table *t, const char *map, struct err *e);
 int relay_check(struct relay *r, const struct buf *names, struct err *e);
 bool relay_has(const struct relay *r, enum relay_column c);
+int relay_column(struct str word);                  /* by its name or its word in a map; -1: none */
 const char *relay_column_name(enum relay_column c); /* ours */
 char *relay_fold(const char *name); /* in lower case, as PostgreSQL reads names; to be freed */
 void relay_table_free(struct relay_table *t);
@@ -185,8 +209,11 @@ bool relay_is_held(const struct relay *r, struct str aggregate);
 /* Report a DONE, RETRY or FAILED row that is unchanged although its mark succeeded: -1 with 65. */
 int relay_refused(struct relay *r, const struct relay_row *row, struct err *e);
 int relay_not_pruned(struct relay *r, int64_t id, struct err *e); /* the same for a DELETE */
-/* Report a DONE row that is not marked because it was changed in the meantime. */
-void relay_changed(const struct relay_row *row);
+/* A row is unpublished after its page was marked, and has the content that was read, or another.
+   Report a DONE row that is not marked because it was changed in the meantime; the first row that a
+   mark should have changed becomes *refused. */
+void relay_judge(const struct relay_row *row, bool as_read, const struct relay_row **refused);
+struct relay_row *relay_row_of(struct relay *r, int64_t id); /* of the page; NULL: none */
 
 /* What the table has no columns for. */
 void relay_recall(struct relay *r, struct relay_row *row);

@@ -90,12 +90,31 @@ int relay_not_pruned(struct relay *r, int64_t id, struct err *e)
                    r->place, id, err_quote_text(r->table.name).text);
 }
 
-void relay_changed(const struct relay_row *row)
+/* The row count of an UPDATE is not enough: a trigger may skip a row or undo the change, and on a
+   view nothing is counted. A relayed row must no longer be there as it was. */
+void relay_judge(const struct relay_row *row, bool as_read, const struct relay_row **refused)
 {
-    say_row(row, "was changed while it was being relayed: it is relayed again as it is now");
+    if (row->fate == RELAY_LEFT || row->changed)
+        return;
+    if (as_read && *refused == NULL)
+        *refused = row;
+    if (!as_read && row->fate == RELAY_DONE)
+        say_row(row, "was changed while it was being relayed: it is relayed again as it is now");
 }
 
-/* --------------------------------------------------------------------------------------- memory */
+struct relay_row *relay_row_of(struct relay *r, int64_t id)
+{
+    size_t low = 0, high = r->page.n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (r->page.row[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < r->page.n && r->page.row[low].id == id ? &r->page.row[low] : NULL;
+}
 
 struct relay_memory { /* sorted by id */
     int64_t id, attempts, retry_ms;

@@ -38,7 +38,8 @@ void relay_schema(const struct relay_terms *terms, struct buf *out)
         ours.table = RELAY_TABLE;
     if (ours.channel == NULL)
         ours.channel = RELAY_TABLE;
-    engine_of(terms->database == NULL ? "" : terms->database)->schema(&ours, out);
+    relay_sql_schema(engine_of(terms->database == NULL ? "" : terms->database)->dialect, &ours,
+                     out);
 }
 
 /* Are all ports in "host:port,host" numbers? */
