@@ -118,7 +118,7 @@ static int count_hops(struct store *s, struct event *ev, struct log_put *out, st
         if (cause_hops(s, ev->causationid, &cause, e) < 0)
             return -1;
         if (cause + 1 > ev->hops)
-            event_set(ev, &s->scan, "hops", cause + 1);
+            event_set_hops(ev, cause + 1);
     }
     if (ev->hops > EVENT_HOPS_MAX)
         out->fate = LOG_CYCLE;
@@ -180,7 +180,7 @@ static int give_version(struct store *s, struct event *ev, struct log_put *out, 
     }
     out->version = stands + 1;
     if (ev->version != out->version)
-        event_set(ev, &s->scan, "version", out->version);
+        event_set_version(ev, out->version);
     return 0;
 }
 
