@@ -94,6 +94,9 @@ $(units) $(benches): $(BUILD)/%: $(BUILD)/tests/%.o $(library)
 	@mkdir -p $(@D)
 	$(link) -o $@ $^ $(PKG_LIBS)
 
+# It counts the calls of js_scan.
+$(BUILD)/unit/scans: LDFLAGS += -Wl,--wrap=js_scan
+
 $(faults): $(BUILD)/%.so: tests/%.c $(wildcard tests/fault/*.h) Makefile
 	@mkdir -p $(@D)
 	$(compile) -fPIC -shared $(LDFLAGS) -o $@ $< -ldl

@@ -45,6 +45,11 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_NEEDS, "window volume", "error-percent", NULL},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "breaker",
     .about = "run a command unless what it depends on is down",
@@ -54,6 +59,7 @@ static const struct cmd self = {
                  "breaker --error-percent 50 --open 10s..5m api -- retry -a 3 -- ./call",
                  "spool breaker show stripe"},
     .options = options,
+    .rules = rules,
     .common = "failures timeout open fallback",
     .note =
         "exit status: that of COMMAND; 69 rejected, COMMAND was not run; 124 COMMAND took too long",
@@ -66,8 +72,6 @@ static void check_options(char **command)
         args_usage("a command is missing");
     if (args_given("error-percent") && !args_given("failures"))
         terms.failures = 0;
-    if ((args_given("window") || args_given("volume")) && !args_given("error-percent"))
-        args_usage("--window and --volume go with --error-percent");
     if (terms.window_ms < BREAKER_SLOTS)
         args_usage("--window wants 10ms or more");
     if (pause_ms[0] == 0)

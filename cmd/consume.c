@@ -48,6 +48,21 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_REQUIRED, "group", NULL, NULL},
+    {ARGS_NEEDS, "workers", "COMMAND dry-run", "--workers needs a command"},
+    {ARGS_NEEDS, "emit", "COMMAND dry-run", "--emit needs a command"},
+    {ARGS_EXCLUDES, "workers", "dead-on defer-on",
+     "--dead-on and --defer-on are for exit statuses: workers answer with words"},
+    {ARGS_NEEDS, "window", "workers", NULL},
+    {ARGS_ALONE, "auto-ack lease", NULL, NULL},
+    {ARGS_EXCLUDES, "auto-ack", "COMMAND",
+     "--auto-ack is for a pipe: a command's exit status settles its event"},
+    {ARGS_EXCLUDES, "lease", "COMMAND",
+     "--lease is for a pipe: a command's exit status settles its event"},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "consume",
     .about = "deliver a group's events to a handler",
@@ -57,6 +72,7 @@ static const struct cmd self = {
                  "consume -g charge -t order.placed --from now -f -j 4 --timeout 30s -- ./charge",
                  "consume -g stats --from start --auto-ack | jq -r .type | sort | uniq -c"},
     .options = options,
+    .rules = rules,
     .common = "group type from follow jobs attempts ordered",
     .note = "exit status: 0 done; 1 dead letters; 64 usage; 66 no such group; 74 I/O error; 75 "
             "locked or on hold; 78 COMMAND is misconfigured; 126, 127 it cannot be run",
@@ -65,8 +81,6 @@ static const struct cmd self = {
 
 static void check_options(char *const *argv)
 {
-    if (name == NULL)
-        args_usage("-g GROUP is missing");
     terms.argv = *argv == NULL ? NULL : argv;
     terms.group = name;
     terms.backoff = (struct backoff){backoff[0], backoff[1], BACKOFF_FULL};
@@ -75,20 +89,9 @@ static void check_options(char *const *argv)
     if (!args_given("defer-on"))
         terms.defer_on[EX_UNAVAILABLE] = true;
     terms.window = stay ? window : 0;
-    if ((stay || terms.emit) && terms.argv == NULL && !dry_run)
-        args_usage("--%s needs a command", stay ? "workers" : "emit");
-    if (stay && (args_given("dead-on") || args_given("defer-on")))
-        args_usage("--dead-on and --defer-on are for exit statuses: workers answer with words");
-    if (args_given("window") && !stay)
-        args_usage("--window goes with --workers");
     terms.lease = lease > 0;
     if (args_given("lease") && lease == 0)
         args_usage("--lease wants a duration like 5m");
-    if (auto_ack && terms.lease)
-        args_usage("--auto-ack and --lease exclude each other");
-    const char *pipe = auto_ack ? "--auto-ack" : "--lease";
-    if ((auto_ack || terms.lease) && terms.argv != NULL)
-        args_usage("%s is for a pipe: a command's exit status settles its event", pipe);
     if (!auto_ack && !terms.lease && terms.argv == NULL && !dry_run)
         args_usage("what to do with the events? Give a command, or --auto-ack to print and settle "
                    "them, or --lease to settle them at the end of a pipe; replay -g %s only shows "
@@ -96,7 +99,7 @@ static void check_options(char *const *argv)
                    name);
     if ((auto_ack || terms.lease) && isatty(STDOUT_FILENO))
         args_usage("stdout is a terminal, and %s would %s what it shows; replay -g %s only shows",
-                   pipe, auto_ack ? "settle" : "hand out", name);
+                   auto_ack ? "--auto-ack" : "--lease", auto_ack ? "settle" : "hand out", name);
 }
 
 /* The last position so far, or the last one before a point: --to includes a position and excludes a

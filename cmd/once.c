@@ -16,13 +16,17 @@ static int64_t ttl = INT64_C(86400000), longest;
 
 static const struct opt options[] = {
     OPT_WORDS('k', "key", &key, "KEY", "the key (default: a handler's group and event)"),
-    OPT_TEXT(0, "by", &by, "POINTER",
-             "read the key from the event on stdin, as in /data/paymentId"),
+    OPT_POINTER(0, "by", &by, "read the key from the event on stdin, as in /data/paymentId"),
     OPT_DURATION(0, "ttl", &ttl, "forget the key after D (default 1d)"),
     OPT_DURATION(
         0, "wait", &longest,
         "wait at most D for another process with the key, then exit with 75 (default: no limit)"),
     OPT_END,
+};
+
+static const struct args_rule rules[] = {
+    {ARGS_ALONE, "key by", NULL, NULL},
+    {0},
 };
 
 static const struct cmd self = {
@@ -34,6 +38,9 @@ static const struct cmd self = {
                  "consume -g pay --from start -- once --by /data/paymentId --ttl 7d -- ./charge",
                  "spool key forget invoice-2026-11"},
     .options = options,
+    .rules = rules,
+    .least = 1,
+    .wants = "a command",
     .wrapper = true,
 };
 
@@ -181,12 +188,6 @@ int main(int argc, char **argv)
     struct buf name = BUF_INIT;
     int got = 0;
 
-    if (first == argc)
-        args_usage("a command is missing");
-    if (key != NULL && by != NULL)
-        args_usage("-k and --by exclude each other");
-    if (by != NULL && js_pointer_check(by, &e) < 0)
-        args_usage("--by %s", e.text);
     if (ttl == 0)
         args_usage("--ttl wants a duration above 0");
     wrap_stage();

@@ -33,6 +33,15 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule option_rules[] = {
+    {ARGS_ALONE, "rebuild verify status", NULL, NULL},
+    {ARGS_EXCLUDES, "follow", "rebuild verify status", NULL},
+    {ARGS_NEEDS, "force", "rebuild", NULL},
+    {ARGS_EXCLUDES, "on-error", "status", NULL},
+    {ARGS_NEEDS, "output", "status verify", NULL},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "project",
     .about = "build tables in a SQLite database from events, each applied once",
@@ -42,6 +51,7 @@ static const struct cmd self = {
     .examples = {"project read.db accounts.sql", "project -f read.db accounts.sql",
                  "project --status read.db", "project --rebuild read.db accounts.sql"},
     .options = options,
+    .rules = option_rules,
     .common = "group follow on-error rebuild status",
 };
 
@@ -171,16 +181,6 @@ static void check(int operands)
         args_usage(operands < 1   ? "DATABASE and FILE.sql are missing"
                    : operands < 2 ? "FILE.sql is missing"
                                   : "give one DATABASE and one FILE.sql");
-    if (rebuild + verify + status > 1)
-        args_usage("--rebuild, --verify and --status exclude each other");
-    if (follow && (rebuild || verify || status))
-        args_usage("-f does not go with --rebuild, --verify or --status");
-    if (force && !rebuild)
-        args_usage("--force goes with --rebuild");
-    if (args_given("on-error") && status)
-        args_usage("--on-error does not go with --status");
-    if (args_given("output") && !verify && !status)
-        args_usage("-o goes with --status or --verify");
 }
 
 /* "accounts" for sql/accounts.sql. */

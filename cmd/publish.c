@@ -28,9 +28,9 @@ static const struct opt options[] = {
              "one event with this data, instead of reading input"),
     OPT_WORDS(0, "id", &batch.fill.id, "ID",
               "the event's id, so that it may be published again safely"),
-    OPT_TEXT(0, "id-from", &batch.fill.id_from, "POINTER",
-             "take ids from the lines, for instance at /orderId"),
-    OPT_TEXT(0, "key-from", &batch.fill.subject_from, "POINTER", "take subjects from the lines"),
+    OPT_POINTER(0, "id-from", &batch.fill.id_from,
+                "take ids from the lines, for instance at /orderId"),
+    OPT_POINTER(0, "key-from", &batch.fill.subject_from, "take subjects from the lines"),
     OPT_WORDS(0, "source", &batch.fill.source, "URI",
               "the source of events without one (default /HOSTNAME)"),
     OPT_TEXT(0, "delay", &delay, "D|TIME", "deliver no sooner than this (notbefore)"),
@@ -51,6 +51,15 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_NEEDS, "wait", "max-pending", NULL},
+    {ARGS_NEEDS, "text", "type", "--text needs -t TYPE"},
+    {ARGS_EXCLUDES, "data", "FILE", "-d gives the data: there is nothing to read from FILE"},
+    {ARGS_ALONE, "id id-from", NULL, NULL},
+    {ARGS_ALONE, "key key-from", NULL, NULL},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "publish",
     .about = "append events to the spool",
@@ -60,6 +69,7 @@ static const struct cmd self = {
                  "journalctl -f -o cat | publish -t log.line --text",
                  "replay -s old.db | publish -s new.db"},
     .options = options,
+    .rules = rules,
     .common = "type key data id-from echo",
     .note =
         "exit status: 0 all is on disk; 65 some lines were refused; 75 locked, or another writer "
@@ -321,7 +331,7 @@ static void check_delay(void)
                err_quote_text(delay).text);
 }
 
-static void check_options(int operands)
+static void check_options(void)
 {
     struct err e = ERR_NONE;
     char *end;
@@ -329,19 +339,6 @@ static void check_options(int operands)
     check_delay();
     if (batch.fill.type != NULL && pattern_type(batch.fill.type, &e) < 0)
         args_usage("-t %s", e.text);
-    if (args_given("wait") && batch.pending.most == 0)
-        args_usage("--wait goes with --max-pending");
-    if (batch.fill.text && batch.fill.type == NULL)
-        args_usage("--text needs -t TYPE");
-    if (data != NULL && operands > 0)
-        args_usage("-d gives the data: there is nothing to read from FILE");
-    if (batch.fill.id != NULL && batch.fill.id_from != NULL)
-        args_usage("--id and --id-from exclude each other");
-    if (batch.fill.subject != NULL && batch.fill.subject_from != NULL)
-        args_usage("-k and --key-from exclude each other");
-    if ((batch.fill.id_from != NULL && js_pointer_check(batch.fill.id_from, &e) < 0) ||
-        (batch.fill.subject_from != NULL && js_pointer_check(batch.fill.subject_from, &e) < 0))
-        args_usage("%s", e.text);
     if (expect == NULL)
         return;
     batch.terms.versions = strcmp(expect, "any") == 0 ? LOG_NEXT_VERSION : LOG_EXACT_VERSION;
@@ -392,7 +389,7 @@ int main(int argc, char **argv)
     struct err e = ERR_NONE;
     int first = args_parse(&self, argc, argv);
 
-    check_options(argc - first);
+    check_options();
     read_surroundings();
     proc_stage();
     proc_grace(GRACE_MS);

@@ -39,6 +39,12 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_EXCLUDES, "from to last follow", "EVENT",
+     "EVENT names what to print: --from, --to, --last and -f do not go with it"},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "replay",
     .about = "print the events of the log, byte for byte",
@@ -47,6 +53,7 @@ static const struct cmd self = {
                  "replay --from yesterday --to today | publish -s copy.db",
                  "replay -f -t 'order.*'"},
     .options = options,
+    .rules = rules,
     .common = "type key from last follow output",
 };
 
@@ -195,12 +202,10 @@ static int find_ends(struct err *e)
     return query.last == 0 ? 1 : 0;
 }
 
-static void check_options(int operands)
+static void read_speed(void)
 {
     char *end;
 
-    if (operands > 0 && (args_given("from") || args_given("to") || follow || query.newest > 0))
-        args_usage("EVENT names what to print: --from, --to, --last and -f do not go with it");
     if (speed_text == NULL)
         return;
     speed = strtod(speed_text, &end);
@@ -215,7 +220,7 @@ int main(int argc, char **argv)
     struct err e = ERR_NONE;
     int first = args_parse(&self, argc, argv), got = 0;
 
-    check_options(argc - first);
+    read_speed();
     terminal = isatty(STDOUT_FILENO) == 1;
     if (form == FORM_AUTO)
         form = terminal ? FORM_TABLE : FORM_NDJSON;

@@ -34,6 +34,8 @@ static const struct cmd self = {
                  "retry -a 8 --backoff 200ms..10s --timeout 5s -- ./charge < order.json",
                  "retry --retry-on 75 --backoff 10ms..1s -- ./append-event"},
     .options = options,
+    .least = 1,
+    .wants = "a command",
     .wrapper = true,
     .no_spool = true,
 };
@@ -127,8 +129,6 @@ int main(int argc, char **argv)
     struct err e = ERR_NONE;
     struct child c;
 
-    if (first == argc)
-        args_usage("a command is missing");
     if (!args_given("dead-on"))
         dead_on[EX_DATAERR] = !retry_on[EX_DATAERR];
     wrap_stage();

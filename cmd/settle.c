@@ -28,6 +28,14 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_REQUIRED, "group", NULL, NULL},
+    {ARGS_ALONE, "retry dead defer", NULL, NULL},
+    {ARGS_NEEDS, "delay", "retry defer", NULL},
+    {ARGS_NEEDS, "attempts", "retry", NULL},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "settle",
     .about = "settle the events whose lines or ids reach the end of a pipe",
@@ -36,6 +44,7 @@ static const struct cmd self = {
                  "consume -g mirror --lease 5m | ssh host publish --echo | settle -g mirror",
                  "echo 42 | settle -g work --dead 'no such customer'"},
     .options = options,
+    .rules = rules,
 };
 
 static struct store *spool;
@@ -197,16 +206,8 @@ static int settle(int n, char **file, struct err *e)
     return 0;
 }
 
-static void check_options(void)
+static void set_outcome(void)
 {
-    if (name == NULL)
-        args_usage("-g GROUP is missing");
-    if (retry + defer + (dead != NULL) > 1)
-        args_usage("--retry, --dead and --defer exclude each other");
-    if (args_given("delay") && !retry && !defer)
-        args_usage("--delay goes with --retry or --defer");
-    if (args_given("attempts") && !retry)
-        args_usage("-a goes with --retry");
     how.outcome = dead != NULL ? GROUP_DEAD
                   : retry      ? GROUP_RETRY
                   : defer      ? GROUP_DEFER
@@ -221,7 +222,7 @@ int main(int argc, char **argv)
     struct err e = ERR_NONE;
     int first = args_parse(&self, argc, argv);
 
-    check_options();
+    set_outcome();
     proc_stage();
     proc_grace(GRACE_MS);
     settle(argc - first, argv + first, &e);

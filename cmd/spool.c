@@ -1,5 +1,5 @@
 /* spool: look after the spool and its groups. Verbs that take more than a screen of code are in
-   lib/spool_*.c. */
+   cmd/spool. */
 #include "cli/args.h"
 #include "cli/lines.h"
 #include "cli/table.h"
@@ -49,14 +49,13 @@ static int info_text(json_t *row, struct err *e)
     return got;
 }
 
-static int run_info(int first, int argc, char **argv)
+static int run_info(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     struct store_info info;
 
-    if (first < argc)
-        args_usage("info takes no operand: %s", err_quote_text(argv[first]).text);
+    (void)operand;
     if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
         store_info(spool, &info, &e) == 0) {
         struct table *table =
@@ -77,6 +76,7 @@ static const struct cmd info = {
     .usage = {"[-o table|ndjson]"},
     .examples = {"spool info", "spool info -o ndjson | jq .events"},
     .options = listing,
+    .most = ARGS_NO_OPERAND,
     .run = run_info,
 };
 

@@ -22,9 +22,14 @@ static const struct opt options[] = {
     OPT_RATE('r', "rate", &each_us, "the rate, such as 10/s or 100/m"),
     OPT_INT('b', "burst", &burst, "N", 1, 1000000,
             "up to N may go at once after a pause (default 1)"),
-    OPT_TEXT(0, "by", &by, "POINTER", "a rate for each value at POINTER, such as /subject"),
+    OPT_POINTER(0, "by", &by, "a rate for each value at POINTER, such as /subject"),
     OPT_DURATION(0, "wait", &longest, "command: wait at most D, else exit with 75"),
     OPT_END,
+};
+
+static const struct args_rule rules[] = {
+    {ARGS_REQUIRED, "rate", NULL, NULL},
+    {0},
 };
 
 static const struct cmd self = {
@@ -37,19 +42,14 @@ static const struct cmd self = {
                  "throttle -r 1/s --by /data/customer sms -- ./send-sms",
                  "spool bucket close api 120s"},
     .options = options,
+    .rules = rules,
     .wrapper = true,
 };
 
 static void check(char **command)
 {
-    struct err e = ERR_NONE;
-
-    if (each_us == 0)
-        args_usage("-r RATE is missing");
     if (burst > BURST_MAX_US / each_us)
         args_usage("-b is more than comes in 36500d at that rate: %" PRId64, burst);
-    if (by != NULL && js_pointer_check(by, &e) < 0)
-        args_usage("--by %s", e.text);
     if (args_given("wait") && command == NULL)
         args_usage("--wait is for a command: lines wait for their turn");
 }

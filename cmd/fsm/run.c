@@ -196,23 +196,22 @@ static int open_all(const char *path, struct err *e)
     return 0;
 }
 
-static int run(int first, int argc, char **argv)
+static int run(char **operand)
 {
     struct err e = ERR_NONE;
+    int n = args_count(operand);
 
-    if (first == argc)
-        args_usage("run wants a MACHINE, a file");
-    if (worker && (rejects != NULL || first + 1 < argc))
+    if (worker && (rejects != NULL || n > 1))
         args_usage("--worker reads what consume writes, and answers: no FILE, no --rejects");
     proc_stage();
     proc_grace(GRACE_MS);
     out_stop_when(proc_forced);
     out_watch();
-    int got = open_all(argv[first], &e);
-    if (got == 0 && first + 1 == argc)
+    int got = open_all(operand[0], &e);
+    if (got == 0 && n == 1)
         got = read_input(NULL, &e);
-    for (int i = first + 1; i < argc && got == 0 && !stopped; i++)
-        got = read_input(argv[i], &e);
+    for (int i = 1; i < n && got == 0 && !stopped; i++)
+        got = read_input(operand[i], &e);
     if (stopped && e.status == 0 && !out_gone())
         e.status = EX_SIGNAL + proc_signal();
     if (e.status == 0) /* reported already */
@@ -237,5 +236,7 @@ const struct cmd fsm_verb_run = {
                  "consume -g orders --ordered --workers --emit -- fsm run --worker order.json",
                  "replay | fsm run order.machine.json | publish"},
     .options = options,
+    .least = 1,
+    .wants = "a MACHINE, a file",
     .run = run,
 };

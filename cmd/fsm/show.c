@@ -181,13 +181,12 @@ static int list_one(struct search *s, const struct doc *doc, struct err *e)
     return table_row(s->table, row, e) < 0 ? -1 : out_gone();
 }
 
-static int run_list(int first, int argc, char **argv)
+static int run_list(char **operand)
 {
     struct err e = ERR_NONE;
     struct search s = {.f = list_one, .state = state_option};
 
-    if (first < argc)
-        args_usage("list takes no operand: %s", err_quote_text(argv[first]).text);
+    (void)operand;
     s.table = table_begin(columns, (enum table_form)form);
     search(&s, STORE_READ, &e);
     table_end(s.table, &e);
@@ -219,13 +218,11 @@ static int show_one(struct search *s, const struct doc *doc, struct err *e)
     return got < 0 ? -1 : out_gone();
 }
 
-static int run_show(int first, int argc, char **argv)
+static int run_show(char **operand)
 {
     struct err e = ERR_NONE;
-    struct search s = {.f = show_one, .subject = first < argc ? argv[first] : NULL};
+    struct search s = {.f = show_one, .subject = operand[0]};
 
-    if (argc - first != 1)
-        args_usage("show wants a SUBJECT");
     args_name("SUBJECT", s.subject, NAME_TEXT_BYTES);
     search(&s, STORE_READ, &e);
     return finish(&s, &e);
@@ -250,13 +247,11 @@ static int forget_one(struct search *s, const struct doc *doc, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-static int run_forget(int first, int argc, char **argv)
+static int run_forget(char **operand)
 {
     struct err e = ERR_NONE;
-    struct search s = {.f = forget_one, .subject = first < argc ? argv[first] : NULL};
+    struct search s = {.f = forget_one, .subject = operand[0]};
 
-    if (argc - first != 1)
-        args_usage("forget wants a SUBJECT");
     args_name("SUBJECT", s.subject, NAME_TEXT_BYTES);
     search(&s, STORE_WRITE, &e);
     return finish(&s, &e);
@@ -268,6 +263,9 @@ const struct cmd fsm_verb_show = {
     .usage = {"[-m MACHINE] [-o table|ndjson] SUBJECT"},
     .examples = {"fsm show order-42", "fsm show order-42 -o ndjson | jq -r .state"},
     .options = show_options,
+    .least = 1,
+    .most = 1,
+    .wants = "a SUBJECT",
     .run = run_show,
 };
 
@@ -277,6 +275,7 @@ const struct cmd fsm_verb_list = {
     .usage = {"[-m MACHINE] [--state STATE] [-o table|ndjson]"},
     .examples = {"fsm list --state paid"},
     .options = list_options,
+    .most = ARGS_NO_OPERAND,
     .run = run_list,
 };
 
@@ -286,5 +285,8 @@ const struct cmd fsm_verb_forget = {
     .usage = {"[-m MACHINE] SUBJECT"},
     .examples = {"fsm forget order-42"},
     .options = forget_options,
+    .least = 1,
+    .most = 1,
+    .wants = "a SUBJECT",
     .run = run_forget,
 };

@@ -25,6 +25,11 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_ALONE, "ordered unordered", NULL, NULL},
+    {0},
+};
+
 /* ----------------------------------------------------------------------------------------- show */
 
 static const struct table_column group_columns[] = {
@@ -149,8 +154,6 @@ static void check_options(const char *verb)
     for (size_t i = 0; i < sizeof of / sizeof of[0]; i++)
         if (args_given(of[i][0]) && strcmp(verb, of[i][1]) != 0)
             args_usage("--%s is for group %s", of[i][0], of[i][1]);
-    if (ordered && unordered)
-        args_usage("--ordered and --unordered contradict each other");
     if (ordered || unordered)
         terms.order = ordered ? GROUP_ORDERED : GROUP_UNORDERED;
     if (strcmp(verb, "set") == 0 && terms.types.n == 0 && terms.order == GROUP_ORDER_KEEP)
@@ -167,16 +170,17 @@ static void read_point(const char *text)
         args_usage("POINT %s", e.text);
 }
 
-static int run_group(int first, int argc, char **argv)
+static int run_group(char **operand)
 {
-    const char *verb = first < argc ? argv[first] : "list";
-    const char *name = first + 1 < argc ? argv[first + 1] : NULL;
+    int given = args_count(operand);
+    const char *verb = given > 0 ? operand[0] : "list";
+    const char *name = given > 1 ? operand[1] : NULL;
     int operands = strcmp(verb, "seek") == 0 ? 3 : 2;
     size_t n = sizeof changes / sizeof changes[0], i = 0;
     struct err e = ERR_NONE;
 
-    if (argc - first > operands)
-        args_usage("one GROUP at a time: %s", err_quote_text(argv[first + operands]).text);
+    if (given > operands)
+        args_usage("one GROUP at a time: %s", err_quote_text(operand[operands]).text);
     if (name != NULL)
         args_name("GROUP", name, NAME_BYTES);
     if (strcmp(verb, "list") == 0 && name != NULL)
@@ -192,7 +196,7 @@ static int run_group(int first, int argc, char **argv)
     if (name == NULL)
         args_usage("group %s wants a GROUP", verb);
     if (operands == 3)
-        read_point(first + 2 < argc ? argv[first + 2] : NULL);
+        read_point(given > 2 ? operand[2] : NULL);
     return i == n ? show_groups(name, &e) : change_group(name, &changes[i]);
 }
 
@@ -204,5 +208,6 @@ const struct cmd spool_group = {
     .examples = {"spool group", "spool group pause email", "spool group seek email 2h",
                  "spool group set email -t 'order.*' -t payment.failed"},
     .options = options,
+    .rules = rules,
     .run = run_group,
 };

@@ -287,10 +287,11 @@ static void read_pause(const struct kind *kind, const struct change *c, const ch
 }
 
 /* list, show NAME, or one of the changes. */
-static int run(const struct kind *kind, int first, int argc, char **argv)
+static int run(const struct kind *kind, char **operand)
 {
-    const char *verb = first < argc ? argv[first] : "list";
-    const char *name = first + 1 < argc ? argv[first + 1] : NULL;
+    int n = args_count(operand);
+    const char *verb = n > 0 ? operand[0] : "list";
+    const char *name = n > 1 ? operand[1] : NULL;
     const struct change *c = kind->changes;
     bool lists = strcmp(verb, "list") == 0;
     struct buf verbs = BUF_INIT;
@@ -304,31 +305,31 @@ static int run(const struct kind *kind, int first, int argc, char **argv)
                    err_quote_text(verb).text);
     buf_free(&verbs);
     int operands = lists ? 1 : c->verb != NULL && c->argument != NULL ? 3 : 2;
-    if (argc - first > operands)
+    if (n > operands)
         args_usage("%s %s: one too many: %s", kind->name, verb,
-                   err_quote_text(argv[first + operands]).text);
+                   err_quote_text(operand[operands]).text);
     if (!lists && name == NULL)
         args_usage("%s %s wants a NAME", kind->name, verb);
     if (!lists)
         args_name("NAME", name, NAME_KEY_BYTES);
     if (operands == 3)
-        read_pause(kind, c, argc - first < 3 ? "" : argv[first + 2]);
+        read_pause(kind, c, n < 3 ? "" : operand[2]);
     return c->verb == NULL ? show(kind, name) : change(kind, c, name);
 }
 
-static int run_breaker(int first, int argc, char **argv)
+static int run_breaker(char **operand)
 {
-    return run(&breakers, first, argc, argv);
+    return run(&breakers, operand);
 }
 
-static int run_bucket(int first, int argc, char **argv)
+static int run_bucket(char **operand)
 {
-    return run(&buckets, first, argc, argv);
+    return run(&buckets, operand);
 }
 
-static int run_key(int first, int argc, char **argv)
+static int run_key(char **operand)
 {
-    return run(&keys, first, argc, argv);
+    return run(&keys, operand);
 }
 
 const struct cmd spool_breaker = {

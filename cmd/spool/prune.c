@@ -19,6 +19,12 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_REQUIRED, "before keep", NULL, "prune wants --before POINT or --keep N"},
+    {ARGS_ALONE, "before keep", NULL, "prune wants --before POINT or --keep N"},
+    {0},
+};
+
 static void say_held(const struct prune_held *held)
 {
     static const char *const why[] = {
@@ -37,16 +43,13 @@ static void say_held(const struct prune_held *held)
                  group.text, held->n, why[held->why], held->n == 1 ? "" : "s", held->first);
 }
 
-static int run_prune(int first, int argc, char **argv)
+static int run_prune(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     int64_t n = -1;
 
-    if (first < argc)
-        args_usage("prune takes no operand: %s", err_quote_text(argv[first]).text);
-    if (args_given("before") == args_given("keep"))
-        args_usage("prune wants --before POINT or --keep N");
+    (void)operand;
     if (args_given("before"))
         terms.before = &before;
     terms.held = say_held;
@@ -68,5 +71,7 @@ const struct cmd spool_prune = {
     .usage = {"--before POINT|--keep N [--force] [--dry-run]"},
     .examples = {"spool prune --before 30d", "spool prune --keep 1000000 --dry-run"},
     .options = options,
+    .rules = rules,
+    .most = ARGS_NO_OPERAND,
     .run = run_prune,
 };

@@ -150,16 +150,14 @@ static int read_sql(const char *operand, struct buf *sql, struct err *e)
     return 0;
 }
 
-static int run_sql(int first, int argc, char **argv)
+static int run_sql(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     struct listing listing = {0};
     struct buf sql = BUF_INIT;
 
-    if (argc - first != 1)
-        args_usage("sql wants one SELECT, in quotes, or - for standard input");
-    if (read_sql(argv[first], &sql, &e) == 0 &&
+    if (read_sql(operand[0], &sql, &e) == 0 &&
         store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
         store_query(spool, (struct str){buf_text(&sql), sql.n}, put_row, &listing, &e) < 0 &&
         e.status == EX_USAGE)
@@ -177,6 +175,9 @@ const struct cmd spool_sql = {
     .examples = {"spool sql 'SELECT type, count(*) AS n FROM events GROUP BY type'",
                  "spool sql - <report.sql"},
     .options = options,
+    .least = 1,
+    .most = 1,
+    .wants = "one SELECT, in quotes, or - for standard input",
     .note = "views: events, group_list, waiting, dead_letters, attempts, claims, outcomes, "
             "durations, documents",
     .run = run_sql,

@@ -14,6 +14,8 @@ static const char *group;
 static struct clock_point to = {CLOCK_END, 0};
 static int64_t wait_ms;
 
+static const struct args_rule rules[] = {{ARGS_REQUIRED, "group", NULL, NULL}, {0}};
+
 static const struct opt options[] = {
     OPT_NAME('g', "group", &group, "GROUP", "the group"),
     OPT_POINT(0, "to", &to, "up to POINT (a position is included, a time is not)"),
@@ -68,16 +70,13 @@ static int wait_for_group(struct store *spool, int64_t last, struct err *e)
                    err_quote_text(group).text, left.ahead, left.in_flight, left.due, left.waiting);
 }
 
-static int run_wait(int first, int argc, char **argv)
+static int run_wait(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     int64_t behind;
 
-    if (first < argc)
-        args_usage("wait takes no operand: %s", err_quote_text(argv[first]).text);
-    if (group == NULL)
-        args_usage("wait wants -g GROUP");
+    (void)operand;
     if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
         log_point(spool, &to, &behind, &e) == 0) {
         int64_t last = behind - (to.kind != CLOCK_SEQ);
@@ -93,5 +92,7 @@ const struct cmd spool_wait = {
     .usage = {"-g GROUP [--to POINT] [--wait D]"},
     .examples = {"spool wait -g email", "spool wait -g email --to 1000 --wait 5m"},
     .options = options,
+    .rules = rules,
+    .most = ARGS_NO_OPERAND,
     .run = run_wait,
 };

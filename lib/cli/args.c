@@ -5,6 +5,7 @@
  */
 #include "cli/args.h"
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "cli/lines.h"
 
@@ -145,14 +146,20 @@ static void add_option(struct buf *b, const struct opt *o)
     add_wrapped(b, o->help, HELP_COLUMN);
 }
 
+/* The next of the words, which are separated by spaces; false behind the last one. */
+static bool next_word(const char **words, struct str *word)
+{
+    *word = (struct str){*words, strcspn(*words, " ")};
+    *words += word->n + ((*words)[word->n] != '\0');
+    return word->n > 0;
+}
+
 /* Is name one of the words? */
 static bool is_word(const char *words, const char *name)
 {
-    for (size_t n; *words != '\0'; words += n + (words[n] != '\0')) {
-        n = strcspn(words, " ");
-        if (str_is((struct str){words, n}, name))
+    for (struct str word; next_word(&words, &word);)
+        if (str_is(word, name))
             return true;
-    }
     return false;
 }
 
@@ -413,6 +420,10 @@ static void set_other(const struct opt *o, const char *name, const char *text)
     case OPT_KIND_RATE:
         (void)clock_rate(text, ms, &e);
         break;
+    case OPT_KIND_POINTER:
+        *(const char **)o->to = text;
+        (void)js_pointer_check(text, &e);
+        break;
     case OPT_KIND_POINT:
         (void)clock_point(text, clock_now_ms(), o->to, &e);
         break;
@@ -595,11 +606,116 @@ static int parse(const struct cmd *self, int argc, char **argv)
     return optind;
 }
 
+/* -------------------------------------------------------------------------------------- rules */
+
+/* Of the option called name: its number; options for a name in capitals, the operands. */
+static size_t option_of(struct str name)
+{
+    size_t i = 0;
+
+    while (i < options && (order[i]->name == NULL || !str_is(name, order[i]->name)))
+        i++;
+    return i;
+}
+
+/* How many of the words were given? */
+static int count_given(const char *words, int operands)
+{
+    int n = 0;
+
+    for (struct str word; next_word(&words, &word);) {
+        size_t i = option_of(word);
+        n += i < options ? given[i] : operands > 0;
+    }
+    return n;
+}
+
+/* Append the options as a user writes them: "-g, -n and -v"; with the words for their values if
+   values is set. Returns how many. */
+static int add_spelled(struct buf *b, const char *words, const char *last, bool values)
+{
+    int n = 0;
+
+    for (struct str word; next_word(&words, &word); n++) {
+        size_t i = option_of(word);
+
+        if (n > 0)
+            buf_puts(b, *words != '\0' ? ", " : last);
+        if (i == options)
+            buf_str(b, word);
+        else if (order[i]->letter != 0)
+            buf_printf(b, "-%c", order[i]->letter);
+        else
+            buf_printf(b, "--%s", order[i]->name);
+        if (values && i < options && order[i]->kind != OPT_KIND_FLAG)
+            buf_printf(b, " %s", order[i]->arg);
+    }
+    return n;
+}
+
+static _Noreturn void complain_rule(const struct args_rule *r)
+{
+    struct buf names = BUF_INIT, others = BUF_INIT;
+    bool required = r->relation == ARGS_REQUIRED;
+    int n = add_spelled(&names, r->names, required ? " or " : " and ", required);
+
+    if (r->others != NULL)
+        add_spelled(&others, r->others, " or ", false);
+    if (r->text != NULL)
+        args_usage("%s", r->text);
+    if (required)
+        args_usage("%s is missing", buf_text(&names));
+    if (r->relation == ARGS_NEEDS)
+        args_usage("%s %s with %s", buf_text(&names), n == 1 ? "goes" : "go", buf_text(&others));
+    if (r->relation == ARGS_EXCLUDES)
+        args_usage("%s %s not go with %s", buf_text(&names), n == 1 ? "does" : "do",
+                   buf_text(&others));
+    args_usage("%s exclude each other", buf_text(&names));
+}
+
+static void check_rules(const struct args_rule *r, int operands)
+{
+    for (; r != NULL && r->relation != ARGS_RULES_END; r++) {
+        int names = count_given(r->names, operands);
+        int others = r->others == NULL ? 0 : count_given(r->others, operands);
+
+        if (r->relation == ARGS_REQUIRED   ? names == 0
+            : r->relation == ARGS_NEEDS    ? names > 0 && others == 0
+            : r->relation == ARGS_EXCLUDES ? names > 0 && others > 0
+                                           : names > 1)
+            complain_rule(r);
+    }
+}
+
+static void check_operands(const struct cmd *self, int n, char **operand)
+{
+    const char *verb = collection == NULL ? "" : self->name, *space = collection == NULL ? "" : " ";
+
+    if (self->most == ARGS_NO_OPERAND && n > 0)
+        args_usage("%s%stakes no operand: %s", verb, space, err_quote_text(operand[0]).text);
+    if (n < self->least && collection == NULL)
+        args_usage("%s is missing", self->wants);
+    if (n < self->least)
+        args_usage("%s wants %s", verb, self->wants);
+    if (self->most > 0 && n > self->most)
+        args_usage("%s%swants %s; one too many: %s", verb, space, self->wants,
+                   err_quote_text(operand[self->most]).text);
+}
+
+static int parse_and_check(const struct cmd *self, int argc, char **argv)
+{
+    int first = parse(self, argc, argv);
+
+    check_operands(self, argc - first, argv + first);
+    check_rules(self->rules, argc - first);
+    return first;
+}
+
 int args_parse(const struct cmd *self, int argc, char **argv)
 {
     set_stage(self->name);
     collection = NULL;
-    return parse(self, argc, argv);
+    return parse_and_check(self, argc, argv);
 }
 
 static _Noreturn void complain_verb(const struct cmd *self, const char *word)
@@ -641,7 +757,7 @@ int args_verb(const struct cmd *self, int argc, char **argv)
     for (const struct cmd *v = self->verbs; v->name != NULL; v++)
         if (str_is(verb, v->name)) {
             collection = self;
-            return v->run(parse(v, argc - 1, argv + 1) + 1, argc, argv);
+            return v->run(argv + 1 + parse_and_check(v, argc - 1, argv + 1));
         }
     complain_verb(self, word);
 }
@@ -692,12 +808,20 @@ void args_nothing(const char *what, const char *path, const char *filters)
     buf_free(&text);
 }
 
+int args_count(char *const *operand)
+{
+    int n = 0;
+
+    while (operand[n] != NULL)
+        n++;
+    return n;
+}
+
 bool args_given(const char *name)
 {
-    for (size_t i = 0; i < options; i++)
-        if (order[i]->name != NULL && strcmp(order[i]->name, name) == 0)
-            return given[i];
-    return false;
+    size_t i = option_of(str_of(name));
+
+    return i < options && given[i];
 }
 
 const char *args_name(const char *what, const char *name, size_t max)

@@ -85,13 +85,14 @@ static void patterns_write(const struct pattern_list *list, struct buf *out)
 /* hint: what the user can do about it, or "". */
 static int unknown_group(struct store *s, const char *name, const char *hint, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups ORDER BY name", "");
+    struct query *q =
+        db_query(s->db, e, SQL("group_unknown_group", "SELECT name FROM groups ORDER BY name"), "");
     struct str wanted = str_of(name);
     struct buf best = BUF_INIT;
     size_t distance = wanted.n / 2 + 1;
     int got = -1;
 
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
         size_t d = str_distance(wanted, db_text(q, 0));
         if (d >= distance)
             continue;
@@ -101,9 +102,9 @@ static int unknown_group(struct store *s, const char *name, const char *hint, st
     }
     if (got == 0 && best.n > 0)
         err_set(e, EX_NOINPUT, "there is no group %s in %s; did you mean %s?%s",
-                err_quote_text(name).text, s->path, err_quote(best.p, best.n).text, hint);
+                err_quote_text(name).text, s->name, err_quote(best.p, best.n).text, hint);
     else if (got == 0)
-        err_set(e, EX_NOINPUT, "there is no group %s in %s%s", err_quote_text(name).text, s->path,
+        err_set(e, EX_NOINPUT, "there is no group %s in %s%s", err_quote_text(name).text, s->name,
                 hint);
     buf_free(&best);
     return -1;
@@ -111,7 +112,8 @@ static int unknown_group(struct store *s, const char *name, const char *hint, st
 
 int group_row(struct store *s, const char *name, int64_t *grp, struct err *e)
 {
-    int got = db_int(s, e, grp, "SELECT grp FROM groups WHERE name=?", "t", name);
+    int got =
+        db_int(s->db, e, grp, SQL("group_row", "SELECT grp FROM groups WHERE name=?"), "t", name);
     return got > 0 ? 0 : got < 0 ? -1 : unknown_group(s, name, "", e);
 }
 
@@ -120,8 +122,9 @@ int group_row(struct store *s, const char *name, int64_t *grp, struct err *e)
    which is no error. */
 static int no_place(struct store *s, int64_t grp, int priority, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups WHERE grp=?", "i", grp);
-    int got = q == NULL ? -1 : db_row(s, q, e);
+    struct query *q =
+        db_query(s->db, e, SQL("group_no_place", "SELECT name FROM groups WHERE grp=?"), "i", grp);
+    int got = q == NULL ? -1 : db_row(s->db, q, e);
 
     if (got <= 0)
         return got;
@@ -130,29 +133,30 @@ static int no_place(struct store *s, int64_t grp, int priority, struct err *e)
         e, EX_IOERR,
         "%s: damaged: its table \"cursor\" has no valid position for priority %d of group %s: give "
         "it one with spool group seek",
-        s->path, priority, err_quote(name.p, name.n).text);
+        s->name, priority, err_quote(name.p, name.n).text);
     db_done(q);
     return -1;
 }
 
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT priority,seq FROM cursor WHERE grp=?", "i", grp);
+    struct query *q = db_query(
+        s->db, e, SQL("group_cursors_select_cursor", "SELECT priority,seq FROM cursor WHERE grp=?"),
+        "i", grp);
     bool there[10] = {false};
     int64_t last = 0;
     int got = -1;
 
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
-        int64_t priority = sqlite3_column_int64(q, 0);
-        if (priority < 0 || priority > 9 || sqlite3_column_type(q, 1) != SQLITE_INTEGER ||
-            sqlite3_column_int64(q, 1) < 0)
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
+        int64_t priority = db_i64(q, 0);
+        if (priority < 0 || priority > 9 || db_kind(q, 1) != DB_INTEGER || db_i64(q, 1) < 0)
             continue;
-        cursor[priority] = sqlite3_column_int64(q, 1);
+        cursor[priority] = db_i64(q, 1);
         there[priority] = true;
     }
     /* After the cursors: the log grows, and prune leaves its newest event. */
     if (got == 0)
-        got = db_int(s, e, &last, LOG_LAST, "");
+        got = log_last(s, &last, e);
     for (int i = 0; i < 10 && got >= 0; i++)
         there[i] &= cursor[i] <= last;
     got = got < 0 ? -1 : 0;
@@ -190,10 +194,11 @@ static void add_position(struct positions *p, int64_t seq)
 
 static int add_claimed(struct store *s, int64_t grp, struct positions *all, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT open FROM claim WHERE grp=?", "i", grp);
+    struct query *q = db_query(
+        s->db, e, SQL("group_add_claimed", "SELECT open FROM claim WHERE grp=?"), "i", grp);
     int got = -1;
 
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
         int64_t *open;
         size_t n = open_decode(db_text(q, 0), &open);
         for (size_t i = 0; i < n; i++)
@@ -206,15 +211,16 @@ static int add_claimed(struct store *s, int64_t grp, struct positions *all, stru
 int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size_t *n,
                      struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e,
-                               "SELECT seq FROM item i WHERE grp=?1 AND ((state=0 AND (due<=?2 OR "
-                               "?3)) OR (state=2 AND ?3)) AND NOT " ITEM_EXPIRED("?2"),
-                               "iii", grp, clock_now_ms(), (int64_t)!due);
+    struct query *q = db_query(
+        s->db, e,
+        SQL("group_remembered", "SELECT seq FROM item i WHERE grp=?1 AND ((state=0 AND (due<=?2 OR "
+                                "?3)) OR (state=2 AND ?3)) AND NOT " ITEM_EXPIRED("?2")),
+        "iii", grp, clock_now_ms(), (int64_t)!due);
     struct positions all = {NULL, 0, 0};
     int got = -1;
 
-    while (q != NULL && (got = db_row(s, q, e)) > 0)
-        add_position(&all, sqlite3_column_int64(q, 0));
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0)
+        add_position(&all, db_i64(q, 0));
     if (got == 0 && !due)
         got = add_claimed(s, grp, &all, e);
     if (all.n > 1)
@@ -228,8 +234,9 @@ int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size
 
 int group_patterns(struct store *s, int64_t grp, struct pattern_list *list, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT patterns FROM groups WHERE grp=?", "i", grp);
-    int got = q == NULL ? -1 : db_row(s, q, e);
+    struct query *q = db_query(
+        s->db, e, SQL("group_patterns", "SELECT patterns FROM groups WHERE grp=?"), "i", grp);
+    int got = q == NULL ? -1 : db_row(s->db, q, e);
 
     if (got <= 0)
         return got;
@@ -251,7 +258,8 @@ int group_reload(struct group *g, struct err *e)
     g->types = (struct pattern_list){NULL, 0};
     int got = group_patterns(g->s, g->grp, &g->types, e);
     if (got > 0)
-        got = db_int(g->s, e, &ordered, "SELECT ordered FROM groups WHERE grp=?", "i", g->grp);
+        got = db_int(g->s->db, e, &ordered,
+                     SQL("group_reload", "SELECT ordered FROM groups WHERE grp=?"), "i", g->grp);
     g->ordered = ordered != 0;
     g->unsorted = ordered == 2;
     return got > 0 ? 0 : got < 0 ? -1 : group_dropped(g, e);
@@ -267,27 +275,29 @@ static int create_group(struct group *g, const struct group_terms *terms, struct
     if (log_start(s, terms->from, &start, e) < 0)
         return -1;
     patterns_write(&terms->types, &patterns);
-    if (db_begin(s, DB_FULL, e) < 0) {
+    if (db_begin(s->db, DB_FULL, e) < 0) {
         buf_free(&patterns);
         return -1;
     }
-    got = db_run(s, e,
-                 "INSERT INTO groups(name,patterns,ordered,rev,paused,hold,paced,created,seen) "
-                 "VALUES(?1,?2,?4,0,0,0,0,?3,?3) ON CONFLICT(name) DO NOTHING",
+    got = db_run(s->db, e,
+                 SQL("group_create_group_insert_groups",
+                     "INSERT INTO groups(name,patterns,ordered,rev,paused,hold,paced,created,seen) "
+                     "VALUES(?1,?2,?4,0,0,0,0,?3,?3) ON CONFLICT(name) DO NOTHING"),
                  "tsii", g->name, (struct str){patterns.p, patterns.n}, clock_now_ms(),
                  (int64_t)terms->ordered);
     g->created = got > 0;
     buf_free(&patterns);
     if (got > 0)
-        got = db_run(s, e,
-                     "INSERT INTO cursor(grp,priority,seq) SELECT g.grp,p.value,? FROM "
-                     "groups g, json_each('[0,1,2,3,4,5,6,7,8,9]') p WHERE g.name=?",
+        got = db_run(s->db, e,
+                     SQL("group_create_group_insert_cursor",
+                         "INSERT INTO cursor(grp,priority,seq) SELECT g.grp,p.value,? FROM "
+                         "groups g, json_each('[0,1,2,3,4,5,6,7,8,9]') p WHERE g.name=?"),
                      "it", start - 1, g->name);
     if (got < 0) {
-        db_rollback(s);
+        db_rollback(s->db);
         return -1;
     }
-    return db_commit(s, false, e);
+    return db_commit(s->db, false, e);
 }
 
 static int check_terms(struct group *g, const struct group_terms *terms, struct err *e)
@@ -329,7 +339,8 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
     g->tail_wait_ms = terms->tail_wait_ms;
     g->each_us = terms->each_us;
     g->wait_ms = terms->wait_ms;
-    got = db_int(s, e, &g->grp, "SELECT grp FROM groups WHERE name=?", "t", g->name);
+    got = db_int(s->db, e, &g->grp, SQL("group_open_find", "SELECT grp FROM groups WHERE name=?"),
+                 "t", g->name);
     if (got == 0 && terms->from == NULL)
         got = unknown_group(s, g->name, terms->hint == NULL ? "" : terms->hint, e);
     else if (got == 0)
@@ -340,7 +351,9 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
         if (got == 0 && (got = group_reload(g, e)) == 0)
             got = check_terms(g, terms, e);
         if (got == 0)
-            got = db_int(s, e, &g->latest_ms, "SELECT seen FROM groups WHERE grp=?", "i", g->grp);
+            got = db_int(s->db, e, &g->latest_ms,
+                         SQL("group_open_select_groups", "SELECT seen FROM groups WHERE grp=?"),
+                         "i", g->grp);
     }
     if (got < 0) {
         group_close(g);
@@ -367,7 +380,8 @@ bool group_created(const struct group *g)
 
 int group_mark_seen(struct group *g, struct err *e)
 {
-    return db_run(g->s, e, "UPDATE groups SET seen=? WHERE grp=?", "ii", clock_now_ms(), g->grp);
+    return db_run(g->s->db, e, SQL("group_mark_seen", "UPDATE groups SET seen=? WHERE grp=?"), "ii",
+                  clock_now_ms(), g->grp);
 }
 
 static void free_claims(struct claim *c)
@@ -387,18 +401,19 @@ void group_close(struct group *g)
 
     if (g == NULL)
         return;
-    if (g->joined && g->held == 0 && db_begin(g->s, DB_NORMAL, &ignored) == 0) {
-        db_run(g->s, &ignored,
-               "DELETE FROM consumer WHERE owner=? AND NOT EXISTS(SELECT 1 FROM "
-               "claim WHERE claim.grp=consumer.grp AND claim.owner=consumer.owner)",
+    if (g->joined && g->held == 0 && db_begin(g->s->db, DB_NORMAL, &ignored) == 0) {
+        db_run(g->s->db, &ignored,
+               SQL("group_close",
+                   "DELETE FROM consumer WHERE owner=? AND NOT EXISTS(SELECT 1 FROM "
+                   "claim WHERE claim.grp=consumer.grp AND claim.owner=consumer.owner)"),
                "i", g->owner);
         group_mark_seen(g, &ignored);
-        db_commit(g->s, false, &ignored);
+        db_commit(g->s->db, false, &ignored);
     }
     /* In this order: the next active consumer must see that the events we still hold belong to a
        dead consumer, or it would hand out the events behind them. */
     if (g->joined)
-        lock_drop(g->s, g->owner);
+        session_drop(g->s->db, g->owner);
     order_leave(g);
     lease_free(g);
     free_claims(g->claims);
@@ -432,15 +447,18 @@ int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, stru
 {
     struct str reason = str_of(s->reason == NULL ? "" : s->reason);
 
-    if (db_run(g->s, e,
-               "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
-               "?1,?2,coalesce(max(n),0)+1,?3,?4,?5,?6,?7 FROM attempt WHERE grp=?1 AND seq=?2",
-               "iiiiisb", g->grp, seq, s->started_ms, s->took_ms < 0 ? 0 : s->took_ms,
-               (int64_t)s->status, reason, s->tail) < 0)
+    if (db_run(
+            g->s->db, e,
+            SQL("group_attempt_add_insert_attempt",
+                "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
+                "?1,?2,coalesce(max(n),0)+1,?3,?4,?5,?6,?7 FROM attempt WHERE grp=?1 AND seq=?2"),
+            "iiiiisb", g->grp, seq, s->started_ms, s->took_ms < 0 ? 0 : s->took_ms,
+            (int64_t)s->status, reason, s->tail) < 0)
         return -1;
-    return db_run(g->s, e,
-                  "DELETE FROM attempt WHERE grp=?1 AND seq=?2 AND n<=(SELECT max(n) FROM "
-                  "attempt WHERE grp=?1 AND seq=?2)-?3",
+    return db_run(g->s->db, e,
+                  SQL("group_attempt_add_delete_attempt",
+                      "DELETE FROM attempt WHERE grp=?1 AND seq=?2 AND n<=(SELECT max(n) FROM "
+                      "attempt WHERE grp=?1 AND seq=?2)-?3"),
                   "iii", g->grp, seq, (int64_t)HISTORY_MAX);
 }
 
@@ -472,9 +490,14 @@ int item_forget(struct store *s, int64_t grp, bool ordered, int64_t seq, struct 
 
     /* Before deleting the row, which has the subject. */
     if ((ordered && order_free(s, grp, seq, e) < 0) ||
-        (attempts = db_run(s, e, "DELETE FROM attempt WHERE grp=? AND seq=?", "ii", grp, seq)) <
-            0 ||
-        (items = db_run(s, e, "DELETE FROM item WHERE grp=? AND seq=?", "ii", grp, seq)) < 0)
+        (attempts = db_run(
+             s->db, e,
+             SQL("group_item_forget_delete_attempt", "DELETE FROM attempt WHERE grp=? AND seq=?"),
+             "ii", grp, seq)) < 0 ||
+        (items =
+             db_run(s->db, e,
+                    SQL("group_item_forget_delete_item", "DELETE FROM item WHERE grp=? AND seq=?"),
+                    "ii", grp, seq)) < 0)
         return -1;
     return attempts + items;
 }
@@ -493,11 +516,12 @@ int settle_item(struct group *g, int64_t seq, bool item, const struct group_sett
         return item && item_forget(g->s, g->grp, g->ordered, seq, e) < 0 ? -1 : 0;
     if (attempt && attempt_add(g, seq, s, e) < 0)
         return -1;
-    if (db_run(g->s, e,
-               "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) VALUES(?1,?2,?3,"
-               "CASE ?3 WHEN 3 THEN ?4 ELSE " ITEM_DUE("?2", "?4") " END,?5,0," ITEM_SUBJECT(
-                   "?2", "?6") ") ON CONFLICT(grp,seq) DO "
-                               "UPDATE SET state=?3,due=excluded.due,attempts=attempts+?5",
+    if (db_run(g->s->db, e,
+               SQL("group_settle_item",
+                   "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) VALUES(?1,?2,?3,"
+                   "CASE ?3 WHEN 3 THEN ?4 ELSE " ITEM_DUE("?2", "?4") " END,?5,0," ITEM_SUBJECT(
+                       "?2", "?6") ") ON CONFLICT(grp,seq) DO "
+                                   "UPDATE SET state=?3,due=excluded.due,attempts=attempts+?5"),
                "iiiiii", g->grp, seq,
                (int64_t)(s->outcome == GROUP_DEAD ? ITEM_DEAD : ITEM_WAITING),
                s->outcome == GROUP_DEAD ? clock_now_ms() : s->due_ms, (int64_t)attempt,
@@ -517,11 +541,16 @@ static int settle_claim(struct group *g, const struct claim *c, struct err *e)
     int got;
 
     if (c->open == 0) {
-        got = db_run(g->s, e, "DELETE FROM claim WHERE claim=? AND owner=?", "ii", c->id, g->hand);
+        got = db_run(
+            g->s->db, e,
+            SQL("group_settle_claim_delete_claim", "DELETE FROM claim WHERE claim=? AND owner=?"),
+            "ii", c->id, g->hand);
     } else {
         struct str open = claim_open(c, &b, &first);
-        got = db_run(g->s, e, "UPDATE claim SET first=?,open=? WHERE claim=? AND owner=?", "ibii",
-                     first, open, c->id, g->hand);
+        got = db_run(g->s->db, e,
+                     SQL("group_settle_claim_update_claim",
+                         "UPDATE claim SET first=?,open=? WHERE claim=? AND owner=?"),
+                     "ibii", first, open, c->id, g->hand);
         buf_free(&b);
     }
     if (got == 0)
@@ -567,7 +596,7 @@ static int begin_settle(struct group *g, const struct group_settle *settle, size
         return 0;
     for (size_t i = 0; i < n; i++)
         appends |= tells_of_death(&settle[i], settle[i].event->entry.type);
-    return appends ? append_begin(g->s, &terms, e) : db_begin(g->s, DB_NORMAL, e);
+    return appends ? append_begin(g->s, &terms, e) : db_begin(g->s->db, DB_NORMAL, e);
 }
 
 int death_tell(struct group *g, const struct log_entry *event, int64_t attempts, int status,
@@ -586,20 +615,22 @@ int death_tell(struct group *g, const struct log_entry *event, int64_t attempts,
 /* Report the death of an event that nobody settled. */
 int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err *e)
 {
-    sqlite3_stmt *q = db_query(g->s, e,
-                               "SELECT " LOG_COLUMNS ",coalesce((SELECT attempts FROM item WHERE "
-                               "grp=?1 AND item.seq=event.seq),0) FROM event WHERE seq=?2",
-                               "ii", g->grp, seq);
+    struct query *q =
+        db_query(g->s->db, e,
+                 SQL("group_death_tell_seq",
+                     "SELECT " LOG_COLUMNS ",coalesce((SELECT attempts FROM item WHERE "
+                     "grp=?1 AND item.seq=event.seq),0) FROM event WHERE seq=?2"),
+                 "ii", g->grp, seq);
     struct page copy = {NULL, 0, BUF_INIT};
     struct log_entry row;
-    int got = q == NULL ? -1 : db_row(g->s, q, e);
+    int got = q == NULL ? -1 : db_row(g->s->db, q, e);
 
     if (got <= 0)
         return got;
     log_entry_read(g->s, q, &row);
     row.damaged = log_entry_damaged(q, &row);
     page_add(&copy, &row);
-    int64_t attempts = sqlite3_column_int64(q, LOG_END);
+    int64_t attempts = db_i64(q, LOG_END);
     db_done(q);
     if (!sys_type(copy.entry[0].type))
         got = death_tell(g, &copy.entry[0], attempts, 0, reason, e);
@@ -647,7 +678,7 @@ int group_settle(struct group *g, const struct group_settle *settle, size_t n, s
         log_rollback(g->s);
         return -1;
     }
-    if ((g->s->appending ? append_commit(g->s, ring, e) : db_commit(g->s, ring, e)) < 0)
+    if ((g->s->appending ? append_commit(g->s, ring, e) : db_commit(g->s->db, ring, e)) < 0)
         return -1;
     forget_settled(g);
     return 0;
@@ -664,31 +695,34 @@ void group_hand_over(struct group *g)
 int group_holds(struct group *g, const struct group_event *event, struct err *e)
 {
     int64_t one;
-    return db_int(g->s, e, &one, "SELECT 1 FROM claim WHERE claim=? AND owner=?", "ii",
+    return db_int(g->s->db, e, &one,
+                  SQL("group_holds", "SELECT 1 FROM claim WHERE claim=? AND owner=?"), "ii",
                   held_of(event)->claim->id, g->hand);
 }
 
 int group_hold(struct group *g, int64_t until_ms, struct err *e)
 {
-    if (db_begin(g->s, DB_NORMAL, e) < 0)
+    if (db_begin(g->s->db, DB_NORMAL, e) < 0)
         return -1;
-    if (db_run(g->s, e, "UPDATE groups SET hold=max(hold,?) WHERE grp=?", "ii", until_ms, g->grp) <
-        0) {
-        db_rollback(g->s);
+    if (db_run(g->s->db, e, SQL("group_hold", "UPDATE groups SET hold=max(hold,?) WHERE grp=?"),
+               "ii", until_ms, g->grp) < 0) {
+        db_rollback(g->s->db);
         return -1;
     }
-    return db_commit(g->s, false, e);
+    return db_commit(g->s->db, false, e);
 }
 
 /* ---------------------------------------------------------------------------------------- stand */
 
 static int count_elsewhere(struct group *g, int64_t last, int64_t *out, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(g->s, e, "SELECT open FROM claim WHERE grp=? AND owner<>?", "ii", g->grp, g->hand);
+    struct query *q =
+        db_query(g->s->db, e,
+                 SQL("group_count_elsewhere", "SELECT open FROM claim WHERE grp=? AND owner<>?"),
+                 "ii", g->grp, g->hand);
     int got = -1;
 
-    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(g->s->db, q, e)) > 0) {
         int64_t *open;
         size_t n = open_decode(db_text(q, 0), &open);
         for (size_t i = 0; i < n; i++)
@@ -705,13 +739,19 @@ int group_stand(struct group *g, int64_t last, struct group_stand *out, struct e
     *out = (struct group_stand){0};
     if (last == 0)
         last = INT64_MAX;
-    if (db_int(g->s, e, &paused, "SELECT paused FROM groups WHERE grp=?", "i", g->grp) < 0 ||
-        db_int(g->s, e, &hold, "SELECT hold FROM groups WHERE grp=?", "i", g->grp) < 0 ||
-        db_int(g->s, e, &out->due, COUNT_DUE, "iii", g->grp, now, last) < 0 ||
-        db_int(g->s, e, &out->later, COUNT_LATER, "iii", g->grp, now, last) < 0 ||
-        db_int(g->s, e, &out->next_due_ms,
-               "SELECT min(due) FROM item INDEXED BY item_due WHERE grp=? AND state=0 AND "
-               "due>? AND seq<=?",
+    if (db_int(g->s->db, e, &paused,
+               SQL("group_stand_paused", "SELECT paused FROM groups WHERE grp=?"), "i",
+               g->grp) < 0 ||
+        db_int(g->s->db, e, &hold, SQL("group_stand_hold", "SELECT hold FROM groups WHERE grp=?"),
+               "i", g->grp) < 0 ||
+        db_int(g->s->db, e, &out->due, SQL("group_stand_due", COUNT_DUE), "iii", g->grp, now,
+               last) < 0 ||
+        db_int(g->s->db, e, &out->later, SQL("group_stand_later", COUNT_LATER), "iii", g->grp, now,
+               last) < 0 ||
+        db_int(g->s->db, e, &out->next_due_ms,
+               SQL("group_stand_next",
+                   "SELECT min(due) FROM item INDEXED BY item_due WHERE grp=? AND state=0 AND "
+                   "due>? AND seq<=?"),
                "iii", g->grp, now, last) < 0)
         return -1;
     out->paused = paused != 0;

@@ -5,7 +5,7 @@
 #define STORE_SQL_GROUP_H
 
 #include "base/histogram.h"
-#include "store/engine.h"
+#include "store/sql/sql.h"
 
 enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_BEHIND = 2, ITEM_DEAD = 3 }; /* item.state */
 
@@ -138,7 +138,6 @@ int order_held(struct group *g, struct str subject, struct err *e); /* does a ro
 /* lease.c: inside group_claim, outside a transaction: take back events of expired leases. */
 int lease_expire(struct group *g, struct err *e);
 void lease_free(struct group *g);
-int64_t boot_ms(void); /* the clock of leases: from boot, also while the machine sleeps */
 
 /* Like death_tell, for an event that this process does not hold, by its position. */
 int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err *e);

@@ -2,7 +2,7 @@
  * The toolkit's own events: they record in the log what happened to a group. Each is part of the
  * transaction that makes it true, so none is missing and none is early.
  */
-#include "store/engine.h"
+#include "store/sql/sql.h"
 
 #include "cli/table.h"
 #include "process/environment.h"
