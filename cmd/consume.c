@@ -1,6 +1,7 @@
 /* consume: deliver a group's events to a handler, or into a pipe. */
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "deliver/loop.h"
 #include "process/proc.h"
 #include "store/store.h"
@@ -48,6 +49,21 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_REQUIRED, "group", NULL, NULL},
+    {ARGS_NEEDS, "workers", "COMMAND dry-run", "--workers needs a command"},
+    {ARGS_NEEDS, "emit", "COMMAND dry-run", "--emit needs a command"},
+    {ARGS_EXCLUDES, "workers", "dead-on defer-on",
+     "--dead-on and --defer-on are for exit statuses: workers answer with words"},
+    {ARGS_NEEDS, "window", "workers", NULL},
+    {ARGS_ALONE, "auto-ack lease", NULL, NULL},
+    {ARGS_EXCLUDES, "auto-ack", "COMMAND",
+     "--auto-ack is for a pipe: a command's exit status settles its event"},
+    {ARGS_EXCLUDES, "lease", "COMMAND",
+     "--lease is for a pipe: a command's exit status settles its event"},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "consume",
     .about = "deliver a group's events to a handler",
@@ -57,6 +73,7 @@ static const struct cmd self = {
                  "consume -g charge -t order.placed --from now -f -j 4 --timeout 30s -- ./charge",
                  "consume -g stats --from start --auto-ack | jq -r .type | sort | uniq -c"},
     .options = options,
+    .rules = rules,
     .common = "group type from follow jobs attempts ordered",
     .note = "exit status: 0 done; 1 dead letters; 64 usage; 66 no such group; 74 I/O error; 75 "
             "locked or on hold; 78 COMMAND is misconfigured; 126, 127 it cannot be run",
@@ -65,8 +82,6 @@ static const struct cmd self = {
 
 static void check_options(char *const *argv)
 {
-    if (name == NULL)
-        args_usage("-g GROUP is missing");
     terms.argv = *argv == NULL ? NULL : argv;
     terms.group = name;
     terms.backoff = (struct backoff){backoff[0], backoff[1], BACKOFF_FULL};
@@ -75,20 +90,9 @@ static void check_options(char *const *argv)
     if (!args_given("defer-on"))
         terms.defer_on[EX_UNAVAILABLE] = true;
     terms.window = stay ? window : 0;
-    if ((stay || terms.emit) && terms.argv == NULL && !dry_run)
-        args_usage("--%s needs a command", stay ? "workers" : "emit");
-    if (stay && (args_given("dead-on") || args_given("defer-on")))
-        args_usage("--dead-on and --defer-on are for exit statuses: workers answer with words");
-    if (args_given("window") && !stay)
-        args_usage("--window goes with --workers");
     terms.lease = lease > 0;
     if (args_given("lease") && lease == 0)
         args_usage("--lease wants a duration like 5m");
-    if (auto_ack && terms.lease)
-        args_usage("--auto-ack and --lease exclude each other");
-    const char *pipe = auto_ack ? "--auto-ack" : "--lease";
-    if ((auto_ack || terms.lease) && terms.argv != NULL)
-        args_usage("%s is for a pipe: a command's exit status settles its event", pipe);
     if (!auto_ack && !terms.lease && terms.argv == NULL && !dry_run)
         args_usage("what to do with the events? Give a command, or --auto-ack to print and settle "
                    "them, or --lease to settle them at the end of a pipe; replay -g %s only shows "
@@ -96,7 +100,7 @@ static void check_options(char *const *argv)
                    name);
     if ((auto_ack || terms.lease) && isatty(STDOUT_FILENO))
         args_usage("stdout is a terminal, and %s would %s what it shows; replay -g %s only shows",
-                   pipe, auto_ack ? "settle" : "hand out", name);
+                   auto_ack ? "--auto-ack" : "--lease", auto_ack ? "settle" : "hand out", name);
 }
 
 /* The last position so far, or the last one before a point: --to includes a position and excludes a
@@ -165,9 +169,9 @@ static int tell(struct group *group, const struct loop_result *result, struct er
     char text[CLOCK_TEXT_SIZE];
 
     if (isatty(STDERR_FILENO))
-        err_note("group %s: %" PRId64 " done", g.text, result->done);
+        say_note("group %s: %" PRId64 " done", g.text, result->done);
     if (result->dead > 0)
-        err_warn("group %s: %" PRId64 " new dead letter%s (dlq list -g %s)", g.text, result->dead,
+        say_warn("group %s: %" PRId64 " new dead letter%s (dlq list -g %s)", g.text, result->dead,
                  result->dead == 1 ? "" : "s", name);
     if (result->stopped || terms.follow || (terms.most > 0 && result->done >= terms.most))
         return 0;
@@ -179,7 +183,7 @@ static int tell(struct group *group, const struct loop_result *result, struct er
                        "waits for them",
                        g.text);
     if (stand.standby)
-        err_note("group %s: another consumer is the active one, this one was on standby", g.text);
+        say_note("group %s: another consumer is the active one, this one was on standby", g.text);
     if (stand.paused)
         return err_set(e, EX_TEMPFAIL, "group %s is paused (spool group resume %s)", g.text, name);
     if (stand.hold_ms != 0 && result->deferred > 0) { /* that was reported when it happened */
@@ -190,13 +194,13 @@ static int tell(struct group *group, const struct loop_result *result, struct er
         return err_set(e, EX_TEMPFAIL, "group %s is on hold until %s", g.text,
                        clock_format(text, stand.hold_ms));
     if (stand.later > 0 && stand.next_due_ms == 0)
-        err_note("group %s: %" PRId64 " waiting behind earlier events of their subjects", g.text,
+        say_note("group %s: %" PRId64 " waiting behind earlier events of their subjects", g.text,
                  stand.later);
     else if (stand.later > 0)
-        err_note("group %s: %" PRId64 " waiting, the next until %s", g.text, stand.later,
+        say_note("group %s: %" PRId64 " waiting, the next until %s", g.text, stand.later,
                  clock_format(text, stand.next_due_ms));
     if (stand.elsewhere > 0)
-        err_note("group %s: %" PRId64 " in the hands of other consumers", g.text, stand.elsewhere);
+        say_note("group %s: %" PRId64 " in the hands of other consumers", g.text, stand.elsewhere);
     return 0;
 }
 
@@ -260,7 +264,7 @@ int main(int argc, char **argv)
     got = store_open(&spool, args_spool(),
                      dry_run || !args_given("from") ? STORE_WRITE : STORE_CREATE, &e);
     if (got > 0)
-        err_note("created the spool %s", store_path(spool));
+        say_note("created the spool %s", store_path(spool));
     if (got >= 0) {
         store_stop(spool, proc_stopping);
         consume(spool, &e);

@@ -1,30 +1,29 @@
-/* fsm: state machines over events. Verbs that use the spool are in lib/fsm_*.c. */
+/* fsm: state machines over events. Verbs that use the spool are in cmd/fsm. */
 #include "fsm/fsm.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "fsm/verbs.h"
 
 #include <inttypes.h>
 
 static const struct opt no_options[] = {OPT_END};
 
-static int run_check(int first, int argc, char **argv)
+static int run_check(char **operand)
 {
     struct machine_findings findings = {.wrong = BUF_INIT};
     struct err e = ERR_NONE;
     int status = 0;
 
-    if (first == argc)
-        args_usage("check wants a MACHINE, a file");
-    for (int i = first; i < argc; i++) {
+    for (; *operand != NULL; operand++) {
         struct err mine = ERR_NONE;
         struct machine m;
-        if (fsm_load(&m, argv[i], &findings, &mine) == 0) {
+        if (fsm_load(&m, *operand, &findings, &mine) == 0) {
             machine_check(&m, &findings);
             mine.status = findings.doubtful.n > 0 ? EX_NO : 0;
         }
-        fsm_say(argv[i], &findings);
+        fsm_say(*operand, &findings);
         if (mine.text[0] != '\0')
-            err_report(&mine);
+            say_report(&mine);
         status = mine.status > status ? mine.status : status;
         machine_free(&m);
     }
@@ -33,20 +32,18 @@ static int run_check(int first, int argc, char **argv)
     return out_finish(&e);
 }
 
-static int run_dot(int first, int argc, char **argv)
+static int run_dot(char **operand)
 {
     struct machine_findings findings = {.wrong = BUF_INIT};
     struct buf graph = BUF_INIT;
     struct err e = ERR_NONE;
     struct machine m;
 
-    if (argc - first != 1)
-        args_usage("dot wants a MACHINE, a file");
-    if (fsm_load(&m, argv[first], &findings, &e) == 0) {
+    if (fsm_load(&m, operand[0], &findings, &e) == 0) {
         machine_dot(&m, &graph);
         out_write(graph.p, graph.n, &e);
     }
-    fsm_say(argv[first], &findings);
+    fsm_say(operand[0], &findings);
     machine_free(&m);
     machine_findings_free(&findings);
     buf_free(&graph);
@@ -59,6 +56,8 @@ static const struct cmd check = {
     .usage = {"MACHINE..."},
     .examples = {"fsm check order.machine.json"},
     .options = no_options,
+    .least = 1,
+    .wants = "a MACHINE, a file",
     .no_spool = true,
     .run = run_check,
 };
@@ -69,6 +68,9 @@ static const struct cmd dot = {
     .usage = {"MACHINE"},
     .examples = {"fsm dot order.machine.json | dot -Tsvg >order.svg"},
     .options = no_options,
+    .least = 1,
+    .most = 1,
+    .wants = "a MACHINE, a file",
     .no_spool = true,
     .run = run_dot,
 };

@@ -1,7 +1,8 @@
 /* once: run a command to success at most once for a key. */
 #include "base/json.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "resilience/once_key.h"
@@ -16,13 +17,17 @@ static int64_t ttl = INT64_C(86400000), longest;
 
 static const struct opt options[] = {
     OPT_WORDS('k', "key", &key, "KEY", "the key (default: a handler's group and event)"),
-    OPT_TEXT(0, "by", &by, "POINTER",
-             "read the key from the event on stdin, as in /data/paymentId"),
+    OPT_POINTER(0, "by", &by, "read the key from the event on stdin, as in /data/paymentId"),
     OPT_DURATION(0, "ttl", &ttl, "forget the key after D (default 1d)"),
     OPT_DURATION(
         0, "wait", &longest,
         "wait at most D for another process with the key, then exit with 75 (default: no limit)"),
     OPT_END,
+};
+
+static const struct args_rule rules[] = {
+    {ARGS_ALONE, "key by", NULL, NULL},
+    {0},
 };
 
 static const struct cmd self = {
@@ -34,6 +39,9 @@ static const struct cmd self = {
                  "consume -g pay --from start -- once --by /data/paymentId --ttl 7d -- ./charge",
                  "spool key forget invoice-2026-11"},
     .options = options,
+    .rules = rules,
+    .least = 1,
+    .wants = "a command",
     .wrapper = true,
 };
 
@@ -101,7 +109,7 @@ static int record(struct once_key *k, struct child *c, struct err *e)
     int got = 0;
 
     if (c->out_size > ONCE_KEY_OUTPUT_MAX)
-        err_warn("%" PRId64
+        say_warn("%" PRId64
                  " bytes of output are more than the %d MiB that are kept: a repeat will "
                  "print nothing",
                  c->out_size, ONCE_KEY_OUTPUT_MAX >> 20);
@@ -127,7 +135,7 @@ static int run(struct once_key *k, const struct wrap *w, struct err *e)
         got = record(k, &c, e);
     } else {
         if (once_key_drop(k, &failed) < 0)
-            err_warn("%s", failed.text);
+            say_warn("%s", failed.text);
         if (got == 0 && (got = child_output(&c, NULL, e)) == 0)
             e->status = c.status;
     }
@@ -140,7 +148,7 @@ static int run(struct once_key *k, const struct wrap *w, struct err *e)
 static int print_again(const struct once_key *k, struct err *e)
 {
     if ((int64_t)k->output.n < k->bytes)
-        err_warn("%s: succeeded before, and printed %" PRId64 " bytes that were not kept: this "
+        say_warn("%s: succeeded before, and printed %" PRId64 " bytes that were not kept: this "
                  "repeat prints nothing",
                  err_quote_text(k->name).text, k->bytes);
     return out_write(k->output.p == NULL ? "" : k->output.p, k->output.n, e);
@@ -152,7 +160,7 @@ static int once(const char *name, const struct wrap *w, struct err *e)
     int got;
 
     if ((got = store_open(&k.store, args_spool(), STORE_CREATE, e)) > 0)
-        err_note("created the spool %s", store_path(k.store));
+        say_note("created the spool %s", store_path(k.store));
     if (got < 0 && e->status == EX_DATAERR) /* under consume that would count against the event */
         e->status = EX_IOERR;
     if (got >= 0) {
@@ -181,12 +189,6 @@ int main(int argc, char **argv)
     struct buf name = BUF_INIT;
     int got = 0;
 
-    if (first == argc)
-        args_usage("a command is missing");
-    if (key != NULL && by != NULL)
-        args_usage("-k and --by exclude each other");
-    if (by != NULL && js_pointer_check(by, &e) < 0)
-        args_usage("--by %s", e.text);
     if (ttl == 0)
         args_usage("--ttl wants a duration above 0");
     wrap_stage();

@@ -1,9 +1,11 @@
 /* outbox-relay: move rows of an outbox table from the user's database into the spool. */
+#include "base/json_tree.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "cli/table.h"
+#include "event/source.h"
 #include "outbox/relay.h"
-#include "process/environment.h"
 #include "process/proc.h"
 
 #include <inttypes.h>
@@ -44,6 +46,23 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const char changes_nothing[] =
+    "--schema, --status and --dry-run change nothing: -f, --retry-failed, --prune and a sink do "
+    "not go with them";
+
+static const struct args_rule rules[] = {
+    {ARGS_ALONE, "schema status dry-run", NULL, NULL},
+    {ARGS_REQUIRED, "DB schema", NULL, "which database? DB is missing"},
+    {ARGS_EXCLUDES, "schema status dry-run", "follow retry-failed prune", changes_nothing},
+    {ARGS_ALONE, "delete prune", NULL, "--delete leaves nothing to --prune: give one of them"},
+    {ARGS_EXCLUDES, "schema", "delete",
+     "--delete is for a table without a flag, and --schema prints one that has it"},
+    {ARGS_EXCLUDES, "schema", "map",
+     "--map is for a table that exists already: it does not go with --schema"},
+    {ARGS_NEEDS, "output", "status", NULL},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "outbox-relay",
     .about = "move rows of an outbox table into the spool",
@@ -54,6 +73,7 @@ static const struct cmd self = {
                  "outbox-relay --table outbox --map type=kind,aggregate=order_id app.db",
                  "outbox-relay app.db -- publish -s other.db --echo"},
     .options = options,
+    .rules = rules,
     .common = "schema table follow prune status",
 };
 
@@ -82,8 +102,8 @@ static int print_state(struct relay *r, struct err *e)
     if (got == 0)
         got = table_row(
             t,
-            json_pack("{s:o,s:I,s:o,s:o,s:I,s:I}", "table", table_text(str_of(s.table)), "backlog",
-                      (json_int_t)s.backlog, "oldest", table_time(s.oldest_ms), "age_s",
+            json_pack("{s:o,s:I,s:o,s:o,s:I,s:I}", "table", tree_text(str_of(s.table)), "backlog",
+                      (json_int_t)s.backlog, "oldest", tree_time(s.oldest_ms), "age_s",
                       s.oldest_ms == 0 ? json_null()
                                        : json_integer((clock_now_ms() - s.oldest_ms) / 1000),
                       "waiting", (json_int_t)s.waiting, "failed", (json_int_t)s.failed),
@@ -105,7 +125,7 @@ static int give_back(struct relay *r, struct err *e)
 static void tell(const struct relay_result *result)
 {
     if (isatty(STDERR_FILENO) && !dry_run)
-        err_note("%" PRId64 " row%s relayed, %" PRId64 " pruned", result->relayed,
+        say_note("%" PRId64 " row%s relayed, %" PRId64 " pruned", result->relayed,
                  result->relayed == 1 ? "" : "s", result->pruned);
 }
 
@@ -117,7 +137,7 @@ static int move(struct relay *r, struct relay_result *result, struct err *e)
     if (proc_stopping()) /* while the database was being opened */
         return 0;
     if (terms.sink == NULL && (got = store_open(&spool, args_spool(), STORE_CREATE, e)) > 0)
-        err_note("created the spool %s", store_path(spool));
+        say_note("created the spool %s", store_path(spool));
     if (spool != NULL)
         store_stop(spool, proc_stopping);
     if (got >= 0 && retry_failed)
@@ -168,29 +188,10 @@ static void check_operands(int argc, char **argv, int first, bool sink_missing)
                    strchr(argv[first + 1], ':') != NULL ? "" : ": ", /* it may hold a password */
                    strchr(argv[first + 1], ':') != NULL ? ""
                                                         : err_quote_text(argv[first + 1]).text);
+    if (first + 1 < argc && (status || dry_run || schema))
+        args_usage("%s", changes_nothing);
     if (first + 1 < argc)
         terms.sink = argv + first + 1;
-}
-
-static void check_options(void)
-{
-    if (status + dry_run + schema > 1)
-        args_usage("--schema, --status and --dry-run exclude each other");
-    if (terms.database == NULL && !schema)
-        args_usage("which database? DB is missing");
-    if ((status || dry_run || schema) &&
-        (terms.follow || retry_failed || terms.prune_ms >= 0 || terms.sink != NULL))
-        args_usage("--schema, --status and --dry-run change nothing: -f, --retry-failed, --prune "
-                   "and a sink do not go with them");
-    if (terms.remove && terms.prune_ms >= 0)
-        args_usage("--delete leaves nothing to --prune: give one of them");
-    if (schema && terms.remove)
-        args_usage("--delete is for a table without a flag, and --schema prints one that has it");
-    if (schema && terms.map != NULL)
-        args_usage("--map is for a table that exists already: it does not go with --schema");
-    if (args_given("output") && !status)
-        args_usage("-o goes with --status");
-    terms.backoff = (struct backoff){backoff[0], backoff[1], BACKOFF_FULL};
 }
 
 int main(int argc, char **argv)
@@ -202,13 +203,13 @@ int main(int argc, char **argv)
     int first = args_parse(&self, argc, argv);
 
     check_operands(argc, argv, first, sink_missing);
-    check_options();
+    terms.backoff = (struct backoff){backoff[0], backoff[1], BACKOFF_FULL};
     if (terms.source == NULL)
         terms.source = getenv("EVENT_DEFAULT_SOURCE");
     if (terms.source != NULL && *terms.source != '\0') {
         args_name("EVENT_DEFAULT_SOURCE", terms.source, NAME_TEXT_BYTES);
     } else {
-        environment_source(&source, NULL);
+        source_here(&source, NULL);
         terms.source = buf_text(&source);
     }
     if (schema) {

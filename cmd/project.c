@@ -1,7 +1,9 @@
 /* project: keep tables of a SQLite database up to date with events, applying each event once. */
+#include "base/io.h"
 #include "base/mem.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "cli/table.h"
 #include "process/proc.h"
 #include "process/wrap.h"
@@ -33,6 +35,15 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule option_rules[] = {
+    {ARGS_ALONE, "rebuild verify status", NULL, NULL},
+    {ARGS_EXCLUDES, "follow", "rebuild verify status", NULL},
+    {ARGS_NEEDS, "force", "rebuild", NULL},
+    {ARGS_EXCLUDES, "on-error", "status", NULL},
+    {ARGS_NEEDS, "output", "status verify", NULL},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "project",
     .about = "build tables in a SQLite database from events, each applied once",
@@ -42,6 +53,7 @@ static const struct cmd self = {
     .examples = {"project read.db accounts.sql", "project -f read.db accounts.sql",
                  "project --status read.db", "project --rebuild read.db accounts.sql"},
     .options = options,
+    .rules = option_rules,
     .common = "group follow on-error rebuild status",
 };
 
@@ -64,7 +76,7 @@ static bool terminal, shown;
 static void clear_progress(void)
 {
     if (shown)
-        write_all(STDERR_FILENO, "\r\033[K", 4);
+        io_write(STDERR_FILENO, "\r\033[K", 4);
     shown = false;
 }
 
@@ -78,7 +90,7 @@ static void show_progress(int64_t seq, int64_t last)
     progress_ms = now + PROGRESS_MS;
     int n = snprintf(text, sizeof text, "\r\033[Kproject: seq %" PRId64 " of %" PRId64 ", %d %%",
                      seq, last, (int)(100.0 * (double)seq / (double)last));
-    write_all(STDERR_FILENO, text, (size_t)n);
+    io_write(STDERR_FILENO, text, (size_t)n);
     shown = true;
 }
 
@@ -86,9 +98,9 @@ static void say_aside(const struct log_entry *entry, const struct err *why)
 {
     clear_progress();
     aside++;
-    err_say(ERR_WARN, why->status,
-            &(struct err_about){.id = entry->id, .type = entry->type, .group = str_of(name)},
-            "%s: set aside", why->text);
+    say(SAY_WARN, why->status,
+        &(struct say_about){.id = entry->id, .type = entry->type, .group = str_of(name)},
+        "%s: set aside", why->text);
 }
 
 /* Apply events to the end of the log, and with -f go on with new ones. */
@@ -98,7 +110,7 @@ static int run(const struct projection_terms *terms, struct err *e)
     int created = projection_open(&p, terms, e), got = created;
 
     if (created > 0)
-        err_note("created the database %s", terms->database);
+        say_note("created the database %s", terms->database);
     store_stop(terms->spool, proc_forced); /* the grace for recording in the spool what has been
                                               applied */
     while (got >= 0) {
@@ -171,16 +183,6 @@ static void check(int operands)
         args_usage(operands < 1   ? "DATABASE and FILE.sql are missing"
                    : operands < 2 ? "FILE.sql is missing"
                                   : "give one DATABASE and one FILE.sql");
-    if (rebuild + verify + status > 1)
-        args_usage("--rebuild, --verify and --status exclude each other");
-    if (follow && (rebuild || verify || status))
-        args_usage("-f does not go with --rebuild, --verify or --status");
-    if (force && !rebuild)
-        args_usage("--force goes with --rebuild");
-    if (args_given("on-error") && status)
-        args_usage("--on-error does not go with --status");
-    if (args_given("output") && !verify && !status)
-        args_usage("-o goes with --status or --verify");
 }
 
 /* "accounts" for sql/accounts.sql. */
@@ -210,7 +212,7 @@ static int work(const char *database, const char *file, struct err *e)
     proc_stage();
     progress_ms = clock_mono_ms() + 2 * PROGRESS_MS;
     if ((got = store_open(&terms.spool, args_spool(), STORE_CREATE, e)) > 0)
-        err_note("created the spool %s", store_path(terms.spool));
+        say_note("created the spool %s", store_path(terms.spool));
     if (got >= 0) {
         store_stop(terms.spool, proc_stopping);
         got = rebuild ? run_rebuild(&terms, e) : verify ? run_verify(&terms, e) : run(&terms, e);

@@ -1,8 +1,11 @@
 /* publish: append events to the spool. */
+#include "base/io.h"
 #include "cli/args.h"
 #include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "deliver/ingest.h"
-#include "process/environment.h"
+#include "event/source.h"
 #include "process/proc.h"
 
 #include <errno.h>
@@ -28,9 +31,9 @@ static const struct opt options[] = {
              "one event with this data, instead of reading input"),
     OPT_WORDS(0, "id", &batch.fill.id, "ID",
               "the event's id, so that it may be published again safely"),
-    OPT_TEXT(0, "id-from", &batch.fill.id_from, "POINTER",
-             "take ids from the lines, for instance at /orderId"),
-    OPT_TEXT(0, "key-from", &batch.fill.subject_from, "POINTER", "take subjects from the lines"),
+    OPT_POINTER(0, "id-from", &batch.fill.id_from,
+                "take ids from the lines, for instance at /orderId"),
+    OPT_POINTER(0, "key-from", &batch.fill.subject_from, "take subjects from the lines"),
     OPT_WORDS(0, "source", &batch.fill.source, "URI",
               "the source of events without one (default /HOSTNAME)"),
     OPT_TEXT(0, "delay", &delay, "D|TIME", "deliver no sooner than this (notbefore)"),
@@ -51,6 +54,15 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_NEEDS, "wait", "max-pending", NULL},
+    {ARGS_NEEDS, "text", "type", "--text needs -t TYPE"},
+    {ARGS_EXCLUDES, "data", "FILE", "-d gives the data: there is nothing to read from FILE"},
+    {ARGS_ALONE, "id id-from", NULL, NULL},
+    {ARGS_ALONE, "key key-from", NULL, NULL},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "publish",
     .about = "append events to the spool",
@@ -60,6 +72,7 @@ static const struct cmd self = {
                  "journalctl -f -o cat | publish -t log.line --text",
                  "replay -s old.db | publish -s new.db"},
     .options = options,
+    .rules = rules,
     .common = "type key data id-from echo",
     .note =
         "exit status: 0 all is on disk; 65 some lines were refused; 75 locked, or another writer "
@@ -89,8 +102,8 @@ static int tell(struct err *e)
     if (batch.safe.n > 0 && echo(e) < 0)
         return -1;
     for (size_t at = 0; at < wrong->n; at += strlen(wrong->p + at) + 1)
-        err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", wrong->p + at);
-    if (batch.rejected.n > 0 && write_all(rejects_fd, batch.rejected.p, batch.rejected.n) < 0)
+        say(SAY_ERROR, EX_DATAERR, NULL, "%s", wrong->p + at);
+    if (batch.rejected.n > 0 && io_write(rejects_fd, batch.rejected.p, batch.rejected.n) < 0)
         return err_errno(e, EX_IOERR, "%s", rejects);
     ingest_told(&batch);
     return 0;
@@ -197,7 +210,7 @@ static int publish_file(const char *path, struct err *e)
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;
     stopped |= got == LINES_END && lines_stopped(in);
-    err_report(&unreadable);
+    say_report(&unreadable);
     lines_close(in);
     return failed ? -1 : 0;
 }
@@ -294,7 +307,7 @@ static void read_surroundings(void)
     if (batch.fill.source != NULL)
         return;
     group = variable("EVENT_GROUP", NAME_BYTES);
-    environment_source(&source, batch.fill.causationid != NULL ? group : NULL);
+    source_here(&source, batch.fill.causationid != NULL ? group : NULL);
     batch.fill.source = buf_text(&source);
 }
 
@@ -321,7 +334,7 @@ static void check_delay(void)
                err_quote_text(delay).text);
 }
 
-static void check_options(int operands)
+static void check_options(void)
 {
     struct err e = ERR_NONE;
     char *end;
@@ -329,19 +342,6 @@ static void check_options(int operands)
     check_delay();
     if (batch.fill.type != NULL && pattern_type(batch.fill.type, &e) < 0)
         args_usage("-t %s", e.text);
-    if (args_given("wait") && batch.pending.most == 0)
-        args_usage("--wait goes with --max-pending");
-    if (batch.fill.text && batch.fill.type == NULL)
-        args_usage("--text needs -t TYPE");
-    if (data != NULL && operands > 0)
-        args_usage("-d gives the data: there is nothing to read from FILE");
-    if (batch.fill.id != NULL && batch.fill.id_from != NULL)
-        args_usage("--id and --id-from exclude each other");
-    if (batch.fill.subject != NULL && batch.fill.subject_from != NULL)
-        args_usage("-k and --key-from exclude each other");
-    if ((batch.fill.id_from != NULL && js_pointer_check(batch.fill.id_from, &e) < 0) ||
-        (batch.fill.subject_from != NULL && js_pointer_check(batch.fill.subject_from, &e) < 0))
-        args_usage("%s", e.text);
     if (expect == NULL)
         return;
     batch.terms.versions = strcmp(expect, "any") == 0 ? LOG_NEXT_VERSION : LOG_EXACT_VERSION;
@@ -368,7 +368,7 @@ static int publish(int argc, char **argv, struct err *e)
     if ((got = store_open(&batch.store, args_spool(), STORE_CREATE, e)) < 0)
         return -1;
     if (got > 0)
-        err_note("created the spool %s", store_path(batch.store));
+        say_note("created the spool %s", store_path(batch.store));
     batch.pending.own = own_group();
     got = 0;
     store_stop(batch.store, proc_stopping);
@@ -392,7 +392,7 @@ int main(int argc, char **argv)
     struct err e = ERR_NONE;
     int first = args_parse(&self, argc, argv);
 
-    check_options(argc - first);
+    check_options();
     read_surroundings();
     proc_stage();
     proc_grace(GRACE_MS);
@@ -401,13 +401,13 @@ int main(int argc, char **argv)
         out_watch();
     if (publish(argc - first, argv + first, &e) == 0 && lines_seen == 0 && input_status == 0 &&
         !stopped)
-        err_note("the input was empty: nothing published");
+        say_note("the input was empty: nothing published");
     if (proc_stopping() && !out_gone() && (stopped || e.status == EX_TEMPFAIL))
         e.status = EX_SIGNAL + proc_signal(); /* the input was not read to its end */
     if (e.status == 0)
         e.status = batch.stale > 0 ? EX_TEMPFAIL : batch.bad > 0 ? EX_DATAERR : input_status;
     if (batch.duplicates > 0 && isatty(STDERR_FILENO))
-        err_note("%" PRId64 " duplicates skipped", batch.duplicates);
+        say_note("%" PRId64 " duplicates skipped", batch.duplicates);
     store_close(batch.store);
     ingest_free(&batch);
     buf_free(&held);

@@ -2,7 +2,8 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "reduce/fold.h"
@@ -34,6 +35,17 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_REQUIRED, "key all", NULL, NULL},
+    {ARGS_ALONE, "key all", NULL, NULL},
+    {ARGS_NEEDS, "type parallel", "all", NULL},
+    {ARGS_NEEDS, "at-version", "key",
+     "--at-version goes with -k: each subject has versions of its own"},
+    {ARGS_ALONE, "to at-version", NULL, NULL},
+    {ARGS_NEEDS, "reducer-version", "REDUCER", "--reducer-version goes with a reducer"},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "reduce",
     .about = "print the state of a subject, computed from its events",
@@ -43,6 +55,7 @@ static const struct cmd self = {
                  "reduce -k account-7 --to yesterday -- jq -c -n -f account.jq",
                  "reduce --all -t 'account.#' -j 4 -- ./account-reducer"},
     .options = options,
+    .rules = rules,
     .common = "key all type parallel to",
     .wrapper = true,
 };
@@ -83,7 +96,7 @@ static void keep(struct fold *f)
 
     if (!keeping || fold_keep(f, &e) == 0)
         return;
-    err_warn("%s: no snapshot was kept", e.text);
+    say_warn("%s: no snapshot was kept", e.text);
     keeping = false;
 }
 
@@ -104,7 +117,7 @@ static int step(struct fold *f, struct err *e)
         *e = failed;
         return -1;
     }
-    err_report(&failed);
+    say_report(&failed);
     if (failed.status > worst)
         worst = failed.status;
     return 1;
@@ -195,26 +208,11 @@ static int find(struct err *e)
     return 0;
 }
 
-static void check_options(void)
-{
-    if (all == (key != NULL))
-        args_usage(all ? "-k and --all exclude each other" : "-k KEY or --all is missing");
-    if (!all && (types.n > 0 || args_given("parallel")))
-        args_usage("-t and -j go with --all");
-    if (all && terms.at_version > 0)
-        args_usage("--at-version goes with -k: each subject has versions of its own");
-    if (terms.at_version > 0 && args_given("to"))
-        args_usage("--to and --at-version exclude each other");
-}
-
 int main(int argc, char **argv)
 {
     int first = args_parse(&self, argc, argv);
     struct err e = ERR_NONE;
 
-    check_options();
-    if (version != NULL && first == argc)
-        args_usage("--reducer-version goes with a reducer");
     terminal = isatty(STDOUT_FILENO) == 1;
     terms.past = args_given("to") || terms.at_version > 0;
     terms.reducer = &reducer;

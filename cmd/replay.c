@@ -1,6 +1,8 @@
 /* replay: print events of the log, byte for byte, oldest first. */
+#include "base/json_tree.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "cli/table.h"
 #include "process/proc.h"
 #include "store/store.h"
@@ -39,6 +41,12 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_EXCLUDES, "from to last follow", "EVENT",
+     "EVENT names what to print: --from, --to, --last and -f do not go with it"},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "replay",
     .about = "print the events of the log, byte for byte",
@@ -47,6 +55,7 @@ static const struct cmd self = {
                  "replay --from yesterday --to today | publish -s copy.db",
                  "replay -f -t 'order.*'"},
     .options = options,
+    .rules = rules,
     .common = "type key from last follow output",
 };
 
@@ -88,7 +97,7 @@ static int show(const struct log_entry *entry, struct err *e)
     char text[CLOCK_TEXT_SIZE];
 
     if (entry->damaged) {
-        err_warn("seq %" PRId64 " is damaged: left out", entry->seq);
+        say_warn("seq %" PRId64 " is damaged: left out", entry->seq);
         damaged++;
         return 0;
     }
@@ -97,8 +106,8 @@ static int show(const struct log_entry *entry, struct err *e)
         return table_row(table,
                          json_pack("{s:I,s:s,s:o,s:o,s:o}", "seq", (json_int_t)entry->seq,
                                    "recorded", clock_format(text, entry->recorded_ms), "type",
-                                   table_text(entry->type), "subject", table_text(entry->subject),
-                                   "id", table_text(entry->id)),
+                                   tree_text(entry->type), "subject", tree_text(entry->subject),
+                                   "id", tree_text(entry->id)),
                          e);
     if (form == FORM_NDJSON)
         return terminal ? escaped_line(entry->line, e) : out_line(entry->line, e);
@@ -195,12 +204,10 @@ static int find_ends(struct err *e)
     return query.last == 0 ? 1 : 0;
 }
 
-static void check_options(int operands)
+static void read_speed(void)
 {
     char *end;
 
-    if (operands > 0 && (args_given("from") || args_given("to") || follow || query.newest > 0))
-        args_usage("EVENT names what to print: --from, --to, --last and -f do not go with it");
     if (speed_text == NULL)
         return;
     speed = strtod(speed_text, &end);
@@ -215,7 +222,7 @@ int main(int argc, char **argv)
     struct err e = ERR_NONE;
     int first = args_parse(&self, argc, argv), got = 0;
 
-    check_options(argc - first);
+    read_speed();
     terminal = isatty(STDOUT_FILENO) == 1;
     if (form == FORM_AUTO)
         form = terminal ? FORM_TABLE : FORM_NDJSON;

@@ -1,7 +1,8 @@
 /* retry: run a command again until it succeeds. */
 #include "base/backoff.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 
@@ -34,6 +35,8 @@ static const struct cmd self = {
                  "retry -a 8 --backoff 200ms..10s --timeout 5s -- ./charge < order.json",
                  "retry --retry-on 75 --backoff 10ms..1s -- ./append-event"},
     .options = options,
+    .least = 1,
+    .wants = "a command",
     .wrapper = true,
     .no_spool = true,
 };
@@ -63,17 +66,17 @@ static void tell(const struct child *c, int64_t attempt, int64_t wait, int64_t l
     char again[CLOCK_TEXT_SIZE];
 
     if (wait > 0)
-        err_note("attempt %" PRId64 ": %s: again in %s", attempt, c->why, clock_span(again, wait));
+        say_note("attempt %" PRId64 ": %s: again in %s", attempt, c->why, clock_span(again, wait));
     else if (wait == 0)
-        err_note("attempt %" PRId64 ": %s: again at once", attempt, c->why);
+        say_note("attempt %" PRId64 ": %s: again at once", attempt, c->why);
     else if (proc_stopping())
-        err_note("attempt %" PRId64 ": %s: stopped", attempt, c->why);
+        say_note("attempt %" PRId64 ": %s: stopped", attempt, c->why);
     else if (!worth_retrying(c->status))
-        err_note("attempt %" PRId64 ": %s: no retry can help", attempt, c->why);
+        say_note("attempt %" PRId64 ": %s: no retry can help", attempt, c->why);
     else if (attempt < attempts && left_ms != INT64_MAX)
-        err_note("attempt %" PRId64 ": %s: no time for another", attempt, c->why);
+        say_note("attempt %" PRId64 ": %s: no time for another", attempt, c->why);
     else
-        err_note("attempt %" PRId64 ": %s: that was the last", attempt, c->why);
+        say_note("attempt %" PRId64 ": %s: that was the last", attempt, c->why);
 }
 
 /* Make one attempt, in no more than the time that is left. */
@@ -127,8 +130,6 @@ int main(int argc, char **argv)
     struct err e = ERR_NONE;
     struct child c;
 
-    if (first == argc)
-        args_usage("a command is missing");
     if (!args_given("dead-on"))
         dead_on[EX_DATAERR] = !retry_on[EX_DATAERR];
     wrap_stage();

@@ -1,6 +1,8 @@
 /* settle: settle events at the end of a pipe that begins with consume --lease. */
 #include "cli/args.h"
 #include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "process/proc.h"
 #include "store/store.h"
 
@@ -28,6 +30,14 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_REQUIRED, "group", NULL, NULL},
+    {ARGS_ALONE, "retry dead defer", NULL, NULL},
+    {ARGS_NEEDS, "delay", "retry defer", NULL},
+    {ARGS_NEEDS, "attempts", "retry", NULL},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "settle",
     .about = "settle the events whose lines or ids reach the end of a pipe",
@@ -36,6 +46,7 @@ static const struct cmd self = {
                  "consume -g mirror --lease 5m | ssh host publish --echo | settle -g mirror",
                  "echo 42 | settle -g work --dead 'no such customer'"},
     .options = options,
+    .rules = rules,
 };
 
 static struct store *spool;
@@ -62,7 +73,7 @@ static int commit(struct err *e)
     int got = group == NULL ? 0 : lease_commit(group, e);
 
     for (size_t at = 0; at < complaints.n; at += strlen(complaints.p + at) + 1)
-        err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
+        say(SAY_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
     buf_reset(&complaints);
     return got;
 }
@@ -163,7 +174,7 @@ static int read_file(const char *path, struct err *e)
     }
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;
-    err_report(&unreadable);
+    say_report(&unreadable);
     lines_close(in);
     return failed ? -1 : 0;
 }
@@ -178,13 +189,13 @@ static int settle(int n, char **file, struct err *e)
     if (got < 0 || find_group(e) < 0 || commit(e) < 0 || lease_left(group, &left, e) < 0)
         return -1;
     if (over > 0)
-        err_note("%" PRId64 " no longer handed out: %ssettled already", over,
+        say_note("%" PRId64 " no longer handed out: %ssettled already", over,
                  retry || defer ? "they are delivered again, or were " : "");
     if (open > 0)
-        err_say(ERR_ERROR, EX_TEMPFAIL, NULL,
-                "group %s: %" PRId64 " not handed out, and not settled: they wait, or other "
-                "consumers hold them",
-                err_quote_text(name).text, open);
+        say(SAY_ERROR, EX_TEMPFAIL, NULL,
+            "group %s: %" PRId64 " not handed out, and not settled: they wait, or other "
+            "consumers hold them",
+            err_quote_text(name).text, open);
     if (bad > 0 || input_status != 0)
         e->status = bad > 0 ? EX_DATAERR : input_status; /* said already */
     else if (left > 0)
@@ -197,16 +208,8 @@ static int settle(int n, char **file, struct err *e)
     return 0;
 }
 
-static void check_options(void)
+static void set_outcome(void)
 {
-    if (name == NULL)
-        args_usage("-g GROUP is missing");
-    if (retry + defer + (dead != NULL) > 1)
-        args_usage("--retry, --dead and --defer exclude each other");
-    if (args_given("delay") && !retry && !defer)
-        args_usage("--delay goes with --retry or --defer");
-    if (args_given("attempts") && !retry)
-        args_usage("-a goes with --retry");
     how.outcome = dead != NULL ? GROUP_DEAD
                   : retry      ? GROUP_RETRY
                   : defer      ? GROUP_DEFER
@@ -221,7 +224,7 @@ int main(int argc, char **argv)
     struct err e = ERR_NONE;
     int first = args_parse(&self, argc, argv);
 
-    check_options();
+    set_outcome();
     proc_stage();
     proc_grace(GRACE_MS);
     settle(argc - first, argv + first, &e);

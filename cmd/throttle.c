@@ -2,7 +2,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "resilience/bucket.h"
@@ -22,9 +23,14 @@ static const struct opt options[] = {
     OPT_RATE('r', "rate", &each_us, "the rate, such as 10/s or 100/m"),
     OPT_INT('b', "burst", &burst, "N", 1, 1000000,
             "up to N may go at once after a pause (default 1)"),
-    OPT_TEXT(0, "by", &by, "POINTER", "a rate for each value at POINTER, such as /subject"),
+    OPT_POINTER(0, "by", &by, "a rate for each value at POINTER, such as /subject"),
     OPT_DURATION(0, "wait", &longest, "command: wait at most D, else exit with 75"),
     OPT_END,
+};
+
+static const struct args_rule rules[] = {
+    {ARGS_REQUIRED, "rate", NULL, NULL},
+    {0},
 };
 
 static const struct cmd self = {
@@ -37,19 +43,14 @@ static const struct cmd self = {
                  "throttle -r 1/s --by /data/customer sms -- ./send-sms",
                  "spool bucket close api 120s"},
     .options = options,
+    .rules = rules,
     .wrapper = true,
 };
 
 static void check(char **command)
 {
-    struct err e = ERR_NONE;
-
-    if (each_us == 0)
-        args_usage("-r RATE is missing");
     if (burst > BURST_MAX_US / each_us)
         args_usage("-b is more than comes in 36500d at that rate: %" PRId64, burst);
-    if (by != NULL && js_pointer_check(by, &e) < 0)
-        args_usage("--by %s", e.text);
     if (args_given("wait") && command == NULL)
         args_usage("--wait is for a command: lines wait for their turn");
 }
@@ -82,7 +83,7 @@ static int wait_turn(const char *name, struct err *e)
     int got = 0;
 
     if ((got = store_open(&pacer.store, args_spool(), STORE_CREATE, &broken)) > 0)
-        err_note("created the spool %s", store_path(pacer.store));
+        say_note("created the spool %s", store_path(pacer.store));
     if (got >= 0)
         got = pacer_turn(&pacer, name, args_given("wait") ? longest : -1, &wait_us, &broken);
     store_close(pacer.store);
@@ -91,7 +92,7 @@ static int wait_turn(const char *name, struct err *e)
         return -1;
     }
     if (broken.status != 0)
-        err_warn("%s: continuing without a rate", broken.text);
+        say_warn("%s: continuing without a rate", broken.text);
     if (got > 0 || broken.status != 0)
         return 0;
     int64_t wait_ms = (wait_us + 999) / 1000; /* round up, so that a caller that waits this long

@@ -1,9 +1,9 @@
 /* trace: print the causal tree of an event, how far each group has got with it, and why. */
 #include "inspect/trace.h"
+#include "base/json_tree.h"
+#include "cli/out.h"
 
 #include "cli/args.h"
-#include "cli/lines.h"
-#include "cli/table.h"
 #include "inspect/flow.h"
 #include "inspect/standing.h"
 #include "store/store.h"
@@ -36,6 +36,13 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_REQUIRED, "EVENT graph", NULL, "name an EVENT, or --graph"},
+    {ARGS_EXCLUDES, "group count verbose", "graph", NULL},
+    {ARGS_NEEDS, "type", "graph", NULL},
+    {0},
+};
+
 static const struct cmd self = {
     .name = "trace",
     .about = "show what an event led to, where each group stands with it, and why",
@@ -44,6 +51,7 @@ static const struct cmd self = {
     .examples = {"trace 42", "trace -g charge 0192d3a4-7a10-7c3e-9d6f-1f0e8a2b4c6d -o tree",
                  "trace --graph --from 24h -o text", "trace --graph -o dot | dot -Tsvg >flow.svg"},
     .options = options,
+    .rules = rules,
     .common = "group graph output",
 };
 
@@ -139,7 +147,7 @@ static int show_json(const struct trace *t, const struct trace_event *ev, struct
     }
     json_t *row = trace_row(t, ev, ev->seq == query.seq);
     json_object_set_new(row, "standing", shown.standing);
-    table_json(&line, row);
+    tree_print(&line, row);
     json_decref(row);
     return end_line(e);
 }
@@ -185,7 +193,7 @@ static int show_graph(struct flow *flow, struct err *e)
     for (size_t i = 0; i < flow->n && got == 0 && !out_gone(); i++) {
         json_t *row = form == FORM_NDJSON ? flow_row(&flow->edge[i]) : NULL;
         if (row != NULL)
-            table_json(&line, row);
+            tree_print(&line, row);
         else
             (form == FORM_DOT ? flow_dot : flow_line)(&line, &flow->edge[i]);
         json_decref(row);
@@ -272,14 +280,8 @@ static int run(int n, char **name, struct err *e)
     return got == 0 ? tell_damage(damaged, e) : got;
 }
 
-static void check_options(int operands)
+static void check_form(void)
 {
-    if (operands == 0 && !graph)
-        args_usage("name an EVENT, or --graph");
-    if (graph && (group != NULL || verbose || query.max > 0))
-        args_usage("-g, -n and -v do not go with --graph");
-    if (!graph && types.n > 0)
-        args_usage("-t goes with --graph");
     if (graph ? form == FORM_TREE : form == FORM_TEXT || form == FORM_DOT)
         args_usage(graph ? "--graph has -o text, ndjson or dot"
                          : "-o text and dot go with --graph");
@@ -292,7 +294,7 @@ int main(int argc, char **argv)
     struct err e = ERR_NONE;
     int first = args_parse(&self, argc, argv);
 
-    check_options(argc - first);
+    check_form();
     now_ms = clock_now_ms();
     if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 && find_ends(&e) == 0)
         run(argc - first, argv + first, &e);

@@ -101,6 +101,12 @@ gone() { # PID: it has ended, reaped or not
     [ ! -e "/proc/$1" ] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null || [ ! -e "/proc/$1" ]
 }
 
+# sleeps PID: it waits for something. timeout(1) that has only just forked, and does not know its child
+# yet, would end at a signal without passing it on (coreutils 9.1).
+sleeps() {
+    grep -q '^State:.S' "/proc/$1/status"
+}
+
 # ends_with STATUS PID: wait for a process started with background, and check its status.
 ends_with() {
     local status=0

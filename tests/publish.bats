@@ -215,7 +215,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     run -0 replay
     [ "$(jq -r '.id + " " + .subject' <<<"$output")" = $'7 ann\nx/y bob' ]
     run -64 --separate-stderr publish -t x --id-from order in
-    [ "$stderr" = 'publish: "order" is not a JSON pointer: it does not begin with "/" (see publish --help)' ]
+    [ "$stderr" = 'publish: --id-from "order" is not a JSON pointer: it does not begin with "/" (see publish --help)' ]
 }
 
 @test "publish: -d @FILE reads one event's data, which may span several lines" {

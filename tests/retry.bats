@@ -285,6 +285,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
         rm -f begun
         background timeout 7d retry --backoff 0s -- sh -c 'trap "sleep 0.1; exit 7" TERM; : >begun; while :; do sleep 0.02; done' 2>said
         wait_for test -e begun
+        wait_for sleeps "$pid"
         kill "$pid"
         ends_with 7 "$pid"
     done

@@ -317,7 +317,7 @@ killed() {
     run -64 --separate-stderr spool group seek g yesterdya
     [[ $stderr == 'spool: POINT '*'"yesterdya"'*' (see spool group --help)' ]]
     usage 'group set wants -t, --ordered or --unordered' set g
-    usage '--ordered and --unordered contradict each other' set g --ordered --unordered
+    usage '--ordered and --unordered exclude each other' set g --ordered --unordered
     usage '--type is for group set' pause g -t x
     usage '--ordered is for group set' seek g start --ordered
     usage '--dry-run is for group seek' drop g --dry-run

@@ -135,7 +135,7 @@ through() { # [OPTION...]
     run -66 --separate-stderr spool wait -g g --wait 0
     [ "$stderr" = "spool: there is no group \"g\" in $EVENT_SPOOL" ]
     run -64 --separate-stderr spool wait
-    [ "$stderr" = 'spool: wait wants -g GROUP (see spool wait --help)' ]
+    [ "$stderr" = 'spool: -g GROUP is missing (see spool wait --help)' ]
     run -64 --separate-stderr spool wait -g g 5m
     [ "$stderr" = 'spool: wait takes no operand: "5m" (see spool wait --help)' ]
     run -64 spool wait -g ''

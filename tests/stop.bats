@@ -383,6 +383,7 @@ END
     events 1
     background timeout 7d consume -g g --from start --grace 7d -- sh -c 'echo >>began; until [ -e go ]; do sleep 0.02; done; echo >>ended'
     wait_for has_lines began 1
+    wait_for sleeps "$pid"
     kill -TERM "$pid"
     sleep 1.2 # so that what is in doubt for a second would have been decided
     : >go

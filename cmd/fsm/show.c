@@ -1,6 +1,8 @@
 /* fsm show, list, forget: print or delete the documents of subjects. */
+#include "base/json_tree.h"
 #include "base/mem.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "cli/table.h"
 #include "fsm/fsm.h"
 #include "fsm/verbs.h"
@@ -50,7 +52,7 @@ static json_t *last_rows(struct str last)
             json_array_append_new(
                 rows, json_pack("{s:s,s:s,s:o,s:s,s:s,s:o}", "type", type, "id", id, "source",
                                 *source == '\0' ? json_null() : json_string(source), "from", from,
-                                "to", to, "accepted", table_time(at_ms)));
+                                "to", to, "accepted", tree_time(at_ms)));
     json_decref(items);
     return rows;
 }
@@ -68,9 +70,9 @@ static json_t *row_of(const struct doc *doc)
     json_t *newest = json_array_get(last, json_array_size(last) - 1);
     json_t *row =
         json_pack("{s:o,s:o,s:o,s:o,s:I,s:O?,s:o}", "machine",
-                  table_text((struct str){doc->name, (size_t)(slash - doc->name)}), "subject",
-                  table_text(str_of(slash + 1)), "state", table_text(js_string(s.state, &text)),
-                  "since", table_time(s.since_ms), "version", (json_int_t)s.version, "event",
+                  tree_text((struct str){doc->name, (size_t)(slash - doc->name)}), "subject",
+                  tree_text(str_of(slash + 1)), "state", tree_text(js_string(s.state, &text)),
+                  "since", tree_time(s.since_ms), "version", (json_int_t)s.version, "event",
                   json_object_get(newest, "type"), "last", last);
     buf_free(&text);
     return row;
@@ -158,7 +160,7 @@ static json_t *row_or_complaint(struct search *s, const struct doc *doc)
 
     s->found++;
     if (row == NULL)
-        err_warn("the state of %s is damaged: fsm forget %s -m %.*s",
+        say_warn("the state of %s is damaged: fsm forget %s -m %.*s",
                  err_quote_text(doc->name).text, slash + 1, (int)(slash - doc->name), doc->name);
     return row;
 }
@@ -181,13 +183,12 @@ static int list_one(struct search *s, const struct doc *doc, struct err *e)
     return table_row(s->table, row, e) < 0 ? -1 : out_gone();
 }
 
-static int run_list(int first, int argc, char **argv)
+static int run_list(char **operand)
 {
     struct err e = ERR_NONE;
     struct search s = {.f = list_one, .state = state_option};
 
-    if (first < argc)
-        args_usage("list takes no operand: %s", err_quote_text(argv[first]).text);
+    (void)operand;
     s.table = table_begin(columns, (enum table_form)form);
     search(&s, STORE_READ, &e);
     table_end(s.table, &e);
@@ -219,13 +220,11 @@ static int show_one(struct search *s, const struct doc *doc, struct err *e)
     return got < 0 ? -1 : out_gone();
 }
 
-static int run_show(int first, int argc, char **argv)
+static int run_show(char **operand)
 {
     struct err e = ERR_NONE;
-    struct search s = {.f = show_one, .subject = first < argc ? argv[first] : NULL};
+    struct search s = {.f = show_one, .subject = operand[0]};
 
-    if (argc - first != 1)
-        args_usage("show wants a SUBJECT");
     args_name("SUBJECT", s.subject, NAME_TEXT_BYTES);
     search(&s, STORE_READ, &e);
     return finish(&s, &e);
@@ -250,13 +249,11 @@ static int forget_one(struct search *s, const struct doc *doc, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-static int run_forget(int first, int argc, char **argv)
+static int run_forget(char **operand)
 {
     struct err e = ERR_NONE;
-    struct search s = {.f = forget_one, .subject = first < argc ? argv[first] : NULL};
+    struct search s = {.f = forget_one, .subject = operand[0]};
 
-    if (argc - first != 1)
-        args_usage("forget wants a SUBJECT");
     args_name("SUBJECT", s.subject, NAME_TEXT_BYTES);
     search(&s, STORE_WRITE, &e);
     return finish(&s, &e);
@@ -268,6 +265,9 @@ const struct cmd fsm_verb_show = {
     .usage = {"[-m MACHINE] [-o table|ndjson] SUBJECT"},
     .examples = {"fsm show order-42", "fsm show order-42 -o ndjson | jq -r .state"},
     .options = show_options,
+    .least = 1,
+    .most = 1,
+    .wants = "a SUBJECT",
     .run = run_show,
 };
 
@@ -277,6 +277,7 @@ const struct cmd fsm_verb_list = {
     .usage = {"[-m MACHINE] [--state STATE] [-o table|ndjson]"},
     .examples = {"fsm list --state paid"},
     .options = list_options,
+    .most = ARGS_NO_OPERAND,
     .run = run_list,
 };
 
@@ -286,5 +287,8 @@ const struct cmd fsm_verb_forget = {
     .usage = {"[-m MACHINE] SUBJECT"},
     .examples = {"fsm forget order-42"},
     .options = forget_options,
+    .least = 1,
+    .most = 1,
+    .wants = "a SUBJECT",
     .run = run_forget,
 };

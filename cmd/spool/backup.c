@@ -1,27 +1,25 @@
 /*
  * spool backup: a copy of the spool, while it is in use.
  */
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-static int run_backup(int first, int argc, char **argv)
+static int run_backup(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     struct buf line = BUF_INIT;
     int64_t size;
 
-    if (argc - first != 1)
-        args_usage("backup wants one FILE");
-    if (argv[first][0] == '\0')
+    if (operand[0][0] == '\0')
         args_usage("FILE is empty (an unset variable?)");
     if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
-        store_backup(spool, argv[first], &size, &e) == 0) {
-        err_escape(&line, argv[first], strlen(argv[first]));
+        store_backup(spool, operand[0], &size, &e) == 0) {
+        err_escape(&line, operand[0], strlen(operand[0]));
         buf_printf(&line, ": %" PRId64 " bytes", size);
         out_line((struct str){line.p, line.n}, &e);
     }
@@ -35,5 +33,8 @@ const struct cmd spool_backup = {
     .about = "copy the spool into a new file while it is in use",
     .usage = {"FILE"},
     .examples = {"spool backup spool-$(date +%F).db"},
+    .least = 1,
+    .most = 1,
+    .wants = "one FILE",
     .run = run_backup,
 };

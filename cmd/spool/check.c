@@ -1,7 +1,8 @@
 /*
  * spool check: findings, one a line, for cron.
  */
-#include "cli/lines.h"
+#include "base/json_tree.h"
+#include "cli/out.h"
 #include "cli/table.h"
 #include "spool/verbs.h"
 #include "store/store.h"
@@ -31,19 +32,18 @@ static int show(const struct check_finding *found, void *table, struct err *e)
 {
     json_t *row =
         json_pack("{s:s,s:o,s:I,s:I,s:o}", "kind", found->kind, "group",
-                  table_text(str_of(found->group)), "value", (json_int_t)found->value, "limit",
-                  (json_int_t)found->limit, "message", table_text(str_of(found->message)));
+                  tree_text(str_of(found->group)), "value", (json_int_t)found->value, "limit",
+                  (json_int_t)found->limit, "message", tree_text(str_of(found->message)));
     return table_row(table, row, e) < 0 ? -1 : out_gone();
 }
 
-static int run_check(int first, int argc, char **argv)
+static int run_check(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     int64_t found = 0;
 
-    if (first < argc)
-        args_usage("check takes no operand: %s", err_quote_text(argv[first]).text);
+    (void)operand;
     if (!args_given("max-dead"))
         terms.max_dead = -1;
     if (!args_given("max-lag"))
@@ -66,5 +66,6 @@ const struct cmd spool_check = {
     .usage = {"[--quick] [--max-dead N] [--max-lag N] [--max-age D]"},
     .examples = {"spool check", "spool check --quick --max-dead 0 --max-lag 1000 --max-age 1h"},
     .options = options,
+    .most = ARGS_NO_OPERAND,
     .run = run_check,
 };

@@ -1,7 +1,8 @@
 /*
  * spool group: list groups, and change one.
  */
-#include "cli/lines.h"
+#include "base/json_tree.h"
+#include "cli/out.h"
 #include "cli/table.h"
 #include "spool/verbs.h"
 #include "store/store.h"
@@ -25,6 +26,11 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_ALONE, "ordered unordered", NULL, NULL},
+    {0},
+};
+
 /* ----------------------------------------------------------------------------------------- show */
 
 static const struct table_column group_columns[] = {
@@ -42,22 +48,22 @@ static int group_row_of(const struct group_info *info, void *table, struct err *
 
     shown++;
     for (size_t i = 0; i < info->types->n; i++)
-        json_array_append_new(types, table_text(str_of(info->types->item[i])));
+        json_array_append_new(types, tree_text(str_of(info->types->item[i])));
     if (info->types->n == 0)
         json_array_append_new(types, json_string("#"));
     json_t *row =
         json_pack("{s:o,s:o,s:b,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group",
-                  table_text(str_of(info->name)), "types", types, "ordered", info->ordered, "state",
+                  tree_text(str_of(info->name)), "types", types, "ordered", info->ordered, "state",
                   info->paused          ? "paused"
                   : info->hold_ms != 0  ? "on hold"
                   : info->consumers > 0 ? "active"
                                         : "idle",
-                  "hold_until", table_time(info->hold_ms), "position", (json_int_t)info->position,
+                  "hold_until", tree_time(info->hold_ms), "position", (json_int_t)info->position,
                   "lag", (json_int_t)info->lag, "due", (json_int_t)info->due, "waiting",
                   (json_int_t)info->waiting, "in_flight", (json_int_t)info->in_flight, "dead",
                   (json_int_t)info->dead, "consumers", (json_int_t)info->consumers, "done",
                   (json_int_t)info->done, "retried", (json_int_t)info->retried, "deferred",
-                  (json_int_t)info->deferred, "created", table_time(info->created_ms));
+                  (json_int_t)info->deferred, "created", tree_time(info->created_ms));
     return table_row(table, row, e) < 0 ? -1 : out_gone();
 }
 
@@ -149,8 +155,6 @@ static void check_options(const char *verb)
     for (size_t i = 0; i < sizeof of / sizeof of[0]; i++)
         if (args_given(of[i][0]) && strcmp(verb, of[i][1]) != 0)
             args_usage("--%s is for group %s", of[i][0], of[i][1]);
-    if (ordered && unordered)
-        args_usage("--ordered and --unordered contradict each other");
     if (ordered || unordered)
         terms.order = ordered ? GROUP_ORDERED : GROUP_UNORDERED;
     if (strcmp(verb, "set") == 0 && terms.types.n == 0 && terms.order == GROUP_ORDER_KEEP)
@@ -167,16 +171,17 @@ static void read_point(const char *text)
         args_usage("POINT %s", e.text);
 }
 
-static int run_group(int first, int argc, char **argv)
+static int run_group(char **operand)
 {
-    const char *verb = first < argc ? argv[first] : "list";
-    const char *name = first + 1 < argc ? argv[first + 1] : NULL;
+    int given = args_count(operand);
+    const char *verb = given > 0 ? operand[0] : "list";
+    const char *name = given > 1 ? operand[1] : NULL;
     int operands = strcmp(verb, "seek") == 0 ? 3 : 2;
     size_t n = sizeof changes / sizeof changes[0], i = 0;
     struct err e = ERR_NONE;
 
-    if (argc - first > operands)
-        args_usage("one GROUP at a time: %s", err_quote_text(argv[first + operands]).text);
+    if (given > operands)
+        args_usage("one GROUP at a time: %s", err_quote_text(operand[operands]).text);
     if (name != NULL)
         args_name("GROUP", name, NAME_BYTES);
     if (strcmp(verb, "list") == 0 && name != NULL)
@@ -192,7 +197,7 @@ static int run_group(int first, int argc, char **argv)
     if (name == NULL)
         args_usage("group %s wants a GROUP", verb);
     if (operands == 3)
-        read_point(first + 2 < argc ? argv[first + 2] : NULL);
+        read_point(given > 2 ? operand[2] : NULL);
     return i == n ? show_groups(name, &e) : change_group(name, &changes[i]);
 }
 
@@ -204,5 +209,6 @@ const struct cmd spool_group = {
     .examples = {"spool group", "spool group pause email", "spool group seek email 2h",
                  "spool group set email -t 'order.*' -t payment.failed"},
     .options = options,
+    .rules = rules,
     .run = run_group,
 };

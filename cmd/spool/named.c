@@ -1,7 +1,9 @@
 /*
  * spool breaker, bucket, key: the state that wrappers keep under a name.
  */
-#include "cli/lines.h"
+#include "base/json_tree.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "cli/table.h"
 #include "resilience/bucket.h"
 #include "resilience/circuit.h"
@@ -62,10 +64,10 @@ static json_t *breaker_row(struct store *s, const struct doc *doc)
     (void)s;
     if (!circuit_read(doc->value, &b, &terms))
         return NULL;
-    row = json_pack("{s:o,s:s,s:o,s:o,s:o,s:I}", "breaker", table_text(str_of(doc->name)), "state",
-                    circuit_state(&b), "since", table_time(b.since_ms), "next_probe",
-                    table_time(b.state == BREAKER_OPEN ? b.until_ms : 0), "reason",
-                    table_text(str_of(b.reason)), "failures_in_row", (json_int_t)b.row);
+    row = json_pack("{s:o,s:s,s:o,s:o,s:o,s:I}", "breaker", tree_text(str_of(doc->name)), "state",
+                    circuit_state(&b), "since", tree_time(b.since_ms), "next_probe",
+                    tree_time(b.state == BREAKER_OPEN ? b.until_ms : 0), "reason",
+                    tree_text(str_of(b.reason)), "failures_in_row", (json_int_t)b.row);
     figures = circuit_figures(&b);
     json_object_update(row, figures);
     json_decref(figures);
@@ -143,14 +145,14 @@ static json_t *bucket_row(struct store *s, const struct doc *doc)
         return NULL;
     int64_t until = b.closed_us > now ? b.closed_us : now + gcra_wait(&b.pace, now);
     return json_pack(
-        "{s:o,s:o,s:I,s:s,s:o,s:I,s:o}", "bucket", table_text(str_of(doc->name)), "rate",
+        "{s:o,s:o,s:I,s:s,s:o,s:I,s:o}", "bucket", tree_text(str_of(doc->name)), "rate",
         b.pace.each_us == 0 ? json_null() : json_string(clock_rate_format(rate, b.pace.each_us)),
         "burst", (json_int_t)b.pace.burst, "state",
         b.closed_us > now ? "closed"
         : until > now     ? "used up"
                           : "free",
-        "until", table_time(until > now ? until / 1000 : 0), "taken", (json_int_t)b.taken, "since",
-        table_time(b.since));
+        "until", tree_time(until > now ? until / 1000 : 0), "taken", (json_int_t)b.taken, "since",
+        tree_time(b.since));
 }
 
 static int close_bucket(struct store *s, const char *name, struct buf *said, struct err *e)
@@ -194,13 +196,13 @@ static json_t *key_row(struct store *s, const struct doc *doc)
     if (!once_key_read(doc->value, &info))
         return NULL;
     bool runs = !info.done && mark_lives(s, info.mark);
-    return json_pack("{s:o,s:s,s:o,s:o,s:o}", "key", table_text(str_of(doc->name)), "state",
+    return json_pack("{s:o,s:s,s:o,s:o,s:o}", "key", tree_text(str_of(doc->name)), "state",
                      info.done ? "done"
                      : runs    ? "running"
                                : "free",
-                     "since", table_time(info.at_ms), "pid",
+                     "since", tree_time(info.at_ms), "pid",
                      runs ? json_integer(mark_pid(info.mark)) : json_null(), "forgotten",
-                     table_time(doc->expires_ms));
+                     tree_time(doc->expires_ms));
 }
 
 static int forget_key(struct store *s, const char *name, struct buf *said, struct err *e)
@@ -231,7 +233,7 @@ static int list_one(const struct doc *doc, void *arg, struct err *e)
         return 0;
     l->found = true;
     if ((row = l->kind->row(l->spool, doc)) == NULL) {
-        err_warn("%s %s is damaged: spool %s forget %s", l->kind->name,
+        say_warn("%s %s is damaged: spool %s forget %s", l->kind->name,
                  err_quote_text(doc->name).text, l->kind->name, doc->name);
         return 0;
     }
@@ -287,10 +289,11 @@ static void read_pause(const struct kind *kind, const struct change *c, const ch
 }
 
 /* list, show NAME, or one of the changes. */
-static int run(const struct kind *kind, int first, int argc, char **argv)
+static int run(const struct kind *kind, char **operand)
 {
-    const char *verb = first < argc ? argv[first] : "list";
-    const char *name = first + 1 < argc ? argv[first + 1] : NULL;
+    int n = args_count(operand);
+    const char *verb = n > 0 ? operand[0] : "list";
+    const char *name = n > 1 ? operand[1] : NULL;
     const struct change *c = kind->changes;
     bool lists = strcmp(verb, "list") == 0;
     struct buf verbs = BUF_INIT;
@@ -304,31 +307,31 @@ static int run(const struct kind *kind, int first, int argc, char **argv)
                    err_quote_text(verb).text);
     buf_free(&verbs);
     int operands = lists ? 1 : c->verb != NULL && c->argument != NULL ? 3 : 2;
-    if (argc - first > operands)
+    if (n > operands)
         args_usage("%s %s: one too many: %s", kind->name, verb,
-                   err_quote_text(argv[first + operands]).text);
+                   err_quote_text(operand[operands]).text);
     if (!lists && name == NULL)
         args_usage("%s %s wants a NAME", kind->name, verb);
     if (!lists)
         args_name("NAME", name, NAME_KEY_BYTES);
     if (operands == 3)
-        read_pause(kind, c, argc - first < 3 ? "" : argv[first + 2]);
+        read_pause(kind, c, n < 3 ? "" : operand[2]);
     return c->verb == NULL ? show(kind, name) : change(kind, c, name);
 }
 
-static int run_breaker(int first, int argc, char **argv)
+static int run_breaker(char **operand)
 {
-    return run(&breakers, first, argc, argv);
+    return run(&breakers, operand);
 }
 
-static int run_bucket(int first, int argc, char **argv)
+static int run_bucket(char **operand)
 {
-    return run(&buckets, first, argc, argv);
+    return run(&buckets, operand);
 }
 
-static int run_key(int first, int argc, char **argv)
+static int run_key(char **operand)
 {
-    return run(&keys, first, argc, argv);
+    return run(&keys, operand);
 }
 
 const struct cmd spool_breaker = {

@@ -1,7 +1,8 @@
 /*
  * spool prune: remove old events, and report what keeps others from being removed.
  */
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
@@ -19,6 +20,12 @@ static const struct opt options[] = {
     OPT_END,
 };
 
+static const struct args_rule rules[] = {
+    {ARGS_REQUIRED, "before keep", NULL, "prune wants --before POINT or --keep N"},
+    {ARGS_ALONE, "before keep", NULL, "prune wants --before POINT or --keep N"},
+    {0},
+};
+
 static void say_held(const struct prune_held *held)
 {
     static const char *const why[] = {
@@ -30,23 +37,20 @@ static void say_held(const struct prune_held *held)
     struct err_quoted group = err_quote_text(held->group);
 
     if (held->n == 0)
-        err_note("group %s %s from position %" PRId64 " on", group.text, why[held->why],
+        say_note("group %s %s from position %" PRId64 " on", group.text, why[held->why],
                  held->first);
     else
-        err_note("group %s keeps %" PRId64 " %s event%s, the first at position %" PRId64,
+        say_note("group %s keeps %" PRId64 " %s event%s, the first at position %" PRId64,
                  group.text, held->n, why[held->why], held->n == 1 ? "" : "s", held->first);
 }
 
-static int run_prune(int first, int argc, char **argv)
+static int run_prune(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     int64_t n = -1;
 
-    if (first < argc)
-        args_usage("prune takes no operand: %s", err_quote_text(argv[first]).text);
-    if (args_given("before") == args_given("keep"))
-        args_usage("prune wants --before POINT or --keep N");
+    (void)operand;
     if (args_given("before"))
         terms.before = &before;
     terms.held = say_held;
@@ -68,5 +72,7 @@ const struct cmd spool_prune = {
     .usage = {"--before POINT|--keep N [--force] [--dry-run]"},
     .examples = {"spool prune --before 30d", "spool prune --keep 1000000 --dry-run"},
     .options = options,
+    .rules = rules,
+    .most = ARGS_NO_OPERAND,
     .run = run_prune,
 };

@@ -2,8 +2,9 @@
  * spool sql: run the user's own query, and print the result as a listing.
  */
 #include "base/json.h"
+#include "base/json_tree.h"
 #include "base/mem.h"
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "cli/table.h"
 #include "spool/verbs.h"
 #include "store/store.h"
@@ -70,7 +71,7 @@ static json_t *value_of(const struct query_value *v)
         buf_free(&text);
         return value;
     default:
-        return table_text(v->bytes);
+        return tree_text(v->bytes);
     }
 }
 
@@ -91,7 +92,7 @@ static int put_line(struct buf *line, const struct query_row *row, struct err *e
             continue;
         }
         json_t *value = value_of(&row->value[i]);
-        table_json(line, value);
+        tree_print(line, value);
         json_decref(value);
     }
     buf_char(line, '}');
@@ -150,16 +151,14 @@ static int read_sql(const char *operand, struct buf *sql, struct err *e)
     return 0;
 }
 
-static int run_sql(int first, int argc, char **argv)
+static int run_sql(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     struct listing listing = {0};
     struct buf sql = BUF_INIT;
 
-    if (argc - first != 1)
-        args_usage("sql wants one SELECT, in quotes, or - for standard input");
-    if (read_sql(argv[first], &sql, &e) == 0 &&
+    if (read_sql(operand[0], &sql, &e) == 0 &&
         store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
         store_query(spool, (struct str){buf_text(&sql), sql.n}, put_row, &listing, &e) < 0 &&
         e.status == EX_USAGE)
@@ -177,6 +176,9 @@ const struct cmd spool_sql = {
     .examples = {"spool sql 'SELECT type, count(*) AS n FROM events GROUP BY type'",
                  "spool sql - <report.sql"},
     .options = options,
+    .least = 1,
+    .most = 1,
+    .wants = "one SELECT, in quotes, or - for standard input",
     .note = "views: events, group_list, waiting, dead_letters, attempts, claims, outcomes, "
             "durations, documents",
     .run = run_sql,

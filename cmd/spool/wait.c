@@ -1,7 +1,8 @@
 /*
  * spool wait: wait until a group has settled the events that were in the log.
  */
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
@@ -13,6 +14,8 @@
 static const char *group;
 static struct clock_point to = {CLOCK_END, 0};
 static int64_t wait_ms;
+
+static const struct args_rule rules[] = {{ARGS_REQUIRED, "group", NULL, NULL}, {0}};
 
 static const struct opt options[] = {
     OPT_NAME('g', "group", &group, "GROUP", "the group"),
@@ -52,7 +55,7 @@ static int wait_for_group(struct store *spool, int64_t last, struct err *e)
             return -1;
         if (through(&left)) {
             if (left.dead > 0)
-                err_note("group %s: %" PRId64 " dead letter%s among them (dlq list -g %s)",
+                say_note("group %s: %" PRId64 " dead letter%s among them (dlq list -g %s)",
                          err_quote_text(group).text, left.dead, left.dead == 1 ? "" : "s", group);
             return 0;
         }
@@ -68,16 +71,13 @@ static int wait_for_group(struct store *spool, int64_t last, struct err *e)
                    err_quote_text(group).text, left.ahead, left.in_flight, left.due, left.waiting);
 }
 
-static int run_wait(int first, int argc, char **argv)
+static int run_wait(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     int64_t behind;
 
-    if (first < argc)
-        args_usage("wait takes no operand: %s", err_quote_text(argv[first]).text);
-    if (group == NULL)
-        args_usage("wait wants -g GROUP");
+    (void)operand;
     if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
         log_point(spool, &to, &behind, &e) == 0) {
         int64_t last = behind - (to.kind != CLOCK_SEQ);
@@ -93,5 +93,7 @@ const struct cmd spool_wait = {
     .usage = {"-g GROUP [--to POINT] [--wait D]"},
     .examples = {"spool wait -g email", "spool wait -g email --to 1000 --wait 5m"},
     .options = options,
+    .rules = rules,
+    .most = ARGS_NO_OPERAND,
     .run = run_wait,
 };

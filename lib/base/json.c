@@ -272,18 +272,25 @@ static const byte *enter(struct pass *s, const byte *p, bool *empty)
     return *empty || !object ? p : key(s, p);
 }
 
+/* Compare the keys from first on, and forget them. */
+static int pop_keys(struct js_scan *scan, size_t first, struct err *e)
+{
+    size_t n = scan->keys - first;
+    const struct js_key *again = n < 2 ? NULL : twice(scan->key + first, n);
+
+    scan->keys = first;
+    return again == NULL ? 0
+                         : err_set(e, EX_DATAERR, "duplicate key %s",
+                                   err_quote(again->text.p, again->text.n).text);
+}
+
 static const byte *leave(struct pass *s, const byte *p)
 {
     struct js_scan *scan = s->scan;
     const struct level *level = &s->level[s->depth--];
-    size_t n = scan->keys - level->keys;
-    const struct js_key *again = n < 2 ? NULL : twice(scan->key + level->keys, n);
 
-    if (again != NULL) {
-        err_set(s->e, EX_DATAERR, "duplicate key %s", err_quote(again->text.p, again->text.n).text);
+    if (pop_keys(scan, level->keys, s->e) < 0)
         return NULL;
-    }
-    scan->keys = level->keys;
     scan->scratch.n = level->scratch;
     return p + 1;
 }
@@ -329,17 +336,25 @@ static const byte *whole(struct pass *s, const byte *p)
     return p;
 }
 
+static void begin_scan(struct js_scan *scan)
+{
+    bool envelope = scan->envelope;
+
+    if (scan->key_room > KEEP_KEYS)
+        js_scan_free(scan);
+    scan->envelope = envelope;
+    buf_shrink(&scan->scratch, KEEP_BYTES);
+    scan->members = scan->keys = 0;
+    scan->value = (struct str){NULL, 0};
+}
+
 int js_scan(struct js_scan *scan, const char *line, size_t len, struct err *e)
 {
     struct level level[JS_DEPTH_MAX + 2]; /* clearing it would cost a tenth of the speed */
     struct pass s = {.scan = scan, .e = e, .level = level};
     const byte *p, *start;
 
-    if (scan->key_room > KEEP_KEYS)
-        js_scan_free(scan);
-    buf_shrink(&scan->scratch, KEEP_BYTES);
-    scan->members = scan->keys = 0;
-    scan->value = (struct str){NULL, 0};
+    begin_scan(scan);
     s.line = len == 0 ? (const byte *)"" : (const byte *)line;
     s.end = s.line + len;
     start = js_space(s.line, s.end);
@@ -353,6 +368,25 @@ int js_scan(struct js_scan *scan, const char *line, size_t len, struct err *e)
     scan->value = (struct str){(const char *)start, (size_t)(p - start)};
     scan->kind = js_kind(scan->value);
     return 0;
+}
+
+int js_members(struct js_scan *scan, struct str object, struct err *e)
+{
+    struct str key, value;
+
+    begin_scan(scan);
+    if (memchr(object.p, '\\', object.n) != NULL)
+        buf_need(&scan->scratch, object.n); /* there are views of it: it must not move */
+    for (size_t at = 0; js_each(object, &at, &key, &value);) {
+        struct str text = js_string(key, &scan->scratch);
+        push_key(scan, text);
+        push_member(scan, text, (size_t)(key.p - object.p), (const byte *)value.p);
+        scan->member[scan->members - 1].value = value;
+        scan->member[scan->members - 1].kind = js_kind(value);
+    }
+    scan->value = object;
+    scan->kind = JS_OBJECT;
+    return pop_keys(scan, 0, e);
 }
 
 void js_scan_free(struct js_scan *scan)

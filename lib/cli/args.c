@@ -5,8 +5,10 @@
  */
 #include "cli/args.h"
 
+#include "base/json.h"
 #include "base/mem.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -145,14 +147,20 @@ static void add_option(struct buf *b, const struct opt *o)
     add_wrapped(b, o->help, HELP_COLUMN);
 }
 
+/* The next of the words, which are separated by spaces; false behind the last one. */
+static bool next_word(const char **words, struct str *word)
+{
+    *word = (struct str){*words, strcspn(*words, " ")};
+    *words += word->n + ((*words)[word->n] != '\0');
+    return word->n > 0;
+}
+
 /* Is name one of the words? */
 static bool is_word(const char *words, const char *name)
 {
-    for (size_t n; *words != '\0'; words += n + (words[n] != '\0')) {
-        n = strcspn(words, " ");
-        if (str_is((struct str){words, n}, name))
+    for (struct str word; next_word(&words, &word);)
+        if (str_is(word, name))
             return true;
-    }
     return false;
 }
 
@@ -246,7 +254,7 @@ static _Noreturn void version(void)
 {
     struct buf b = BUF_INIT;
 
-    buf_printf(&b, "%s (eventutils) %s\n", err_command(), EVENTUTILS_VERSION);
+    buf_printf(&b, "%s (eventutils) %s\n", say_command(), EVENTUTILS_VERSION);
     print(&b);
 }
 
@@ -263,9 +271,9 @@ _Noreturn void args_usage(const char *format, ...)
     if (current != NULL)
         add_names(&name, current);
     else
-        buf_puts(&name, err_command());
-    err_say(ERR_ERROR, EX_USAGE, NULL, "%s (see %s --help)", text != NULL ? text : "wrong usage",
-            buf_text(&name));
+        buf_puts(&name, say_command());
+    say(SAY_ERROR, EX_USAGE, NULL, "%s (see %s --help)", text != NULL ? text : "wrong usage",
+        buf_text(&name));
     free(text);
     buf_free(&name);
     exit(EX_USAGE);
@@ -413,6 +421,10 @@ static void set_other(const struct opt *o, const char *name, const char *text)
     case OPT_KIND_RATE:
         (void)clock_rate(text, ms, &e);
         break;
+    case OPT_KIND_POINTER:
+        *(const char **)o->to = text;
+        (void)js_pointer_check(text, &e);
+        break;
     case OPT_KIND_POINT:
         (void)clock_point(text, clock_now_ms(), o->to, &e);
         break;
@@ -459,11 +471,17 @@ static void set(const struct opt *o, const char *name, const char *text, bool fi
 /* ------------------------------------------------------------------------------------ parsing */
 
 /* What every command needs before it opens anything. */
+static void out_of_memory(void)
+{
+    say(SAY_ERROR, EX_OSERR, NULL, "out of memory");
+}
+
 static void set_stage(const char *name)
 {
     json_set_alloc_funcs(mem_alloc, free); /* or a lack of memory there would look like invalid
                                               text */
-    err_name(name);
+    say_name(name);
+    mem_when_out(out_of_memory);
     for (int fd = 0; fd <= 2; fd++)
         /* stdin is opened for writing and stdout for reading: using them fails as if they were
            closed, instead of losing output silently */
@@ -472,7 +490,7 @@ static void set_stage(const char *name)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     if (getuid() != geteuid() || getgid() != getegid()) {
-        err_say(ERR_ERROR, EX_NOPERM, NULL, "will not run set-user-id or set-group-id");
+        say(SAY_ERROR, EX_NOPERM, NULL, "will not run set-user-id or set-group-id");
         exit(EX_NOPERM);
     }
 }
@@ -585,7 +603,7 @@ static int parse(const struct cmd *self, int argc, char **argv)
         uses = mem_grow(uses, used + 1, sizeof *uses);
         uses[used++] = (struct use){order[i], optarg};
         if (order[i]->to == &log_option)
-            err_format(log_option == 1 ? ERR_JSON : ERR_TEXT);
+            say_format(log_option == 1 ? SAY_JSON : SAY_TEXT);
         if (wants_help || wants_help_all)
             help(self, wants_help_all);
         if (wants_version)
@@ -595,11 +613,116 @@ static int parse(const struct cmd *self, int argc, char **argv)
     return optind;
 }
 
+/* -------------------------------------------------------------------------------------- rules */
+
+/* Of the option called name: its number; options for a name in capitals, the operands. */
+static size_t option_of(struct str name)
+{
+    size_t i = 0;
+
+    while (i < options && (order[i]->name == NULL || !str_is(name, order[i]->name)))
+        i++;
+    return i;
+}
+
+/* How many of the words were given? */
+static int count_given(const char *words, int operands)
+{
+    int n = 0;
+
+    for (struct str word; next_word(&words, &word);) {
+        size_t i = option_of(word);
+        n += i < options ? given[i] : operands > 0;
+    }
+    return n;
+}
+
+/* Append the options as a user writes them: "-g, -n and -v"; with the words for their values if
+   values is set. Returns how many. */
+static int add_spelled(struct buf *b, const char *words, const char *last, bool values)
+{
+    int n = 0;
+
+    for (struct str word; next_word(&words, &word); n++) {
+        size_t i = option_of(word);
+
+        if (n > 0)
+            buf_puts(b, *words != '\0' ? ", " : last);
+        if (i == options)
+            buf_str(b, word);
+        else if (order[i]->letter != 0)
+            buf_printf(b, "-%c", order[i]->letter);
+        else
+            buf_printf(b, "--%s", order[i]->name);
+        if (values && i < options && order[i]->kind != OPT_KIND_FLAG)
+            buf_printf(b, " %s", order[i]->arg);
+    }
+    return n;
+}
+
+static _Noreturn void complain_rule(const struct args_rule *r)
+{
+    struct buf names = BUF_INIT, others = BUF_INIT;
+    bool required = r->relation == ARGS_REQUIRED;
+    int n = add_spelled(&names, r->names, required ? " or " : " and ", required);
+
+    if (r->others != NULL)
+        add_spelled(&others, r->others, " or ", false);
+    if (r->text != NULL)
+        args_usage("%s", r->text);
+    if (required)
+        args_usage("%s is missing", buf_text(&names));
+    if (r->relation == ARGS_NEEDS)
+        args_usage("%s %s with %s", buf_text(&names), n == 1 ? "goes" : "go", buf_text(&others));
+    if (r->relation == ARGS_EXCLUDES)
+        args_usage("%s %s not go with %s", buf_text(&names), n == 1 ? "does" : "do",
+                   buf_text(&others));
+    args_usage("%s exclude each other", buf_text(&names));
+}
+
+static void check_rules(const struct args_rule *r, int operands)
+{
+    for (; r != NULL && r->relation != ARGS_RULES_END; r++) {
+        int names = count_given(r->names, operands);
+        int others = r->others == NULL ? 0 : count_given(r->others, operands);
+
+        if (r->relation == ARGS_REQUIRED   ? names == 0
+            : r->relation == ARGS_NEEDS    ? names > 0 && others == 0
+            : r->relation == ARGS_EXCLUDES ? names > 0 && others > 0
+                                           : names > 1)
+            complain_rule(r);
+    }
+}
+
+static void check_operands(const struct cmd *self, int n, char **operand)
+{
+    const char *verb = collection == NULL ? "" : self->name, *space = collection == NULL ? "" : " ";
+
+    if (self->most == ARGS_NO_OPERAND && n > 0)
+        args_usage("%s%stakes no operand: %s", verb, space, err_quote_text(operand[0]).text);
+    if (n < self->least && collection == NULL)
+        args_usage("%s is missing", self->wants);
+    if (n < self->least)
+        args_usage("%s wants %s", verb, self->wants);
+    if (self->most > 0 && n > self->most)
+        args_usage("%s%swants %s; one too many: %s", verb, space, self->wants,
+                   err_quote_text(operand[self->most]).text);
+}
+
+static int parse_and_check(const struct cmd *self, int argc, char **argv)
+{
+    int first = parse(self, argc, argv);
+
+    check_operands(self, argc - first, argv + first);
+    check_rules(self->rules, argc - first);
+    return first;
+}
+
 int args_parse(const struct cmd *self, int argc, char **argv)
 {
     set_stage(self->name);
     collection = NULL;
-    return parse(self, argc, argv);
+    return parse_and_check(self, argc, argv);
 }
 
 static _Noreturn void complain_verb(const struct cmd *self, const char *word)
@@ -641,7 +764,7 @@ int args_verb(const struct cmd *self, int argc, char **argv)
     for (const struct cmd *v = self->verbs; v->name != NULL; v++)
         if (str_is(verb, v->name)) {
             collection = self;
-            return v->run(parse(v, argc - 1, argv + 1) + 1, argc, argv);
+            return v->run(argv + 1 + parse_and_check(v, argc - 1, argv + 1));
         }
     complain_verb(self, word);
 }
@@ -688,16 +811,24 @@ void args_nothing(const char *what, const char *path, const char *filters)
     if (!isatty(STDERR_FILENO))
         return;
     args_none(&text, what, path, filters);
-    err_note("%s", buf_text(&text));
+    say_note("%s", buf_text(&text));
     buf_free(&text);
+}
+
+int args_count(char *const *operand)
+{
+    int n = 0;
+
+    while (operand[n] != NULL)
+        n++;
+    return n;
 }
 
 bool args_given(const char *name)
 {
-    for (size_t i = 0; i < options; i++)
-        if (order[i]->name != NULL && strcmp(order[i]->name, name) == 0)
-            return given[i];
-    return false;
+    size_t i = option_of(str_of(name));
+
+    return i < options && given[i];
 }
 
 const char *args_name(const char *what, const char *name, size_t max)

@@ -46,6 +46,7 @@ enum opt_kind {
     OPT_KIND_RATE,     /* int64_t: microseconds per event */
     OPT_KIND_POINT,    /* struct clock_point */
     OPT_KIND_PATTERN,  /* struct pattern_list, added to at each use */
+    OPT_KIND_POINTER,  /* const char *, a JSON pointer */
     OPT_KIND_CODES,    /* bool[256]: cleared at the first use, then the codes in "65,70" set */
     OPT_KIND_CHOICE,   /* int: the index of the word in choices, "text|json" */
 };
@@ -73,10 +74,32 @@ struct opt {
 #define OPT_RATE(l, n, to, help) {OPT_KIND_RATE, l, n, to, "RATE", help, 0, 0}
 #define OPT_POINT(l, n, to, help) {OPT_KIND_POINT, l, n, to, "POINT", help, 0, 0}
 #define OPT_PATTERN(l, n, to, help) {OPT_KIND_PATTERN, l, n, to, "PATTERN", help, 0, 0}
+#define OPT_POINTER(l, n, to, help) {OPT_KIND_POINTER, l, n, to, "POINTER", help, 0, 0}
 #define OPT_CODES(l, n, to, help) {OPT_KIND_CODES, l, n, to, "CODES", help, 0, 0}
 #define OPT_CHOICE(l, n, to, words, help) {OPT_KIND_CHOICE, l, n, to, words, help, 0, 0}
 #define OPT_END {OPT_KIND_END, 0, NULL, NULL, NULL, NULL, 0, 0}
 /* clang-format on */
+
+/*
+ * How options go together. args_parse checks the rules in their order, and the first one that is
+ * broken ends the process with 64. Options are named by their long names, with spaces between; a
+ * word in capitals, such as FILE, stands for the operands. The message is made from the names,
+ * unless text gives one that says more.
+ */
+struct args_rule {
+    enum args_relation {
+        ARGS_RULES_END,
+        ARGS_REQUIRED, /* one of names: "-g GROUP is missing" */
+        ARGS_NEEDS,    /* names only beside one of others: "-a goes with --retry" */
+        ARGS_EXCLUDES, /* none of names beside one of others: "-f does not go with --status" */
+        ARGS_ALONE,    /* at most one of names: "--id and --id-from exclude each other" */
+    } relation;
+    const char *names, *others;
+    const char *text;
+};
+
+/* How many operands a command takes: none at all, or any number, in struct cmd.most. */
+enum { ARGS_NO_OPERAND = -1, ARGS_ANY = 0 };
 
 struct cmd {
     const char *name;
@@ -86,11 +109,16 @@ struct cmd {
     const struct opt *options;
     const char *common; /* the long names of the options that --help shows, "group type"; NULL:
                            all */
-    const char *note;   /* a paragraph at the end of --help, such as the exit statuses; or NULL */
-    bool wrapper;       /* parsing stops at the first operand; the rest is a command line */
-    bool no_spool;      /* there is no -s */
+    const struct args_rule *rules; /* ended by an entry of zeros; or NULL */
+    int least, most;               /* operands */
+    const char *wants; /* them in words: "wait wants a GROUP" and, without verbs, "a command is
+                           missing" */
+    const char *note;  /* a paragraph at the end of --help, such as the exit statuses; or NULL */
+    bool wrapper;      /* parsing stops at the first operand; the rest is a command line */
+    bool no_spool;     /* there is no -s */
     const struct cmd *verbs; /* ended by an entry without a name; args_verb calls the verb's run */
-    int (*run)(int first, int argc, char **argv); /* for a verb: returns the exit status */
+    /* For a verb; operand ends with NULL. Returns the exit status. */
+    int (*run)(char **operand);
 };
 
 /* Returns the index of the first operand in argv (argc without any); a wrapper's "--" before
@@ -100,6 +128,9 @@ int args_parse(const struct cmd *self, int argc, char **argv);
 /* The same for a collection of verbs: argv[1] is the verb. Parses the verb's options and returns
    what its run returns. Messages begin with the collection's name, help with both names. */
 int args_verb(const struct cmd *self, int argc, char **argv);
+
+/* How many operands? */
+int args_count(char *const *operand);
 
 /* Was this option given? name is the long name. */
 bool args_given(const char *name);

@@ -141,8 +141,11 @@ static int read_member(struct event *ev, const struct js_member *m, struct err *
 {
     const struct attribute *known = find_attribute(m->key);
 
-    if (known != NULL && m->kind != JS_NULL)
+    if (known != NULL && m->kind != JS_NULL) {
+        if (known->at == AT(hops))
+            ev->hops_text = m->value;
         return read_attribute(ev, known, m, e);
+    }
     if (str_is(m->key, "data") || str_is(m->key, "data_base64")) {
         if (ev->data.p != NULL)
             return err_set(e, EX_DATAERR, "has both \"data\" and \"data_base64\"");
@@ -167,6 +170,8 @@ static int read_member(struct event *ev, const struct js_member *m, struct err *
                            shown(m).text);
         return 0;
     }
+    if (str_is(m->key, "version") && m->kind <= JS_STRING)
+        ev->version_text = m->value;
     if (str_is(m->key, "version") && m->kind == JS_NUMBER) {
         if (!js_integer(m->value, &ev->version) || ev->version < 0 ||
             ev->version > EVENT_VERSION_MAX)
@@ -176,17 +181,22 @@ static int read_member(struct event *ev, const struct js_member *m, struct err *
     return check_other(m, e);
 }
 
+/* Begin to read line: ev keeps only its memory. */
+static void begin_read(struct event *ev, struct str line)
+{
+    struct buf text = ev->text, decoded = ev->decoded;
+
+    *ev = (struct event){.line = line, .priority = EVENT_PRIORITY, .fill_at = 1};
+    ev->text = text;
+    ev->decoded = decoded;
+    buf_reset(&ev->decoded);
+}
+
 /* Fill ev with views of scan, which has just accepted line. */
 static int read_members(struct event *ev, const struct js_scan *scan, struct str line,
                         struct err *e)
 {
-    struct buf text = ev->text, decoded = ev->decoded;
-    size_t fill_at = ev->fill_at;
-
-    *ev = (struct event){.line = line, .priority = EVENT_PRIORITY, .fill_at = fill_at};
-    ev->text = text;
-    ev->decoded = decoded;
-    buf_reset(&ev->decoded);
+    begin_read(ev, line);
     if (memchr(line.p, '\\', line.n) != NULL)
         buf_need(&ev->decoded, line.n); /* there are views of it: it must not move */
     if (scan->kind != JS_OBJECT)
@@ -199,7 +209,6 @@ static int read_members(struct event *ev, const struct js_scan *scan, struct str
 
 int event_read(struct event *ev, struct js_scan *scan, struct str line, struct err *e)
 {
-    ev->fill_at = 1;
     scan->envelope = true;
     return js_scan(scan, line.p, line.n, e) < 0 ? -1 : read_members(ev, scan, line, e);
 }
@@ -218,6 +227,93 @@ struct err_quoted event_name(const struct event *ev)
     snprintf(out.text, sizeof out.text, "%.*s %.300s", (int)(strlen(type.text) - 2), type.text + 1,
              id.text);
     return out;
+}
+
+/* ------------------------------------------------------------------ changes to what is read */
+
+/* Views of the n bytes that were at from become views of to; those at or behind at move by bytes
+   further. */
+static void move_views(struct event *ev, uintptr_t from, size_t n, const char *to, size_t at,
+                       size_t by)
+{
+    static const size_t views[] = {
+        AT(id),         AT(source),        AT(type),        AT(subject),
+        AT(time),       AT(correlationid), AT(causationid), AT(traceparent),
+        AT(tracestate), AT(data),          AT(hops_text),   AT(version_text),
+    };
+
+    for (size_t i = 0; i < sizeof views / sizeof views[0]; i++) {
+        struct str *view = (struct str *)(void *)((char *)ev + views[i]);
+        size_t offset = (uintptr_t)view->p - from;
+        if (view->p != NULL && offset < n)
+            view->p = to + offset + (offset >= at ? by : 0);
+    }
+}
+
+/* Replace bytes of ev->text between attributes, or all bytes of one. */
+static void event_splice(struct event *ev, size_t at, size_t cut, const char *p, size_t n)
+{
+    uintptr_t from = (uintptr_t)ev->text.p;
+    size_t before = ev->text.n;
+
+    buf_splice(&ev->text, at, cut, p, n);
+    move_views(ev, from, before, ev->text.p, at + (cut > 0), n - cut);
+    ev->line = (struct str){ev->text.p, ev->text.n};
+}
+
+/* Read the members that put_head wrote at the beginning of ev->text, up to end. */
+static int read_head(struct event *ev, size_t end, struct err *e)
+{
+    struct str key, value;
+
+    ev->line = (struct str){ev->text.p, ev->text.n};
+    if (memchr(ev->text.p, '\\', end) != NULL) {
+        uintptr_t from = (uintptr_t)ev->decoded.p;
+        buf_need(&ev->decoded, end);
+        move_views(ev, from, ev->decoded.n, ev->decoded.p, 0, 0);
+    }
+    for (size_t at = 0; at < end && js_each(ev->line, &at, &key, &value);) {
+        const struct js_member m = {{key.p + 1, key.n - 2}, value, 0, js_kind(value)};
+        if (read_member(ev, &m, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void set_number(struct event *ev, struct str *old, const char *name, int64_t value)
+{
+    struct buf b = BUF_INIT;
+
+    if (old->p != NULL) {
+        size_t at = (size_t)(old->p - ev->text.p);
+        buf_int(&b, value);
+        event_splice(ev, at, old->n, b.p, b.n);
+        *old = (struct str){ev->text.p + at, b.n};
+    } else {
+        bool first = ev->fill_at == 1;
+        buf_printf(&b, "%s\"%s\":", first ? "" : ",", name);
+        size_t at = ev->fill_at, digits = b.n;
+        buf_int(&b, value);
+        ev->fill_at += b.n;
+        *old = (struct str){NULL, b.n - digits};
+        if (first)
+            buf_char(&b, ',');
+        event_splice(ev, at, 0, b.p, b.n);
+        old->p = ev->text.p + at + digits;
+    }
+    buf_free(&b);
+}
+
+void event_set_hops(struct event *ev, int64_t hops)
+{
+    ev->hops = hops;
+    set_number(ev, &ev->hops_text, "hops", hops);
+}
+
+void event_set_version(struct event *ev, int64_t version)
+{
+    ev->version = version;
+    set_number(ev, &ev->version_text, "version", version);
 }
 
 /* ---------------------------------------------------------------------------- what is filled in */
@@ -355,6 +451,10 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
         is_traceparent(fill->traceparent) && (!complete || fill->causationid != NULL))
         put_traceparent(b, fill->traceparent);
     put_terms(b, has, fill);
+    if (fill->hops >= 0 && has->hops_text.p == NULL) {
+        put_key(b, STR("hops"));
+        buf_int(b, fill->hops + 1);
+    }
     buf_free(&ids);
     buf_free(&keys);
     return 0;
@@ -373,7 +473,6 @@ static void join_lines(struct buf *b)
 static int make_from_data(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
                           struct str line, struct err *e)
 {
-    const struct event nothing = EVENT_INIT;
     struct str value = line;
 
     scan->envelope = false;
@@ -396,18 +495,22 @@ static int make_from_data(struct event *ev, struct js_scan *scan, const struct e
                            err_quote(word.p + 1, word.n - 2).text);
         }
     }
+    begin_read(ev, line);
     buf_reset(&ev->text);
-    if (put_head(&ev->text, &nothing, false, fill, fill->text ? STR("null") : value, e) < 0)
+    if (put_head(&ev->text, ev, false, fill, fill->text ? STR("null") : value, e) < 0)
         return -1;
     ev->fill_at = ev->text.n;
     buf_puts(&ev->text, ",\"data\":");
+    size_t data = ev->text.n;
     if (fill->text)
         js_quote(&ev->text, value);
     else
         buf_str(&ev->text, value);
+    ev->data.n = ev->text.n - data;
     buf_char(&ev->text, '}');
     join_lines(&ev->text);
-    return 0;
+    ev->data.p = ev->text.p + data;
+    return read_head(ev, ev->fill_at, e);
 }
 
 /* ---------------------------------------------------------------------------------- event lines */
@@ -498,7 +601,7 @@ static bool needs_translation(const struct js_scan *scan, bool literature)
 }
 
 /* Insert what is missing after the opening brace. */
-static int put_missing(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
+static int put_missing(struct event *ev, bool specversion, const struct event_fill *fill,
                        struct str original, struct err *e)
 {
     struct buf head = BUF_INIT;
@@ -507,30 +610,15 @@ static int put_missing(struct event *ev, struct js_scan *scan, const struct even
     if (ev->type.p == NULL)
         return err_set(e, EX_DATAERR,
                        "has no \"type\"; -t TYPE publishes lines as data of that type");
-    got = put_head(&head, ev, js_member(scan, "specversion") != NULL, fill, original, e);
+    got = put_head(&head, ev, specversion, fill, original, e);
     if (got == 0 && head.n > 0) {
         ev->fill_at = head.n;
-        if (scan->members > 0)
-            buf_char(&head, ',');
-        buf_splice(&ev->text, 0, 1, head.p, head.n);
-        got = 1;
+        buf_char(&head, ',');
+        event_splice(ev, 0, 1, head.p, head.n);
+        got = read_head(ev, ev->fill_at, e);
     }
     buf_free(&head);
     return got;
-}
-
-/* Read the event in ev->text, which may have white space around it. */
-static int read_own(struct event *ev, struct js_scan *scan, struct err *e)
-{
-    scan->envelope = true;
-    if (js_scan(scan, ev->text.p, ev->text.n, e) < 0)
-        return -1;
-    if (scan->value.p != ev->text.p) {
-        buf_splice(&ev->text, 0, (size_t)(scan->value.p - ev->text.p), "", 0);
-        return read_own(ev, scan, e);
-    }
-    ev->text.n = scan->value.n;
-    return read_members(ev, scan, scan->value, e);
 }
 
 /* Copy the line, then scan the copy: most lines are complete, and need nothing more. */
@@ -538,33 +626,32 @@ static int make_from_event(struct event *ev, struct js_scan *scan, const struct 
                            struct str line, struct err *e)
 {
     struct buf ours = BUF_INIT;
-    int got;
 
-    ev->fill_at = 1;
     buf_reset(&ev->text);
     buf_str(&ev->text, line);
     scan->envelope = true;
     if (js_scan(scan, ev->text.p, ev->text.n, e) < 0)
         return -1;
     join_lines(&ev->text);
-    bool literature = js_member(scan, "specversion") == NULL;
+    const struct js_member *specversion = js_member(scan, "specversion");
+    bool literature = specversion == NULL;
+    bool versioned = !literature && specversion->kind != JS_NULL;
+    size_t before = (size_t)(scan->value.p - ev->text.p);
+    line = (struct str){line.p + before, scan->value.n};
     if (scan->kind == JS_OBJECT && needs_translation(scan, literature)) {
         translate(scan, literature, &ours);
-        buf_reset(&ev->text);
-        buf_str(&ev->text, (struct str){ours.p, ours.n});
-        buf_free(&ours);
-        got = read_own(ev, scan, e);
-    } else if (scan->value.n == ev->text.n) {
-        got = read_members(ev, scan, scan->value, e);
-    } else {
-        got = read_own(ev, scan, e);
+        buf_free(&ev->text);
+        ev->text = ours;
+        before = 0;
+        if (js_members(scan, (struct str){ours.p, ours.n}, e) < 0)
+            return -1;
     }
-    while (line.n > 0 &&
-           (*line.p == ' ' || *line.p == '\t' || *line.p == '\n' || *line.p == '\r')) {
-        line.p++;
-        line.n--;
-    }
-    return got < 0 ? -1 : put_missing(ev, scan, fill, line, e);
+    ev->text.n = before + scan->value.n;
+    if (read_members(ev, scan, scan->value, e) < 0)
+        return -1;
+    if (before > 0)
+        event_splice(ev, 0, before, "", 0);
+    return put_missing(ev, versioned, fill, line, e);
 }
 
 /* Base64 as in RFC 4648: groups of four, the last one padded. */
@@ -598,40 +685,13 @@ static int check_base64(struct str string, struct err *e)
 int event_make(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
                struct str line, struct err *e)
 {
-    int got = 1;
-
     if (line.n == 0)
         return err_set(e, EX_DATAERR, "is empty");
-    if (fill->type == NULL)
-        got = make_from_event(ev, scan, fill, line, e);
-    else if (make_from_data(ev, scan, fill, line, e) < 0)
-        return -1;
-    /* Read the event that was put together like any other. */
-    if (got < 0 || (got > 0 && read_own(ev, scan, e) < 0) ||
+    if ((fill->type == NULL ? make_from_event(ev, scan, fill, line, e)
+                            : make_from_data(ev, scan, fill, line, e)) < 0 ||
         (ev->base64 && check_base64(ev->data, e) < 0))
         return -1;
     if (fill->hops >= 0 && ev->hops <= fill->hops)
-        event_set(ev, scan, "hops", fill->hops + 1);
+        event_set_hops(ev, fill->hops + 1);
     return 0;
-}
-
-void event_set(struct event *ev, struct js_scan *scan, const char *name, int64_t value)
-{
-    struct err impossible = ERR_NONE;
-    struct buf b = BUF_INIT;
-
-    js_scan(scan, ev->text.p, ev->text.n, &impossible);
-    const struct js_member *old = js_member(scan, name);
-    if (old != NULL) {
-        buf_int(&b, value);
-        buf_splice(&ev->text, (size_t)(old->value.p - ev->text.p), old->value.n, b.p, b.n);
-    } else {
-        bool first = ev->fill_at == 1;
-        buf_printf(&b, "%s\"%s\":%lld%s", first ? "" : ",", name, (long long)value,
-                   first ? "," : "");
-        buf_splice(&ev->text, ev->fill_at, 0, b.p, b.n);
-        ev->fill_at += first ? b.n - 1 : b.n;
-    }
-    buf_free(&b);
-    read_own(ev, scan, &impossible);
 }

@@ -44,7 +44,8 @@ struct event {
     int64_t priority; /* 0 to 9 */
     bool prioritised; /* the event itself has a priority */
     int64_t notbefore_ms, expiry_ms; /* 0: none */
-    size_t fill_at;                  /* where event_set inserts; this and the rest are private */
+    size_t fill_at; /* where event_set_… inserts; this and the rest are private */
+    struct str hops_text, version_text;
     struct buf text, decoded;
 };
 
@@ -73,7 +74,8 @@ struct event_fill {
  * complete, or partial (a type is enough), with the member names of CloudEvents or, if it has no
  * specversion, with those of the pattern literature (timestamp, payload, aggregateId,
  * metadata.correlationId …).
- * ev keeps its own copy. Returns 0, or -1 with status 65 and what is wrong, but not where.
+ * ev keeps its own copy, and may be moved: it needs neither line nor scan any more, so an event that
+ * was made once can be put into the log whenever. The line is scanned once. Returns 0, or -1 with status 65 and what is wrong, but not where.
  */
 int event_make(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
                struct str line, struct err *e);
@@ -82,9 +84,9 @@ int event_make(struct event *ev, struct js_scan *scan, const struct event_fill *
    that are written with escapes, which are of ev. Returns 0, or -1 with 65. */
 int event_read(struct event *ev, struct js_scan *scan, struct str line, struct err *e);
 
-/* Set an integer attribute (version, hops) of an event that event_make made: the attribute is
-   inserted, or its old value replaced. */
-void event_set(struct event *ev, struct js_scan *scan, const char *name, int64_t value);
+/* Set an attribute of an event that event_make made: it is inserted, or its old value replaced. */
+void event_set_hops(struct event *ev, int64_t hops);
+void event_set_version(struct event *ev, int64_t version);
 
 void event_free(struct event *ev);
 

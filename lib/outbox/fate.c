@@ -3,6 +3,7 @@
  * relay remembers about them if the table has no columns for that.
  */
 #include "base/mem.h"
+#include "cli/say.h"
 #include "outbox/engine.h"
 #include "process/proc.h"
 
@@ -32,9 +33,9 @@ bool relay_is_held(const struct relay *r, struct str aggregate)
 static void say_row(const struct relay_row *row, const char *what)
 {
     const struct str id = row->text[RELAY_EVENT_ID];
-    const struct err_about about = {.id = id, .type = row->text[RELAY_TYPE]};
+    const struct say_about about = {.id = id, .type = row->text[RELAY_TYPE]};
 
-    err_say(ERR_WARN, EX_DATAERR, &about, "row %" PRId64 ": %s", row->id, what);
+    say(SAY_WARN, EX_DATAERR, &about, "row %" PRId64 ": %s", row->id, what);
 }
 
 void relay_fail(struct relay *r, struct relay_row *row, const char *reason)

@@ -90,6 +90,8 @@ struct saga {
    unknown key, a missing or repeated name, a cycle. text is not kept. */
 int saga_define(struct saga *s, struct str text, struct err *e);
 void saga_free(struct saga *s);
+/* Append it as a graph for dot(1): a step with an undo has rounded corners, a pivot two borders. */
+void saga_dot(const struct saga *s, struct buf *b);
 
 /* Write the saga as a document, and read it back: false when value is not such a document. */
 char *saga_write(const struct saga *s); /* to be freed */

@@ -1,6 +1,6 @@
 #include "cli/args.h"
 
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "unit.h"
 
 #include <fcntl.h>
@@ -91,23 +91,23 @@ static void run(int (*f)(int argc, char **argv), const char *line)
     free(words);
 }
 
-static int show_operands(int first, int argc, char **argv)
+static int show_operands(char **operand)
 {
     struct err e = ERR_NONE;
 
-    for (; first < argc; first++)
-        out_line(str_of(argv[first]), &e);
+    for (; *operand != NULL; operand++)
+        out_line(str_of(*operand), &e);
     return out_finish(&e);
 }
 
 static int as_filter(int argc, char **argv)
 {
-    return show_operands(args_parse(&filter, argc, argv), argc, argv);
+    return show_operands(argv + args_parse(&filter, argc, argv));
 }
 
 static int as_wrapper(int argc, char **argv)
 {
-    return show_operands(args_parse(&wrapper, argc, argv), argc, argv);
+    return show_operands(argv + args_parse(&wrapper, argc, argv));
 }
 
 static const struct opt list_options[] = {
@@ -386,6 +386,76 @@ static void log_json_holds_for_the_usage_behind_it(void)
     CHECK(strstr(ran.err, "\"code\":64}\n") != NULL);
 }
 
+static const struct args_rule rules[] = {
+    {ARGS_REQUIRED, "group FILE", NULL, NULL},
+    {ARGS_NEEDS, "timeout backoff", "count type", NULL},
+    {ARGS_NEEDS, "from", "group", NULL},
+    {ARGS_EXCLUDES, "follow", "output max-size dead-on", NULL},
+    {ARGS_EXCLUDES, "output", "FILE", "-o is not for FILE"},
+    {ARGS_ALONE, "group type count", NULL, NULL},
+    {0},
+};
+
+static int as_ruled(int argc, char **argv)
+{
+    struct cmd ruled = filter;
+
+    ruled.rules = rules;
+    ruled.least = 0;
+    ruled.most = 2;
+    ruled.wants = "two FILEs at most";
+    return show_operands(argv + args_parse(&ruled, argc, argv));
+}
+
+static int as_none(int argc, char **argv)
+{
+    struct cmd none = filter;
+
+    none.most = ARGS_NO_OPERAND;
+    return show_operands(argv + args_parse(&none, argc, argv));
+}
+
+static int as_one(int argc, char **argv)
+{
+    struct cmd one = wrapper;
+
+    one.least = 1;
+    one.wants = "a command";
+    return show_operands(argv + args_parse(&one, argc, argv));
+}
+
+static void options_go_together_as_the_rules_say(void)
+{
+    static const struct {
+        int (*f)(int argc, char **argv);
+        const char *line, *says; /* NULL: it is right */
+    } rows[] = {
+        {as_ruled, "publish", "publish: -g GROUP or FILE is missing (see publish --help)\n"},
+        {as_ruled, "publish a b", NULL},
+        {as_ruled, "publish -g g --from 1 -f", NULL},
+        {as_ruled, "publish -t a --backoff 1s a", NULL},
+        {as_ruled, "publish -g g --timeout 1s",
+         "publish: --timeout and --backoff go with -n or -t (see publish --help)\n"},
+        {as_ruled, "publish a --from 1", "publish: --from goes with -g (see publish --help)\n"},
+        {as_ruled, "publish a -f --dead-on 1",
+         "publish: -f does not go with -o, --max-size or --dead-on (see publish --help)\n"},
+        {as_ruled, "publish -o table a", "publish: -o is not for FILE (see publish --help)\n"},
+        {as_ruled, "publish -t a -n 2 a",
+         "publish: -g, -t and -n exclude each other (see publish --help)\n"},
+        {as_ruled, "publish a b c",
+         "publish: wants two FILEs at most; one too many: \"c\" (see publish --help)\n"},
+        {as_none, "publish a", "publish: takes no operand: \"a\" (see publish --help)\n"},
+        {as_one, "retry", "retry: a command is missing (see retry --help)\n"},
+        {as_one, "retry a b", NULL},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        run(rows[i].f, rows[i].line);
+        CHECK_INT(ran.status, rows[i].says == NULL ? 0 : EX_USAGE);
+        CHECK_TEXT(ran.err, rows[i].says == NULL ? "" : rows[i].says);
+    }
+}
+
 static int show_spool(int argc, char **argv)
 {
     struct err e = ERR_NONE;
@@ -457,6 +527,7 @@ int main(void)
 {
     RUN(values_arrive_where_the_table_says);
     RUN(wrong_usage_is_one_line_and_64);
+    RUN(options_go_together_as_the_rules_say);
     RUN(operands_may_stand_between_options);
     RUN(a_wrapper_leaves_its_command_alone);
     RUN(help_is_one_screen_made_from_the_table);

@@ -255,6 +255,39 @@ static void million_keys(struct buf *b, const char *start, const char *last)
     buf_printf(b, "\"%s\":0}", last);
 }
 
+static void an_envelope_is_one_level_more_also_after_a_line_of_many_keys(void)
+{
+    struct buf b = BUF_INIT;
+
+    million_keys(&b, "a", "b");
+    CHECK(accepts((struct str){b.p, b.n}));
+    scan.envelope = true;
+    buf_reset(&b);
+    repeat(&b, JS_DEPTH_MAX + 1, "[");
+    CHECK(accepts(repeat(&b, JS_DEPTH_MAX + 1, "]")));
+    scan.envelope = false;
+    buf_free(&b);
+}
+
+static void members_of_an_object_put_together_are_those_that_a_scan_finds(void)
+{
+    const struct str object = STR("{\"a\\u0062\":[1,{}],\"\":\"x\",\"a\\n\":-1.0}");
+
+    CHECK(js_members(&scan, object, &error) == 0);
+    CHECK_INT((int64_t)scan.members, 3);
+    CHECK(scan.kind == JS_OBJECT && scan.value.p == object.p && scan.value.n == object.n);
+    CHECK_STR(scan.member[0].key, "ab");
+    CHECK_STR(scan.member[0].value, "[1,{}]");
+    CHECK_INT((int64_t)scan.member[1].key_at, 18);
+    CHECK_STR(scan.member[1].value, "\"x\"");
+    CHECK_STR(scan.member[2].key, "a\n");
+    CHECK(scan.member[2].kind == JS_NUMBER);
+    CHECK(js_members(&scan, STR("{}"), &error) == 0 && scan.members == 0);
+    error = (struct err)ERR_NONE;
+    CHECK(js_members(&scan, STR("{\"ab\":1,\"c\":2,\"a\\u0062\":3}"), &error) < 0);
+    CHECK_TEXT(error.text, "duplicate key \"ab\"");
+}
+
 static void a_million_chosen_keys_are_no_trouble(void)
 {
     struct buf b = BUF_INIT;
@@ -873,6 +906,8 @@ int main(void)
     RUN(only_objects_have_members);
     RUN(decoded_keys_stay_where_they_are);
     RUN(depth_has_a_limit);
+    RUN(an_envelope_is_one_level_more_also_after_a_line_of_many_keys);
+    RUN(members_of_an_object_put_together_are_those_that_a_scan_finds);
     RUN(a_million_chosen_keys_are_no_trouble);
     RUN(memory_follows_the_open_objects_and_is_given_back);
     RUN(strings_are_decoded);

@@ -6,10 +6,10 @@
  * whole claim is thrown away and prepared again. The checks compare the group's rev, its cursors
  * and the state of each item.
  */
+#include "base/json_tree.h"
 #include "store/sql/group.h"
 
 #include "base/mem.h"
-#include "cli/table.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -34,58 +34,23 @@ struct doubt {
 
 /* ------------------------------------------------------------------------------------ takeover */
 
-struct other {
-    int64_t owner;
-    struct lock_process process;
-};
-
-static bool other_lives(struct store *s, const struct other *o, bool trusted)
-{
-    if (!lock_free(s, o->owner))
-        return true;
-    return !trusted && lock_process_lives(&o->process);
-}
-
-/* The other consumers of a group (0: of all groups), in a block that the caller frees. */
-static int others(struct store *s, int64_t grp, int64_t self, struct other **list, size_t *n,
-                  struct err *e)
-{
-    sqlite3_stmt *q =
-        grp == 0 ? db_query(s, e, "SELECT owner,pid,started,boot FROM consumer WHERE owner<>?", "i",
-                            self)
-                 : db_query(s, e,
-                            "SELECT owner,pid,started,boot FROM consumer INDEXED BY consumer_group "
-                            "WHERE grp=? AND owner<>?",
-                            "ii", grp, self);
-    size_t room = 0;
-    int got = -1;
-
-    *list = NULL;
-    *n = 0;
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
-        if (*n == room)
-            *list = mem_grow(*list, room += 16, sizeof **list);
-        struct other *o = &(*list)[(*n)++];
-        o->owner = sqlite3_column_int64(q, 0);
-        lock_process_read(&o->process, q, 1);
-    }
-    return got;
-}
-
 static int remember_death(struct group *g, int64_t seq, int64_t now, struct err *e)
 {
     /* From the second death on, a death counts as an attempt, and is recorded as one. */
-    if (db_run(g->s, e,
-               "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
-               "grp,seq,(SELECT coalesce(max(n),0)+1 FROM attempt WHERE grp=?1 AND seq=?2),?3,0,0,"
-               "'its consumer died',x'' FROM item WHERE grp=?1 AND seq=?2 AND deaths>0",
-               "iii", g->grp, seq, now) < 0)
+    if (db_run(
+            g->s->db, e,
+            SQL("claim_remember_death_insert_attempt",
+                "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
+                "grp,seq,(SELECT coalesce(max(n),0)+1 FROM attempt WHERE grp=?1 AND seq=?2),?3,0,0,"
+                "'its consumer died',x'' FROM item WHERE grp=?1 AND seq=?2 AND deaths>0"),
+            "iii", g->grp, seq, now) < 0)
         return -1;
-    if (db_run(g->s, e,
-               "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
-               "VALUES(?1,?2,0,?3,0,1," ITEM_SUBJECT(
-                   "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=0,due=?3,"
-                               "deaths=deaths+1,attempts=attempts+(deaths>0)",
+    if (db_run(g->s->db, e,
+               SQL("claim_remember_death_insert_item",
+                   "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
+                   "VALUES(?1,?2,0,?3,0,1," ITEM_SUBJECT(
+                       "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=0,due=?3,"
+                                   "deaths=deaths+1,attempts=attempts+(deaths>0)"),
                "iiii", g->grp, seq, now, (int64_t)g->ordered) < 0)
         return -1;
     return g->ordered ? order_place(g->s, g->grp, seq, e) : 0;
@@ -94,7 +59,7 @@ static int remember_death(struct group *g, int64_t seq, int64_t now, struct err 
 static int tell_takeover(struct group *g, int64_t pid, size_t events, struct err *e)
 {
     return sys_put(g->s, "sys.group.taken-over", g->name, NULL,
-                   json_pack("{s:o,s:I,s:I}", "group", table_text(str_of(g->name)), "pid",
+                   json_pack("{s:o,s:I,s:I}", "group", tree_text(str_of(g->name)), "pid",
                              (json_int_t)pid, "events", (json_int_t)events),
                    e);
 }
@@ -103,17 +68,18 @@ static int tell_takeover(struct group *g, int64_t pid, size_t events, struct err
    larger than DB_ROWS. Returns 1; 0 when the owner has no claim; 2 when the claim must wait; -1. */
 static int inherit_claim(struct group *g, int64_t owner, int64_t now, size_t *rows, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(g->s, e,
-                 "SELECT claim,open FROM claim INDEXED BY claim_owner WHERE grp=? AND owner=? "
-                 "LIMIT 1",
+    struct query *q =
+        db_query(g->s->db, e,
+                 SQL("claim_inherit_claim_select_claim",
+                     "SELECT claim,open FROM claim INDEXED BY claim_owner WHERE grp=? AND owner=? "
+                     "LIMIT 1"),
                  "ii", g->grp, owner);
-    int got = q == NULL ? -1 : db_row(g->s, q, e);
+    int got = q == NULL ? -1 : db_row(g->s->db, q, e);
     int64_t *open, claim;
 
     if (got <= 0)
         return got;
-    claim = sqlite3_column_int64(q, 0);
+    claim = db_i64(q, 0);
     size_t n = open_decode(db_text(q, 1), &open);
     db_done(q);
     bool fits = *rows == 0 || *rows + n <= DB_ROWS;
@@ -123,12 +89,17 @@ static int inherit_claim(struct group *g, int64_t owner, int64_t now, size_t *ro
     if (!fits)
         return 2;
     *rows += n + 1;
-    return got < 0 || db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", claim) < 0 ? -1 : 1;
+    return got < 0 || db_run(g->s->db, e,
+                             SQL("claim_inherit_claim_delete_claim",
+                                 "DELETE FROM claim WHERE claim=?"),
+                             "i", claim) < 0
+               ? -1
+               : 1;
 }
 
 /* Inside a transaction: give the claims of a dead owner back to the group, and delete the owner's
    row with the last of them. 0; 1 when some claims must wait for the next transaction; -1. */
-static int inherit(struct group *g, const struct other *dead, int64_t now, size_t *rows,
+static int inherit(struct group *g, const struct session *dead, int64_t now, size_t *rows,
                    struct err *e)
 {
     size_t before = *rows, claims = 0;
@@ -137,17 +108,19 @@ static int inherit(struct group *g, const struct other *dead, int64_t now, size_
     for (; (got = inherit_claim(g, dead->owner, now, rows, e)) == 1; claims++)
         continue;
     size_t events = *rows - before - claims;
-    if (got < 0 || (events > 0 && tell_takeover(g, dead->process.pid, events, e) < 0))
+    if (got < 0 || (events > 0 && tell_takeover(g, dead->pid, events, e) < 0))
         return -1;
     ++*rows;
-    return got == 2                                                                      ? 1
-           : db_run(g->s, e, "DELETE FROM consumer WHERE owner=?", "i", dead->owner) < 0 ? -1
-                                                                                         : 0;
+    return got == 2 ? 1
+           : db_run(g->s->db, e, SQL("claim_inherit", "DELETE FROM consumer WHERE owner=?"), "i",
+                    dead->owner) < 0
+               ? -1
+               : 0;
 }
 
 /* Inherit from dead[*at] on, in one transaction of about a thousand rows; afterwards *at is where
    the next transaction begins. What a kill leaves between two of them still belongs to the dead. */
-static int inherit_some(struct group *g, const struct other *dead, size_t n, size_t *at,
+static int inherit_some(struct group *g, const struct session *dead, size_t n, size_t *at,
                         struct err *e)
 {
     const struct log_terms terms = {.now_ms = clock_now_ms()};
@@ -167,14 +140,15 @@ static int inherit_some(struct group *g, const struct other *dead, size_t n, siz
 /* Take over from consumers of this group that have died. */
 static int take_over(struct group *g, struct err *e)
 {
-    struct other *list;
+    struct session *list;
     size_t n, dead = 0;
     int got, trusted;
 
-    got = others(g->s, g->grp, g->owner, &list, &n, e);
-    if (got == 0 && n > 0 && lock_open(g->s, e) == 0 && (trusted = lock_trusted(g->s, e)) >= 0) {
+    got = consumers_others(g->s, g->grp, g->owner, &list, &n, e);
+    if (got == 0 && n > 0 && session_open(g->s->db, e) == 0 &&
+        (trusted = session_trusted(g->s->db, e)) >= 0) {
         for (size_t i = 0; i < n; i++)
-            if (!other_lives(g->s, &list[i], trusted))
+            if (!session_lives(g->s->db, &list[i], trusted))
                 list[dead++] = list[i];
         for (size_t at = 0; at < dead && got == 0;)
             got = inherit_some(g, list, dead, &at, e);
@@ -198,34 +172,18 @@ int group_recover(struct store *s, const char *name, struct err *e)
     return got;
 }
 
-/* Inside a transaction: if no live process can hold another lock file, adopt ours. */
-static int adopt_lock_file(struct group *g, struct err *e)
-{
-    struct other *list;
-    size_t n;
-    int got = lock_trusted(g->s, e);
-
-    if (got != 0)
-        return got < 0 ? -1 : 0;
-    if (others(g->s, 0, g->owner, &list, &n, e) < 0)
-        return -1;
-    bool lives = false;
-    for (size_t i = 0; i < n; i++)
-        lives |= lock_free(g->s, list[i].owner) && lock_process_lives(&list[i].process);
-    free(list);
-    return lives ? 0 : lock_adopt(g->s, e);
-}
-
 static int add_consumer(struct group *g, struct err *e)
 {
-    struct lock_process self;
+    struct session self;
 
-    if (adopt_lock_file(g, e) < 0)
+    if (consumers_adopt(g->s, g->owner, e) < 0)
         return -1;
     if (group_mark_seen(g, e) < 0)
         return -1;
-    lock_self(&self);
-    return db_run(g->s, e, "INSERT INTO consumer(owner,pid,started,boot,grp) VALUES(?,?,?,?,?)",
+    session_self(&self);
+    return db_run(g->s->db, e,
+                  SQL("claim_add_consumer",
+                      "INSERT INTO consumer(owner,pid,started,boot,grp) VALUES(?,?,?,?,?)"),
                   "iiiti", g->owner, self.pid, self.started, self.boot, g->grp);
 }
 
@@ -234,19 +192,19 @@ static int join(struct group *g, struct err *e)
 {
     int64_t owner;
 
-    if (lock_open(g->s, e) < 0 || (owner = lock_take(g->s, e)) < 0)
+    if (session_open(g->s->db, e) < 0 || (owner = session_take(g->s->db, e)) < 0)
         return -1;
     g->owner = g->hand = owner;
     if (g->lease_ms > 0) /* even: the number of a pipe, not of a consumer */
         g->hand = ((int64_t)(clock_random() >> 2) | 2) & ~INT64_C(1);
-    if (db_begin(g->s, DB_NORMAL, e) < 0)
+    if (db_begin(g->s->db, DB_NORMAL, e) < 0)
         return -1;
     if (add_consumer(g, e) < 0) {
-        db_rollback(g->s);
+        db_rollback(g->s->db);
         return -1;
     }
     g->joined = true;
-    return db_commit(g->s, false, e);
+    return db_commit(g->s->db, false, e);
 }
 
 /* ----------------------------------------------------------------------------- prepare a claim */
@@ -268,17 +226,16 @@ static struct claim *new_claim(struct group *g, size_t max)
     return c;
 }
 
-static bool add_held(struct claim *c, size_t max, const struct log_entry *row, sqlite3_stmt *q,
+static bool add_held(struct claim *c, size_t max, const struct log_entry *row, struct query *q,
                      bool item, int64_t attempts, int64_t deaths)
 {
     if (c->n == max || !page_add(&c->page, row))
         return false;
-    c->held[c->n++] = (struct held){.shown = {.attempts = attempts,
-                                              .deaths = deaths,
-                                              .expires_ms = sqlite3_column_int64(q, LOG_EXPIRES)},
-                                    .claim = c,
-                                    .item = item,
-                                    .open = true};
+    c->held[c->n++] = (struct held){
+        .shown = {.attempts = attempts, .deaths = deaths, .expires_ms = db_i64(q, LOG_EXPIRES)},
+        .claim = c,
+        .item = item,
+        .open = true};
     return true;
 }
 
@@ -292,10 +249,11 @@ struct due_item {
 static int add_item(struct group *g, struct claim *c, size_t max, const struct due_item *item,
                     int64_t now, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(g->s, e, "SELECT " LOG_COLUMNS " FROM event WHERE seq=?", "i", item->seq);
+    struct query *q = db_query(
+        g->s->db, e, SQL("claim_add_item", "SELECT " LOG_COLUMNS " FROM event WHERE seq=?"), "i",
+        item->seq);
     struct log_entry row;
-    int got = q == NULL ? -1 : db_row(g->s, q, e);
+    int got = q == NULL ? -1 : db_row(g->s->db, q, e);
     int64_t expires;
 
     if (got < 0)
@@ -305,7 +263,7 @@ static int add_item(struct group *g, struct claim *c, size_t max, const struct d
         return 1;
     }
     log_entry_read(g->s, q, &row);
-    expires = sqlite3_column_int64(q, LOG_EXPIRES); /* ignored if the row is damaged */
+    expires = db_i64(q, LOG_EXPIRES); /* ignored if the row is damaged */
     if (log_entry_damaged(q, &row))
         notes_add(&g->damage, item->seq, DAMAGED_ITEM);
     else if (expires != 0 && expires <= now)
@@ -366,19 +324,19 @@ static bool noted_enough(const struct group *g, const struct claim *c)
 static int add_items(struct group *g, struct claim *c, const struct wanted *w, int64_t now,
                      struct err *e)
 {
-    sqlite3_stmt *q = db_query(
-        g->s, e,
-        "SELECT seq,due,attempts,deaths FROM item INDEXED BY item_due WHERE grp=? AND state=0 "
-        "AND due<=? AND seq<=? ORDER BY due,seq",
+    struct query *q = db_query(
+        g->s->db, e,
+        SQL("claim_add_items",
+            "SELECT seq,due,attempts,deaths FROM item INDEXED BY item_due WHERE grp=? AND state=0 "
+            "AND due<=? AND seq<=? ORDER BY due,seq"),
         "iii", g->grp, now, w->last);
     enum suspect how = TAKE;
     int got = -1;
 
     g->draining = false;
     while (q != NULL && how != ENOUGH && !g->alone && c->n < w->max && !noted_enough(g, c) &&
-           (got = db_row(g->s, q, e)) > 0) {
-        const struct due_item item = {sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1),
-                                      sqlite3_column_int64(q, 2), sqlite3_column_int64(q, 3)};
+           (got = db_row(g->s->db, q, e)) > 0) {
+        const struct due_item item = {db_i64(q, 0), db_i64(q, 1), db_i64(q, 2), db_i64(q, 3)};
         if ((how = judge(g, c, w, &item, now)) != TAKE)
             continue;
         if ((got = add_item(g, c, w->max, &item, now, e)) <= 0)
@@ -423,7 +381,7 @@ static int add_damaged(struct group *g, const struct log_entry *row, int priorit
 }
 
 /* Add the next event of the log after a cursor. 1; 0 when the claim has no room for it; -1. */
-static int add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt *q, int priority,
+static int add_event(struct group *g, struct claim *c, size_t max, struct query *q, int priority,
                      int64_t now, struct err *e)
 {
     struct log_entry row;
@@ -433,12 +391,12 @@ static int add_event(struct group *g, struct claim *c, size_t max, sqlite3_stmt 
     log_entry_read(g->s, q, &row);
     if (row.damaged)
         return add_damaged(g, &row, priority);
-    if (!g->ordered && sqlite3_column_int64(q, LOG_PRIORITY) != priority)
+    if (!g->ordered && db_i64(q, LOG_PRIORITY) != priority)
         return 1;
     if (!pattern_any(&g->types, row.type))
         return 1;
-    due = sqlite3_column_int64(q, LOG_DUE);
-    expires = sqlite3_column_int64(q, LOG_EXPIRES);
+    due = db_i64(q, LOG_DUE);
+    expires = db_i64(q, LOG_EXPIRES);
     if (expires != 0 && expires <= now)
         return 1;
     if ((held = held_back(g, row.subject, e)) < 0)
@@ -475,20 +433,23 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
                       int64_t now, struct err *e)
 {
     int64_t at = g->moved[priority];
-    sqlite3_stmt *q =
+    struct query *q =
         priority == EVENT_PRIORITY
-            ? db_query(g->s, e,
-                       "SELECT " LOG_COLUMNS " FROM event WHERE seq>? AND seq<=? ORDER BY seq "
-                       "LIMIT 1000",
+            ? db_query(g->s->db, e,
+                       SQL("claim_events",
+                           "SELECT " LOG_COLUMNS " FROM event WHERE seq>? AND seq<=? ORDER BY seq "
+                           "LIMIT 1000"),
                        "ii", at, last)
-            : db_query(g->s, e,
-                       "SELECT " LOG_COLUMNS " FROM event INDEXED BY event_priority WHERE "
-                       "seq>? AND seq<=? AND priority=? AND priority<>5 ORDER BY seq LIMIT 1000",
-                       "iii", at, last, (int64_t)priority);
+            : db_query(
+                  g->s->db, e,
+                  SQL("claim_events_of_priority",
+                      "SELECT " LOG_COLUMNS " FROM event INDEXED BY event_priority WHERE "
+                      "seq>? AND seq<=? AND priority=? AND priority<>5 ORDER BY seq LIMIT 1000"),
+                  "iii", at, last, (int64_t)priority);
     int got = -1, passed = 0, added = 1;
 
-    while (q != NULL && c->n < max && !noted_enough(g, c) && (got = db_row(g->s, q, e)) > 0) {
-        int64_t seq = sqlite3_column_int64(q, 0);
+    while (q != NULL && c->n < max && !noted_enough(g, c) && (got = db_row(g->s->db, q, e)) > 0) {
+        int64_t seq = db_i64(q, 0);
         if ((added = seq <= g->moved[priority] ? log_disorder(g->s, seq, e)
                                                : add_event(g, c, max, q, priority, now, e)) <= 0)
             break;
@@ -517,9 +478,9 @@ static int gather(struct group *g, struct claim *c, const struct wanted *w, stru
         return -1;
     memcpy(g->moved, g->cursor, sizeof g->moved);
     if (add_items(g, c, w, now, e) < 0 ||
-        db_int(g->s, e, &prioritised,
-               "SELECT 1 FROM event INDEXED BY event_priority WHERE "
-               "priority<>5 LIMIT 1",
+        db_int(g->s->db, e, &prioritised,
+               SQL("claim_gather", "SELECT 1 FROM event INDEXED BY event_priority WHERE "
+                                   "priority<>5 LIMIT 1"),
                "") < 0)
         return -1;
     for (int p = 0; p < 10 && c->n < w->max && !noted_enough(g, c) && !g->alone && !g->draining;
@@ -543,10 +504,10 @@ static int gather(struct group *g, struct claim *c, const struct wanted *w, stru
 /* In one read transaction: otherwise each statement would lock and unlock. */
 static int prepare(struct group *g, struct claim *c, const struct wanted *w, struct err *e)
 {
-    if (db_run(g->s, e, "BEGIN", "") < 0)
+    if (db_begin_read(g->s->db, e) < 0)
         return -1;
     int got = gather(g, c, w, e);
-    db_rollback(g->s);
+    db_rollback(g->s->db);
     return got;
 }
 
@@ -556,9 +517,10 @@ static int prepare(struct group *g, struct claim *c, const struct wanted *w, str
 static int take_group(struct group *g, int64_t now, struct err *e)
 {
     int64_t one;
-    return db_int(g->s, e, &one,
-                  "SELECT 1 FROM groups WHERE grp=? AND rev=? AND paused=0 AND hold<=?", "iii",
-                  g->grp, g->rev, now);
+    return db_int(g->s->db, e, &one,
+                  SQL("claim_take_group",
+                      "SELECT 1 FROM groups WHERE grp=? AND rev=? AND paused=0 AND hold<=?"),
+                  "iii", g->grp, g->rev, now);
 }
 
 static int take_cursors(struct group *g, struct err *e)
@@ -567,17 +529,20 @@ static int take_cursors(struct group *g, struct err *e)
 
     for (int i = 0; i < 10 && got > 0; i++)
         if (g->moved[i] != g->cursor[i])
-            got = db_run(g->s, e, "UPDATE cursor SET seq=? WHERE grp=? AND priority=? AND seq=?",
+            got = db_run(g->s->db, e,
+                         SQL("claim_take_cursors",
+                             "UPDATE cursor SET seq=? WHERE grp=? AND priority=? AND seq=?"),
                          "iiii", g->moved[i], g->grp, (int64_t)i, g->cursor[i]);
     return got;
 }
 
 static int set_dead(struct group *g, int64_t seq, int64_t now, struct err *e)
 {
-    if (db_run(g->s, e,
-               "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
-               "VALUES(?1,?2,3,?3,0,0," ITEM_SUBJECT(
-                   "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=3,due=?3",
+    if (db_run(g->s->db, e,
+               SQL("claim_set_dead",
+                   "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
+                   "VALUES(?1,?2,3,?3,0,0," ITEM_SUBJECT(
+                       "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=3,due=?3"),
                "iiii", g->grp, seq, now, (int64_t)g->ordered) < 0)
         return -1;
     return g->ordered ? order_free(g->s, g->grp, seq, e) : 0;
@@ -588,21 +553,24 @@ static int set_dead(struct group *g, int64_t seq, int64_t now, struct err *e)
    subject, so no other row changes its place. */
 static int set_aside(struct group *g, int64_t seq, int64_t due, struct err *e)
 {
-    return db_run(g->s, e,
-                  "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) SELECT ?1,?2,2*(?4 "
-                  "AND EXISTS(SELECT 1 FROM item i INDEXED BY item_subject WHERE i.grp=?1 AND "
-                  "i.subject=e.subject AND i.state<>3 AND i.seq<?2)),min(?3,ifnull(expires,?3)),0,"
-                  "0,CASE WHEN ?4 THEN e.subject END FROM event e WHERE e.seq=?2 "
-                  "ON CONFLICT(grp,seq) DO NOTHING", /* unless a damaged spool has it already */
-                  "iiii", g->grp, seq, due, (int64_t)g->ordered);
+    return db_run(
+        g->s->db, e,
+        SQL("claim_set_aside",
+            "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) SELECT ?1,?2,2*(?4 "
+            "AND EXISTS(SELECT 1 FROM item i INDEXED BY item_subject WHERE i.grp=?1 AND "
+            "i.subject=e.subject AND i.state<>3 AND i.seq<?2)),min(?3,ifnull(expires,?3)),0,"
+            "0,CASE WHEN ?4 THEN e.subject END FROM event e WHERE e.seq=?2 "
+            "ON CONFLICT(grp,seq) DO NOTHING"), /* unless a damaged spool has it already */
+        "iiii", g->grp, seq, due, (int64_t)g->ordered);
 }
 
 /* Does the item still wait, neither claimed nor buried by another consumer? 1, 0, -1. */
 static int still_waits(struct group *g, int64_t seq, struct err *e)
 {
     int64_t one;
-    return db_int(g->s, e, &one, "SELECT 1 FROM item WHERE grp=? AND seq=? AND state=0", "ii",
-                  g->grp, seq);
+    return db_int(g->s->db, e, &one,
+                  SQL("claim_still_waits", "SELECT 1 FROM item WHERE grp=? AND seq=? AND state=0"),
+                  "ii", g->grp, seq);
 }
 
 /* Forget an item whose event is gone or has expired, unless another consumer has claimed it. */
@@ -649,39 +617,47 @@ static int take_items(struct group *g, struct claim *c, struct err *e)
 
     for (size_t i = 0; i < c->n && got > 0; i++)
         if (c->held[i].item)
-            got = db_run(g->s, e, "UPDATE item SET state=1 WHERE grp=? AND seq=? AND state=0", "ii",
-                         g->grp, c->page.entry[i].seq);
+            got = db_run(g->s->db, e,
+                         SQL("claim_take_items",
+                             "UPDATE item SET state=1 WHERE grp=? AND seq=? AND state=0"),
+                         "ii", g->grp, c->page.entry[i].seq);
     return got;
 }
 
-static int take_lease(struct group *g, int64_t first, struct str open, struct err *e)
+static int take_lease(struct group *g, int64_t first, struct str open, int64_t *id, struct err *e)
 {
-    struct lock_process self;
+    struct lease_clock now;
 
-    lock_self(&self);
-    return db_run(
-        g->s, e,
-        "INSERT INTO claim(grp,owner,first,open,lease,term,boot,made) VALUES(?,?,?,?,?,?,?,?)",
-        "iiibiiti", g->grp, g->hand, first, open, boot_ms() + g->lease_ms, g->lease_ms, self.boot,
+    lease_now(g->s->db, &now);
+    return db_int(
+        g->s->db, e, id,
+        SQL("claim_take_lease",
+            "INSERT INTO claim(grp,owner,first,open,lease,term,boot,made) VALUES(?,?,?,?,?,?,?,?) "
+            "RETURNING claim"),
+        "iiibiiti", g->grp, g->hand, first, open, now.ms + g->lease_ms, g->lease_ms, now.epoch,
         clock_now_ms());
 }
 
 static int take_claim(struct group *g, struct claim *c, struct err *e)
 {
     struct buf b = BUF_INIT;
-    struct str open;
-    int64_t first;
+    size_t n;
     int got;
 
     if (c->n == 0)
         return 1;
-    open = claim_open(c, &b, &first);
+    int64_t *seq = claim_seqs(c, &n);
+    open_encode(&b, seq, n);
+    struct str open = {b.p, b.n};
     if (g->lease_ms == 0)
-        got = db_run(g->s, e, "INSERT INTO claim(grp,owner,first,open,made) VALUES(?,?,?,?,?)",
-                     "iiibi", g->grp, g->hand, first, open, clock_now_ms());
+        got = db_int(
+            g->s->db, e, &c->id,
+            SQL("claim_take_claim",
+                "INSERT INTO claim(grp,owner,first,open,made) VALUES(?,?,?,?,?) RETURNING claim"),
+            "iiibi", g->grp, g->hand, seq[0], open, clock_now_ms());
     else
-        got = take_lease(g, first, open, e);
-    c->id = sqlite3_last_insert_rowid(g->s->db);
+        got = take_lease(g, seq[0], open, &c->id, e);
+    free(seq);
     buf_free(&b);
     return got;
 }
@@ -694,7 +670,7 @@ static int take(struct group *g, struct claim *c, const char **table, struct err
     bool appends = g->damage.n > 0 || g->dying.n > 0;
     int got;
 
-    if ((appends ? append_begin(g->s, &terms, e) : db_begin(g->s, DB_NORMAL, e)) < 0)
+    if ((appends ? append_begin(g->s, &terms, e) : db_begin(g->s->db, DB_NORMAL, e)) < 0)
         return -1;
     *table = "groups";
     if ((got = take_group(g, now, e)) > 0 && (got = pace_take(g, c->n, e)) > 0) {
@@ -709,7 +685,7 @@ static int take(struct group *g, struct claim *c, const char **table, struct err
         log_rollback(g->s);
         return got;
     }
-    if ((appends ? append_commit(g->s, false, e) : db_commit(g->s, false, e)) < 0)
+    if ((appends ? append_commit(g->s, false, e) : db_commit(g->s->db, false, e)) < 0)
         return -1;
     g->damaged += (int64_t)g->damage.n;
     g->buried += (int64_t)g->dying.n;
@@ -719,16 +695,17 @@ static int take(struct group *g, struct claim *c, const char **table, struct err
 /* May events be claimed from the group now? Reads its patterns again if they have changed. */
 static int look(struct group *g, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(g->s, e, "SELECT rev,paused,hold FROM groups WHERE grp=?", "i", g->grp);
-    int got = q == NULL ? -1 : db_row(g->s, q, e);
+    struct query *q =
+        db_query(g->s->db, e, SQL("claim_look", "SELECT rev,paused,hold FROM groups WHERE grp=?"),
+                 "i", g->grp);
+    int got = q == NULL ? -1 : db_row(g->s->db, q, e);
 
     if (got < 0)
         return -1;
     if (got == 0)
         return group_dropped(g, e);
-    int64_t rev = sqlite3_column_int64(q, 0);
-    bool open = sqlite3_column_int64(q, 1) == 0 && sqlite3_column_int64(q, 2) <= clock_now_ms();
+    int64_t rev = db_i64(q, 0);
+    bool open = db_i64(q, 1) == 0 && db_i64(q, 2) <= clock_now_ms();
     db_done(q);
     if (rev != g->rev && group_reload(g, e) < 0)
         return -1;
@@ -739,16 +716,17 @@ static int look(struct group *g, struct err *e)
 /* Read the next thousand waiting items due after (*due, *seq) into later, and move both. */
 static int page_late(struct group *g, int64_t *due, int64_t *seq, struct err *e)
 {
-    sqlite3_stmt *q = db_query(g->s, e,
-                               "SELECT seq,due FROM item INDEXED BY item_due WHERE grp=? AND "
-                               "state=0 AND (due,seq)>(?,?) ORDER BY due,seq LIMIT ?",
+    struct query *q = db_query(g->s->db, e,
+                               SQL("claim_page_late",
+                                   "SELECT seq,due FROM item INDEXED BY item_due WHERE grp=? AND "
+                                   "state=0 AND (due,seq)>(?,?) ORDER BY due,seq LIMIT ?"),
                                "iiii", g->grp, *due, *seq, (int64_t)DB_ROWS);
     int got = -1;
 
     g->later.n = 0;
-    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
-        *seq = sqlite3_column_int64(q, 0);
-        *due = sqlite3_column_int64(q, 1);
+    while (q != NULL && (got = db_row(g->s->db, q, e)) > 0) {
+        *seq = db_i64(q, 0);
+        *due = db_i64(q, 1);
         notes_add(&g->later, *seq, *due);
     }
     return got;
@@ -757,18 +735,19 @@ static int page_late(struct group *g, int64_t *due, int64_t *seq, struct err *e)
 /* Make the items in later due at most by then, except where the publisher chose the time. */
 static int lower_due(struct group *g, int64_t most, struct err *e)
 {
-    if (db_begin(g->s, DB_NORMAL, e) < 0)
+    if (db_begin(g->s->db, DB_NORMAL, e) < 0)
         return -1;
     for (size_t i = 0; i < g->later.n; i++)
-        if (db_run(g->s, e,
-                   "UPDATE item SET due=? WHERE grp=? AND seq=? AND state=0 AND due=? AND "
-                   "due IS NOT (SELECT min(due,ifnull(expires,due)) FROM event WHERE "
-                   "event.seq=item.seq)",
+        if (db_run(g->s->db, e,
+                   SQL("claim_lower_due",
+                       "UPDATE item SET due=? WHERE grp=? AND seq=? AND state=0 AND due=? AND "
+                       "due IS NOT (SELECT min(due,ifnull(expires,due)) FROM event WHERE "
+                       "event.seq=item.seq)"),
                    "iiii", most, g->grp, g->later.note[i].seq, g->later.note[i].value) < 0) {
-            db_rollback(g->s);
+            db_rollback(g->s->db);
             return -1;
         }
-    return db_commit(g->s, false, e);
+    return db_commit(g->s->db, false, e);
 }
 
 /* Retries and holds end by the wall clock, which people can set. If the clock went back, they would
@@ -783,13 +762,15 @@ static int see_clock(struct group *g, struct err *e)
         g->latest_ms = now;
     if (!back)
         return 0;
-    if (db_begin(g->s, DB_NORMAL, e) < 0)
+    if (db_begin(g->s->db, DB_NORMAL, e) < 0)
         return -1;
-    if (db_run(g->s, e, "UPDATE groups SET hold=min(hold,?) WHERE grp=?", "ii", most, g->grp) < 0) {
-        db_rollback(g->s);
+    if (db_run(g->s->db, e,
+               SQL("claim_see_clock", "UPDATE groups SET hold=min(hold,?) WHERE grp=?"), "ii", most,
+               g->grp) < 0) {
+        db_rollback(g->s->db);
         return -1;
     }
-    if (db_commit(g->s, false, e) < 0)
+    if (db_commit(g->s->db, false, e) < 0)
         return -1;
     do {
         if (page_late(g, &due, &seq, e) < 0 || (g->later.n > 0 && lower_due(g, most, e) < 0))
@@ -825,7 +806,7 @@ static int still_sound(struct group *g, struct doubt *d, struct err *e)
 {
     int64_t version = 0;
 
-    if (db_int(g->s, e, &version, "PRAGMA data_version", "") < 0)
+    if (db_generation(g->s->db, &version, e) < 0)
         return -1;
     d->times = version == d->version ? d->times + 1 : 1;
     d->version = version;
@@ -834,7 +815,7 @@ static int still_sound(struct group *g, struct doubt *d, struct err *e)
     return err_set(e, EX_IOERR,
                    "%s: damaged: its table \"%s\" contradicts itself about group %s: see spool "
                    "check, or restore it from a backup",
-                   g->s->path, d->table, err_quote_text(g->name).text);
+                   g->s->name, d->table, err_quote_text(g->name).text);
 }
 
 int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
@@ -851,7 +832,7 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
     if (see_clock(g, e) < 0 || (!g->joined && join(g, e) < 0))
         return -1;
     for (;;) {
-        if (g->s->stopping != NULL && g->s->stopping())
+        if (db_stopping(g->s->db))
             return 0;
         g->looked_ms = clock_now_ms();
         if (g->ordered && (got = order_enter(g, e)) <= 0)

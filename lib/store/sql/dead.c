@@ -2,10 +2,10 @@
  * Groups and dead letters as a person sees and changes them. What a person asks for is on disk
  * when the call returns.
  */
-#include "store/engine.h"
+#include "base/json_tree.h"
+#include "store/sql/sql.h"
 
 #include "base/mem.h"
-#include "cli/table.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,43 +13,20 @@
 
 /* --------------------------------------------------------------------------------------- groups */
 
-/* While SPOOL-lock is not the file that the spool knows, a free byte proves nothing. */
-static bool lives(struct store *s, sqlite3_stmt *q, bool trusted)
-{
-    struct lock_process process = {.pid = sqlite3_column_int64(q, 1),
-                                   .started = sqlite3_column_int64(q, 2)};
-    struct str boot = db_text(q, 3);
-
-    if (!lock_free(s, sqlite3_column_int64(q, 0)))
-        return true;
-    memcpy(process.boot, boot.p, boot.n < 39 ? boot.n : 39);
-    return !trusted && lock_process_lives(&process);
-}
-
-int group_alive(struct store *s, int64_t grp, int64_t *out, struct err *e)
-{
-    int trusted = lock_open(s, e) < 0 ? -1 : lock_trusted(s, e), got = -1;
-    sqlite3_stmt *q;
-
-    if (trusted < 0)
-        return -1;
-    q = db_query(s, e, "SELECT owner,pid,started,boot FROM consumer WHERE grp=?", "i", grp);
-    while (q != NULL && (got = db_row(s, q, e)) > 0)
-        *out += lives(s, q, trusted > 0);
-    return got;
-}
-
 static int fill_info(struct store *s, int64_t grp, struct group_info *info, struct err *e)
 {
     struct group_left left;
 
     if (group_alive(s, grp, &info->consumers, e) < 0 ||
         left_count(s, grp, info->types, INT64_MAX, INT64_MAX - 1, &left, e) < 0 ||
-        db_int(s, e, &info->position, "SELECT seq FROM cursor WHERE grp=? AND priority=5", "i",
-               grp) < 0 ||
-        db_int(s, e, &info->dead,
-               "SELECT count(*) FROM item INDEXED BY item_dead WHERE grp=? AND state=3", "i",
-               grp) < 0)
+        db_int(s->db, e, &info->position,
+               SQL("dead_fill_info_select_cursor",
+                   "SELECT seq FROM cursor WHERE grp=? AND priority=5"),
+               "i", grp) < 0 ||
+        db_int(s->db, e, &info->dead,
+               SQL("dead_fill_info_select_item",
+                   "SELECT count(*) FROM item INDEXED BY item_dead WHERE grp=? AND state=3"),
+               "i", grp) < 0)
         return -1;
     info->in_flight = left.in_flight;
     info->due = left.due;
@@ -62,27 +39,29 @@ static int one_group(struct store *s, const char *name,
                      int (*f)(const struct group_info *info, void *arg, struct err *e), void *arg,
                      struct err *e)
 {
-    sqlite3_stmt *q = db_query(
-        s, e,
-        "SELECT g.grp,patterns,paused,hold,created,ordered,ifnull(sum(done),0),"
-        "ifnull(sum(retried),0),ifnull(sum(deferred),0) FROM groups g LEFT JOIN tally USING(grp) "
-        "WHERE name=? GROUP BY g.grp",
-        "t", name);
+    struct query *q =
+        db_query(s->db, e,
+                 SQL("dead_one_group",
+                     "SELECT g.grp,patterns,paused,hold,created,ordered,ifnull(sum(done),0),"
+                     "ifnull(sum(retried),0),ifnull(sum(deferred),0) FROM groups g LEFT JOIN tally "
+                     "USING(grp) "
+                     "WHERE name=? GROUP BY g.grp"),
+                 "t", name);
     struct pattern_list types = {NULL, 0};
     struct group_info info = {.name = name, .types = &types};
-    int got = q == NULL ? -1 : db_row(s, q, e);
+    int got = q == NULL ? -1 : db_row(s->db, q, e);
 
     if (got <= 0)
         return got; /* dropped since its name was read */
-    int64_t grp = sqlite3_column_int64(q, 0), hold = sqlite3_column_int64(q, 3);
+    int64_t grp = db_i64(q, 0), hold = db_i64(q, 3);
     got = patterns_read(&types, db_text(q, 1), e);
-    info.paused = sqlite3_column_int64(q, 2) != 0;
+    info.paused = db_i64(q, 2) != 0;
     info.hold_ms = hold > clock_now_ms() ? hold : 0;
-    info.created_ms = sqlite3_column_int64(q, 4);
-    info.ordered = sqlite3_column_int64(q, 5) != 0;
-    info.done = sqlite3_column_int64(q, 6);
-    info.retried = sqlite3_column_int64(q, 7);
-    info.deferred = sqlite3_column_int64(q, 8);
+    info.created_ms = db_i64(q, 4);
+    info.ordered = db_i64(q, 5) != 0;
+    info.done = db_i64(q, 6);
+    info.retried = db_i64(q, 7);
+    info.deferred = db_i64(q, 8);
     db_done(q);
     if (got == 0 && (got = fill_info(s, grp, &info, e)) == 0)
         got = f(&info, arg, e);
@@ -101,8 +80,9 @@ int group_each(struct store *s, const char *name,
 
     if (name != NULL)
         return group_row(s, name, &grp, e) < 0 ? -1 : one_group(s, name, f, arg, e) < 0 ? -1 : 0;
-    sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups ORDER BY name", "");
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+    struct query *q =
+        db_query(s->db, e, SQL("dead_group_each", "SELECT name FROM groups ORDER BY name"), "");
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
         buf_str(&names, db_text(q, 0));
         buf_char(&names, '\0');
     }
@@ -136,11 +116,14 @@ int group_backlog(struct store *s, const char *except, int64_t most, int64_t *la
 
     *lag = 0;
     do {
-        sqlite3_stmt *q = db_query(
-            s, e, "SELECT grp,name FROM groups WHERE grp>? ORDER BY grp LIMIT 1", "i", grp);
-        if (q == NULL || (got = db_row(s, q, e)) <= 0)
+        struct query *q =
+            db_query(s->db, e,
+                     SQL("dead_group_backlog",
+                         "SELECT grp,name FROM groups WHERE grp>? ORDER BY grp LIMIT 1"),
+                     "i", grp);
+        if (q == NULL || (got = db_row(s->db, q, e)) <= 0)
             break;
-        grp = sqlite3_column_int64(q, 0);
+        grp = db_i64(q, 0);
         buf_reset(&name);
         buf_str(&name, db_text(q, 1));
         db_done(q);
@@ -159,14 +142,15 @@ int group_backlog(struct store *s, const char *except, int64_t most, int64_t *la
 static int set_paused(struct store *s, const char *name, bool paused, struct err *e)
 {
     /* A resume also ends a hold: a person who resumes knows that the dependency is back. */
-    int got = db_run(s, e,
-                     "UPDATE groups SET paused=?1, hold=hold*?1, rev=rev+1 WHERE name=?2 AND "
-                     "(paused<>?1 OR (?1=0 AND hold>0))",
+    int got = db_run(s->db, e,
+                     SQL("dead_set_paused",
+                         "UPDATE groups SET paused=?1, hold=hold*?1, rev=rev+1 WHERE name=?2 AND "
+                         "(paused<>?1 OR (?1=0 AND hold>0))"),
                      "it", (int64_t)paused, name);
 
     return got <= 0 ? got
                     : sys_put(s, paused ? "sys.group.paused" : "sys.group.resumed", name, NULL,
-                              json_pack("{s:o}", "group", table_text(str_of(name))), e);
+                              json_pack("{s:o}", "group", tree_text(str_of(name))), e);
 }
 
 int group_pause(struct store *s, const char *name, bool paused, struct err *e)
@@ -183,43 +167,23 @@ int group_pause(struct store *s, const char *name, bool paused, struct err *e)
     return append_commit(s, true, e);
 }
 
-/* A lease counts until it runs out on its own clock, the time since boot. */
-int group_idle(struct store *s, int64_t grp, struct err *e)
-{
-    int64_t alive = 0, leased = 0;
-    struct lock_process self;
-    struct timespec now;
-
-    if (group_alive(s, grp, &alive, e) < 0)
-        return -1;
-    if (alive > 0)
-        return err_set(e, EX_TEMPFAIL, "it has %lld running consumer%s: end them first",
-                       (long long)alive, alive == 1 ? "" : "s");
-    lock_self(&self);
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    if (db_int(s, e, &leased, "SELECT count(*) FROM claim WHERE grp=? AND lease>? AND boot=?",
-               "iit", grp, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, self.boot) < 0)
-        return -1;
-    if (leased > 0)
-        return err_set(e, EX_TEMPFAIL,
-                       "it has leased events: settle them, or wait until their lease has run out");
-    return 0;
-}
-
 /* Delete a group's counts, at most a thousand rows of each table. 1 when none is left, 0, -1. */
 static int drop_counts(struct store *s, int64_t grp, struct err *e)
 {
-    int n = db_run(s, e,
-                   "DELETE FROM duration WHERE grp=?1 AND (type,le) IN (SELECT type,le FROM "
-                   "duration WHERE grp=?1 LIMIT ?2)",
+    int n = db_run(s->db, e,
+                   SQL("dead_drop_counts_delete_duration",
+                       "DELETE FROM duration WHERE grp=?1 AND (type,le) IN (SELECT type,le FROM "
+                       "duration WHERE grp=?1 LIMIT ?2)"),
                    "ii", grp, (int64_t)DB_ROWS);
 
     if (n < 0 || n == DB_ROWS)
         return n < 0 ? -1 : 0;
-    n = db_run(s, e,
-               "DELETE FROM tally WHERE grp=?1 AND type IN (SELECT type FROM tally WHERE grp=?1 "
-               "LIMIT ?2)",
-               "ii", grp, (int64_t)DB_ROWS);
+    n = db_run(
+        s->db, e,
+        SQL("dead_drop_counts_delete_tally",
+            "DELETE FROM tally WHERE grp=?1 AND type IN (SELECT type FROM tally WHERE grp=?1 "
+            "LIMIT ?2)"),
+        "ii", grp, (int64_t)DB_ROWS);
     return n < 0 ? -1 : n < DB_ROWS;
 }
 
@@ -229,18 +193,20 @@ static int drop_some(struct store *s, int64_t grp, int64_t *below, struct err *e
 {
     int got;
 
-    if (db_begin(s, DB_FULL, e) < 0)
+    if (db_begin(s->db, DB_FULL, e) < 0)
         return -1;
     if ((got = group_forget(s, grp, INT64_MIN, below, e)) > 0 &&
         (got = drop_counts(s, grp, e)) > 0 &&
-        (db_run(s, e, "DELETE FROM cursor WHERE grp=?", "i", grp) < 0 ||
-         db_run(s, e, "DELETE FROM groups WHERE grp=?", "i", grp) < 0))
+        (db_run(s->db, e, SQL("dead_drop_some_delete_cursor", "DELETE FROM cursor WHERE grp=?"),
+                "i", grp) < 0 ||
+         db_run(s->db, e, SQL("dead_drop_some_delete_groups", "DELETE FROM groups WHERE grp=?"),
+                "i", grp) < 0))
         got = -1;
     if (got < 0) {
-        db_rollback(s);
+        db_rollback(s->db);
         return -1;
     }
-    return db_commit(s, true, e) < 0 ? -1 : got;
+    return db_commit(s->db, true, e) < 0 ? -1 : got;
 }
 
 int group_drop(struct store *s, const char *name, struct err *e)
@@ -253,7 +219,7 @@ int group_drop(struct store *s, const char *name, struct err *e)
     while (got == 0) {
         if (group_recover(s, name, e) < 0 || (got = drop_some(s, grp, &below, e)) < 0)
             return err_at(e, "group %s: ", err_quote_text(name).text);
-        lock_give_way(s);
+        db_give_way(s->db);
     }
     return 0;
 }
@@ -271,21 +237,22 @@ struct letter {
 
 static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter *l, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e,
-                               "SELECT time,took,status,reason,tail FROM attempt WHERE grp=? AND "
-                               "seq=? ORDER BY n",
-                               "ii", grp, seq);
+    struct query *q = db_query(
+        s->db, e,
+        SQL("dead_read_history", "SELECT time,took,status,reason,tail FROM attempt WHERE grp=? AND "
+                                 "seq=? ORDER BY n"),
+        "ii", grp, seq);
     size_t at = 0, n = 0;
     int got = -1;
 
     buf_reset(&l->bytes);
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
         if (n == l->room)
             l->attempt = mem_grow(l->attempt, l->room += 16, sizeof *l->attempt);
         struct str reason = db_text(q, 3), tail = db_text(q, 4);
-        l->attempt[n++] = (struct dead_attempt){.time_ms = sqlite3_column_int64(q, 0),
-                                                .took_ms = sqlite3_column_int64(q, 1),
-                                                .status = sqlite3_column_int(q, 2),
+        l->attempt[n++] = (struct dead_attempt){.time_ms = db_i64(q, 0),
+                                                .took_ms = db_i64(q, 1),
+                                                .status = (int)db_i64(q, 2),
                                                 .reason = {NULL, reason.n},
                                                 .tail = {NULL, tail.n}};
         buf_str(&l->bytes, reason);
@@ -313,14 +280,14 @@ static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter
 static int read_letter(struct store *s, const char *group, int64_t grp, int64_t seq,
                        struct letter *l, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, LETTER("e.seq=i.seq"), "ii", grp, seq);
+    struct query *q = db_query(s->db, e, SQL("dead_letter", LETTER("e.seq=i.seq")), "ii", grp, seq);
     struct log_entry row;
-    int got = q == NULL ? -1 : db_row(s, q, e);
+    int got = q == NULL ? -1 : db_row(s->db, q, e);
 
     if (got < 0 && log_broken(s, seq, seq, &(int64_t){0}) > 0) {
         err_clear(e);
-        q = db_query(s, e, LETTER("0"), "ii", grp, seq);
-        got = q == NULL ? -1 : db_row(s, q, e);
+        q = db_query(s->db, e, SQL("dead_letter_alone", LETTER("0")), "ii", grp, seq);
+        got = q == NULL ? -1 : db_row(s->db, q, e);
     }
     if (got <= 0)
         return got;
@@ -333,9 +300,9 @@ static int read_letter(struct store *s, const char *group, int64_t grp, int64_t 
     page_add(&l->page, &row);
     l->shown = (struct dead_letter){.group = group,
                                     .event = l->page.entry[0],
-                                    .attempts = sqlite3_column_int64(q, LOG_END),
-                                    .deaths = sqlite3_column_int64(q, LOG_END + 1),
-                                    .died_ms = sqlite3_column_int64(q, LOG_END + 2)};
+                                    .attempts = db_i64(q, LOG_END),
+                                    .deaths = db_i64(q, LOG_END + 1),
+                                    .died_ms = db_i64(q, LOG_END + 2)};
     db_done(q);
     return read_history(s, grp, seq, l, e) < 0 ? -1 : 1;
 }
@@ -376,15 +343,16 @@ static bool wanted(const struct dead_filter *f, const struct dead_letter *letter
 static int next_dead(struct store *s, int64_t grp, int64_t behind, int64_t out[PAGE], size_t *n,
                      struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e,
-                               "SELECT seq FROM item INDEXED BY item_dead WHERE grp=? AND state=3 "
-                               "AND seq>? ORDER BY seq LIMIT ?",
-                               "iii", grp, behind, (int64_t)PAGE);
+    struct query *q = db_query(
+        s->db, e,
+        SQL("dead_next_dead", "SELECT seq FROM item INDEXED BY item_dead WHERE grp=? AND state=3 "
+                              "AND seq>? ORDER BY seq LIMIT ?"),
+        "iii", grp, behind, (int64_t)PAGE);
     int got = -1;
 
     *n = 0;
-    while (q != NULL && (got = db_row(s, q, e)) > 0)
-        out[(*n)++] = sqlite3_column_int64(q, 0);
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0)
+        out[(*n)++] = db_i64(q, 0);
     return got;
 }
 
@@ -426,20 +394,21 @@ static int walk_group(struct walk *w, int64_t grp, const char *name, struct err 
 /* The next group after name, by name: 1, 0 when there is no other, -1. */
 static int next_group(struct store *s, struct buf *name, int64_t *grp, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(s, e, "SELECT grp,name FROM groups WHERE name>? ORDER BY name LIMIT 1", "t",
-                 buf_text(name));
-    int got = q == NULL ? -1 : db_row(s, q, e);
+    struct query *q = db_query(
+        s->db, e,
+        SQL("dead_next_group", "SELECT grp,name FROM groups WHERE name>? ORDER BY name LIMIT 1"),
+        "t", buf_text(name));
+    int got = q == NULL ? -1 : db_row(s->db, q, e);
 
     if (got <= 0)
         return got;
-    *grp = sqlite3_column_int64(q, 0);
+    *grp = db_i64(q, 0);
     buf_reset(name);
     buf_str(name, db_text(q, 1));
     db_done(q);
     if (memchr(name->p, 0, name->n) !=
         NULL) /* a walk that continues after half a name never ends */
-        return err_set(e, EX_IOERR, "%s: damaged: the name of group %s", s->path,
+        return err_set(e, EX_IOERR, "%s: damaged: the name of group %s", s->name,
                        err_quote(name->p, name->n).text);
     return 1;
 }
@@ -486,10 +455,12 @@ struct ingest {
 static int retry_one(struct store *s, const struct dead *dead, struct err *e)
 {
     int64_t ordered = 0;
-    int got = db_int(s, e, &ordered,
-                     "UPDATE item SET state=0,due=?,attempts=0,deaths=0 WHERE grp=? AND seq=? AND "
-                     "state=3 AND due=? RETURNING subject IS NOT NULL",
-                     "iiii", clock_now_ms(), dead->grp, dead->seq, dead->died_ms);
+    int got =
+        db_int(s->db, e, &ordered,
+               SQL("dead_retry_one",
+                   "UPDATE item SET state=0,due=?,attempts=0,deaths=0 WHERE grp=? AND seq=? AND "
+                   "state=3 AND due=? RETURNING subject IS NOT NULL"),
+               "iiii", clock_now_ms(), dead->grp, dead->seq, dead->died_ms);
 
     if (got > 0 && ordered && order_place(s, dead->grp, dead->seq, e) < 0)
         return -1;
@@ -498,11 +469,15 @@ static int retry_one(struct store *s, const struct dead *dead, struct err *e)
 
 static int drop_one(struct store *s, const struct dead *dead, struct err *e)
 {
-    int got = db_run(s, e, "DELETE FROM item WHERE grp=? AND seq=? AND state=3 AND due=?", "iii",
-                     dead->grp, dead->seq, dead->died_ms);
+    int got = db_run(s->db, e,
+                     SQL("dead_drop_one_delete_item",
+                         "DELETE FROM item WHERE grp=? AND seq=? AND state=3 AND due=?"),
+                     "iii", dead->grp, dead->seq, dead->died_ms);
 
     if (got > 0 &&
-        db_run(s, e, "DELETE FROM attempt WHERE grp=? AND seq=?", "ii", dead->grp, dead->seq) < 0)
+        db_run(s->db, e,
+               SQL("dead_drop_one_delete_attempt", "DELETE FROM attempt WHERE grp=? AND seq=?"),
+               "ii", dead->grp, dead->seq) < 0)
         return -1;
     return got;
 }
@@ -515,21 +490,21 @@ static int change_batch(struct ingest *b, struct err *e)
 
     if (b->n == 0)
         return 0;
-    if (db_begin(b->s, DB_FULL, e) < 0)
+    if (db_begin(b->s->db, DB_FULL, e) < 0)
         return -1;
     for (size_t i = 0; i < b->n && got >= 0; i++) {
         got = b->f(b->s, &b->dead[i], e);
         changed += got > 0;
     }
     if (got < 0) {
-        db_rollback(b->s);
+        db_rollback(b->s->db);
         return -1;
     }
-    if (db_commit(b->s, true, e) < 0)
+    if (db_commit(b->s->db, true, e) < 0)
         return -1;
     b->changed += changed;
     b->n = b->rows = 0;
-    lock_give_way(b->s);
+    db_give_way(b->s->db);
     return 0;
 }
 
@@ -543,7 +518,8 @@ static int add_dead(const struct dead_letter *letter, void *batch, struct err *e
         free(b->group);
         b->group = mem_dup(letter->group, strlen(letter->group));
         b->grp = 0;
-        if (db_int(b->s, e, &b->grp, "SELECT grp FROM groups WHERE name=?", "t", b->group) < 0)
+        if (db_int(b->s->db, e, &b->grp,
+                   SQL("dead_add_dead", "SELECT grp FROM groups WHERE name=?"), "t", b->group) < 0)
             return -1;
     }
     b->dead[b->n++] = (struct dead){b->grp, letter->event.seq, letter->died_ms};

@@ -2,7 +2,7 @@
  * Documents: one value for each name, changed by compare-and-set; and marks, which show whether a
  * process named in a document is alive.
  */
-#include "store/engine.h"
+#include "store/sql/sql.h"
 
 #include "base/mem.h"
 
@@ -17,27 +17,28 @@
 /* Fail: a caller that retries compare-and-set on an impossible revision would never end. */
 static int damaged(struct store *s, const char *kind, const char *name, struct err *e)
 {
-    return err_set(e, EX_IOERR, "%s: damaged: its document \"%s\" %s: see spool check", s->path,
+    return err_set(e, EX_IOERR, "%s: damaged: its document \"%s\" %s: see spool check", s->name,
                    kind, err_quote_text(name).text);
 }
 
 int doc_get(struct store *s, const char *kind, const char *name, struct doc *out, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e,
-                               "SELECT rev,value,expires FROM document WHERE kind=? AND name=? AND "
-                               "(expires IS NULL OR expires>?)",
-                               "tti", kind, name, clock_now_ms());
-    int got = q == NULL ? -1 : db_row(s, q, e);
+    struct query *q = db_query(
+        s->db, e,
+        SQL("doc_get", "SELECT rev,value,expires FROM document WHERE kind=? AND name=? AND "
+                       "(expires IS NULL OR expires>?)"),
+        "tti", kind, name, clock_now_ms());
+    int got = q == NULL ? -1 : db_row(s->db, q, e);
 
     *out = (struct doc){.name = name};
     if (got <= 0)
         return got;
-    out->rev = sqlite3_column_int64(q, 0);
-    if (out->rev <= 0 || sqlite3_column_type(q, 1) != SQLITE_BLOB) {
+    out->rev = db_i64(q, 0);
+    if (out->rev <= 0 || db_kind(q, 1) != DB_BYTES) {
         db_done(q);
         return damaged(s, kind, name, e);
     }
-    out->expires_ms = sqlite3_column_int64(q, 2);
+    out->expires_ms = db_i64(q, 2);
     buf_reset(&s->stored);
     buf_str(&s->stored, db_text(q, 1));
     out->value = (struct str){s->stored.p == NULL ? "" : s->stored.p, s->stored.n};
@@ -53,32 +54,38 @@ static int change(struct store *s, const struct doc_put *put, struct err *e)
     if (put->value.p == NULL && put->rev == 0)
         return 1;
     if (put->value.p == NULL)
-        return db_run(s, e, "DELETE FROM document WHERE kind=? AND name=? AND rev=?", "tti",
-                      put->kind, put->name, put->rev);
+        return db_run(s->db, e,
+                      SQL("doc_change_delete_document",
+                          "DELETE FROM document WHERE kind=? AND name=? AND rev=?"),
+                      "tti", put->kind, put->name, put->rev);
     if (put->rev == 0)
-        return db_run(s, e,
-                      "INSERT INTO document(kind,name,rev,expires,value) "
-                      "VALUES(?1,?2,?3,nullif(?4,0),?5) ON CONFLICT(kind,name) DO UPDATE SET "
-                      "rev=?3,expires=nullif(?4,0),value=?5 WHERE expires<=?6",
+        return db_run(s->db, e,
+                      SQL("doc_change_insert_document",
+                          "INSERT INTO document(kind,name,rev,expires,value) "
+                          "VALUES(?1,?2,?3,nullif(?4,0),?5) ON CONFLICT(kind,name) DO UPDATE SET "
+                          "rev=?3,expires=nullif(?4,0),value=?5 WHERE expires<=?6"),
                       "ttiibi", put->kind, put->name, rev, put->expires_ms, put->value,
                       clock_now_ms());
-    return db_run(s, e,
-                  "UPDATE document SET rev=?,expires=nullif(?,0),value=? WHERE kind=? AND name=? "
-                  "AND rev=?",
-                  "iibtti", rev, put->expires_ms, put->value, put->kind, put->name, put->rev);
+    return db_run(
+        s->db, e,
+        SQL("doc_change_update_document",
+            "UPDATE document SET rev=?,expires=nullif(?,0),value=? WHERE kind=? AND name=? "
+            "AND rev=?"),
+        "iibtti", rev, put->expires_ms, put->value, put->kind, put->name, put->rev);
 }
 
 static int sweep(struct store *s, struct err *e)
 {
-    return db_run(s, e,
-                  "DELETE FROM document WHERE rowid IN (SELECT rowid FROM document WHERE "
-                  "expires<=? ORDER BY expires LIMIT ?)",
+    return db_run(s->db, e,
+                  SQL("doc_sweep",
+                      "DELETE FROM document WHERE rowid IN (SELECT rowid FROM document WHERE "
+                      "expires<=? ORDER BY expires LIMIT ?)"),
                   "ii", clock_now_ms(), (int64_t)SWEEP);
 }
 
 int doc_begin(struct store *s, bool durable, struct err *e)
 {
-    if (db_begin(s, durable ? DB_FULL : DB_NORMAL, e) < 0)
+    if (db_begin(s->db, durable ? DB_FULL : DB_NORMAL, e) < 0)
         return -1;
     s->gathering = true;
     return 0;
@@ -88,16 +95,16 @@ int doc_commit(struct store *s, bool wake, struct err *e)
 {
     s->gathering = false;
     if (sweep(s, e) < 0) {
-        db_rollback(s);
+        db_rollback(s->db);
         return -1;
     }
-    return db_commit(s, wake, e);
+    return db_commit(s->db, wake, e);
 }
 
 void doc_rollback(struct store *s)
 {
     s->gathering = false;
-    db_rollback(s);
+    db_rollback(s->db);
 }
 
 int doc_put(struct store *s, const struct doc_put *put, struct err *e)
@@ -108,7 +115,7 @@ int doc_put(struct store *s, const struct doc_put *put, struct err *e)
     if (s->gathering)
         return change(s, put, e);
     if (put->event != NULL ? append_begin(s, &terms, e) < 0
-                           : db_begin(s, put->durable ? DB_FULL : DB_NORMAL, e) < 0)
+                           : db_begin(s->db, put->durable ? DB_FULL : DB_NORMAL, e) < 0)
         return -1;
     if ((got = change(s, put, e)) > 0 && sweep(s, e) < 0)
         got = -1;
@@ -125,20 +132,21 @@ int doc_put(struct store *s, const struct doc_put *put, struct err *e)
     }
     if (put->event != NULL)
         return append_commit(s, true, e) < 0 ? -1 : 1;
-    return db_commit(s, put->wake, e) < 0 ? -1 : 1;
+    return db_commit(s->db, put->wake, e) < 0 ? -1 : 1;
 }
 
 /* Deletes any revision, even a damaged document: it is the way to get rid of one. */
 int doc_forget(struct store *s, const char *kind, const char *name, struct err *e)
 {
-    if (db_begin(s, DB_FULL, e) < 0)
+    if (db_begin(s->db, DB_FULL, e) < 0)
         return -1;
-    int got = db_run(s, e, "DELETE FROM document WHERE kind=? AND name=?", "tt", kind, name);
+    int got = db_run(s->db, e, SQL("doc_forget", "DELETE FROM document WHERE kind=? AND name=?"),
+                     "tt", kind, name);
     if (got < 0) {
-        db_rollback(s);
+        db_rollback(s->db);
         return -1;
     }
-    return db_commit(s, false, e) < 0 ? -1 : got > 0;
+    return db_commit(s->db, false, e) < 0 ? -1 : got > 0;
 }
 
 int doc_each(struct store *s, const char *kind,
@@ -148,9 +156,10 @@ int doc_each(struct store *s, const char *kind,
     struct doc doc;
     int got = -1;
 
-    sqlite3_stmt *q =
-        db_query(s, e, "SELECT name FROM document WHERE kind=? ORDER BY name", "t", kind);
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+    struct query *q =
+        db_query(s->db, e, SQL("doc_each", "SELECT name FROM document WHERE kind=? ORDER BY name"),
+                 "t", kind);
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
         buf_str(&names, db_text(q, 0));
         buf_char(&names, '\0');
     }
@@ -163,60 +172,52 @@ int doc_each(struct store *s, const char *kind,
 
 /* --------------------------------------------------------------------------------------- marks */
 
-/* "OWNER PID STARTED BOOT": the lock byte, and what to check instead if SPOOL-lock was replaced. */
-static int64_t read_mark(const char *mark, struct lock_process *p)
+/* "OWNER PID STARTED BOOT": a session as text. owner is 0 when the text is none. */
+static struct session mark_read(const char *mark)
 {
-    int64_t owner = 0;
+    struct session of = {0};
 
-    *p = (struct lock_process){0};
-    if (sscanf(mark, "%" SCNd64 " %" SCNd64 " %" SCNd64 " %39s", &owner, &p->pid, &p->started,
-               p->boot) < 3)
-        return 0;
-    return owner;
+    if (sscanf(mark, "%" SCNd64 " %" SCNd64 " %" SCNd64 " %39s", &of.owner, &of.pid, &of.started,
+               of.boot) < 3)
+        of.owner = 0;
+    return of;
 }
 
 int mark_take(struct store *s, char mark[MARK_SIZE], struct err *e)
 {
-    struct lock_process self = {0};
-    int64_t owner;
+    struct session self;
 
-    if (lock_open(s, e) < 0 || (owner = lock_take(s, e)) < 0)
+    session_self(&self);
+    if (session_open(s->db, e) < 0 || (self.owner = session_take(s->db, e)) < 0)
         return -1;
-    lock_self(&self);
-    snprintf(mark, MARK_SIZE, "%" PRId64 " %" PRId64 " %" PRId64 " %.39s", owner, self.pid,
+    snprintf(mark, MARK_SIZE, "%" PRId64 " %" PRId64 " %" PRId64 " %.39s", self.owner, self.pid,
              self.started, self.boot);
     return 0;
 }
 
 void mark_drop(struct store *s, const char *mark)
 {
-    struct lock_process ignored;
-    int64_t owner = read_mark(mark, &ignored);
+    struct session of = mark_read(mark);
 
-    if (owner != 0)
-        lock_drop(s, owner);
+    if (of.owner != 0)
+        session_drop(s->db, of.owner);
 }
 
 bool mark_lives(struct store *s, const char *mark)
 {
-    struct lock_process process;
+    struct session of = mark_read(mark);
     struct err ignored = ERR_NONE;
-    int64_t owner = read_mark(mark, &process);
 
-    if (owner == 0)
+    if (of.owner == 0)
         return false;
-    if (process.pid == getpid() && lock_process_lives(&process)) /* our own lock looks free to us */
-        return true;
-    if (lock_open(s, &ignored) < 0)
+    if (session_open(s->db, &ignored) < 0)
         return true; /* while we cannot tell, nothing may be taken from that process */
-    if (!lock_free(s, owner))
-        return true;
-    return lock_trusted(s, &ignored) <= 0 && lock_process_lives(&process);
+    return session_lives(s->db, &of, session_trusted(s->db, &ignored));
 }
 
 int64_t mark_pid(const char *mark)
 {
-    struct lock_process process;
+    struct session of = mark_read(mark);
 
-    return read_mark(mark, &process) == 0 ? 0 : process.pid;
+    return of.owner == 0 ? 0 : of.pid;
 }

@@ -5,13 +5,10 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/table.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define HISTORY_MAX 100 /* attempts remembered for an event */
 
 /* --------------------------------------------------------------------------------- small things */
 
@@ -24,54 +21,6 @@ void notes_add(struct notes *list, int64_t seq, int64_t value)
     list->note[list->n++] = (struct note){seq, value};
 }
 
-void open_encode(struct buf *b, const int64_t *seq, size_t n)
-{
-    int64_t before = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        uint64_t delta = (uint64_t)(seq[i] - before);
-        for (; delta > 127; delta >>= 7)
-            buf_char(b, (char)(delta | 128));
-        buf_char(b, (char)delta);
-        before = seq[i];
-    }
-}
-
-size_t open_decode(struct str blob, int64_t **seq)
-{
-    const unsigned char *p = (const unsigned char *)blob.p;
-    uint64_t delta = 0, before = 0;
-    size_t n = 0;
-    unsigned shift = 0;
-
-    *seq = mem_alloc((blob.n + 1) * sizeof **seq); /* each takes at least one byte */
-    for (size_t i = 0; i < blob.n; i++) {
-        delta |= (uint64_t)(p[i] & 127) << shift;
-        shift += 7;
-        if ((p[i] & 128) && shift < 63)
-            continue;
-        before += delta;
-        (*seq)[n++] = (int64_t)before;
-        delta = 0;
-        shift = 0;
-    }
-    return n;
-}
-
-int patterns_read(struct pattern_list *list, struct str json, struct err *e)
-{
-    json_t *root = json_loadb(json.p == NULL ? "" : json.p, json.n, 0, NULL), *item;
-    size_t i;
-    int got = 0;
-
-    json_array_foreach (root, i, item)
-        if (got == 0)
-            got = pattern_add(list, json_string_value(item) == NULL ? "" : json_string_value(item),
-                              e);
-    json_decref(root);
-    return got;
-}
-
 static void patterns_write(const struct pattern_list *list, struct buf *out)
 {
     buf_char(out, '[');
@@ -82,161 +31,7 @@ static void patterns_write(const struct pattern_list *list, struct buf *out)
     buf_char(out, ']');
 }
 
-/* hint: what the user can do about it, or "". */
-static int unknown_group(struct store *s, const char *name, const char *hint, struct err *e)
-{
-    sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups ORDER BY name", "");
-    struct str wanted = str_of(name);
-    struct buf best = BUF_INIT;
-    size_t distance = wanted.n / 2 + 1;
-    int got = -1;
-
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
-        size_t d = str_distance(wanted, db_text(q, 0));
-        if (d >= distance)
-            continue;
-        distance = d;
-        buf_reset(&best);
-        buf_str(&best, db_text(q, 0));
-    }
-    if (got == 0 && best.n > 0)
-        err_set(e, EX_NOINPUT, "there is no group %s in %s; did you mean %s?%s",
-                err_quote_text(name).text, s->path, err_quote(best.p, best.n).text, hint);
-    else if (got == 0)
-        err_set(e, EX_NOINPUT, "there is no group %s in %s%s", err_quote_text(name).text, s->path,
-                hint);
-    buf_free(&best);
-    return -1;
-}
-
-int group_row(struct store *s, const char *name, int64_t *grp, struct err *e)
-{
-    int got = db_int(s, e, grp, "SELECT grp FROM groups WHERE name=?", "t", name);
-    return got > 0 ? 0 : got < 0 ? -1 : unknown_group(s, name, "", e);
-}
-
-/* Fail if a cursor row is missing, for which a consumer would wait for ever, or lies beyond the
-   log's end, so that the group would skip what is published next. A dropped group has no rows,
-   which is no error. */
-static int no_place(struct store *s, int64_t grp, int priority, struct err *e)
-{
-    sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups WHERE grp=?", "i", grp);
-    int got = q == NULL ? -1 : db_row(s, q, e);
-
-    if (got <= 0)
-        return got;
-    struct str name = db_text(q, 0);
-    err_set(
-        e, EX_IOERR,
-        "%s: damaged: its table \"cursor\" has no valid position for priority %d of group %s: give "
-        "it one with spool group seek",
-        s->path, priority, err_quote(name.p, name.n).text);
-    db_done(q);
-    return -1;
-}
-
-int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e)
-{
-    sqlite3_stmt *q = db_query(s, e, "SELECT priority,seq FROM cursor WHERE grp=?", "i", grp);
-    bool there[10] = {false};
-    int64_t last = 0;
-    int got = -1;
-
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
-        int64_t priority = sqlite3_column_int64(q, 0);
-        if (priority < 0 || priority > 9 || sqlite3_column_type(q, 1) != SQLITE_INTEGER ||
-            sqlite3_column_int64(q, 1) < 0)
-            continue;
-        cursor[priority] = sqlite3_column_int64(q, 1);
-        there[priority] = true;
-    }
-    /* After the cursors: the log grows, and prune leaves its newest event. */
-    if (got == 0)
-        got = db_int(s, e, &last, LOG_LAST, "");
-    for (int i = 0; i < 10 && got >= 0; i++)
-        there[i] &= cursor[i] <= last;
-    got = got < 0 ? -1 : 0;
-    for (int i = 0; i < 10 && got == 0; i++)
-        if (!there[i])
-            return no_place(s, grp, i, e);
-    return got;
-}
-
-int64_t group_passed(const int64_t cursor[10], int64_t priority)
-{
-    return cursor[priority >= 0 && priority <= 9 ? priority : EVENT_PRIORITY];
-}
-
-int seq_compare(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* A growing list of positions. */
-struct positions {
-    int64_t *seq;
-    size_t n, room;
-};
-
-static void add_position(struct positions *p, int64_t seq)
-{
-    if (p->n == p->room) {
-        p->room = p->room == 0 ? 64 : p->room * 2;
-        p->seq = mem_grow(p->seq, p->room, sizeof *p->seq);
-    }
-    p->seq[p->n++] = seq;
-}
-
-static int add_claimed(struct store *s, int64_t grp, struct positions *all, struct err *e)
-{
-    sqlite3_stmt *q = db_query(s, e, "SELECT open FROM claim WHERE grp=?", "i", grp);
-    int got = -1;
-
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
-        int64_t *open;
-        size_t n = open_decode(db_text(q, 0), &open);
-        for (size_t i = 0; i < n; i++)
-            add_position(all, open[i]);
-        free(open);
-    }
-    return got;
-}
-
-int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size_t *n,
-                     struct err *e)
-{
-    sqlite3_stmt *q = db_query(s, e,
-                               "SELECT seq FROM item i WHERE grp=?1 AND ((state=0 AND (due<=?2 OR "
-                               "?3)) OR (state=2 AND ?3)) AND NOT " ITEM_EXPIRED("?2"),
-                               "iii", grp, clock_now_ms(), (int64_t)!due);
-    struct positions all = {NULL, 0, 0};
-    int got = -1;
-
-    while (q != NULL && (got = db_row(s, q, e)) > 0)
-        add_position(&all, sqlite3_column_int64(q, 0));
-    if (got == 0 && !due)
-        got = add_claimed(s, grp, &all, e);
-    if (all.n > 1)
-        qsort(all.seq, all.n, sizeof *all.seq, seq_compare);
-    *seq = all.seq;
-    *n = all.n;
-    return got;
-}
-
 /* ----------------------------------------------------------------------------------------- open */
-
-int group_patterns(struct store *s, int64_t grp, struct pattern_list *list, struct err *e)
-{
-    sqlite3_stmt *q = db_query(s, e, "SELECT patterns FROM groups WHERE grp=?", "i", grp);
-    int got = q == NULL ? -1 : db_row(s, q, e);
-
-    if (got <= 0)
-        return got;
-    got = patterns_read(list, db_text(q, 0), e);
-    db_done(q);
-    return got < 0 ? -1 : 1;
-}
 
 int group_dropped(const struct group *g, struct err *e)
 {
@@ -251,7 +46,8 @@ int group_reload(struct group *g, struct err *e)
     g->types = (struct pattern_list){NULL, 0};
     int got = group_patterns(g->s, g->grp, &g->types, e);
     if (got > 0)
-        got = db_int(g->s, e, &ordered, "SELECT ordered FROM groups WHERE grp=?", "i", g->grp);
+        got = db_int(g->s->db, e, &ordered,
+                     SQL("group_reload", "SELECT ordered FROM groups WHERE grp=?"), "i", g->grp);
     g->ordered = ordered != 0;
     g->unsorted = ordered == 2;
     return got > 0 ? 0 : got < 0 ? -1 : group_dropped(g, e);
@@ -267,27 +63,29 @@ static int create_group(struct group *g, const struct group_terms *terms, struct
     if (log_start(s, terms->from, &start, e) < 0)
         return -1;
     patterns_write(&terms->types, &patterns);
-    if (db_begin(s, DB_FULL, e) < 0) {
+    if (db_begin(s->db, DB_FULL, e) < 0) {
         buf_free(&patterns);
         return -1;
     }
-    got = db_run(s, e,
-                 "INSERT INTO groups(name,patterns,ordered,rev,paused,hold,paced,created,seen) "
-                 "VALUES(?1,?2,?4,0,0,0,0,?3,?3) ON CONFLICT(name) DO NOTHING",
+    got = db_run(s->db, e,
+                 SQL("group_create_group_insert_groups",
+                     "INSERT INTO groups(name,patterns,ordered,rev,paused,hold,paced,created,seen) "
+                     "VALUES(?1,?2,?4,0,0,0,0,?3,?3) ON CONFLICT(name) DO NOTHING"),
                  "tsii", g->name, (struct str){patterns.p, patterns.n}, clock_now_ms(),
                  (int64_t)terms->ordered);
     g->created = got > 0;
     buf_free(&patterns);
     if (got > 0)
-        got = db_run(s, e,
-                     "INSERT INTO cursor(grp,priority,seq) SELECT g.grp,p.value,? FROM "
-                     "groups g, json_each('[0,1,2,3,4,5,6,7,8,9]') p WHERE g.name=?",
+        got = db_run(s->db, e,
+                     SQL("group_create_group_insert_cursor",
+                         "INSERT INTO cursor(grp,priority,seq) SELECT g.grp,p.value,? FROM "
+                         "groups g, json_each('[0,1,2,3,4,5,6,7,8,9]') p WHERE g.name=?"),
                      "it", start - 1, g->name);
     if (got < 0) {
-        db_rollback(s);
+        db_rollback(s->db);
         return -1;
     }
-    return db_commit(s, false, e);
+    return db_commit(s->db, false, e);
 }
 
 static int check_terms(struct group *g, const struct group_terms *terms, struct err *e)
@@ -329,9 +127,10 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
     g->tail_wait_ms = terms->tail_wait_ms;
     g->each_us = terms->each_us;
     g->wait_ms = terms->wait_ms;
-    got = db_int(s, e, &g->grp, "SELECT grp FROM groups WHERE name=?", "t", g->name);
+    got = db_int(s->db, e, &g->grp, SQL("group_open_find", "SELECT grp FROM groups WHERE name=?"),
+                 "t", g->name);
     if (got == 0 && terms->from == NULL)
-        got = unknown_group(s, g->name, terms->hint == NULL ? "" : terms->hint, e);
+        got = group_unknown(s, g->name, terms->hint == NULL ? "" : terms->hint, e);
     else if (got == 0)
         got = create_group(g, terms, e);
     if (got >= 0) {
@@ -340,7 +139,9 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
         if (got == 0 && (got = group_reload(g, e)) == 0)
             got = check_terms(g, terms, e);
         if (got == 0)
-            got = db_int(s, e, &g->latest_ms, "SELECT seen FROM groups WHERE grp=?", "i", g->grp);
+            got = db_int(s->db, e, &g->latest_ms,
+                         SQL("group_open_select_groups", "SELECT seen FROM groups WHERE grp=?"),
+                         "i", g->grp);
     }
     if (got < 0) {
         group_close(g);
@@ -367,7 +168,16 @@ bool group_created(const struct group *g)
 
 int group_mark_seen(struct group *g, struct err *e)
 {
-    return db_run(g->s, e, "UPDATE groups SET seen=? WHERE grp=?", "ii", clock_now_ms(), g->grp);
+    return db_run(g->s->db, e, SQL("group_mark_seen", "UPDATE groups SET seen=? WHERE grp=?"), "ii",
+                  clock_now_ms(), g->grp);
+}
+
+/* A claim that is handed out. */
+void lease_forget(struct group *g)
+{
+    for (size_t i = 0; i < g->leases; i++)
+        free(g->leased[i].seq);
+    g->leases = 0;
 }
 
 static void free_claims(struct claim *c)
@@ -387,20 +197,23 @@ void group_close(struct group *g)
 
     if (g == NULL)
         return;
-    if (g->joined && g->held == 0 && db_begin(g->s, DB_NORMAL, &ignored) == 0) {
-        db_run(g->s, &ignored,
-               "DELETE FROM consumer WHERE owner=? AND NOT EXISTS(SELECT 1 FROM "
-               "claim WHERE claim.grp=consumer.grp AND claim.owner=consumer.owner)",
+    if (g->joined && g->held == 0 && db_begin(g->s->db, DB_NORMAL, &ignored) == 0) {
+        db_run(g->s->db, &ignored,
+               SQL("group_close",
+                   "DELETE FROM consumer WHERE owner=? AND NOT EXISTS(SELECT 1 FROM "
+                   "claim WHERE claim.grp=consumer.grp AND claim.owner=consumer.owner)"),
                "i", g->owner);
         group_mark_seen(g, &ignored);
-        db_commit(g->s, false, &ignored);
+        db_commit(g->s->db, false, &ignored);
     }
     /* In this order: the next active consumer must see that the events we still hold belong to a
        dead consumer, or it would hand out the events behind them. */
     if (g->joined)
-        lock_drop(g->s, g->owner);
+        session_drop(g->s->db, g->owner);
     order_leave(g);
-    lease_free(g);
+    lease_forget(g);
+    free(g->leased);
+    free(g->pipes.note);
     free_claims(g->claims);
     free_claims(g->spare);
     free(g->given);
@@ -428,36 +241,16 @@ int64_t group_buried(const struct group *g)
 
 /* -------------------------------------------------------------------------------------- settle */
 
-int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, struct err *e)
-{
-    struct str reason = str_of(s->reason == NULL ? "" : s->reason);
-
-    if (db_run(g->s, e,
-               "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
-               "?1,?2,coalesce(max(n),0)+1,?3,?4,?5,?6,?7 FROM attempt WHERE grp=?1 AND seq=?2",
-               "iiiiisb", g->grp, seq, s->started_ms, s->took_ms < 0 ? 0 : s->took_ms,
-               (int64_t)s->status, reason, s->tail) < 0)
-        return -1;
-    return db_run(g->s, e,
-                  "DELETE FROM attempt WHERE grp=?1 AND seq=?2 AND n<=(SELECT max(n) FROM "
-                  "attempt WHERE grp=?1 AND seq=?2)-?3",
-                  "iii", g->grp, seq, (int64_t)HISTORY_MAX);
-}
-
-struct str claim_open(const struct claim *c, struct buf *b, int64_t *first)
+int64_t *claim_seqs(const struct claim *c, size_t *n)
 {
     int64_t *seq = mem_alloc((c->n + 1) * sizeof *seq);
-    size_t n = 0;
 
+    *n = 0;
     for (size_t i = 0; i < c->n; i++)
         if (c->held[i].open)
-            seq[n++] = c->page.entry[i].seq;
-    qsort(seq, n, sizeof *seq, seq_compare);
-    *first = n > 0 ? seq[0] : 0;
-    buf_reset(b);
-    open_encode(b, seq, n);
-    free(seq);
-    return (struct str){b->p, b->n};
+            seq[(*n)++] = c->page.entry[i].seq;
+    qsort(seq, *n, sizeof *seq, seq_compare);
+    return seq;
 }
 
 void claim_spare(struct group *g, struct claim *c)
@@ -466,64 +259,15 @@ void claim_spare(struct group *g, struct claim *c)
     g->spare = c;
 }
 
-int item_forget(struct store *s, int64_t grp, bool ordered, int64_t seq, struct err *e)
-{
-    int attempts, items;
-
-    /* Before deleting the row, which has the subject. */
-    if ((ordered && order_free(s, grp, seq, e) < 0) ||
-        (attempts = db_run(s, e, "DELETE FROM attempt WHERE grp=? AND seq=?", "ii", grp, seq)) <
-            0 ||
-        (items = db_run(s, e, "DELETE FROM item WHERE grp=? AND seq=?", "ii", grp, seq)) < 0)
-        return -1;
-    return attempts + items;
-}
-
-int settle_item(struct group *g, int64_t seq, bool item, const struct group_settle *s,
-                struct err *e)
-{
-    int attempt = s->outcome == GROUP_RETRY || s->outcome == GROUP_DEAD;
-    int over = s->outcome == GROUP_DONE || s->outcome == GROUP_DROP ? 1
-               : s->outcome == GROUP_DEAD                           ? 0
-                                                                    : log_gone(g->s, seq, e);
-
-    if (over < 0)
-        return -1;
-    if (over) /* done, expired, or pruned while it was held: it is not delivered again */
-        return item && item_forget(g->s, g->grp, g->ordered, seq, e) < 0 ? -1 : 0;
-    if (attempt && attempt_add(g, seq, s, e) < 0)
-        return -1;
-    if (db_run(g->s, e,
-               "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) VALUES(?1,?2,?3,"
-               "CASE ?3 WHEN 3 THEN ?4 ELSE " ITEM_DUE("?2", "?4") " END,?5,0," ITEM_SUBJECT(
-                   "?2", "?6") ") ON CONFLICT(grp,seq) DO "
-                               "UPDATE SET state=?3,due=excluded.due,attempts=attempts+?5",
-               "iiiiii", g->grp, seq,
-               (int64_t)(s->outcome == GROUP_DEAD ? ITEM_DEAD : ITEM_WAITING),
-               s->outcome == GROUP_DEAD ? clock_now_ms() : s->due_ms, (int64_t)attempt,
-               (int64_t)g->ordered) < 0)
-        return -1;
-    if (!g->ordered)
-        return 0;
-    return s->outcome == GROUP_DEAD ? order_free(g->s, g->grp, seq, e)
-                                    : order_place(g->s, g->grp, seq, e);
-}
-
 /* Remove the settled events from the claim's row, which must still exist and be ours. */
 static int settle_claim(struct group *g, const struct claim *c, struct err *e)
 {
-    struct buf b = BUF_INIT;
-    int64_t first;
-    int got;
+    size_t n;
+    int64_t *seq = claim_seqs(c, &n);
+    int got = n == 0 ? claim_row_delete(g->s, c->id, g->hand, e)
+                     : claim_row_write(g->s, c->id, g->hand, seq, n, e);
 
-    if (c->open == 0) {
-        got = db_run(g->s, e, "DELETE FROM claim WHERE claim=? AND owner=?", "ii", c->id, g->hand);
-    } else {
-        struct str open = claim_open(c, &b, &first);
-        got = db_run(g->s, e, "UPDATE claim SET first=?,open=? WHERE claim=? AND owner=?", "ibii",
-                     first, open, c->id, g->hand);
-        buf_free(&b);
-    }
+    free(seq);
     if (got == 0)
         return err_set(e, EX_TEMPFAIL,
                        "a claim of group %s was taken over: other consumers have its "
@@ -552,11 +296,6 @@ static struct held *held_of(const struct group_event *event)
     return (struct held *)(uintptr_t)event; /* event is the member shown, the first of a held */
 }
 
-bool tells_of_death(const struct group_settle *s, struct str type)
-{
-    return s->outcome == GROUP_DEAD && !sys_type(type);
-}
-
 /* A transaction that appends is flushed: a log that lost an event would reuse its position. */
 static int begin_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e)
 {
@@ -567,44 +306,7 @@ static int begin_settle(struct group *g, const struct group_settle *settle, size
         return 0;
     for (size_t i = 0; i < n; i++)
         appends |= tells_of_death(&settle[i], settle[i].event->entry.type);
-    return appends ? append_begin(g->s, &terms, e) : db_begin(g->s, DB_NORMAL, e);
-}
-
-int death_tell(struct group *g, const struct log_entry *event, int64_t attempts, int status,
-               const char *reason, struct err *e)
-{
-    struct str why = str_of(reason == NULL ? "" : reason);
-
-    return sys_put(g->s, "sys.dead-lettered", g->name, event->damaged ? NULL : event,
-                   json_pack("{s:o,s:I,s:o,s:o,s:I,s:i,s:o}", "group", table_text(str_of(g->name)),
-                             "seq", (json_int_t)event->seq, "id", table_text(event->id), "type",
-                             table_text(event->type), "attempts", (json_int_t)attempts, "status",
-                             status, "reason", table_text(why)),
-                   e);
-}
-
-/* Report the death of an event that nobody settled. */
-int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err *e)
-{
-    sqlite3_stmt *q = db_query(g->s, e,
-                               "SELECT " LOG_COLUMNS ",coalesce((SELECT attempts FROM item WHERE "
-                               "grp=?1 AND item.seq=event.seq),0) FROM event WHERE seq=?2",
-                               "ii", g->grp, seq);
-    struct page copy = {NULL, 0, BUF_INIT};
-    struct log_entry row;
-    int got = q == NULL ? -1 : db_row(g->s, q, e);
-
-    if (got <= 0)
-        return got;
-    log_entry_read(g->s, q, &row);
-    row.damaged = log_entry_damaged(q, &row);
-    page_add(&copy, &row);
-    int64_t attempts = sqlite3_column_int64(q, LOG_END);
-    db_done(q);
-    if (!sys_type(copy.entry[0].type))
-        got = death_tell(g, &copy.entry[0], attempts, 0, reason, e);
-    page_free(&copy);
-    return got;
+    return appends ? append_begin(g->s, &terms, e) : db_begin(g->s->db, DB_NORMAL, e);
 }
 
 static int tell_death(struct group *g, const struct group_settle *s, struct err *e)
@@ -647,7 +349,7 @@ int group_settle(struct group *g, const struct group_settle *settle, size_t n, s
         log_rollback(g->s);
         return -1;
     }
-    if ((g->s->appending ? append_commit(g->s, ring, e) : db_commit(g->s, ring, e)) < 0)
+    if ((g->s->appending ? append_commit(g->s, ring, e) : db_commit(g->s->db, ring, e)) < 0)
         return -1;
     forget_settled(g);
     return 0;
@@ -664,31 +366,34 @@ void group_hand_over(struct group *g)
 int group_holds(struct group *g, const struct group_event *event, struct err *e)
 {
     int64_t one;
-    return db_int(g->s, e, &one, "SELECT 1 FROM claim WHERE claim=? AND owner=?", "ii",
+    return db_int(g->s->db, e, &one,
+                  SQL("group_holds", "SELECT 1 FROM claim WHERE claim=? AND owner=?"), "ii",
                   held_of(event)->claim->id, g->hand);
 }
 
 int group_hold(struct group *g, int64_t until_ms, struct err *e)
 {
-    if (db_begin(g->s, DB_NORMAL, e) < 0)
+    if (db_begin(g->s->db, DB_NORMAL, e) < 0)
         return -1;
-    if (db_run(g->s, e, "UPDATE groups SET hold=max(hold,?) WHERE grp=?", "ii", until_ms, g->grp) <
-        0) {
-        db_rollback(g->s);
+    if (db_run(g->s->db, e, SQL("group_hold", "UPDATE groups SET hold=max(hold,?) WHERE grp=?"),
+               "ii", until_ms, g->grp) < 0) {
+        db_rollback(g->s->db);
         return -1;
     }
-    return db_commit(g->s, false, e);
+    return db_commit(g->s->db, false, e);
 }
 
 /* ---------------------------------------------------------------------------------------- stand */
 
 static int count_elsewhere(struct group *g, int64_t last, int64_t *out, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(g->s, e, "SELECT open FROM claim WHERE grp=? AND owner<>?", "ii", g->grp, g->hand);
+    struct query *q =
+        db_query(g->s->db, e,
+                 SQL("group_count_elsewhere", "SELECT open FROM claim WHERE grp=? AND owner<>?"),
+                 "ii", g->grp, g->hand);
     int got = -1;
 
-    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(g->s->db, q, e)) > 0) {
         int64_t *open;
         size_t n = open_decode(db_text(q, 0), &open);
         for (size_t i = 0; i < n; i++)
@@ -705,13 +410,19 @@ int group_stand(struct group *g, int64_t last, struct group_stand *out, struct e
     *out = (struct group_stand){0};
     if (last == 0)
         last = INT64_MAX;
-    if (db_int(g->s, e, &paused, "SELECT paused FROM groups WHERE grp=?", "i", g->grp) < 0 ||
-        db_int(g->s, e, &hold, "SELECT hold FROM groups WHERE grp=?", "i", g->grp) < 0 ||
-        db_int(g->s, e, &out->due, COUNT_DUE, "iii", g->grp, now, last) < 0 ||
-        db_int(g->s, e, &out->later, COUNT_LATER, "iii", g->grp, now, last) < 0 ||
-        db_int(g->s, e, &out->next_due_ms,
-               "SELECT min(due) FROM item INDEXED BY item_due WHERE grp=? AND state=0 AND "
-               "due>? AND seq<=?",
+    if (db_int(g->s->db, e, &paused,
+               SQL("group_stand_paused", "SELECT paused FROM groups WHERE grp=?"), "i",
+               g->grp) < 0 ||
+        db_int(g->s->db, e, &hold, SQL("group_stand_hold", "SELECT hold FROM groups WHERE grp=?"),
+               "i", g->grp) < 0 ||
+        db_int(g->s->db, e, &out->due, SQL("group_stand_due", COUNT_DUE), "iii", g->grp, now,
+               last) < 0 ||
+        db_int(g->s->db, e, &out->later, SQL("group_stand_later", COUNT_LATER), "iii", g->grp, now,
+               last) < 0 ||
+        db_int(g->s->db, e, &out->next_due_ms,
+               SQL("group_stand_next",
+                   "SELECT min(due) FROM item INDEXED BY item_due WHERE grp=? AND state=0 AND "
+                   "due>? AND seq<=?"),
                "iii", g->grp, now, last) < 0)
         return -1;
     out->paused = paused != 0;

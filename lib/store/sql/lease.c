@@ -11,36 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-/* A claim that is handed out. */
-struct leased {
-    int64_t id, owner, term;
-    int64_t *seq; /* ascending; negative: settled in this transaction */
-    size_t n, open;
-    bool changed;
-};
-
-int64_t boot_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void clear(struct group *g)
-{
-    for (size_t i = 0; i < g->leases; i++)
-        free(g->leased[i].seq);
-    g->leases = 0;
-}
-
-void lease_free(struct group *g)
-{
-    clear(g);
-    free(g->leased);
-    free(g->pipes.note);
-}
-
 /* ---------------------------------------------------------------------------------- run out */
 
 struct expired {
@@ -50,23 +20,25 @@ struct expired {
 /* Find claims whose lease has run out, until they have about a thousand events. */
 static int find_expired(struct group *g, struct expired *x, struct err *e)
 {
-    struct lock_process self;
-    sqlite3_stmt *q;
+    struct lease_clock now;
+    struct query *q;
     int got = -1;
 
-    lock_self(&self);
+    lease_now(g->s->db, &now);
     q = db_query(
-        g->s, e,
-        "SELECT claim,open FROM claim INDEXED BY claim_lease WHERE grp=?1 AND boot=?2 AND "
-        "lease<=?3 UNION ALL SELECT claim,open FROM claim INDEXED BY claim_lease WHERE grp=?1 AND "
-        "boot<?2 AND lease IS NOT NULL UNION ALL SELECT claim,open FROM claim INDEXED BY "
-        "claim_lease WHERE grp=?1 AND boot>?2 AND lease IS NOT NULL",
-        "iti", g->grp, self.boot, boot_ms());
+        g->s->db, e,
+        SQL("lease_find_expired",
+            "SELECT claim,open FROM claim INDEXED BY claim_lease WHERE grp=?1 AND boot=?2 AND "
+            "lease<=?3 UNION ALL SELECT claim,open FROM claim INDEXED BY claim_lease WHERE grp=?1 "
+            "AND "
+            "boot<?2 AND lease IS NOT NULL UNION ALL SELECT claim,open FROM claim INDEXED BY "
+            "claim_lease WHERE grp=?1 AND boot>?2 AND lease IS NOT NULL"),
+        "iti", g->grp, now.epoch, now.ms);
     x->claims.n = x->seqs.n = 0;
-    while (q != NULL && x->seqs.n < DB_ROWS && (got = db_row(g->s, q, e)) > 0) {
+    while (q != NULL && x->seqs.n < DB_ROWS && (got = db_row(g->s->db, q, e)) > 0) {
         int64_t *open;
         size_t n = open_decode(db_text(q, 1), &open);
-        notes_add(&x->claims, sqlite3_column_int64(q, 0), 0);
+        notes_add(&x->claims, db_i64(q, 0), 0);
         for (size_t i = 0; i < n; i++)
             notes_add(&x->seqs, open[i], 0);
         free(open);
@@ -86,8 +58,9 @@ static int run_out(struct group *g, int64_t seq, int64_t now, struct err *e)
                              .tail = {"", 0}};
     int64_t attempts = 0;
 
-    if (db_int(g->s, e, &attempts, "SELECT attempts FROM item WHERE grp=? AND seq=?", "ii", g->grp,
-               seq) < 0)
+    if (db_int(g->s->db, e, &attempts,
+               SQL("lease_run_out", "SELECT attempts FROM item WHERE grp=? AND seq=?"), "ii",
+               g->grp, seq) < 0)
         return -1;
     if (attempts + 1 >= g->attempts)
         s.outcome = GROUP_DEAD;
@@ -110,7 +83,8 @@ static int expire_some(struct group *g, struct expired *x, struct err *e)
     for (size_t i = 0; i < x->seqs.n && got >= 0; i++)
         got = run_out(g, x->seqs.note[i].seq, terms.now_ms, e);
     for (size_t i = 0; i < x->claims.n && got >= 0; i++)
-        got = db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", x->claims.note[i].seq);
+        got = db_run(g->s->db, e, SQL("lease_expire_some", "DELETE FROM claim WHERE claim=?"), "i",
+                     x->claims.note[i].seq);
     if (got >= 0)
         return append_commit(g->s, x->seqs.n > 0, e);
     log_rollback(g->s);
@@ -134,23 +108,21 @@ int lease_expire(struct group *g, struct err *e)
 
 static int load(struct group *g, struct err *e)
 {
-    sqlite3_stmt *q = db_query(
-        g->s, e,
-        "SELECT claim,owner,term,open FROM claim INDEXED BY claim_lease WHERE grp=? AND lease IS "
-        "NOT NULL",
-        "i", g->grp);
+    struct query *q = db_query(g->s->db, e,
+                               SQL("lease_load", "SELECT claim,owner,term,open FROM claim INDEXED "
+                                                 "BY claim_lease WHERE grp=? AND lease IS "
+                                                 "NOT NULL"),
+                               "i", g->grp);
     int got = -1;
 
-    clear(g);
-    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+    lease_forget(g);
+    while (q != NULL && (got = db_row(g->s->db, q, e)) > 0) {
         if (g->leases == g->lease_room) {
             g->lease_room = g->lease_room == 0 ? 8 : g->lease_room * 2;
             g->leased = mem_grow(g->leased, g->lease_room, sizeof *g->leased);
         }
         struct leased *l = &g->leased[g->leases++];
-        *l = (struct leased){.id = sqlite3_column_int64(q, 0),
-                             .owner = sqlite3_column_int64(q, 1),
-                             .term = sqlite3_column_int64(q, 2)};
+        *l = (struct leased){.id = db_i64(q, 0), .owner = db_i64(q, 1), .term = db_i64(q, 2)};
         l->open = l->n = open_decode(db_text(q, 3), &l->seq);
     }
     return got;
@@ -162,7 +134,7 @@ static int begin(struct group *g, bool appends, struct err *e)
 
     if (g->leasing)
         return 0;
-    if ((appends ? append_begin(g->s, &terms, e) : db_begin(g->s, DB_NORMAL, e)) < 0)
+    if ((appends ? append_begin(g->s, &terms, e) : db_begin(g->s->db, DB_NORMAL, e)) < 0)
         return -1;
     g->leasing = true;
     return load(g, e);
@@ -197,15 +169,15 @@ struct named {
     int64_t seq;     /* of the last event with the name */
 };
 
-static int note_named(struct group *g, sqlite3_stmt *q, struct named *x, struct err *e)
+static int note_named(struct group *g, struct query *q, struct named *x, struct err *e)
 {
     struct leased *in;
     int64_t *at;
     int got = -1;
 
-    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(g->s->db, q, e)) > 0) {
         x->known++;
-        x->seq = sqlite3_column_int64(q, 0);
+        x->seq = db_i64(q, 0);
         if ((at = find_seq(g, x->seq, &in)) == NULL)
             continue;
         x->open++;
@@ -220,13 +192,14 @@ static int note_named(struct group *g, sqlite3_stmt *q, struct named *x, struct 
 /* Refuse a number that is both a position and the id of another event that is handed out. */
 static int check_position(struct group *g, const struct lease_name *name, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(g->s, e, "SELECT seq FROM event WHERE id=? AND seq<>?", "si", name->id, name->seq);
+    struct query *q = db_query(
+        g->s->db, e, SQL("lease_check_position", "SELECT seq FROM event WHERE id=? AND seq<>?"),
+        "si", name->id, name->seq);
     struct leased *in;
     int got = -1;
 
-    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
-        int64_t seq = sqlite3_column_int64(q, 0);
+    while (q != NULL && (got = db_row(g->s->db, q, e)) > 0) {
+        int64_t seq = db_i64(q, 0);
         if (find_seq(g, seq, &in) == NULL)
             continue;
         db_done(q);
@@ -243,11 +216,17 @@ static int find_named(struct group *g, const struct lease_name *name, struct nam
 {
     return note_named(
         g,
-        name->seq != 0 ? db_query(g->s, e, "SELECT seq,type FROM event WHERE seq=?", "i", name->seq)
+        name->seq != 0
+            ? db_query(g->s->db, e,
+                       SQL("lease_find_position", "SELECT seq,type FROM event WHERE seq=?"), "i",
+                       name->seq)
         : name->source.p == NULL
-            ? db_query(g->s, e, "SELECT seq,type FROM event WHERE id=?", "s", name->id)
-            : db_query(g->s, e, "SELECT seq,type FROM event WHERE id=? AND source=?", "ss",
-                       name->id, name->source),
+            ? db_query(g->s->db, e, SQL("lease_find_id", "SELECT seq,type FROM event WHERE id=?"),
+                       "s", name->id)
+            : db_query(
+                  g->s->db, e,
+                  SQL("lease_find_source", "SELECT seq,type FROM event WHERE id=? AND source=?"),
+                  "ss", name->id, name->source),
         x, e);
 }
 
@@ -263,11 +242,12 @@ static bool settled_here(const struct group *g, int64_t seq)
 /* Does a claim hold the event? This transaction's changes to claims are not written yet. */
 static int claimed(struct group *g, int64_t seq, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(g->s, e, "SELECT open FROM claim WHERE grp=? AND first<=?", "ii", g->grp, seq);
+    struct query *q = db_query(
+        g->s->db, e, SQL("lease_claimed", "SELECT open FROM claim WHERE grp=? AND first<=?"), "ii",
+        g->grp, seq);
     int got = -1;
 
-    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(g->s->db, q, e)) > 0) {
         int64_t *open;
         size_t n = open_decode(db_text(q, 0), &open);
         bool found = bsearch(&seq, open, n, sizeof *open, seq_compare) != NULL;
@@ -283,15 +263,16 @@ static int claimed(struct group *g, int64_t seq, struct err *e)
 static int ahead(struct group *g, int64_t seq, struct err *e)
 {
     int64_t cursor[10] = {0};
-    sqlite3_stmt *q;
+    struct query *q;
     int got;
 
     if (group_cursors(g->s, g->grp, cursor, e) < 0)
         return -1;
-    q = db_query(g->s, e, "SELECT priority,type FROM event WHERE seq=?", "i", seq);
-    if (q == NULL || (got = db_row(g->s, q, e)) < 0)
+    q = db_query(g->s->db, e, SQL("lease_ahead", "SELECT priority,type FROM event WHERE seq=?"),
+                 "i", seq);
+    if (q == NULL || (got = db_row(g->s->db, q, e)) < 0)
         return -1;
-    bool is = got > 0 && seq > group_passed(cursor, sqlite3_column_int64(q, 0)) &&
+    bool is = got > 0 && seq > group_passed(cursor, db_i64(q, 0)) &&
               pattern_any(&g->types, db_text(q, 1));
     db_done(q);
     return is;
@@ -305,8 +286,9 @@ static int still_open(struct group *g, int64_t seq, struct err *e)
 
     if (settled_here(g, seq))
         return 0;
-    got =
-        db_int(g->s, e, &state, "SELECT state FROM item WHERE grp=? AND seq=?", "ii", g->grp, seq);
+    got = db_int(g->s->db, e, &state,
+                 SQL("lease_still_open", "SELECT state FROM item WHERE grp=? AND seq=?"), "ii",
+                 g->grp, seq);
     if (got < 0 || (got > 0 && state == 3))
         return got < 0 ? -1 : 0;
     if (got > 0 || (got = claimed(g, seq, e)) != 0)
@@ -320,8 +302,9 @@ static int settle_named(struct group *g, const struct named *x, const struct gro
     struct group_settle s = *how;
     struct str type = {x->type.p, x->type.n};
     int64_t seq = *x->at, attempts = 0;
-    int item = db_int(g->s, e, &attempts, "SELECT attempts FROM item WHERE grp=? AND seq=?", "ii",
-                      g->grp, seq);
+    int item = db_int(g->s->db, e, &attempts,
+                      SQL("lease_settle_named", "SELECT attempts FROM item WHERE grp=? AND seq=?"),
+                      "ii", g->grp, seq);
 
     if (item < 0)
         return -1;
@@ -377,20 +360,14 @@ int lease_settle(struct group *g, const struct lease_name *name, const struct gr
 
 static int write_claim(struct group *g, const struct leased *l, struct err *e)
 {
-    struct buf b = BUF_INIT;
     size_t n = 0;
-    int got;
 
     if (l->open == 0)
-        return db_run(g->s, e, "DELETE FROM claim WHERE claim=?", "i", l->id);
+        return claim_row_delete(g->s, l->id, l->owner, e);
     for (size_t i = 0; i < l->n; i++)
         if (l->seq[i] > 0)
             l->seq[n++] = l->seq[i];
-    open_encode(&b, l->seq, n);
-    got = db_run(g->s, e, "UPDATE claim SET first=?,open=? WHERE claim=?", "ibi", l->seq[0],
-                 (struct str){b.p, b.n}, l->id);
-    buf_free(&b);
-    return got;
+    return claim_row_write(g->s, l->id, l->owner, l->seq, n, e);
 }
 
 static void note_pipe(struct group *g, int64_t owner)
@@ -413,9 +390,13 @@ static bool same_pipe_before(const struct group *g, size_t i)
    settled ones get more time. */
 static int renew(struct group *g, const struct leased *l, struct err *e)
 {
-    return db_run(g->s, e,
-                  "UPDATE claim INDEXED BY claim_owner SET lease=? WHERE grp=? AND owner=?", "iii",
-                  boot_ms() + l->term, g->grp, l->owner);
+    struct lease_clock now;
+
+    lease_now(g->s->db, &now);
+    return db_run(g->s->db, e,
+                  SQL("lease_renew",
+                      "UPDATE claim INDEXED BY claim_owner SET lease=? WHERE grp=? AND owner=?"),
+                  "iii", now.ms + l->term, g->grp, l->owner);
 }
 
 int lease_commit(struct group *g, struct err *e)
@@ -439,7 +420,7 @@ int lease_commit(struct group *g, struct err *e)
     }
     bool ring = g->gave_back;
     g->gave_back = false;
-    return g->s->appending ? append_commit(g->s, ring, e) : db_commit(g->s, ring, e);
+    return g->s->appending ? append_commit(g->s, ring, e) : db_commit(g->s->db, ring, e);
 }
 
 int lease_left(struct group *g, int64_t *left, struct err *e)

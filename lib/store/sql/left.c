@@ -9,7 +9,7 @@
  * An expired event does not count, although its row stays until its turn would come. An item that
  * is due later cannot have expired: it is due when its event expires at the latest.
  */
-#include "store/engine.h"
+#include "store/sql/sql.h"
 
 #include <stdlib.h>
 
@@ -29,19 +29,21 @@ static void note_age(struct left *l, int64_t recorded, int64_t due)
         l->out->oldest_ms = since;
 }
 
-sqlite3_stmt *log_of_priority(struct store *s, int64_t priority, int64_t behind, int64_t last,
+struct query *log_of_priority(struct store *s, int64_t priority, int64_t behind, int64_t last,
                               struct err *e)
 {
     if (priority == EVENT_PRIORITY)
         return db_query(
-            s, e,
-            "SELECT seq,type,recorded,due,expires FROM event WHERE seq>? AND seq<=? AND "
-            "priority=5 ORDER BY seq LIMIT 1000",
+            s->db, e,
+            SQL("left_of_normal_priority",
+                "SELECT seq,type,recorded,due,expires FROM event WHERE seq>? AND seq<=? AND "
+                "priority=5 ORDER BY seq LIMIT 1000"),
             "ii", behind, last);
     return db_query(
-        s, e,
-        "SELECT seq,type,recorded,due,expires FROM event INDEXED BY event_priority WHERE "
-        "priority=? AND priority<>5 AND seq>? AND seq<=? ORDER BY seq LIMIT 1000",
+        s->db, e,
+        SQL("left_of_priority",
+            "SELECT seq,type,recorded,due,expires FROM event INDEXED BY event_priority WHERE "
+            "priority=? AND priority<>5 AND seq>? AND seq<=? ORDER BY seq LIMIT 1000"),
         "iii", priority, behind, last);
 }
 
@@ -51,18 +53,18 @@ static int count_ahead(struct left *l, int64_t priority, struct err *e)
     int got, rows;
 
     do {
-        sqlite3_stmt *q = log_of_priority(l->s, priority, behind, l->last, e);
+        struct query *q = log_of_priority(l->s, priority, behind, l->last, e);
         got = -1;
-        for (rows = 0; q != NULL && (got = db_row(l->s, q, e)) > 0; rows++) {
-            if (sqlite3_column_int64(q, 0) <= behind) {
+        for (rows = 0; q != NULL && (got = db_row(l->s->db, q, e)) > 0; rows++) {
+            if (db_i64(q, 0) <= behind) {
                 db_done(q);
                 return log_disorder(l->s, behind, e);
             }
-            behind = sqlite3_column_int64(q, 0);
-            expires = sqlite3_column_int64(q, 4);
+            behind = db_i64(q, 0);
+            expires = db_i64(q, 4);
             if (!pattern_any(l->types, db_text(q, 1)) || (expires != 0 && expires <= l->now))
                 continue;
-            note_age(l, sqlite3_column_int64(q, 2), sqlite3_column_int64(q, 3));
+            note_age(l, db_i64(q, 2), db_i64(q, 3));
             if (l->out->ahead++ < l->most)
                 continue;
             db_done(q);
@@ -75,69 +77,72 @@ static int count_ahead(struct left *l, int64_t priority, struct err *e)
 /* Positions in a claim are not in order of age, but the first is close enough to the oldest. */
 static int count_claims(struct left *l, struct err *e)
 {
-    sqlite3_stmt *q = db_query(l->s, e,
-                               "SELECT c.open,e.recorded,e.due FROM claim c LEFT JOIN event e ON "
-                               "e.seq=c.first WHERE c.grp=? AND c.first<=?",
-                               "ii", l->grp, l->last);
+    struct query *q = db_query(
+        l->s->db, e,
+        SQL("left_count_claims", "SELECT c.open,e.recorded,e.due FROM claim c LEFT JOIN event e ON "
+                                 "e.seq=c.first WHERE c.grp=? AND c.first<=?"),
+        "ii", l->grp, l->last);
     int got = -1;
 
-    while (q != NULL && (got = db_row(l->s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(l->s->db, q, e)) > 0) {
         int64_t *open;
         size_t n = open_decode(db_text(q, 0), &open);
         for (size_t i = 0; i < n; i++)
             l->out->in_flight += open[i] <= l->last;
         free(open);
-        if (sqlite3_column_type(q, 1) != SQLITE_NULL)
-            note_age(l, sqlite3_column_int64(q, 1), sqlite3_column_int64(q, 2));
+        if (!db_null(q, 1))
+            note_age(l, db_i64(q, 1), db_i64(q, 2));
     }
     return got;
 }
 
 static int count_items(struct left *l, struct err *e)
 {
-    return db_int(l->s, e, &l->out->due, COUNT_DUE, "iii", l->grp, l->now, l->last) < 0 ||
-                   db_int(l->s, e, &l->out->waiting, COUNT_LATER, "iii", l->grp, l->now, l->last) <
-                       0
+    return db_int(l->s->db, e, &l->out->due, SQL("left_items_due", COUNT_DUE), "iii", l->grp,
+                  l->now, l->last) < 0 ||
+                   db_int(l->s->db, e, &l->out->waiting, SQL("left_items_later", COUNT_LATER),
+                          "iii", l->grp, l->now, l->last) < 0
                ? -1
                : 0;
 }
 
 static int count_dead(struct left *l, struct err *e)
 {
-    return db_int(
-               l->s, e, &l->out->dead,
-               "SELECT count(*) FROM item INDEXED BY item_dead WHERE grp=? AND state=3 AND seq<=?",
-               "ii", l->grp, l->last) < 0
+    return db_int(l->s->db, e, &l->out->dead,
+                  SQL("left_count_dead", "SELECT count(*) FROM item INDEXED BY item_dead WHERE "
+                                         "grp=? AND state=3 AND seq<=?"),
+                  "ii", l->grp, l->last) < 0
                ? -1
                : 0;
 }
 
 static int note_oldest(struct left *l, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(l->s, e,
-                 "SELECT e.recorded,e.due FROM item i CROSS JOIN event e ON e.seq=i.seq WHERE "
-                 "i.grp=?1 AND i.state IN (0,2) AND i.seq<=?2 AND coalesce(e.due,0)<=?3 AND "
-                 "(e.expires IS NULL OR e.expires>?3) ORDER BY i.seq LIMIT 1",
+    struct query *q =
+        db_query(l->s->db, e,
+                 SQL("left_note_oldest",
+                     "SELECT e.recorded,e.due FROM item i CROSS JOIN event e ON e.seq=i.seq WHERE "
+                     "i.grp=?1 AND i.state IN (0,2) AND i.seq<=?2 AND coalesce(e.due,0)<=?3 AND "
+                     "(e.expires IS NULL OR e.expires>?3) ORDER BY i.seq LIMIT 1"),
                  "iii", l->grp, l->last, l->now);
-    int got = q == NULL ? -1 : db_row(l->s, q, e);
+    int got = q == NULL ? -1 : db_row(l->s->db, q, e);
 
     if (got <= 0)
         return got;
-    note_age(l, sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1));
+    note_age(l, db_i64(q, 0), db_i64(q, 1));
     db_done(q);
     return 0;
 }
 
 static int count_remembered(struct left *l, bool brief, struct err *e)
 {
-    if (db_run(l->s, e, "BEGIN", "") < 0)
+    if (db_begin_read(l->s->db, e) < 0)
         return -1;
     int got = count_claims(l, e) < 0 || count_items(l, e) < 0 ||
                       (!brief && (count_dead(l, e) < 0 || note_oldest(l, e) < 0))
                   ? -1
                   : 0;
-    db_rollback(l->s);
+    db_rollback(l->s->db);
     return got;
 }
 

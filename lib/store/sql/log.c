@@ -4,7 +4,7 @@
  * A position is the last one plus one, bound under the write lock, so the log has no gaps and
  * commits in order. AUTOINCREMENT would leave a gap for each duplicate that is skipped.
  */
-#include "store/engine.h"
+#include "store/sql/sql.h"
 
 #include "base/mem.h"
 
@@ -23,27 +23,29 @@
 static void give_way(struct store *s)
 {
     if (s->wrote)
-        lock_give_way(s);
+        db_give_way(s->db);
 }
 
 int append_begin(struct store *s, const struct log_terms *terms, struct err *e)
 {
-    sqlite3_stmt *q;
+    struct query *q;
     int got = -1;
 
-    if (db_begin(s, DB_FULL, e) < 0)
+    if (db_begin(s->db, DB_FULL, e) < 0)
         return -1;
-    q = db_query(s, e, "SELECT seq,recorded FROM event WHERE seq<=? ORDER BY seq DESC LIMIT 1", "i",
-                 LOG_BOUND);
-    if (q == NULL || (got = db_row(s, q, e)) < 0) {
-        db_rollback(s);
+    q = db_query(s->db, e,
+                 SQL("log_append_begin",
+                     "SELECT seq,recorded FROM event WHERE seq<=? ORDER BY seq DESC LIMIT 1"),
+                 "i", LOG_BOUND);
+    if (q == NULL || (got = db_row(s->db, q, e)) < 0) {
+        db_rollback(s->db);
         return -1;
     }
     s->put.terms = *terms;
-    s->put.first = s->put.last = got > 0 ? sqlite3_column_int64(q, 0) : 0;
-    s->put.recorded = got > 0 ? sqlite3_column_int64(q, 1) : terms->now_ms;
+    s->put.first = s->put.last = got > 0 ? db_i64(q, 0) : 0;
+    s->put.recorded = got > 0 ? db_i64(q, 1) : terms->now_ms;
     db_done(q);
-    s->put.segment_ms = LOG_NONE;
+    s->put.segment_ms = DB_NONE;
     if (terms->now_ms >= s->put.recorded)
         s->put.recorded = terms->now_ms;
     else if (s->put.recorded - terms->now_ms > CLOCK_STEP_MS)
@@ -58,8 +60,7 @@ int log_begin(struct store *s, const struct log_terms *terms, struct err *e)
     int64_t room;
 
     give_way(s);
-    s->locked = false;
-    if (space_for_batch(s, &room, e) < 0 || append_begin(s, terms, e) < 0)
+    if (db_room(s->db, &room, e) < 0 || append_begin(s, terms, e) < 0)
         return -1;
     s->put.room = room;
     return 0;
@@ -69,15 +70,16 @@ int log_begin(struct store *s, const struct log_terms *terms, struct err *e)
    none is; -1. */
 static int find_same(struct store *s, const struct event *ev, struct log_put *out, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e,
-                               "SELECT seq,type,subject,line FROM event WHERE id=? AND "
-                               "source=?",
-                               "ss", ev->id, ev->source);
-    int got = q == NULL ? -1 : db_row(s, q, e);
+    struct query *q =
+        db_query(s->db, e,
+                 SQL("log_find_same", "SELECT seq,type,subject,line FROM event WHERE id=? AND "
+                                      "source=?"),
+                 "ss", ev->id, ev->source);
+    int got = q == NULL ? -1 : db_row(s->db, q, e);
 
     if (got <= 0)
         return got;
-    out->seq = sqlite3_column_int64(q, 0);
+    out->seq = db_i64(q, 0);
     struct str type = db_text(q, 1), subject = db_text(q, 2), line = db_text(q, 3);
     struct err damaged = ERR_NONE;
     bool same = str_eq(type, ev->type) && str_eq(subject, ev->subject) &&
@@ -96,12 +98,13 @@ static int find_same(struct store *s, const struct event *ev, struct log_put *ou
 /* The hops of the event with this id, the most if several sources use it; -1: no such event. */
 static int cause_hops(struct store *s, struct str id, int64_t *hops, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "SELECT line FROM event WHERE id=? LIMIT 8", "s", id);
+    struct query *q = db_query(
+        s->db, e, SQL("log_cause_hops", "SELECT line FROM event WHERE id=? LIMIT 8"), "s", id);
     struct err damaged = ERR_NONE;
     int got = -1;
 
     *hops = -1;
-    while (q != NULL && (got = db_row(s, q, e)) > 0)
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0)
         if (event_read(&s->seen, &s->scan, db_text(q, 0), &damaged) == 0 && s->seen.hops > *hops)
             *hops = s->seen.hops;
     return got;
@@ -115,7 +118,7 @@ static int count_hops(struct store *s, struct event *ev, struct log_put *out, st
         if (cause_hops(s, ev->causationid, &cause, e) < 0)
             return -1;
         if (cause + 1 > ev->hops)
-            event_set(ev, &s->scan, "hops", cause + 1);
+            event_set_hops(ev, cause + 1);
     }
     if (ev->hops > EVENT_HOPS_MAX)
         out->fate = LOG_CYCLE;
@@ -126,14 +129,15 @@ static int count_hops(struct store *s, struct event *ev, struct log_put *out, st
 static int find_version(struct store *s, const struct event *ev, int64_t *stands, bool *ours,
                         struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e,
-                               "SELECT version,seq FROM event WHERE subject=? AND version IS "
-                               "NOT NULL ORDER BY version DESC LIMIT 1",
+    struct query *q = db_query(s->db, e,
+                               SQL("log_find_version",
+                                   "SELECT version,seq FROM event WHERE subject=? AND version IS "
+                                   "NOT NULL ORDER BY version DESC LIMIT 1"),
                                "s", ev->subject);
-    int got = q == NULL ? -1 : db_row(s, q, e);
+    int got = q == NULL ? -1 : db_row(s->db, q, e);
 
-    *stands = got > 0 ? sqlite3_column_int64(q, 0) : 0;
-    *ours = got > 0 && sqlite3_column_int64(q, 1) > s->put.first;
+    *stands = got > 0 ? db_i64(q, 0) : 0;
+    *ours = got > 0 && db_i64(q, 1) > s->put.first;
     if (got > 0)
         db_done(q);
     return got < 0 ? -1 : 0;
@@ -144,10 +148,12 @@ static int keep_version(struct store *s, const struct event *ev, int64_t stands,
                         struct log_put *out, struct err *e)
 {
     int64_t seq;
-    int taken = ev->version > stands
-                    ? 0
-                    : db_int(s, e, &seq, "SELECT seq FROM event WHERE subject=? AND version=?",
-                             "si", ev->subject, ev->version);
+    int taken =
+        ev->version > stands
+            ? 0
+            : db_int(s->db, e, &seq,
+                     SQL("log_keep_version", "SELECT seq FROM event WHERE subject=? AND version=?"),
+                     "si", ev->subject, ev->version);
 
     if (taken > 0)
         out->fate = LOG_STALE;
@@ -174,30 +180,22 @@ static int give_version(struct store *s, struct event *ev, struct log_put *out, 
     }
     out->version = stands + 1;
     if (ev->version != out->version)
-        event_set(ev, &s->scan, "version", out->version);
+        event_set_version(ev, out->version);
     return 0;
 }
 
 static int begin_segment(struct store *s, struct err *e)
 {
-    if (db_run(s, e, "INSERT INTO segment(seq,recorded) VALUES(?,?)", "ii", s->put.last + 1,
-               s->put.segment_ms) < 0)
+    if (db_run(s->db, e, SQL("log_begin_segment", "INSERT INTO segment(seq,recorded) VALUES(?,?)"),
+               "ii", s->put.last + 1, s->put.segment_ms) < 0)
         return -1;
-    s->put.segment_ms = LOG_NONE;
+    s->put.segment_ms = DB_NONE;
     return 0;
-}
-
-static void bind_number(sqlite3_stmt *q, int column, int64_t value)
-{
-    if (value == LOG_NONE)
-        sqlite3_bind_null(q, column);
-    else
-        sqlite3_bind_int64(q, column, value);
 }
 
 static int64_t or_none(int64_t value)
 {
-    return value == 0 ? LOG_NONE : value;
+    return value == 0 ? DB_NONE : value;
 }
 
 static int insert(struct store *s, const struct event *ev, int64_t version, struct err *e)
@@ -215,20 +213,22 @@ static int insert(struct store *s, const struct event *ev, int64_t version, stru
         .subject = ev->subject,
         .line = ev->line,
     };
-    sqlite3_stmt *q =
-        db_query(s, e,
-                 "INSERT INTO "
-                 "event(seq,recorded,priority,sums,id,source,type,subject,line,due,expires,version)"
-                 " VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id,source) DO NOTHING",
-                 "iiiissssb", row.seq, row.recorded, row.priority, sum_of(&row), row.id, row.source,
-                 row.type, row.subject, row.line);
 
-    if (q == NULL)
-        return -1;
-    bind_number(q, 10, row.due);
-    bind_number(q, 11, row.expires);
-    bind_number(q, 12, row.version);
-    return db_row(s, q, e) < 0 ? -1 : sqlite3_changes(s->db);
+    return db_run(
+        s->db, e,
+        SQL("log_insert",
+            "INSERT INTO "
+            "event(seq,recorded,priority,sums,id,source,type,subject,line,due,expires,version)"
+            " VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id,source) DO NOTHING"),
+        "iiiissssbooo", row.seq, row.recorded, row.priority, sum_of(&row), row.id, row.source,
+        row.type, row.subject, row.line, row.due, row.expires, row.version);
+}
+
+/* Twice what goes into an index as well as a column, and a quarter for pages not quite full. */
+static int64_t bytes_of(const struct event *ev)
+{
+    return (int64_t)(ev->line.n + 2 * (ev->id.n + ev->source.n) + ev->type.n + ev->subject.n + 64) *
+           5 / 4;
 }
 
 int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *e)
@@ -248,9 +248,9 @@ int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *
         return got < 0 ? -1 : 0;
     if (out->fate != LOG_STORED)
         return 0;
-    if (s->put.room != INT64_MAX && (s->put.room -= space_of(ev)) < 0)
-        return space_fail(s, e);
-    if (s->put.segment_ms != LOG_NONE && begin_segment(s, e) < 0)
+    if (s->put.room != INT64_MAX && (s->put.room -= bytes_of(ev)) < 0)
+        return db_no_room(s->db, e);
+    if (s->put.segment_ms != DB_NONE && begin_segment(s, e) < 0)
         return -1;
     if ((got = insert(s, ev, out->version, e)) < 0)
         return -1;
@@ -269,7 +269,7 @@ int append_commit(struct store *s, bool ring, struct err *e)
 {
     s->wrote = true;
     s->appending = false;
-    return db_commit(s, ring || s->put.last > s->put.first, e);
+    return db_commit(s->db, ring || s->put.last > s->put.first, e);
 }
 
 int log_commit(struct store *s, struct err *e)
@@ -280,7 +280,7 @@ int log_commit(struct store *s, struct err *e)
 void log_rollback(struct store *s)
 {
     s->appending = false;
-    db_rollback(s);
+    db_rollback(s->db);
 }
 
 int log_chain(struct store *s, struct str causationid, struct buf *b, struct err *e)
@@ -290,8 +290,9 @@ int log_chain(struct store *s, struct str causationid, struct buf *b, struct err
 
     for (int i = 0; i < 5 && *id != '\0'; i++) {
         struct err damaged = ERR_NONE;
-        sqlite3_stmt *q = db_query(s, e, "SELECT line FROM event WHERE id=?", "t", id);
-        if (q == NULL || (got = db_row(s, q, e)) <= 0)
+        struct query *q =
+            db_query(s->db, e, SQL("log_chain", "SELECT line FROM event WHERE id=?"), "t", id);
+        if (q == NULL || (got = db_row(s->db, q, e)) <= 0)
             break;
         if (event_read(&s->seen, &s->scan, db_text(q, 0), &damaged) == 0) {
             buf_puts(b, " ← ");
@@ -347,7 +348,7 @@ static void distrust(struct store *s, const struct log_row *row, struct log_entr
     out->line = row->line;
 }
 
-void log_entry_read(struct store *s, sqlite3_stmt *q, struct log_entry *out)
+void log_entry_read(struct store *s, struct query *q, struct log_entry *out)
 {
     struct log_row row;
 
@@ -367,9 +368,9 @@ void log_entry_read(struct store *s, sqlite3_stmt *q, struct log_entry *out)
     };
 }
 
-bool log_entry_damaged(sqlite3_stmt *q, const struct log_entry *entry)
+bool log_entry_damaged(struct query *q, const struct log_entry *entry)
 {
-    return entry->damaged || !sum_line(sqlite3_column_int64(q, LOG_SUMS), entry->line);
+    return entry->damaged || !sum_line(db_i64(q, LOG_SUMS), entry->line);
 }
 
 static struct str copy(struct buf *bytes, struct str s)
@@ -423,17 +424,17 @@ static bool correlated(struct store *s, const struct log_entry *entry, const cha
 }
 
 /* Not expired and, with due, not early. */
-static bool in_time(sqlite3_stmt *q, bool due)
+static bool in_time(struct query *q, bool due)
 {
-    int64_t now = clock_now_ms(), expires = sqlite3_column_int64(q, LOG_EXPIRES);
-    return (!due || sqlite3_column_int64(q, LOG_DUE) <= now) && (expires == 0 || expires > now);
+    int64_t now = clock_now_ms(), expires = db_i64(q, LOG_EXPIRES);
+    return (!due || db_i64(q, LOG_DUE) <= now) && (expires == 0 || expires > now);
 }
 
 /* The priority and due time of a damaged event are unknown: it becomes a dead letter as soon as the
    group reaches it. */
-static bool group_wants(const struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
+static bool group_wants(const struct log *l, const struct log_entry *entry, struct query *q)
 {
-    int64_t priority = entry->damaged ? EVENT_PRIORITY : sqlite3_column_int64(q, LOG_PRIORITY);
+    int64_t priority = entry->damaged ? EVENT_PRIORITY : db_i64(q, LOG_PRIORITY);
 
     if (entry->seq > group_passed(l->cursor, priority))
         return log_may_match(&l->group_types, entry) &&
@@ -444,7 +445,7 @@ static bool group_wants(const struct log *l, const struct log_entry *entry, sqli
 
 /* A damaged event of which nothing is known may be one that the query wants: it passes, marked as
    damaged. */
-static bool passes(struct log *l, const struct log_entry *entry, sqlite3_stmt *q)
+static bool passes(struct log *l, const struct log_entry *entry, struct query *q)
 {
     const struct log_query *want = &l->query;
 
@@ -464,29 +465,31 @@ static int64_t last_wanted(const struct log *l)
     return l->query.last == 0 || l->query.last > LOG_BOUND ? LOG_BOUND : l->query.last;
 }
 
-static sqlite3_stmt *page_query(struct log *l, struct err *e)
+static struct query *page_query(struct log *l, struct err *e)
 {
     int64_t last = last_wanted(l);
 
     if (l->query.stream != NULL)
-        return db_query(l->s, e,
-                        "SELECT " LOG_COLUMNS " FROM event WHERE subject=? AND version>=? ORDER "
-                        "BY version LIMIT 1000",
+        return db_query(l->s->db, e,
+                        SQL("log_page_stream", "SELECT " LOG_COLUMNS
+                                               " FROM event WHERE subject=? AND version>=? ORDER "
+                                               "BY version LIMIT 1000"),
                         "ti", l->query.stream, l->next);
-    return db_query(l->s, e,
-                    "SELECT " LOG_COLUMNS " FROM event WHERE seq>=? AND seq<=? ORDER BY seq LIMIT "
-                    "1000",
+    return db_query(l->s->db, e,
+                    SQL("log_page", "SELECT " LOG_COLUMNS
+                                    " FROM event WHERE seq>=? AND seq<=? ORDER BY seq LIMIT "
+                                    "1000"),
                     "ii", l->next, last);
 }
 
 /* False when the row does not pass the filters. */
-static bool read_row(struct log *l, sqlite3_stmt *q, struct log_entry *row)
+static bool read_row(struct log *l, struct query *q, struct log_entry *row)
 {
     log_entry_read(l->s, q, row);
     if (!l->bare && !passes(l, row, q))
         return false;
     if (!row->damaged)
-        row->version = sqlite3_column_int64(q, LOG_VERSION);
+        row->version = db_i64(q, LOG_VERSION);
     if (!row->damaged && log_entry_damaged(q, row)) {
         row->damaged = true;
         row->line = STR("");
@@ -502,9 +505,10 @@ static int read_listed(struct log *l, struct err *e)
     struct log_entry row;
 
     for (l->page.n = l->at = 0; l->listed < l->query.seqs; l->listed++) {
-        sqlite3_stmt *q = db_query(l->s, e, "SELECT " LOG_COLUMNS " FROM event WHERE seq=?", "i",
-                                   l->query.seq[l->listed]);
-        int got = q == NULL ? -1 : db_row(l->s, q, e);
+        struct query *q = db_query(
+            l->s->db, e, SQL("log_read_listed", "SELECT " LOG_COLUMNS " FROM event WHERE seq=?"),
+            "i", l->query.seq[l->listed]);
+        int got = q == NULL ? -1 : db_row(l->s->db, q, e);
         if (got < 0)
             return -1;
         if (got == 0)
@@ -516,23 +520,6 @@ static int read_listed(struct log *l, struct err *e)
             break;
     }
     return l->page.n > 0;
-}
-
-int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq)
-{
-    struct err ignored = ERR_NONE;
-    int64_t at = from;
-    int got = -1;
-
-    if ((sqlite3_errcode(s->db) & 0xff) != SQLITE_CORRUPT)
-        return -1;
-    for (; got < 0 && at <= last && at < from + PAGE_EVENTS; at += got < 0)
-        got = db_int(s, &ignored, seq,
-                     "SELECT seq FROM event WHERE seq>=? AND seq<=? ORDER BY seq LIMIT 1", "ii", at,
-                     last);
-    if (got > 0 && at > from)
-        *seq = from;
-    return got > 0 ? 1 : -1;
 }
 
 /* Add an entry for a row that cannot be read: only its position is known. */
@@ -549,21 +536,6 @@ static int add_broken(struct log *l, struct err *e)
     return 1;
 }
 
-int log_gone(struct store *s, int64_t seq, struct err *e)
-{
-    int64_t one;
-    int got = db_int(s, e, &one, "SELECT 1 FROM event WHERE seq=?", "i", seq);
-    return got < 0 ? -1 : !got;
-}
-
-int log_disorder(struct store *s, int64_t seq, struct err *e)
-{
-    return err_set(e, EX_IOERR,
-                   "%s: damaged: its table \"event\" is out of order at seq %lld: see spool check, "
-                   "or restore it from a backup",
-                   s->path, (long long)seq);
-}
-
 /* Copy those of the next rows that pass, so that no transaction is open while the caller writes. */
 static int read_page(struct log *l, struct err *e)
 {
@@ -572,13 +544,13 @@ static int read_page(struct log *l, struct err *e)
     if (l->disorder != 0)
         return log_disorder(l->s, l->disorder, e);
 
-    sqlite3_stmt *q = page_query(l, e);
+    struct query *q = page_query(l, e);
     struct log_entry row;
     int got = -1, rows = 0;
 
     l->page.n = l->at = 0;
-    while (q != NULL && (got = db_row(l->s, q, e)) > 0) {
-        int64_t seq = sqlite3_column_int64(q, LOG_SEQ);
+    while (q != NULL && (got = db_row(l->s->db, q, e)) > 0) {
+        int64_t seq = db_i64(q, LOG_SEQ);
         if (l->query.stream == NULL && seq < l->next) { /* first the rows before it */
             db_done(q);
             l->disorder = seq;
@@ -609,13 +581,14 @@ static int find_newest(struct log *l, struct err *e)
     int got, rows;
 
     do {
-        sqlite3_stmt *q = db_query(l->s, e,
-                                   "SELECT " LOG_COLUMNS " FROM event WHERE "
-                                   "seq>=? AND seq<? ORDER BY seq DESC LIMIT 1000",
-                                   "ii", start, below);
+        struct query *q =
+            db_query(l->s->db, e,
+                     SQL("log_find_newest", "SELECT " LOG_COLUMNS " FROM event WHERE "
+                                            "seq>=? AND seq<? ORDER BY seq DESC LIMIT 1000"),
+                     "ii", start, below);
         got = -1;
         rows = 0;
-        while (q != NULL && found < l->query.newest && (got = db_row(l->s, q, e)) > 0) {
+        while (q != NULL && found < l->query.newest && (got = db_row(l->s->db, q, e)) > 0) {
             log_entry_read(l->s, q, &row);
             if (row.seq >= below) {
                 db_done(q);
@@ -701,10 +674,12 @@ void log_close(struct log *l)
 int log_stands(struct store *s, const char *subject, int64_t last, int64_t *version, struct err *e)
 {
     *version = 0;
-    return db_int(s, e, version,
-                  "SELECT version FROM event WHERE subject=? AND version IS NOT NULL AND seq<=? "
-                  "ORDER BY version DESC LIMIT 1",
-                  "ti", subject, last);
+    return db_int(
+        s->db, e, version,
+        SQL("log_stands",
+            "SELECT version FROM event WHERE subject=? AND version IS NOT NULL AND seq<=? "
+            "ORDER BY version DESC LIMIT 1"),
+        "ti", subject, last);
 }
 
 /* -------------------------------------------------------------------------------------- points */
@@ -716,17 +691,18 @@ static int bisect(struct store *s, int64_t low, int64_t high, int64_t t, int64_t
 {
     while (low < high) {
         int64_t middle = low + (high - low) / 2, at = 0;
-        sqlite3_stmt *q = db_query(s, e,
-                                   "SELECT seq,recorded FROM event WHERE seq>=? ORDER BY seq "
-                                   "LIMIT 1",
-                                   "i", middle);
-        int got = q == NULL ? -1 : db_row(s, q, e);
+        struct query *q =
+            db_query(s->db, e,
+                     SQL("log_bisect", "SELECT seq,recorded FROM event WHERE seq>=? ORDER BY seq "
+                                       "LIMIT 1"),
+                     "i", middle);
+        int got = q == NULL ? -1 : db_row(s->db, q, e);
         if (got < 0)
             return -1;
         bool before = false;
         if (got > 0) {
-            at = sqlite3_column_int64(q, 0);
-            before = at < high && sqlite3_column_int64(q, 1) < t;
+            at = db_i64(q, 0);
+            before = at < high && db_i64(q, 1) < t;
             db_done(q);
         }
         if (before)
@@ -743,16 +719,19 @@ int log_point(struct store *s, const struct clock_point *point, int64_t *seq, st
     int64_t last = 0, begin = 1, end;
     int got;
 
-    if (db_int(s, e, &last, LOG_LAST, "") < 0)
+    if (log_last(s, &last, e) < 0)
         return -1;
     *seq = point->kind == CLOCK_START ? 1 : point->kind == CLOCK_SEQ ? point->value : last + 1;
     if (point->kind != CLOCK_TIME)
         return 0;
     /* The last segment that had begun by then; otherwise the beginning of the log. */
-    if (db_int(s, e, &begin, "SELECT max(seq) FROM segment WHERE recorded<=?", "i", point->value) <
-        0)
+    if (db_int(s->db, e, &begin,
+               SQL("log_point_segment", "SELECT max(seq) FROM segment WHERE recorded<=?"), "i",
+               point->value) < 0)
         return -1;
-    got = db_int(s, e, &end, "SELECT min(seq) FROM segment WHERE seq>?", "i", begin);
+    got = db_int(s->db, e, &end,
+                 SQL("log_point_next_segment", "SELECT min(seq) FROM segment WHERE seq>?"), "i",
+                 begin);
     if (got < 0)
         return -1;
     return bisect(s, begin, got > 0 ? end : last + 1, point->value, seq, e);
@@ -777,21 +756,22 @@ int log_find(struct store *s, const char *name, int64_t *seq, struct err *e)
     int got, n = 0;
 
     if (digits) {
-        got = db_int(s, e, seq, "SELECT seq FROM event WHERE seq=?", "i",
-                     (int64_t)strtoll(name, NULL, 10));
+        got = db_int(s->db, e, seq, SQL("log_find_position", "SELECT seq FROM event WHERE seq=?"),
+                     "i", (int64_t)strtoll(name, NULL, 10));
         if (got == 0)
-            return err_set(e, EX_NOINPUT, "no event at position %s in %s", name, s->path);
+            return err_set(e, EX_NOINPUT, "no event at position %s in %s", name, s->name);
         return got < 0 ? -1 : 0;
     }
-    sqlite3_stmt *q =
-        db_query(s, e, "SELECT seq FROM event WHERE id=? ORDER BY seq LIMIT 10", "t", id);
+    struct query *q = db_query(
+        s->db, e, SQL("log_find_id", "SELECT seq FROM event WHERE id=? ORDER BY seq LIMIT 10"), "t",
+        id);
     got = -1;
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
-        *seq = sqlite3_column_int64(q, 0);
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
+        *seq = db_i64(q, 0);
         buf_printf(&several, "%s%lld", n++ == 0 ? "" : ", ", (long long)*seq);
     }
     if (got == 0 && n == 0)
-        got = err_set(e, EX_NOINPUT, "no event with id %s in %s", err_quote_text(id).text, s->path);
+        got = err_set(e, EX_NOINPUT, "no event with id %s in %s", err_quote_text(id).text, s->name);
     else if (got == 0 && n > 1)
         got = err_set(e, EX_DATAERR,
                       "id %s matches events of several sources: name one by its "

@@ -21,35 +21,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* Even, unlike owners, and above the bytes that store/sqlite/lock.c uses for itself. */
-static int64_t byte_of(const struct group *g, bool tail)
-{
-    return 4 + 4 * g->grp + (tail ? 2 : 0);
-}
-
-/* A lock file that was replaced shows no locks: then look at the processes instead. */
-static int others_live(struct group *g, struct err *e)
-{
-    int trusted = lock_trusted(g->s, e);
-    sqlite3_stmt *q;
-    int got = -1, live = 0;
-
-    if (trusted != 0)
-        return trusted < 0 ? -1 : 0;
-    q = db_query(g->s, e, "SELECT pid,started,boot FROM consumer WHERE grp=? AND owner<>?", "ii",
-                 g->grp, g->owner);
-    while (q != NULL && (got = db_row(g->s, q, e)) > 0) {
-        struct lock_process p;
-        lock_process_read(&p, q, 0);
-        live |= lock_process_lives(&p);
-    }
-    return got < 0 ? -1 : live;
-}
-
 /* Are the previous active consumer's handlers gone? Waits for them at most tail_wait_ms. */
 static bool tail_free(struct group *g)
 {
-    if (lock_byte(g->tail_fd, byte_of(g, true)))
+    if (place_tail_take(g->tail_fd, g->grp))
         return true;
     if (g->tail_wait_ms == 0)
         return false;
@@ -64,18 +39,18 @@ int order_enter(struct group *g, struct err *e)
 
     if (g->active)
         return 1;
-    if (!g->leads && !lock_byte(g->s->lock_fd, byte_of(g, false)))
+    if (!g->leads && !place_take(g->s->db, g->grp))
         return 0;
     g->leads = true;
-    if ((live = others_live(g, e)) != 0) {
-        unlock_byte(g->s->lock_fd, byte_of(g, false));
+    if ((live = consumers_hidden(g->s, g->grp, g->owner, e)) != 0) {
+        place_drop(g->s->db, g->grp);
         g->leads = false;
         return live < 0 ? -1 : 0;
     }
     if (g->tail_fd == 0) {
-        int fd = open(g->s->lock_path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        int fd = place_tail_open(g->s->db, e);
         if (fd < 0)
-            return err_errno(e, 0, "%s", g->s->lock_path);
+            return -1;
         g->tail_fd = fd;
     }
     g->active = tail_free(g);
@@ -87,13 +62,13 @@ void order_leave(struct group *g)
     /* While we hold events there may be handlers, which may outlive this call: their copies of the
        descriptor keep the byte. */
     if (g->tail_fd > 0 && g->held == 0)
-        unlock_byte(g->tail_fd, byte_of(g, true));
+        place_tail_drop(g->tail_fd, g->grp);
     if (g->tail_fd > 0)
         close(g->tail_fd);
     if (g->leads)
-        unlock_byte(g->s->lock_fd, byte_of(g, false));
+        place_drop(g->s->db, g->grp);
     if (g->active)
-        lock_ring(g->s); /* after unlocking: consumers on standby try the bytes now */
+        db_ring(g->s->db); /* after unlocking: consumers on standby try the bytes now */
     g->tail_fd = 0;
     g->active = g->leads = false;
 }
@@ -101,9 +76,10 @@ void order_leave(struct group *g)
 int order_held(struct group *g, struct str subject, struct err *e)
 {
     int64_t one;
-    return db_int(g->s, e, &one,
-                  "SELECT 1 FROM item INDEXED BY item_subject WHERE grp=? AND subject=? AND "
-                  "state<>3 LIMIT 1",
+    return db_int(g->s->db, e, &one,
+                  SQL("order_held",
+                      "SELECT 1 FROM item INDEXED BY item_subject WHERE grp=? AND subject=? AND "
+                      "state<>3 LIMIT 1"),
                   "is", g->grp, subject);
 }
 
@@ -115,14 +91,18 @@ int order_held(struct group *g, struct str subject, struct err *e)
 
 int order_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
 {
-    if (db_run(s, e,
-               "UPDATE item SET state=2 WHERE grp=?1 AND seq=?2 AND state=0 AND EXISTS(SELECT 1 "
-               "FROM item i INDEXED BY item_subject WHERE i.grp=?1 AND i.subject=item.subject AND "
-               "i.state<>3 AND i.seq<?2)",
-               "ii", grp, seq) < 0)
+    if (db_run(
+            s->db, e,
+            SQL("order_place_behind",
+                "UPDATE item SET state=2 WHERE grp=?1 AND seq=?2 AND state=0 AND EXISTS(SELECT 1 "
+                "FROM item i INDEXED BY item_subject WHERE i.grp=?1 AND i.subject=item.subject AND "
+                "i.state<>3 AND i.seq<?2)"),
+            "ii", grp, seq) < 0)
         return -1;
-    return db_run(s, e, "UPDATE item SET state=2 WHERE grp=?1 AND state=0 AND seq=" NEXT, "ii", grp,
-                  seq) < 0
+    return db_run(s->db, e,
+                  SQL("order_place_before",
+                      "UPDATE item SET state=2 WHERE grp=?1 AND state=0 AND seq=" NEXT),
+                  "ii", grp, seq) < 0
                ? -1
                : 0;
 }
@@ -131,12 +111,15 @@ int order_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
    enough. */
 int order_free(struct store *s, int64_t grp, int64_t seq, struct err *e)
 {
-    return db_run(s, e,
-                  "UPDATE item SET state=0,due=CASE attempts+deaths WHEN 0 THEN max(due,?3) ELSE "
-                  "?3 END WHERE grp=?1 AND state=2 AND seq=" NEXT
-                  " AND NOT EXISTS(SELECT 1 FROM item i INDEXED BY item_subject WHERE i.grp=?1 AND "
-                  "i.subject=item.subject AND i.state<>3 AND i.seq<?2)",
-                  "iii", grp, seq, clock_now_ms()) < 0
+    return db_run(
+               s->db, e,
+               SQL("order_free",
+                   "UPDATE item SET state=0,due=CASE attempts+deaths WHEN 0 THEN max(due,?3) ELSE "
+                   "?3 END WHERE grp=?1 AND state=2 AND seq=" NEXT
+                   " AND NOT EXISTS(SELECT 1 FROM item i INDEXED BY item_subject WHERE i.grp=?1 "
+                   "AND "
+                   "i.subject=item.subject AND i.state<>3 AND i.seq<?2)"),
+               "iii", grp, seq, clock_now_ms()) < 0
                ? -1
                : 0;
 }
@@ -145,14 +128,15 @@ int order_free(struct store *s, int64_t grp, int64_t seq, struct err *e)
 static int next_rows(struct store *s, int64_t grp, int64_t behind, int64_t seq[DB_ROWS], size_t *n,
                      struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(s, e, "SELECT seq FROM item WHERE grp=? AND seq>? ORDER BY seq LIMIT ?", "iii",
-                 grp, behind, (int64_t)DB_ROWS);
+    struct query *q = db_query(
+        s->db, e,
+        SQL("order_next_rows", "SELECT seq FROM item WHERE grp=? AND seq>? ORDER BY seq LIMIT ?"),
+        "iii", grp, behind, (int64_t)DB_ROWS);
     int got = -1;
 
     *n = 0;
-    while (q != NULL && (got = db_row(s, q, e)) > 0)
-        seq[(*n)++] = sqlite3_column_int64(q, 0);
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0)
+        seq[(*n)++] = db_i64(q, 0);
     return got;
 }
 
@@ -165,10 +149,12 @@ int order_sort(struct store *s, int64_t grp, int64_t *behind, struct err *e)
         return -1;
     for (size_t i = 0; i < n; i++) {
         *behind = seq[i];
-        if (db_run(s, e,
-                   "UPDATE item SET subject=(SELECT subject FROM event WHERE event.seq=item.seq) "
-                   "WHERE grp=? AND seq=? AND subject IS NULL",
-                   "ii", grp, seq[i]) < 0 ||
+        if (db_run(
+                s->db, e,
+                SQL("order_sort",
+                    "UPDATE item SET subject=(SELECT subject FROM event WHERE event.seq=item.seq) "
+                    "WHERE grp=? AND seq=? AND subject IS NULL"),
+                "ii", grp, seq[i]) < 0 ||
             order_place(s, grp, seq[i], e) < 0)
             return -1;
     }
@@ -181,17 +167,19 @@ int order_resume(struct group *g, struct err *e)
     int got;
 
     do {
-        if (db_begin(g->s, DB_FULL, e) < 0)
+        if (db_begin(g->s->db, DB_FULL, e) < 0)
             return -1;
         if ((got = order_sort(g->s, g->grp, &behind, e)) > 0 &&
-            db_run(g->s, e, "UPDATE groups SET ordered=1,rev=rev+1 WHERE grp=? AND ordered=2", "i",
-                   g->grp) < 0)
+            db_run(g->s->db, e,
+                   SQL("order_resume",
+                       "UPDATE groups SET ordered=1,rev=rev+1 WHERE grp=? AND ordered=2"),
+                   "i", g->grp) < 0)
             got = -1;
         if (got < 0) {
-            db_rollback(g->s);
+            db_rollback(g->s->db);
             return -1;
         }
-        if (db_commit(g->s, false, e) < 0)
+        if (db_commit(g->s->db, false, e) < 0)
             return -1;
     } while (got == 0);
     g->unsorted = false;

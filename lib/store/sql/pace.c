@@ -30,7 +30,8 @@ int pace_allows(struct group *g, size_t *max, struct err *e)
     if (g->each_us == 0)
         return 0;
     g->paced_us = 0;
-    if (db_int(g->s, e, &g->paced_us, "SELECT paced FROM groups WHERE grp=?", "i", g->grp) < 0)
+    if (db_int(g->s->db, e, &g->paced_us,
+               SQL("pace_allows", "SELECT paced FROM groups WHERE grp=?"), "i", g->grp) < 0)
         return -1;
     struct gcra p = pace(g, now);
     int64_t n = gcra_free(&p, now);
@@ -48,8 +49,9 @@ int pace_take(struct group *g, size_t n, struct err *e)
         return 1;
     struct gcra p = pace(g, now);
     gcra_take(&p, (int64_t)n, now);
-    return db_run(g->s, e, "UPDATE groups SET paced=? WHERE grp=? AND paced=?", "iii", p.next_us,
-                  g->grp, g->paced_us);
+    return db_run(g->s->db, e,
+                  SQL("pace_take", "UPDATE groups SET paced=? WHERE grp=? AND paced=?"), "iii",
+                  p.next_us, g->grp, g->paced_us);
 }
 
 int64_t group_pace_ms(struct group *g)
@@ -69,15 +71,17 @@ static void no_later(int64_t *wait_ms, int64_t left)
 
 static int next_lease(struct group *g, int64_t *wait_ms, struct err *e)
 {
-    struct lock_process self;
+    struct lease_clock now;
     int64_t lease;
 
-    lock_self(&self);
-    int got = db_int(g->s, e, &lease,
-                     "SELECT min(lease) FROM claim WHERE grp=? AND boot=? AND lease IS NOT NULL",
-                     "it", g->grp, self.boot);
+    lease_now(g->s->db, &now);
+    int got =
+        db_int(g->s->db, e, &lease,
+               SQL("pace_next_lease",
+                   "SELECT min(lease) FROM claim WHERE grp=? AND boot=? AND lease IS NOT NULL"),
+               "it", g->grp, now.epoch);
     if (got > 0)
-        no_later(wait_ms, lease - boot_ms());
+        no_later(wait_ms, lease - now.ms);
     return got;
 }
 
@@ -86,11 +90,13 @@ static int next_lease(struct group *g, int64_t *wait_ms, struct err *e)
 static int next_due(struct group *g, int64_t last, int64_t *wait_ms, struct err *e)
 {
     int64_t due;
-    int got = db_int(g->s, e, &due,
-                     "SELECT due FROM item INDEXED BY item_due WHERE grp=? AND state=0 AND due>? "
-                     "AND seq<=? ORDER BY "
-                     "due LIMIT 1",
-                     "iii", g->grp, g->looked_ms, last == 0 ? INT64_MAX : last);
+    int got =
+        db_int(g->s->db, e, &due,
+               SQL("pace_next_due",
+                   "SELECT due FROM item INDEXED BY item_due WHERE grp=? AND state=0 AND due>? "
+                   "AND seq<=? ORDER BY "
+                   "due LIMIT 1"),
+               "iii", g->grp, g->looked_ms, last == 0 ? INT64_MAX : last);
     if (got > 0)
         no_later(wait_ms, due - clock_now_ms());
     return got;
@@ -111,7 +117,9 @@ int group_next(struct group *g, int64_t last, int64_t *wait_ms, struct err *e)
         return 0;
     }
     /* No time for a paused group: when the pause ends, the bell rings. */
-    got = db_int(g->s, e, &hold, "SELECT hold FROM groups WHERE grp=? AND paused=0", "i", g->grp);
+    got = db_int(g->s->db, e, &hold,
+                 SQL("pace_group_next", "SELECT hold FROM groups WHERE grp=? AND paused=0"), "i",
+                 g->grp);
     if (got <= 0)
         return got;
     if (hold > g->looked_ms) {

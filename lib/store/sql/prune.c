@@ -6,7 +6,7 @@
  * events, so that the lock is not held for long, and little is read in vain when everything must
  * stay.
  */
-#include "store/engine.h"
+#include "store/sql/sql.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -49,9 +49,10 @@ static int find_last(struct store *s, const struct prune_terms *terms, int64_t *
     do {
         n = left < WINDOW ? left : WINDOW;
         int got =
-            db_int(s, e, &at,
-                   "SELECT min(seq) FROM (SELECT seq FROM event WHERE seq<? ORDER BY seq DESC "
-                   "LIMIT ?)",
+            db_int(s->db, e, &at,
+                   SQL("prune_find_last",
+                       "SELECT min(seq) FROM (SELECT seq FROM event WHERE seq<? ORDER BY seq DESC "
+                       "LIMIT ?)"),
                    "ii", at, n);
         if (got < 0)
             return -1;
@@ -69,10 +70,12 @@ static int lower_last(struct store *s, int64_t *last, struct err *e)
 {
     int64_t seen = INT64_MAX, claimed = INT64_MAX;
 
-    if (db_int(s, e, &seen,
-               "SELECT max(seq) FROM (SELECT min(seq) AS seq FROM cursor GROUP BY priority)",
+    if (db_int(s->db, e, &seen,
+               SQL("prune_lower_last_cursor",
+                   "SELECT max(seq) FROM (SELECT min(seq) AS seq FROM cursor GROUP BY priority)"),
                "") < 0 ||
-        db_int(s, e, &claimed, "SELECT min(first)-1 FROM claim", "") < 0)
+        db_int(s->db, e, &claimed,
+               SQL("prune_lower_last_select_claim", "SELECT min(first)-1 FROM claim"), "") < 0)
         return -1;
     if (seen < *last)
         *last = seen;
@@ -85,10 +88,12 @@ static int lower_last(struct store *s, int64_t *last, struct err *e)
 static int next_window(struct store *s, int64_t behind, int64_t last, int64_t n, int64_t *end,
                        struct err *e)
 {
-    return db_int(s, e, end,
-                  "SELECT max(seq) FROM (SELECT seq FROM event WHERE seq>? AND seq<=? ORDER BY seq "
-                  "LIMIT ?)",
-                  "iii", behind, last, n);
+    return db_int(
+        s->db, e, end,
+        SQL("prune_next_window",
+            "SELECT max(seq) FROM (SELECT seq FROM event WHERE seq>? AND seq<=? ORDER BY seq "
+            "LIMIT ?)"),
+        "iii", behind, last, n);
 }
 
 /* ----------------------------------------------------------------------------------- one window */
@@ -96,9 +101,13 @@ static int next_window(struct store *s, int64_t behind, int64_t last, int64_t n,
 static int64_t count_window(struct store *s, bool force, int64_t behind, int64_t end, struct err *e)
 {
     int64_t n = 0;
-    int got =
-        force ? db_int(s, e, &n, "SELECT count(*) FROM event e WHERE" WANTED, "ii", behind, end)
-              : db_int(s, e, &n, SEEN "SELECT count(*) FROM event e WHERE" FREE, "ii", behind, end);
+    int got = force
+                  ? db_int(s->db, e, &n,
+                           SQL("prune_count_window", "SELECT count(*) FROM event e WHERE" WANTED),
+                           "ii", behind, end)
+                  : db_int(s->db, e, &n,
+                           SQL("prune_count_free", SEEN "SELECT count(*) FROM event e WHERE" FREE),
+                           "ii", behind, end);
     return got < 0 ? -1 : n;
 }
 
@@ -110,27 +119,32 @@ static int64_t delete_window(struct store *s, bool force, bool look, int64_t beh
 
     if (n <= 0)
         return n;
-    if (db_begin(s, DB_FULL, e) < 0)
+    if (db_begin(s->db, DB_FULL, e) < 0)
         return -1;
-    n = force ? db_run(s, e, "DELETE FROM event AS e WHERE" WANTED, "ii", behind, end)
-              : db_run(s, e, SEEN "DELETE FROM event AS e WHERE" FREE, "ii", behind, end);
+    n = force ? db_run(s->db, e, SQL("prune_delete_window", "DELETE FROM event AS e WHERE" WANTED),
+                       "ii", behind, end)
+              : db_run(s->db, e, SQL("prune_delete_free", SEEN "DELETE FROM event AS e WHERE" FREE),
+                       "ii", behind, end);
     if (n < 0) {
-        db_rollback(s);
+        db_rollback(s->db);
         return -1;
     }
-    return db_commit(s, false, e) < 0 ? -1 : n;
+    return db_commit(s->db, false, e) < 0 ? -1 : n;
 }
 
 /* Forget segments that begin at the first event, or before: there the log itself begins. */
 static int forget_segments(struct store *s, struct err *e)
 {
-    if (db_begin(s, DB_FULL, e) < 0)
+    if (db_begin(s->db, DB_FULL, e) < 0)
         return -1;
-    if (db_run(s, e, "DELETE FROM segment WHERE seq<=(SELECT min(seq) FROM event)", "") < 0) {
-        db_rollback(s);
+    if (db_run(s->db, e,
+               SQL("prune_forget_segments",
+                   "DELETE FROM segment WHERE seq<=(SELECT min(seq) FROM event)"),
+               "") < 0) {
+        db_rollback(s->db);
         return -1;
     }
-    return db_commit(s, false, e);
+    return db_commit(s->db, false, e);
 }
 
 /* ----------------------------------------------------- what groups remember of removed events */
@@ -151,19 +165,20 @@ struct forget {
 /* Of a group's next thousand rows, find those whose event is gone; *rows is how many were read. */
 static int find_items(struct forget *f, int64_t *behind, int *rows, struct err *e)
 {
-    sqlite3_stmt *q = db_query(f->s, e,
-                               "SELECT i.seq,NOT EXISTS(SELECT 1 FROM event e WHERE e.seq=i.seq) "
-                               "FROM item i WHERE i.grp=? AND i.seq>? AND i.seq<=? ORDER BY i.seq "
-                               "LIMIT ?",
-                               "iiii", f->grp, *behind, f->last, (int64_t)WINDOW);
+    struct query *q = db_query(
+        f->s->db, e,
+        SQL("prune_find_items", "SELECT i.seq,NOT EXISTS(SELECT 1 FROM event e WHERE e.seq=i.seq) "
+                                "FROM item i WHERE i.grp=? AND i.seq>? AND i.seq<=? ORDER BY i.seq "
+                                "LIMIT ?"),
+        "iiii", f->grp, *behind, f->last, (int64_t)WINDOW);
     int got = -1;
 
     f->n = 0;
     *rows = 0;
-    while (q != NULL && (got = db_row(f->s, q, e)) > 0) {
-        *behind = sqlite3_column_int64(q, 0);
+    while (q != NULL && (got = db_row(f->s->db, q, e)) > 0) {
+        *behind = db_i64(q, 0);
         ++*rows;
-        if (sqlite3_column_int64(q, 1))
+        if (db_i64(q, 1))
             f->seq[f->n++] = *behind;
     }
     return got;
@@ -176,18 +191,18 @@ static int forget_some(struct forget *f, size_t *at, struct err *e)
     int64_t rows = 0;
     int got = 0;
 
-    if (db_begin(f->s, DB_FULL, e) < 0)
+    if (db_begin(f->s->db, DB_FULL, e) < 0)
         return -1;
     for (; *at < f->n && rows < DB_ROWS && got >= 0; ++*at)
         if ((got = item_forget(f->s, f->grp, f->ordered, f->seq[*at], e)) >= 0)
             rows += got;
     if (got < 0) {
-        db_rollback(f->s);
+        db_rollback(f->s->db);
         return -1;
     }
-    if (db_commit(f->s, true, e) < 0)
+    if (db_commit(f->s->db, true, e) < 0)
         return -1;
-    lock_give_way(f->s);
+    db_give_way(f->s->db);
     return 0;
 }
 
@@ -224,40 +239,30 @@ static int64_t strip(struct store *s, int64_t *open, size_t *n, struct err *e)
     return gone;
 }
 
-/* Write a claim without its removed events. A consumer's row stays, even if it is empty: the
-   consumer will still settle what it holds, and would take a missing row for a takeover. Events
-   that went out over a pipe are settled by name, so removed ones can no longer be settled. */
-static int write_claim(struct store *s, int64_t claim, int64_t *open, size_t n, bool leased,
-                       struct err *e)
-{
-    struct buf b = BUF_INIT;
-    int got;
-
-    if (n == 0 && leased)
-        return db_run(s, e, "DELETE FROM claim WHERE claim=?", "i", claim);
-    open_encode(&b, open, n);
-    got = db_run(s, e, "UPDATE claim SET first=?,open=? WHERE claim=?", "ibi",
-                 n > 0 ? open[0] : INT64_MAX, (struct str){b.p, b.n}, claim);
-    buf_free(&b);
-    return got;
-}
-
 /* Read a claim and, with change, which needs a transaction, strip it of removed events. Returns how
-   many those are, or -1. */
+   many those are, or -1. A consumer's row stays, even if it is empty: the consumer will still settle
+   what it holds, and would take a missing row for a takeover. Events that went out over a pipe are
+   settled by name, so removed ones can no longer be settled. */
 static int64_t strip_claim(struct store *s, int64_t claim, bool change, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(s, e, "SELECT open,lease IS NOT NULL FROM claim WHERE claim=?", "i", claim);
-    int got = q == NULL ? -1 : db_row(s, q, e);
+    struct query *q = db_query(
+        s->db, e,
+        SQL("prune_strip_claim", "SELECT open,lease IS NOT NULL,owner FROM claim WHERE claim=?"),
+        "i", claim);
+    int got = q == NULL ? -1 : db_row(s->db, q, e);
     int64_t *open, gone;
 
     if (got <= 0)
         return got;
     size_t n = open_decode(db_text(q, 0), &open);
-    bool leased = sqlite3_column_int64(q, 1) != 0;
+    bool leased = db_i64(q, 1) != 0;
+    int64_t owner = db_i64(q, 2);
     db_done(q);
     gone = strip(s, open, &n, e);
-    if (gone > 0 && change && write_claim(s, claim, open, n, leased, e) < 0)
+    if (gone > 0 && change)
+        got = n == 0 && leased ? claim_row_delete(s, claim, owner, e)
+                               : claim_row_write(s, claim, owner, open, n, e);
+    if (got < 0)
         gone = -1;
     free(open);
     return gone;
@@ -269,20 +274,21 @@ static int forget_claims(struct forget *f, struct err *e)
     int64_t claim = 0, gone = 0;
     int got;
 
-    while ((got = db_int(f->s, e, &claim,
-                         "SELECT claim FROM claim WHERE claim>? ORDER BY claim LIMIT 1", "i",
-                         claim)) > 0) {
+    while ((got = db_int(f->s->db, e, &claim,
+                         SQL("prune_forget_claims",
+                             "SELECT claim FROM claim WHERE claim>? ORDER BY claim LIMIT 1"),
+                         "i", claim)) > 0) {
         if ((gone = strip_claim(f->s, claim, false, e)) == 0)
             continue;
-        if (gone < 0 || db_begin(f->s, DB_FULL, e) < 0)
+        if (gone < 0 || db_begin(f->s->db, DB_FULL, e) < 0)
             return -1;
         if (strip_claim(f->s, claim, true, e) < 0) {
-            db_rollback(f->s);
+            db_rollback(f->s->db);
             return -1;
         }
-        if (db_commit(f->s, true, e) < 0)
+        if (db_commit(f->s->db, true, e) < 0)
             return -1;
-        lock_give_way(f->s);
+        db_give_way(f->s->db);
     }
     return got;
 }
@@ -291,16 +297,18 @@ static int forget_claims(struct forget *f, struct err *e)
    priority. */
 static int move_up(struct store *s, int64_t grp, struct err *e)
 {
-    if (db_begin(s, DB_FULL, e) < 0)
+    if (db_begin(s->db, DB_FULL, e) < 0)
         return -1;
-    if (db_run(s, e,
-               "UPDATE cursor SET seq=(SELECT min(e.seq)-1 FROM event e WHERE e.seq>cursor.seq) "
-               "WHERE grp=? AND seq+1<(SELECT min(e.seq) FROM event e WHERE e.seq>cursor.seq)",
-               "i", grp) < 0) {
-        db_rollback(s);
+    if (db_run(
+            s->db, e,
+            SQL("prune_move_up",
+                "UPDATE cursor SET seq=(SELECT min(e.seq)-1 FROM event e WHERE e.seq>cursor.seq) "
+                "WHERE grp=? AND seq+1<(SELECT min(e.seq) FROM event e WHERE e.seq>cursor.seq)"),
+            "i", grp) < 0) {
+        db_rollback(s->db);
         return -1;
     }
-    return db_commit(s, false, e);
+    return db_commit(s->db, false, e);
 }
 
 static int forget_all(struct forget *f, struct err *e)
@@ -308,15 +316,17 @@ static int forget_all(struct forget *f, struct err *e)
     int got;
 
     for (;;) {
-        sqlite3_stmt *q =
-            db_query(f->s, e, "SELECT grp,ordered FROM groups WHERE grp>? ORDER BY grp LIMIT 1",
+        struct query *q =
+            db_query(f->s->db, e,
+                     SQL("prune_forget_all",
+                         "SELECT grp,ordered FROM groups WHERE grp>? ORDER BY grp LIMIT 1"),
                      "i", f->grp);
-        if (q == NULL || (got = db_row(f->s, q, e)) < 0)
+        if (q == NULL || (got = db_row(f->s->db, q, e)) < 0)
             return -1;
         if (got == 0)
             return forget_claims(f, e);
-        f->grp = sqlite3_column_int64(q, 0);
-        f->ordered = sqlite3_column_int64(q, 1) != 0;
+        f->grp = db_i64(q, 0);
+        f->ordered = db_i64(q, 1) != 0;
         db_done(q);
         if (forget_items(f, e) < 0 || move_up(f->s, f->grp, e) < 0)
             return -1;
@@ -335,18 +345,22 @@ static int tell_unseen(struct store *s, const struct prune_terms *terms, const c
                        int64_t grp, int64_t last, struct err *e)
 {
     int64_t first = 0;
-    int got = db_int(s, e, &first,
-                     "SELECT min(seq) FROM (SELECT (SELECT min(e.seq) FROM event e WHERE "
-                     "e.seq>c.seq AND e.priority=5) AS seq FROM cursor c WHERE c.grp=?1 AND "
-                     "c.priority=5 UNION ALL SELECT (SELECT min(e.seq) FROM event e INDEXED BY "
-                     "event_priority WHERE e.priority=c.priority AND e.priority<>5 AND "
-                     "e.seq>c.seq) FROM cursor c WHERE c.grp=?1 AND c.priority<>5) WHERE seq<=?2",
-                     "ii", grp, last);
+    int got =
+        db_int(s->db, e, &first,
+               SQL("prune_tell_unseen_select_event",
+                   "SELECT min(seq) FROM (SELECT (SELECT min(e.seq) FROM event e WHERE "
+                   "e.seq>c.seq AND e.priority=5) AS seq FROM cursor c WHERE c.grp=?1 AND "
+                   "c.priority=5 UNION ALL SELECT (SELECT min(e.seq) FROM event e INDEXED BY "
+                   "event_priority WHERE e.priority=c.priority AND e.priority<>5 AND "
+                   "e.seq>c.seq) FROM cursor c WHERE c.grp=?1 AND c.priority<>5) WHERE seq<=?2"),
+               "ii", grp, last);
 
     if (got > 0)
         tell(terms, name, PRUNE_UNSEEN, first, 0);
-    if (got < 0 ||
-        (got = db_int(s, e, &first, "SELECT min(first) FROM claim WHERE grp=?", "i", grp)) < 0)
+    if (got < 0 || (got = db_int(s->db, e, &first,
+                                 SQL("prune_tell_unseen_select_claim",
+                                     "SELECT min(first) FROM claim WHERE grp=?"),
+                                 "i", grp)) < 0)
         return -1;
     if (got > 0 && first <= last)
         tell(terms, name, PRUNE_IN_FLIGHT, first, 0);
@@ -358,11 +372,13 @@ static int tell_items(struct store *s, const struct prune_terms *terms, const ch
 {
     for (int dead = 0; dead < 2; dead++) {
         int64_t first = 0, n = 0;
-        if (db_int(s, e, &first,
-                   "SELECT min(seq) FROM item WHERE grp=? AND seq<=? AND state<>1 AND (state=3)=?",
+        if (db_int(s->db, e, &first,
+                   SQL("prune_tell_items_first", "SELECT min(seq) FROM item WHERE grp=? "
+                                                 "AND seq<=? AND state<>1 AND (state=3)=?"),
                    "iii", grp, last, (int64_t)dead) < 0 ||
-            db_int(s, e, &n,
-                   "SELECT count(*) FROM item WHERE grp=? AND seq<=? AND state<>1 AND (state=3)=?",
+            db_int(s->db, e, &n,
+                   SQL("prune_tell_items_count", "SELECT count(*) FROM item WHERE grp=? AND "
+                                                 "seq<=? AND state<>1 AND (state=3)=?"),
                    "iii", grp, last, (int64_t)dead) < 0)
             return -1;
         if (n > 0)
@@ -374,17 +390,20 @@ static int tell_items(struct store *s, const struct prune_terms *terms, const ch
 static int tell_held(struct store *s, const struct prune_terms *terms, int64_t last, struct err *e)
 {
     struct buf names = BUF_INIT;
-    sqlite3_stmt *q = db_query(s, e, "SELECT name FROM groups ORDER BY name", "");
+    struct query *q = db_query(
+        s->db, e, SQL("prune_tell_held_names", "SELECT name FROM groups ORDER BY name"), "");
     int64_t grp;
     int got = -1;
 
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
         buf_str(&names, db_text(q, 0));
         buf_char(&names, '\0');
     }
     for (size_t at = 0; at < names.n && got == 0; at += strlen(names.p + at) + 1) {
         const char *name = names.p + at;
-        if ((got = db_int(s, e, &grp, "SELECT grp FROM groups WHERE name=?", "t", name)) > 0)
+        if ((got = db_int(s->db, e, &grp,
+                          SQL("prune_tell_held_group", "SELECT grp FROM groups WHERE name=?"), "t",
+                          name)) > 0)
             got = tell_unseen(s, terms, name, grp, last, e) < 0
                       ? -1
                       : tell_items(s, terms, name, grp, last, e);
@@ -398,7 +417,7 @@ int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *
     int64_t behind = 0, last, asked, n = 0, end, pruned = 0, newest = 0, window = WINDOW;
     int got;
 
-    if (find_last(s, terms, &last, e) < 0 || db_int(s, e, &newest, LOG_LAST, "") < 0)
+    if (find_last(s, terms, &last, e) < 0 || log_last(s, &newest, e) < 0)
         return -1;
     if (last >= newest)
         last = newest - 1;
@@ -406,14 +425,12 @@ int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *
     if (!terms->force && lower_last(s, &last, e) < 0)
         return -1;
     while ((got = next_window(s, behind, last, window, &end, e)) > 0) {
-        s->full = false;
         pruned = terms->dry_run ? count_window(s, terms->force, behind, end, e)
                                 : delete_window(s, terms->force, pruned == 0, behind, end, e);
         /* On a full disk a smaller window may fit, and what it frees makes room for the next. */
-        if (pruned < 0 && s->full && window > 1) {
+        if (pruned < 0 && db_full(s->db) && window > 1) {
             err_clear(e);
             window = window < 4 ? 1 : window / 4;
-            s->tight = true;
             continue;
         }
         if (pruned < 0)
@@ -421,7 +438,7 @@ int64_t log_prune(struct store *s, const struct prune_terms *terms, struct err *
         n += pruned;
         behind = end;
         if (!terms->dry_run)
-            lock_give_way(s);
+            db_give_way(s->db);
     }
     if (got < 0 || (!terms->dry_run && n > 0 && forget_segments(s, e) < 0))
         return -1;

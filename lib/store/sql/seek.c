@@ -18,10 +18,12 @@ static int in_group(const char *name, struct err *e)
 /* Creates all rows, because a damaged spool may lack some. */
 int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
 {
-    return db_run(s, e, "DELETE FROM cursor WHERE grp=?", "i", grp) < 0 ||
-                   db_run(s, e,
-                          "INSERT INTO cursor(grp,priority,seq) SELECT ?1,value,?2 FROM "
-                          "json_each('[0,1,2,3,4,5,6,7,8,9]')",
+    return db_run(s->db, e, SQL("seek_group_place_delete_cursor", "DELETE FROM cursor WHERE grp=?"),
+                  "i", grp) < 0 ||
+                   db_run(s->db, e,
+                          SQL("seek_group_place_insert_cursor",
+                              "INSERT INTO cursor(grp,priority,seq) SELECT ?1,value,?2 FROM "
+                              "json_each('[0,1,2,3,4,5,6,7,8,9]')"),
                           "ii", grp, seq) < 0
                ? -1
                : 0;
@@ -31,12 +33,16 @@ int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
 static int count_dropped(struct store *s, int64_t grp, struct group_seek *out, struct err *e)
 {
     if (group_idle(s, grp, e) < 0 ||
-        db_int(s, e, &out->from, "SELECT seq+1 FROM cursor WHERE grp=? AND priority=5", "i", grp) <
-            0 ||
-        db_int(s, e, &out->waiting, "SELECT count(*) FROM item WHERE grp=? AND state<>3", "i",
+        db_int(s->db, e, &out->from,
+               SQL("seek_count_dropped_select_cursor",
+                   "SELECT seq+1 FROM cursor WHERE grp=? AND priority=5"),
+               "i", grp) < 0 ||
+        db_int(s->db, e, &out->waiting,
+               SQL("seek_count_rows", "SELECT count(*) FROM item WHERE grp=? AND state<>3"), "i",
                grp) < 0 ||
-        db_int(s, e, &out->dead,
-               "SELECT count(*) FROM item INDEXED BY item_dead WHERE grp=? AND state=3 AND seq>=?",
+        db_int(s->db, e, &out->dead,
+               SQL("seek_count_open", "SELECT count(*) FROM item INDEXED BY item_dead "
+                                      "WHERE grp=? AND state=3 AND seq>=?"),
                "ii", grp, out->to) < 0)
         return -1;
     return 0;
@@ -44,10 +50,10 @@ static int count_dropped(struct store *s, int64_t grp, struct group_seek *out, s
 
 static int look(struct store *s, int64_t grp, struct group_seek *out, struct err *e)
 {
-    if (db_run(s, e, "BEGIN", "") < 0)
+    if (db_begin_read(s->db, e) < 0)
         return -1;
     int got = count_dropped(s, grp, out, e);
-    db_rollback(s);
+    db_rollback(s->db);
     return got;
 }
 
@@ -59,16 +65,17 @@ struct rows {
 
 static int rows_below(struct store *s, int64_t grp, int64_t below, struct rows *r, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e,
-                               "SELECT seq,state FROM item WHERE grp=? AND seq<? ORDER BY seq DESC "
-                               "LIMIT ?",
-                               "iii", grp, below, (int64_t)DB_ROWS);
+    struct query *q = db_query(
+        s->db, e,
+        SQL("seek_rows_below", "SELECT seq,state FROM item WHERE grp=? AND seq<? ORDER BY seq DESC "
+                               "LIMIT ?"),
+        "iii", grp, below, (int64_t)DB_ROWS);
     int got = -1;
 
     r->n = 0;
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
-        r->seq[r->n] = sqlite3_column_int64(q, 0);
-        r->state[r->n++] = sqlite3_column_int64(q, 1);
+    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
+        r->seq[r->n] = db_i64(q, 0);
+        r->state[r->n++] = db_i64(q, 1);
     }
     return got;
 }
@@ -95,7 +102,8 @@ static int forget_rows(struct store *s, int64_t grp, int64_t to, int64_t *below,
             again = r.seq[i];
     }
     if (got < 0 ||
-        db_run(s, e, "UPDATE cursor SET seq=min(seq,?) WHERE grp=?", "ii", again - 1, grp) < 0)
+        db_run(s->db, e, SQL("seek_forget_rows", "UPDATE cursor SET seq=min(seq,?) WHERE grp=?"),
+               "ii", again - 1, grp) < 0)
         return -1;
     return i == r.n && r.n < DB_ROWS;
 }
@@ -106,18 +114,22 @@ static int forget_rows(struct store *s, int64_t grp, int64_t to, int64_t *below,
 static int forget_claims(struct store *s, int64_t grp, struct err *e)
 {
     int64_t one;
-    int got = db_int(s, e, &one,
-                     "SELECT 1 FROM claim c INDEXED BY claim_owner WHERE c.grp=?1 AND (c.lease IS "
-                     "NOT NULL AND c.boot IS NOT NULL OR EXISTS(SELECT 1 FROM consumer k WHERE "
-                     "k.owner=c.owner AND k.grp=?1)) LIMIT 1",
-                     "i", grp);
+    int got =
+        db_int(s->db, e, &one,
+               SQL("seek_forget_claims_select_claim",
+                   "SELECT 1 FROM claim c INDEXED BY claim_owner WHERE c.grp=?1 AND (c.lease IS "
+                   "NOT NULL AND c.boot IS NOT NULL OR EXISTS(SELECT 1 FROM consumer k WHERE "
+                   "k.owner=c.owner AND k.grp=?1)) LIMIT 1"),
+               "i", grp);
 
     if (got != 0)
         return got < 0 ? -1 : 0;
-    got = db_run(s, e,
-                 "DELETE FROM claim WHERE claim IN (SELECT claim FROM claim INDEXED BY claim_owner "
-                 "WHERE grp=? LIMIT ?)",
-                 "ii", grp, (int64_t)DB_ROWS);
+    got = db_run(
+        s->db, e,
+        SQL("seek_forget_claims_delete_claim",
+            "DELETE FROM claim WHERE claim IN (SELECT claim FROM claim INDEXED BY claim_owner "
+            "WHERE grp=? LIMIT ?)"),
+        "ii", grp, (int64_t)DB_ROWS);
     return got < 0 ? -1 : got < DB_ROWS;
 }
 
@@ -126,7 +138,9 @@ int group_forget(struct store *s, int64_t grp, int64_t to, int64_t *below, struc
     int got;
 
     if (group_idle(s, grp, e) < 0 ||
-        db_run(s, e, "UPDATE groups SET rev=rev+1 WHERE grp=?", "i", grp) < 0)
+        db_run(s->db, e,
+               SQL("seek_group_forget_update_groups", "UPDATE groups SET rev=rev+1 WHERE grp=?"),
+               "i", grp) < 0)
         return -1;
     if ((got = forget_claims(s, grp, e)) <= 0) {
         *below = INT64_MAX;
@@ -134,9 +148,10 @@ int group_forget(struct store *s, int64_t grp, int64_t to, int64_t *below, struc
     }
     if ((got = forget_rows(s, grp, to, below, e)) <= 0)
         return got;
-    got = db_run(s, e,
-                 "DELETE FROM consumer WHERE owner IN (SELECT owner FROM consumer INDEXED BY "
-                 "consumer_group WHERE grp=? LIMIT ?)",
+    got = db_run(s->db, e,
+                 SQL("seek_group_forget_delete_consumer",
+                     "DELETE FROM consumer WHERE owner IN (SELECT owner FROM consumer INDEXED BY "
+                     "consumer_group WHERE grp=? LIMIT ?)"),
                  "ii", grp, (int64_t)DB_ROWS);
     return got < 0 ? -1 : got < DB_ROWS;
 }
@@ -146,15 +161,15 @@ static int move(struct store *s, int64_t grp, int64_t to, int64_t *below, struct
 {
     int got;
 
-    if (db_begin(s, DB_FULL, e) < 0)
+    if (db_begin(s->db, DB_FULL, e) < 0)
         return -1;
     if ((got = group_forget(s, grp, to, below, e)) > 0 && group_place(s, grp, to - 1, e) < 0)
         got = -1;
     if (got < 0) {
-        db_rollback(s);
+        db_rollback(s->db);
         return -1;
     }
-    return db_commit(s, got > 0, e) < 0 ? -1 : got;
+    return db_commit(s->db, got > 0, e) < 0 ? -1 : got;
 }
 
 int group_seek(struct store *s, const char *name, const struct clock_point *point, bool dry_run,
@@ -171,7 +186,7 @@ int group_seek(struct store *s, const char *name, const struct clock_point *poin
     while (!dry_run && got == 0) {
         if (group_recover(s, name, e) < 0 || (got = move(s, grp, out->to, &below, e)) < 0)
             return in_group(name, e);
-        lock_give_way(s);
+        db_give_way(s->db);
     }
     return 0;
 }
@@ -181,20 +196,24 @@ int group_seek(struct store *s, const char *name, const struct clock_point *poin
    together. */
 static int move_past(struct store *s, int64_t grp, int64_t seq, struct err *e)
 {
-    return db_run(s, e,
-                  "UPDATE cursor SET seq=?1 WHERE grp=?2 AND seq<?1 AND (priority=5 OR EXISTS("
-                  "SELECT 1 FROM groups g WHERE g.grp=?2 AND g.ordered) OR EXISTS(SELECT 1 FROM "
-                  "event e INDEXED BY event_priority WHERE e.priority=cursor.priority AND "
-                  "e.priority<>5 AND e.seq>cursor.seq AND e.seq<=?1))",
-                  "ii", seq, grp);
+    return db_run(
+        s->db, e,
+        SQL("seek_move_past",
+            "UPDATE cursor SET seq=?1 WHERE grp=?2 AND seq<?1 AND (priority=5 OR EXISTS("
+            "SELECT 1 FROM groups g WHERE g.grp=?2 AND g.ordered) OR EXISTS(SELECT 1 FROM "
+            "event e INDEXED BY event_priority WHERE e.priority=cursor.priority AND "
+            "e.priority<>5 AND e.seq>cursor.seq AND e.seq<=?1))"),
+        "ii", seq, grp);
 }
 
 static int count_passed(struct store *s, int64_t grp, const struct group_passed *p, struct err *e)
 {
-    return db_run(s, e,
-                  "INSERT INTO tally(grp,type,done,retried,dead,deferred,took) VALUES(?,?,?,0,0,0,"
-                  "0) ON CONFLICT(grp,type) DO UPDATE SET done=done+excluded.done",
-                  "iti", grp, p->type, p->done);
+    return db_run(
+        s->db, e,
+        SQL("seek_count_passed",
+            "INSERT INTO tally(grp,type,done,retried,dead,deferred,took) VALUES(?,?,?,0,0,0,"
+            "0) ON CONFLICT(grp,type) DO UPDATE SET done=done+excluded.done"),
+        "iti", grp, p->type, p->done);
 }
 
 int group_pass(struct store *s, const char *name, int64_t seq, const struct group_passed *passed,
@@ -203,18 +222,19 @@ int group_pass(struct store *s, const char *name, int64_t seq, const struct grou
     int64_t grp;
     int moved, got;
 
-    if (group_row(s, name, &grp, e) < 0 || db_begin(s, DB_NORMAL, e) < 0)
+    if (group_row(s, name, &grp, e) < 0 || db_begin(s->db, DB_NORMAL, e) < 0)
         return -1;
     got = moved = move_past(s, grp, seq, e);
     for (size_t i = 0; i < n && got >= 0; i++)
         if (passed[i].done > 0)
             got = count_passed(s, grp, &passed[i], e);
-    if (got < 0 || db_run(s, e, "UPDATE groups SET rev=rev+1,seen=? WHERE grp=?", "ii",
-                          clock_now_ms(), grp) < 0) {
-        db_rollback(s);
+    if (got < 0 ||
+        db_run(s->db, e, SQL("seek_group_pass", "UPDATE groups SET rev=rev+1,seen=? WHERE grp=?"),
+               "ii", clock_now_ms(), grp) < 0) {
+        db_rollback(s->db);
         return -1;
     }
-    return db_commit(s, moved > 0, e);
+    return db_commit(s->db, moved > 0, e);
 }
 
 /* ------------------------------------------------------------------------------------ the order */
@@ -237,27 +257,31 @@ static int pass_some(struct reorder *r, int64_t last, struct err *e)
 {
     struct pattern_list types = {NULL, 0};
     int64_t cursor[10] = {0};
-    sqlite3_stmt *q = NULL;
+    struct query *q = NULL;
     int got = -1, rows = 0;
 
     if (group_patterns(r->s, r->grp, &types, e) > 0 && group_cursors(r->s, r->grp, cursor, e) == 0)
         q = log_of_priority(r->s, r->priority, cursor[r->priority], last, e);
-    while (q != NULL && (got = db_row(r->s, q, e)) > 0) {
-        cursor[r->priority] = sqlite3_column_int64(q, 0);
+    while (q != NULL && (got = db_row(r->s->db, q, e)) > 0) {
+        cursor[r->priority] = db_i64(q, 0);
         rows++;
         if (pattern_any(&types, db_text(q, 1)) &&
-            db_run(r->s, e,
-                   "INSERT INTO item(grp,seq,state,due,attempts,deaths) VALUES(?,?,0,?,0,0) "
-                   "ON CONFLICT DO NOTHING",
-                   "iii", r->grp, cursor[r->priority], sqlite3_column_int64(q, 3)) < 0) {
+            db_run(r->s->db, e,
+                   SQL("seek_pass_some_insert_item",
+                       "INSERT INTO item(grp,seq,state,due,attempts,deaths) VALUES(?,?,0,?,0,0) "
+                       "ON CONFLICT DO NOTHING"),
+                   "iii", r->grp, cursor[r->priority], db_i64(q, 3)) < 0) {
             got = -1;
             break;
         }
     }
     db_done(q);
     pattern_free(&types);
-    if (got < 0 || db_run(r->s, e, "UPDATE cursor SET seq=? WHERE grp=? AND priority=?", "iii",
-                          rows == LOG_PAGE ? cursor[r->priority] : last, r->grp, r->priority) < 0)
+    if (got < 0 ||
+        db_run(r->s->db, e,
+               SQL("seek_pass_some_update_cursor",
+                   "UPDATE cursor SET seq=? WHERE grp=? AND priority=?"),
+               "iii", rows == LOG_PAGE ? cursor[r->priority] : last, r->grp, r->priority) < 0)
         return -1;
     r->priority += rows < LOG_PAGE;
     return rows;
@@ -271,7 +295,8 @@ static int pass(struct reorder *r, struct err *e)
     int64_t last = 0;
     int rows = 0, got = 0;
 
-    if (db_int(r->s, e, &last, "SELECT max(seq) FROM cursor WHERE grp=?", "i", r->grp) < 0)
+    if (db_int(r->s->db, e, &last, SQL("seek_pass", "SELECT max(seq) FROM cursor WHERE grp=?"), "i",
+               r->grp) < 0)
         return -1;
     while (r->priority < 10 && rows < DB_ROWS && got >= 0)
         rows += got = pass_some(r, last, e);
@@ -282,24 +307,29 @@ static int pass(struct reorder *r, struct err *e)
 static int loosen(struct reorder *r, struct err *e)
 {
     int64_t last = 0;
-    int got = db_int(r->s, e, &last,
-                     "SELECT max(seq) FROM (SELECT seq FROM item WHERE grp=? AND seq>? ORDER BY "
-                     "seq LIMIT ?)",
-                     "iii", r->grp, r->behind, (int64_t)DB_ROWS);
+    int got =
+        db_int(r->s->db, e, &last,
+               SQL("seek_loosen_select_item",
+                   "SELECT max(seq) FROM (SELECT seq FROM item WHERE grp=? AND seq>? ORDER BY "
+                   "seq LIMIT ?)"),
+               "iii", r->grp, r->behind, (int64_t)DB_ROWS);
     if (got <= 0)
         return got < 0 ? -1 : 1;
-    got = db_run(r->s, e,
-                 "UPDATE item SET subject=NULL,state=CASE state WHEN 2 THEN 0 ELSE state END WHERE "
-                 "grp=? AND seq>? AND seq<=?",
-                 "iii", r->grp, r->behind, last);
+    got = db_run(
+        r->s->db, e,
+        SQL("seek_loosen_update_item",
+            "UPDATE item SET subject=NULL,state=CASE state WHEN 2 THEN 0 ELSE state END WHERE "
+            "grp=? AND seq>? AND seq<=?"),
+        "iii", r->grp, r->behind, last);
     r->behind = last;
     return got < 0 ? -1 : got < DB_ROWS;
 }
 
 static int set_order(struct reorder *r, int64_t ordered, struct err *e)
 {
-    return db_run(r->s, e, "UPDATE groups SET ordered=?,rev=rev+1 WHERE grp=?", "ii", ordered,
-                  r->grp);
+    return db_run(r->s->db, e,
+                  SQL("seek_set_order", "UPDATE groups SET ordered=?,rev=rev+1 WHERE grp=?"), "ii",
+                  ordered, r->grp);
 }
 
 /* In a transaction: 1 when the order is as wanted; 0 when there is more to do; -1. */
@@ -308,7 +338,8 @@ static int change_order(struct reorder *r, struct err *e)
     int64_t now = 0;
     int got = 1;
 
-    if (db_int(r->s, e, &now, "SELECT ordered FROM groups WHERE grp=?", "i", r->grp) < 0)
+    if (db_int(r->s->db, e, &now,
+               SQL("seek_change_order", "SELECT ordered FROM groups WHERE grp=?"), "i", r->grp) < 0)
         return -1;
     if (now == r->ordered)
         return 1;
@@ -332,8 +363,8 @@ static int change_types(struct store *s, int64_t grp, const struct pattern_list 
         js_quote(&json, str_of(types->item[i]));
     }
     buf_char(&json, ']');
-    int got = db_run(s, e, "UPDATE groups SET patterns=? WHERE grp=?", "si",
-                     (struct str){json.p, json.n}, grp);
+    int got = db_run(s->db, e, SQL("seek_change_types", "UPDATE groups SET patterns=? WHERE grp=?"),
+                     "si", (struct str){json.p, json.n}, grp);
     buf_free(&json);
     return got;
 }
@@ -343,16 +374,17 @@ static int change_some(struct reorder *r, const struct group_change *change, str
 {
     int got = 1;
 
-    if (db_begin(r->s, DB_FULL, e) < 0)
+    if (db_begin(r->s->db, DB_FULL, e) < 0)
         return -1;
     /* The order first: the old patterns decide which events are remembered for it. */
     if ((change->order != GROUP_ORDER_KEEP && (got = change_order(r, e)) < 0) ||
         (got > 0 && change->types.n > 0 && change_types(r->s, r->grp, &change->types, e) < 0) ||
-        db_run(r->s, e, "UPDATE groups SET rev=rev+1 WHERE grp=?", "i", r->grp) < 0) {
-        db_rollback(r->s);
+        db_run(r->s->db, e, SQL("seek_change_some", "UPDATE groups SET rev=rev+1 WHERE grp=?"), "i",
+               r->grp) < 0) {
+        db_rollback(r->s->db);
         return -1;
     }
-    return db_commit(r->s, true, e) < 0 ? -1 : got;
+    return db_commit(r->s->db, true, e) < 0 ? -1 : got;
 }
 
 int group_change(struct store *s, const char *name, const struct group_change *change,
@@ -364,6 +396,6 @@ int group_change(struct store *s, const char *name, const struct group_change *c
     if (group_row(s, name, &r.grp, e) < 0)
         return -1;
     while ((got = change_some(&r, change, e)) == 0)
-        lock_give_way(s);
+        db_give_way(s->db);
     return got < 0 ? in_group(name, e) : 0;
 }

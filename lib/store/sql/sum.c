@@ -10,7 +10,7 @@
  * the last of them: after it such a sum is damage, because otherwise a flipped bit could turn a row
  * into one with less to check.
  */
-#include "store/engine.h"
+#include "store/sql/sql.h"
 
 #include "base/crc32c.h"
 
@@ -30,36 +30,25 @@ static uint64_t of_length(struct str s)
     return of_number(s.p == NULL ? -1 : (int64_t)s.n);
 }
 
-/* Reads values instead of calling sqlite3_column_*, which locks and unlocks each time, a fifth of
-   the cost of a row. With one thread there is no other difference. */
-static struct str text_of(sqlite3_value *v)
+void log_row_read(struct query *q, struct log_row *out)
 {
-    const void *p = sqlite3_value_blob(v);
+    struct db_value v[LOG_END];
 
-    if (p == NULL)
-        return (struct str){sqlite3_value_type(v) == SQLITE_NULL ? NULL : "", 0};
-    return (struct str){p, (size_t)sqlite3_value_bytes(v)};
-}
-
-static int64_t number_of(sqlite3_value *v)
-{
-    return sqlite3_value_type(v) == SQLITE_NULL ? LOG_NONE : sqlite3_value_int64(v);
-}
-
-void log_row_read(sqlite3_stmt *q, struct log_row *out)
-{
-    out->seq = sqlite3_column_int64(q, LOG_SEQ);
-    out->recorded = number_of(sqlite3_column_value(q, LOG_RECORDED));
-    out->id = text_of(sqlite3_column_value(q, LOG_ID));
-    out->source = text_of(sqlite3_column_value(q, LOG_SOURCE));
-    out->type = text_of(sqlite3_column_value(q, LOG_TYPE));
-    out->subject = text_of(sqlite3_column_value(q, LOG_SUBJECT));
-    out->sums = number_of(sqlite3_column_value(q, LOG_SUMS));
-    out->line = text_of(sqlite3_column_value(q, LOG_LINE));
-    out->priority = number_of(sqlite3_column_value(q, LOG_PRIORITY));
-    out->due = number_of(sqlite3_column_value(q, LOG_DUE));
-    out->expires = number_of(sqlite3_column_value(q, LOG_EXPIRES));
-    out->version = number_of(sqlite3_column_value(q, LOG_VERSION));
+    db_values(q, "iissssibiiii", v);
+    *out = (struct log_row){
+        .seq = v[LOG_SEQ].number,
+        .recorded = v[LOG_RECORDED].number,
+        .id = v[LOG_ID].text,
+        .source = v[LOG_SOURCE].text,
+        .type = v[LOG_TYPE].text,
+        .subject = v[LOG_SUBJECT].text,
+        .sums = v[LOG_SUMS].number,
+        .line = v[LOG_LINE].text,
+        .priority = v[LOG_PRIORITY].number,
+        .due = v[LOG_DUE].number,
+        .expires = v[LOG_EXPIRES].number,
+        .version = v[LOG_VERSION].number,
+    };
 }
 
 static int64_t columns_sum(const struct log_row *row, uint32_t line)
@@ -90,7 +79,8 @@ static int64_t last_old(struct store *s)
     int64_t last = 0;
 
     if (s->last_old < 0) {
-        db_int(s, &ignored, &last, "SELECT CAST(value AS INTEGER) FROM meta WHERE key='sums'", "");
+        db_int(s->db, &ignored, &last,
+               SQL("sum_last_old", "SELECT CAST(value AS INTEGER) FROM meta WHERE key='sums'"), "");
         s->last_old = last < 0 ? 0 : last;
     }
     return s->last_old;
@@ -103,29 +93,29 @@ bool sum_old(struct store *s, int64_t seq, int64_t sums)
 
 /* A flipped bit may change the type of a value, or make it NULL, which reads as 0. In a row of the
    new form the sum shows that; the old form does not cover the columns. */
-static bool types_right(sqlite3_stmt *q)
+static bool types_right(struct query *q)
 {
     static const struct {
-        int type;
+        enum db_kind type;
         bool nullable;
     } want[LOG_END] = {
-        [LOG_SEQ] = {SQLITE_INTEGER, false},      [LOG_RECORDED] = {SQLITE_INTEGER, false},
-        [LOG_ID] = {SQLITE_TEXT, false},          [LOG_SOURCE] = {SQLITE_TEXT, false},
-        [LOG_TYPE] = {SQLITE_TEXT, false},        [LOG_SUBJECT] = {SQLITE_TEXT, true},
-        [LOG_SUMS] = {SQLITE_INTEGER, false},     [LOG_LINE] = {SQLITE_BLOB, false},
-        [LOG_PRIORITY] = {SQLITE_INTEGER, false}, [LOG_DUE] = {SQLITE_INTEGER, true},
-        [LOG_EXPIRES] = {SQLITE_INTEGER, true},   [LOG_VERSION] = {SQLITE_INTEGER, true},
+        [LOG_SEQ] = {DB_INTEGER, false},      [LOG_RECORDED] = {DB_INTEGER, false},
+        [LOG_ID] = {DB_TEXT, false},          [LOG_SOURCE] = {DB_TEXT, false},
+        [LOG_TYPE] = {DB_TEXT, false},        [LOG_SUBJECT] = {DB_TEXT, true},
+        [LOG_SUMS] = {DB_INTEGER, false},     [LOG_LINE] = {DB_BYTES, false},
+        [LOG_PRIORITY] = {DB_INTEGER, false}, [LOG_DUE] = {DB_INTEGER, true},
+        [LOG_EXPIRES] = {DB_INTEGER, true},   [LOG_VERSION] = {DB_INTEGER, true},
     };
 
     for (int i = 0; i < LOG_END; i++) {
-        int type = sqlite3_column_type(q, i);
-        if (type != want[i].type && !(want[i].nullable && type == SQLITE_NULL))
+        enum db_kind type = db_kind(q, i);
+        if (type != want[i].type && !(want[i].nullable && type == DB_NULL))
             return false;
     }
     return true;
 }
 
-bool sum_columns(struct store *s, sqlite3_stmt *q, const struct log_row *row)
+bool sum_columns(struct store *s, struct query *q, const struct log_row *row)
 {
     if (row->line.n == 0)
         return false;

@@ -19,7 +19,7 @@ struct look {
     bool ordered, matches;
     int64_t owner; /* of the event's claim; -1: no claim */
     bool leased;
-    int64_t lease; /* 0: from another boot */
+    int64_t lease_ms; /* wall; of another epoch: past */
     struct pattern_list types;
     struct buf subject, said; /* said: the reason, then the tail */
     struct where w;
@@ -30,40 +30,44 @@ struct look {
 /* Each returns 1 when found, 0 when not, -1. */
 static int read_group(struct look *l, struct err *e)
 {
-    sqlite3_stmt *q = db_query(
-        l->s, e, "SELECT grp,patterns,paused,hold,created,ordered FROM groups WHERE name=?", "t",
-        l->w.group);
-    int got = q == NULL ? -1 : db_row(l->s, q, e);
+    struct query *q =
+        db_query(l->s->db, e,
+                 SQL("where_read_group_select_groups",
+                     "SELECT grp,patterns,paused,hold,created,ordered FROM groups WHERE name=?"),
+                 "t", l->w.group);
+    int got = q == NULL ? -1 : db_row(l->s->db, q, e);
 
     if (got <= 0)
         return got;
-    int64_t hold = sqlite3_column_int64(q, 3);
-    l->grp = sqlite3_column_int64(q, 0);
-    l->w.paused = sqlite3_column_int64(q, 2) != 0;
+    int64_t hold = db_i64(q, 3);
+    l->grp = db_i64(q, 0);
+    l->w.paused = db_i64(q, 2) != 0;
     l->w.hold_ms = hold > l->now_ms ? hold : 0;
-    l->created_ms = sqlite3_column_int64(q, 4);
-    l->ordered = sqlite3_column_int64(q, 5) != 0;
+    l->created_ms = db_i64(q, 4);
+    l->ordered = db_i64(q, 5) != 0;
     got = patterns_read(&l->types, db_text(q, 1), e);
     db_done(q);
     if (got < 0 || group_cursors(l->s, l->grp, l->cursor, e) < 0)
         return -1;
     l->w.position = l->cursor[EVENT_PRIORITY];
-    return db_int(l->s, e, &l->w.last, LOG_LAST, "") < 0 ? -1 : 1;
+    return log_last(l->s, &l->w.last, e) < 0 ? -1 : 1;
 }
 
 static int read_event(struct look *l, struct err *e)
 {
-    sqlite3_stmt *q = db_query(
-        l->s, e, "SELECT recorded,priority,due,expires,type,subject FROM event WHERE seq=?", "i",
-        l->seq);
-    int got = q == NULL ? -1 : db_row(l->s, q, e);
+    struct query *q =
+        db_query(l->s->db, e,
+                 SQL("where_read_event",
+                     "SELECT recorded,priority,due,expires,type,subject FROM event WHERE seq=?"),
+                 "i", l->seq);
+    int got = q == NULL ? -1 : db_row(l->s->db, q, e);
 
     if (got <= 0)
         return got;
-    l->recorded_ms = sqlite3_column_int64(q, 0);
-    l->priority = sqlite3_column_int64(q, 1);
-    l->w.notbefore_ms = sqlite3_column_int64(q, 2);
-    l->w.expires_ms = sqlite3_column_int64(q, 3);
+    l->recorded_ms = db_i64(q, 0);
+    l->priority = db_i64(q, 1);
+    l->w.notbefore_ms = db_i64(q, 2);
+    l->w.expires_ms = db_i64(q, 3);
     l->matches = pattern_any(&l->types, db_text(q, 4));
     buf_str(&l->subject, db_text(q, 5));
     db_done(q);
@@ -72,27 +76,30 @@ static int read_event(struct look *l, struct err *e)
 
 static int read_item(struct look *l, int64_t *state, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(l->s, e, "SELECT state,due,attempts,deaths FROM item WHERE grp=? AND seq=?", "ii",
-                 l->grp, l->seq);
-    int got = q == NULL ? -1 : db_row(l->s, q, e);
+    struct query *q = db_query(
+        l->s->db, e,
+        SQL("where_read_item", "SELECT state,due,attempts,deaths FROM item WHERE grp=? AND seq=?"),
+        "ii", l->grp, l->seq);
+    int got = q == NULL ? -1 : db_row(l->s->db, q, e);
 
     if (got <= 0)
         return got;
-    *state = sqlite3_column_int64(q, 0);
-    l->w.due_ms = sqlite3_column_int64(q, 1);
-    l->w.attempts = sqlite3_column_int64(q, 2);
-    l->w.deaths = sqlite3_column_int64(q, 3);
+    *state = db_i64(q, 0);
+    l->w.due_ms = db_i64(q, 1);
+    l->w.attempts = db_i64(q, 2);
+    l->w.deaths = db_i64(q, 3);
     db_done(q);
     return 1;
 }
 
 static int read_attempt(struct look *l, struct err *e)
 {
-    sqlite3_stmt *q = db_query(
-        l->s, e, "SELECT reason,tail FROM attempt WHERE grp=? AND seq=? ORDER BY n DESC LIMIT 1",
+    struct query *q = db_query(
+        l->s->db, e,
+        SQL("where_read_attempt",
+            "SELECT reason,tail FROM attempt WHERE grp=? AND seq=? ORDER BY n DESC LIMIT 1"),
         "ii", l->grp, l->seq);
-    int got = q == NULL ? -1 : db_row(l->s, q, e);
+    int got = q == NULL ? -1 : db_row(l->s->db, q, e);
 
     if (got <= 0)
         return got;
@@ -108,53 +115,51 @@ static int read_attempt(struct look *l, struct err *e)
 
 static int read_claim(struct look *l, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(l->s, e, "SELECT open,owner,lease,boot,made FROM claim WHERE grp=? AND first<=?",
+    struct query *q =
+        db_query(l->s->db, e,
+                 SQL("where_read_claim",
+                     "SELECT open,owner,lease,boot,made FROM claim WHERE grp=? AND first<=?"),
                  "ii", l->grp, l->seq);
-    struct lock_process self;
+    struct lease_clock now;
     int got = -1;
 
-    while (q != NULL && (got = db_row(l->s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(l->s->db, q, e)) > 0) {
         int64_t *open;
         size_t n = open_decode(db_text(q, 0), &open);
         bool found = bsearch(&l->seq, open, n, sizeof *open, seq_compare) != NULL;
         free(open);
         if (!found)
             continue;
-        lock_self(&self);
-        l->owner = sqlite3_column_int64(q, 1);
-        l->leased = sqlite3_column_type(q, 2) != SQLITE_NULL;
-        l->w.claimed_ms = sqlite3_column_int64(q, 4);
-        l->lease = str_is(db_text(q, 3), self.boot) ? sqlite3_column_int64(q, 2) : 0;
+        lease_now(l->s->db, &now);
+        l->owner = db_i64(q, 1);
+        l->leased = !db_null(q, 2);
+        l->w.claimed_ms = db_i64(q, 4);
+        l->lease_ms = l->now_ms - now.ms + (str_is(db_text(q, 3), now.epoch) ? db_i64(q, 2) : 0);
         db_done(q);
         return 1;
     }
     return got;
 }
 
-static bool lives(struct store *s, int64_t owner, const struct lock_process *process, int trusted)
-{
-    return !lock_free(s, owner) || (!trusted && lock_process_lives(process));
-}
-
 /* Count the consumers that live, and look at the one that holds the event. */
 static int read_consumers(struct look *l, bool *owner_lives, struct err *e)
 {
-    int trusted = lock_trusted(l->s, e), got = -1;
-    sqlite3_stmt *q =
-        trusted < 0 ? NULL
-                    : db_query(l->s, e, "SELECT owner,pid,started,boot FROM consumer WHERE grp=?",
-                               "i", l->grp);
+    int trusted = session_trusted(l->s->db, e), got = -1;
+    struct query *q = trusted < 0
+                          ? NULL
+                          : db_query(l->s->db, e,
+                                     SQL("where_read_consumers",
+                                         "SELECT " SESSION_COLUMNS " FROM consumer WHERE grp=?"),
+                                     "i", l->grp);
 
-    while (q != NULL && (got = db_row(l->s, q, e)) > 0) {
-        struct lock_process process = {0};
-        lock_process_read(&process, q, 1);
-        int64_t owner = sqlite3_column_int64(q, 0);
-        bool alive = lives(l->s, owner, &process, trusted);
+    while (q != NULL && (got = db_row(l->s->db, q, e)) > 0) {
+        struct session consumer;
+        session_read(q, 0, &consumer);
+        bool alive = session_lives(l->s->db, &consumer, trusted);
         l->w.consumers += alive;
-        if (owner != l->owner)
+        if (consumer.owner != l->owner)
             continue;
-        l->w.pid = process.pid;
+        l->w.pid = consumer.pid;
         *owner_lives = alive;
     }
     return got;
@@ -165,17 +170,19 @@ static int read_consumers(struct look *l, bool *owner_lives, struct err *e)
 /* An event in state "behind" has the row of an earlier event before it: find that event. */
 static int find_behind(struct look *l, struct err *e)
 {
-    sqlite3_stmt *q = db_query(l->s, e,
-                               "SELECT seq,CASE state WHEN 0 THEN due ELSE 0 END FROM item INDEXED "
-                               "BY item_subject WHERE grp=? AND subject=? AND seq<? AND state<>3 "
-                               "ORDER BY seq LIMIT 1",
-                               "isi", l->grp, (struct str){l->subject.p, l->subject.n}, l->seq);
-    int got = q == NULL ? -1 : db_row(l->s, q, e);
+    struct query *q =
+        db_query(l->s->db, e,
+                 SQL("where_find_behind",
+                     "SELECT seq,CASE state WHEN 0 THEN due ELSE 0 END FROM item INDEXED "
+                     "BY item_subject WHERE grp=? AND subject=? AND seq<? AND state<>3 "
+                     "ORDER BY seq LIMIT 1"),
+                 "isi", l->grp, (struct str){l->subject.p, l->subject.n}, l->seq);
+    int got = q == NULL ? -1 : db_row(l->s->db, q, e);
 
     if (got <= 0)
         return got;
-    int64_t due = sqlite3_column_int64(q, 1);
-    l->w.behind = sqlite3_column_int64(q, 0);
+    int64_t due = db_i64(q, 1);
+    l->w.behind = db_i64(q, 0);
     l->w.behind_due_ms = due > l->now_ms ? due : 0;
     db_done(q);
     return 0;
@@ -203,7 +210,7 @@ static enum where_state passed_means(const struct look *l)
 static void claim_means(struct look *l, bool owner_lives)
 {
     l->w.state = l->leased ? WHERE_LEASED : owner_lives ? WHERE_CLAIMED : WHERE_ORPHANED;
-    l->w.due_ms = l->leased ? l->now_ms - boot_ms() + l->lease : 0;
+    l->w.due_ms = l->leased ? l->lease_ms : 0;
 }
 
 static enum where_state no_item_means(const struct look *l)
@@ -244,11 +251,11 @@ static int look(struct look *l, struct err *e)
 {
     int got;
 
-    if (db_run(l->s, e, "BEGIN", "") < 0)
+    if (db_begin_read(l->s->db, e) < 0)
         return -1;
     if ((got = read_group(l, e)) > 0 && (got = read_event(l, e)) > 0)
         got = find_state(l, e) < 0 ? -1 : 1;
-    db_rollback(l->s);
+    db_rollback(l->s->db);
     return got;
 }
 
@@ -276,13 +283,15 @@ int where_each(struct store *s, const char *group, int64_t seq,
     int64_t grp;
     int got = 0;
 
-    if (lock_open(s, e) < 0 || (group != NULL && group_row(s, group, &grp, e) < 0))
+    if (session_open(s->db, e) < 0 || (group != NULL && group_row(s, group, &grp, e) < 0))
         return -1;
-    sqlite3_stmt *q = db_query(
-        s, e, "SELECT name FROM groups WHERE ?1 IS NULL OR name=?1 ORDER BY name", "t", group);
+    struct query *q = db_query(
+        s->db, e,
+        SQL("where_each", "SELECT name FROM groups WHERE ?1 IS NULL OR name=?1 ORDER BY name"), "t",
+        group);
     if (q == NULL)
         return -1;
-    while ((got = db_row(s, q, e)) > 0) {
+    while ((got = db_row(s->db, q, e)) > 0) {
         buf_str(&names, db_text(q, 0));
         buf_char(&names, '\0');
     }
@@ -294,9 +303,10 @@ int where_each(struct store *s, const char *group, int64_t seq,
 
 int log_type(struct store *s, struct str id, struct buf *type, struct err *e)
 {
-    sqlite3_stmt *q =
-        db_query(s, e, "SELECT type FROM event WHERE id=? ORDER BY seq LIMIT 1", "s", id);
-    int got = q == NULL ? -1 : db_row(s, q, e);
+    struct query *q = db_query(
+        s->db, e, SQL("where_log_type", "SELECT type FROM event WHERE id=? ORDER BY seq LIMIT 1"),
+        "s", id);
+    int got = q == NULL ? -1 : db_row(s->db, q, e);
 
     if (got <= 0)
         return got;

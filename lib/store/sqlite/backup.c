@@ -6,7 +6,8 @@
  * while VACUUM INTO writes each row afresh: the copy is as small as possible, and copying a damaged
  * spool fails.
  */
-#include "store/engine.h"
+#include "store/sql/sql.h"
+#include "store/sqlite/sqlite.h"
 
 #include "base/mem.h"
 
@@ -64,9 +65,9 @@ static int make_empty(const char *draft, const char *file, struct err *e)
 static int copy(struct store *s, const char *draft, struct err *e)
 {
     /* VACUUM INTO attaches the new file to this connection, which may otherwise attach none. */
-    sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 1);
-    int got = db_run(s, e, "VACUUM INTO ?", "t", draft);
-    sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 0);
+    sqlite3_limit(s->db->sqlite, SQLITE_LIMIT_ATTACHED, 1);
+    int got = db_run(s->db, e, SQL("backup_copy", "VACUUM INTO ?"), "t", draft);
+    sqlite3_limit(s->db->sqlite, SQLITE_LIMIT_ATTACHED, 0);
     return got < 0 ? -1 : 0;
 }
 

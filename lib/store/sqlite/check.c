@@ -6,7 +6,8 @@
  * minutes on a large file. Instead we look up the events in the indexes of their table, above all
  * in the one for deduplication, a thousand at a time, while verifying their checksums.
  */
-#include "store/engine.h"
+#include "store/sql/sql.h"
+#include "store/sqlite/sqlite.h"
 
 #include "base/mem.h"
 
@@ -33,12 +34,12 @@ struct check {
     int stop;        /* what f returned */
 };
 
-static int say(struct check *c, const struct check_finding *what, struct err *e, const char *format,
-               ...) __attribute__((format(printf, 4, 5)));
+static int report(struct check *c, const struct check_finding *what, struct err *e,
+                  const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* Report a finding. Returns -1 to end the whole check. */
-static int say(struct check *c, const struct check_finding *what, struct err *e, const char *format,
-               ...)
+static int report(struct check *c, const struct check_finding *what, struct err *e,
+                  const char *format, ...)
 {
     struct check_finding finding = *what;
     char text[1000];
@@ -56,14 +57,14 @@ static int say(struct check *c, const struct check_finding *what, struct err *e,
 /* If a part failed because the file is damaged, report that as a finding, too. */
 static int part(struct check *c, int got, struct err *e)
 {
-    if (got == 0 || c->stop != 0 || (sqlite3_errcode(c->s->db) & 0xff) != SQLITE_CORRUPT)
+    if (got == 0 || c->stop != 0 || !db_unreadable(c->s->db))
         return got;
     struct err told = *e;
     err_clear(e);
     if (c->unreadable)
         return 0;
     c->unreadable = true;
-    return say(c, &(struct check_finding){.kind = "structure", .value = 1}, e, "%s", told.text);
+    return report(c, &(struct check_finding){.kind = "structure", .value = 1}, e, "%s", told.text);
 }
 
 static const char *plural(int64_t n)
@@ -75,17 +76,17 @@ static const char *plural(int64_t n)
 
 static int check_structure(struct check *c, struct err *e)
 {
-    sqlite3_stmt *q = db_query(c->s, e, "PRAGMA quick_check(20)", "");
+    struct query *q = db_query(c->s->db, e, SQL("check_structure", "PRAGMA quick_check(20)"), "");
     int got = -1;
 
-    while (q != NULL && (got = db_row(c->s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(c->s->db, q, e)) > 0) {
         struct str text = db_text(q, 0);
         if (str_eq(text, STR("ok")))
             continue;
         const char *newline = memchr(text.p, '\n', text.n); /* after "in database main" */
         size_t skip = newline == NULL ? 0 : (size_t)(newline - text.p) + 1;
-        got = say(c, &(struct check_finding){.kind = "structure", .value = 1}, e, "%.*s",
-                  (int)(text.n - skip), text.p + skip);
+        got = report(c, &(struct check_finding){.kind = "structure", .value = 1}, e, "%.*s",
+                     (int)(text.n - skip), text.p + skip);
         if (got < 0)
             break;
     }
@@ -112,17 +113,18 @@ static int say_fault(struct check *c, struct fault *f, const char *what, struct 
     int got = 0;
 
     if (f->n > 0)
-        got = say(c, &(struct check_finding){.kind = "damage", .value = f->n}, e,
-                  "%lld event%s %s: position%s %s%s", (long long)f->n, plural(f->n), what,
-                  plural(f->n), buf_text(&f->named), f->n > NAMED_MAX ? " and others" : "");
+        got = report(c, &(struct check_finding){.kind = "damage", .value = f->n}, e,
+                     "%lld event%s %s: position%s %s%s", (long long)f->n, plural(f->n), what,
+                     plural(f->n), buf_text(&f->named), f->n > NAMED_MAX ? " and others" : "");
     buf_free(&f->named);
     return got;
 }
 
 /* The attributes that an event has in columns as well as in its line. */
 enum attribute { ID, SOURCE, TYPE, SUBJECT, PRIORITY, NOTBEFORE, EXPIRYTIME, VERSION, ATTRIBUTES };
-static const char *const attribute_name[] = {"id",       "source",    "type",       "subject",
-                                             "priority", "notbefore", "expirytime", "version"};
+static const char *const attribute_name[] = {
+    "id", "source", "type", "subject", "priority", "notbefore", "expirytime", "version",
+};
 
 enum index { INDEX_ID, INDEX_PRIORITY, INDEX_VERSION, INDEXES };
 static const char *const index_use[] = {"duplicates", "priorities", "versions"};
@@ -135,7 +137,7 @@ struct faults {
 
 static bool number_differs(int64_t column, int64_t said)
 {
-    return column != (said == 0 ? LOG_NONE : said);
+    return column != (said == 0 ? DB_NONE : said);
 }
 
 /* Note where columns differ from the line; a version in the line may be no more than data. */
@@ -150,7 +152,7 @@ static bool note_differences(const struct log_row *row, const struct event *said
         [PRIORITY] = row->priority != said->priority,
         [NOTBEFORE] = number_differs(row->due, said->notbefore_ms),
         [EXPIRYTIME] = number_differs(row->expires, said->expiry_ms),
-        [VERSION] = row->version != LOG_NONE && row->version != said->version,
+        [VERSION] = row->version != DB_NONE && row->version != said->version,
     };
     bool any = false;
 
@@ -162,7 +164,7 @@ static bool note_differences(const struct log_row *row, const struct event *said
     return any;
 }
 
-static void look_at(struct store *s, sqlite3_stmt *q, struct faults *f)
+static void look_at(struct store *s, struct query *q, struct faults *f)
 {
     struct err unreadable = ERR_NONE;
     struct log_row row;
@@ -174,13 +176,12 @@ static void look_at(struct store *s, sqlite3_stmt *q, struct faults *f)
     if (!whole || (!note_differences(&row, &s->seen, f) && !right))
         note_fault(&f->sum, row.seq);
     for (int i = 0; i < INDEXES && right; i++)
-        if (sqlite3_column_int64(q, LOG_END + i) != row.seq)
+        if (db_i64(q, LOG_END + i) != row.seq)
             note_fault(&f->index[i], row.seq);
     f->seq = row.seq;
     if (!right)
         return;
-    if (row.recorded < f->recorded && sqlite3_column_int64(q, LOG_END + INDEXES) <= f->right &&
-        f->unordered == 0)
+    if (row.recorded < f->recorded && db_i64(q, LOG_END + INDEXES) <= f->right && f->unordered == 0)
         f->unordered = row.seq;
     f->right = row.seq;
     f->recorded = row.recorded;
@@ -191,20 +192,23 @@ static int read_events(struct check *c, struct faults *f, struct err *e)
     int got, rows;
 
     do {
-        sqlite3_stmt *q = db_query(
-            c->s, e,
-            "SELECT " LOG_COLUMNS
-            ",(SELECT i.seq FROM event i INDEXED BY event_id WHERE i.id=e.id AND "
-            "i.source=e.source),CASE priority WHEN 5 THEN seq ELSE (SELECT i.seq FROM event i "
-            "INDEXED BY event_priority WHERE i.priority=e.priority AND i.priority<>5 AND "
-            "i.seq=e.seq) END,CASE WHEN version IS NULL THEN seq ELSE (SELECT i.seq FROM event i "
-            "INDEXED BY event_version WHERE i.subject=e.subject AND i.version=e.version AND "
-            "i.version IS NOT NULL) END,(SELECT max(g.seq) FROM segment g WHERE g.seq<=e.seq) FROM "
-            "event e WHERE seq>? ORDER BY seq LIMIT 1000",
+        struct query *q = db_query(
+            c->s->db, e,
+            SQL("check_read_events",
+                "SELECT " LOG_COLUMNS
+                ",(SELECT i.seq FROM event i INDEXED BY event_id WHERE i.id=e.id AND "
+                "i.source=e.source),CASE priority WHEN 5 THEN seq ELSE (SELECT i.seq FROM event i "
+                "INDEXED BY event_priority WHERE i.priority=e.priority AND i.priority<>5 AND "
+                "i.seq=e.seq) END,CASE WHEN version IS NULL THEN seq ELSE (SELECT i.seq FROM event "
+                "i "
+                "INDEXED BY event_version WHERE i.subject=e.subject AND i.version=e.version AND "
+                "i.version IS NOT NULL) END,(SELECT max(g.seq) FROM segment g WHERE g.seq<=e.seq) "
+                "FROM "
+                "event e WHERE seq>? ORDER BY seq LIMIT 1000"),
             "i", f->seq);
         got = -1;
-        for (rows = 0; q != NULL && (got = db_row(c->s, q, e)) > 0; rows++) {
-            int64_t seq = sqlite3_column_int64(q, LOG_SEQ);
+        for (rows = 0; q != NULL && (got = db_row(c->s->db, q, e)) > 0; rows++) {
+            int64_t seq = db_i64(q, LOG_SEQ);
             if (seq <= f->seq) {
                 db_done(q);
                 return log_disorder(c->s, seq, e);
@@ -233,10 +237,10 @@ static int say_faults(struct check *c, struct faults *f, struct err *e)
     }
     if (f->unordered == 0)
         return 0;
-    return say(c, &(struct check_finding){.kind = "clock"}, e,
-               "recorded times are out of order at position %lld: times in --from and --to may "
-               "lead astray",
-               (long long)f->unordered);
+    return report(c, &(struct check_finding){.kind = "clock"}, e,
+                  "recorded times are out of order at position %lld: times in --from and --to may "
+                  "lead astray",
+                  (long long)f->unordered);
 }
 
 static int check_events(struct check *c, struct err *e)
@@ -261,67 +265,79 @@ static int check_events(struct check *c, struct err *e)
     "SELECT NULL,count(*)||' row(s) of table \"" table "\" are of no group' FROM " table           \
     " WHERE grp NOT IN (SELECT grp FROM groups) HAVING count(*)>0"
 
-static const char *const strange[] = {
-    "SELECT NULL,'an event is at position '||seq||', where none can be' FROM event WHERE seq<1 "
-    "OR seq>4611686018427387904",
-    "SELECT name,'its row in table \"groups\" has a value that no command writes' FROM groups "
-    "WHERE "
-    "name='' OR instr(CAST(name AS BLOB),x'00') OR ordered NOT IN (0,1,2) OR paused NOT IN (0,1) "
-    "OR "
-    "rev<0 OR NOT json_valid(patterns) OR json_type(patterns)<>'array'",
-    OF_NO_GROUP("cursor"),
-    OF_NO_GROUP("consumer"),
-    OF_NO_GROUP("claim"),
-    OF_NO_GROUP("item"),
-    OF_NO_GROUP("attempt"),
-    OF_NO_GROUP("tally"),
-    OF_NO_GROUP("duration"),
-    "SELECT " NAME
-    ",'a row of table \"consumer\" names no process' FROM consumer t WHERE owner<=0 OR "
-    "owner%2=0 OR pid<=0",
-    "SELECT " NAME
-    ",'claim '||claim||' is of a consumer that is not there: nobody takes its events "
-    "over; move the group with spool group seek' FROM claim t WHERE lease IS NULL AND NOT "
-    "EXISTS(SELECT 1 FROM consumer c WHERE c.owner=t.owner AND c.grp=t.grp)",
-    "SELECT " NAME
-    ",'claim '||claim||' has a lease that no command writes' FROM claim t WHERE lease IS "
-    "NOT NULL AND (owner%2<>0 OR term IS NULL OR term<=0 OR boot IS NULL)",
-    "SELECT " NAME
-    ",'table \"item\" has a value for position '||seq||' that no command writes' FROM "
-    "item t WHERE state NOT BETWEEN 0 AND 3 OR attempts<0 OR deaths<0 OR seq<1 OR seq>(SELECT "
-    "max(seq) FROM event)",
-    "SELECT NULL,'table \"segment\" has another time for position '||seq||' than its event' FROM "
-    "segment t WHERE seq<1 OR seq>(SELECT max(seq) FROM event) OR recorded<>(SELECT recorded FROM "
-    "event e WHERE e.seq=t.seq)",
-    "SELECT " NAME ",'table \"tally\" counts less than nothing' FROM tally t WHERE "
-    "min(done,retried,dead,deferred,took)<0",
-    "SELECT " NAME
-    ",'table \"duration\" counts less than nothing' FROM duration t WHERE min(le,n)<0",
-    "SELECT NULL,'the document '||kind||' \"'||name||'\" is none that a command writes' FROM "
-    "document WHERE rev<1 OR (kind IN ('breaker','bucket','fsm','key','saga','snapshot') AND NOT "
-    "json_valid(CAST(value AS TEXT)))",
-    "SELECT NULL,'table \"meta\" has a value for \"'||key||'\" that no command writes' FROM meta "
-    "WHERE "
-    "CASE key WHEN 'lock' THEN length(value)<34 OR substr(value,1,33) GLOB '*[^0-9a-f]*[^0-9a-f]*' "
-    "WHEN 'sums' THEN value GLOB '*[^0-9]*' OR CAST(value AS INTEGER)>(SELECT max(seq) FROM event) "
-    "ELSE true END",
+static const struct sql strange[] = {
+    {"check_event",
+     "SELECT NULL,'an event is at position '||seq||', where none can be' FROM event WHERE seq<1 "
+     "OR seq>4611686018427387904"},
+    {"check_groups",
+     "SELECT name,'its row in table \"groups\" has a value that no command writes' FROM groups "
+     "WHERE "
+     "name='' OR instr(CAST(name AS BLOB),x'00') OR ordered NOT IN (0,1,2) OR paused NOT IN (0,1) "
+     "OR "
+     "rev<0 OR NOT json_valid(patterns) OR json_type(patterns)<>'array'"},
+    {"check_cursor_of_no_group", OF_NO_GROUP("cursor")},
+    {"check_consumer_of_no_group", OF_NO_GROUP("consumer")},
+    {"check_claim_of_no_group", OF_NO_GROUP("claim")},
+    {"check_item_of_no_group", OF_NO_GROUP("item")},
+    {"check_attempt_of_no_group", OF_NO_GROUP("attempt")},
+    {"check_tally_of_no_group", OF_NO_GROUP("tally")},
+    {"check_duration_of_no_group", OF_NO_GROUP("duration")},
+    {"check_consumer",
+     "SELECT " NAME
+     ",'a row of table \"consumer\" names no process' FROM consumer t WHERE owner<=0 OR "
+     "owner%2=0 OR pid<=0"},
+    {"check_claim_of_no_consumer",
+     "SELECT " NAME
+     ",'claim '||claim||' is of a consumer that is not there: nobody takes its events "
+     "over; move the group with spool group seek' FROM claim t WHERE lease IS NULL AND NOT "
+     "EXISTS(SELECT 1 FROM consumer c WHERE c.owner=t.owner AND c.grp=t.grp)"},
+    {"check_claim",
+     "SELECT " NAME
+     ",'claim '||claim||' has a lease that no command writes' FROM claim t WHERE lease IS "
+     "NOT NULL AND (owner%2<>0 OR term IS NULL OR term<=0 OR boot IS NULL)"},
+    {"check_item",
+     "SELECT " NAME
+     ",'table \"item\" has a value for position '||seq||' that no command writes' FROM "
+     "item t WHERE state NOT BETWEEN 0 AND 3 OR attempts<0 OR deaths<0 OR seq<1 OR seq>(SELECT "
+     "max(seq) FROM event)"},
+    {"check_segment",
+     "SELECT NULL,'table \"segment\" has another time for position '||seq||' than its event' FROM "
+     "segment t WHERE seq<1 OR seq>(SELECT max(seq) FROM event) OR recorded<>(SELECT recorded FROM "
+     "event e WHERE e.seq=t.seq)"},
+    {"check_tally", "SELECT " NAME ",'table \"tally\" counts less than nothing' FROM tally t WHERE "
+                    "min(done,retried,dead,deferred,took)<0"},
+    {"check_duration",
+     "SELECT " NAME
+     ",'table \"duration\" counts less than nothing' FROM duration t WHERE min(le,n)<0"},
+    {"check_document",
+     "SELECT NULL,'the document '||kind||' \"'||name||'\" is none that a command writes' FROM "
+     "document WHERE rev<1 OR (kind IN ('breaker','bucket','fsm','key','saga','snapshot') AND NOT "
+     "json_valid(CAST(value AS TEXT)))"},
+    {"check_meta",
+     "SELECT NULL,'table \"meta\" has a value for \"'||key||'\" that no command writes' FROM meta "
+     "WHERE "
+     "CASE key WHEN 'lock' THEN length(value)<34 OR substr(value,1,33) GLOB "
+     "'*[^0-9a-f]*[^0-9a-f]*' "
+     "WHEN 'sums' THEN value GLOB '*[^0-9]*' OR CAST(value AS INTEGER)>(SELECT max(seq) FROM "
+     "event) "
+     "ELSE true END"},
 };
 
-static int check_strange(struct check *c, const char *sql, struct err *e)
+static int check_strange(struct check *c, const struct sql *sql, struct err *e)
 {
-    sqlite3_stmt *q = db_query(c->s, e, sql, "");
+    struct query *q = db_query(c->s->db, e, sql, "");
     struct buf group = BUF_INIT;
     int got = -1;
 
-    for (int n = 0; q != NULL && n < NAMED_MAX && (got = db_row(c->s, q, e)) > 0; n++) {
+    for (int n = 0; q != NULL && n < NAMED_MAX && (got = db_row(c->s->db, q, e)) > 0; n++) {
         struct str name = db_text(q, 0), text = db_text(q, 1);
         buf_reset(&group);
         buf_str(&group, name);
-        got = say(c,
-                  &(struct check_finding){.kind = "damage",
-                                          .group = name.p == NULL ? NULL : buf_text(&group),
-                                          .value = 1},
-                  e, "%.*s", (int)text.n, text.p);
+        got = report(c,
+                     &(struct check_finding){.kind = "damage",
+                                             .group = name.p == NULL ? NULL : buf_text(&group),
+                                             .value = 1},
+                     e, "%.*s", (int)text.n, text.p);
         if (got < 0)
             break;
     }
@@ -347,17 +363,20 @@ static int place_compare(const void *a, const void *b)
 
 static int check_in_flight(struct check *c, const struct held_list *all, struct err *e)
 {
-    sqlite3_stmt *q = db_query(c->s, e, "SELECT grp,seq FROM item WHERE state=1 LIMIT 10000", "");
+    struct query *q =
+        db_query(c->s->db, e,
+                 SQL("check_in_flight", "SELECT grp,seq FROM item WHERE state=1 LIMIT 10000"), "");
     int got = -1;
 
-    while (q != NULL && (got = db_row(c->s, q, e)) > 0) {
-        const struct held_place p = {sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1)};
+    while (q != NULL && (got = db_row(c->s->db, q, e)) > 0) {
+        const struct held_place p = {db_i64(q, 0), db_i64(q, 1)};
         if (all->n > 0 && bsearch(&p, all->place, all->n, sizeof p, place_compare) != NULL)
             continue;
-        got = say(c, &(struct check_finding){.kind = "damage", .value = 1}, e,
-                  "position %lld is in flight, and in no claim (table \"item\"): nobody takes it "
-                  "over; move its group with spool group seek",
-                  (long long)p.seq);
+        got =
+            report(c, &(struct check_finding){.kind = "damage", .value = 1}, e,
+                   "position %lld is in flight, and in no claim (table \"item\"): nobody takes it "
+                   "over; move its group with spool group seek",
+                   (long long)p.seq);
         if (got < 0)
             break;
     }
@@ -366,12 +385,11 @@ static int check_in_flight(struct check *c, const struct held_list *all, struct 
 }
 
 /* Add a claim's events to the list. False when the claim has positions that no command writes. */
-static bool add_open(struct held_list *all, sqlite3_stmt *q, int64_t last)
+static bool add_open(struct held_list *all, struct query *q, int64_t last)
 {
-    int64_t grp = sqlite3_column_int64(q, 3), *open;
+    int64_t grp = db_i64(q, 3), *open;
     size_t n = open_decode(db_text(q, 2), &open);
-    bool right =
-        n > 0 && open[0] == sqlite3_column_int64(q, 1) && open[0] > 0 && open[n - 1] <= last;
+    bool right = n > 0 && open[0] == db_i64(q, 1) && open[0] > 0 && open[n - 1] <= last;
 
     if (all->n + n > all->room) {
         all->room = 2 * all->room + n;
@@ -389,16 +407,17 @@ static int check_claims(struct check *c, struct err *e)
 {
     struct held_list all = {NULL, 0, 0};
     int64_t last = 0;
-    int got = db_int(c->s, e, &last, LOG_LAST, "");
-    sqlite3_stmt *q =
-        got < 0 ? NULL : db_query(c->s, e, "SELECT claim,first,open,grp FROM claim", "");
+    int got = log_last(c->s, &last, e);
+    struct query *q =
+        got < 0 ? NULL
+                : db_query(c->s->db, e,
+                           SQL("check_claims", "SELECT claim,first,open,grp FROM claim"), "");
 
-    while (q != NULL && (got = db_row(c->s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(c->s->db, q, e)) > 0) {
         if (add_open(&all, q, last))
             continue;
-        got = say(c, &(struct check_finding){.kind = "damage", .value = 1}, e,
-                  "claim %lld has positions that no command writes",
-                  (long long)sqlite3_column_int64(q, 0));
+        got = report(c, &(struct check_finding){.kind = "damage", .value = 1}, e,
+                     "claim %lld has positions that no command writes", (long long)db_i64(q, 0));
         if (got < 0)
             break;
     }
@@ -413,12 +432,12 @@ static int check_claims(struct check *c, struct err *e)
 /* In one transaction, or a claim and its consumer would be read at different moments. */
 static int check_rows(struct check *c, struct err *e)
 {
-    if (db_run(c->s, e, "BEGIN", "") < 0)
+    if (db_begin_read(c->s->db, e) < 0)
         return -1;
     int got = check_claims(c, e);
     for (size_t i = 0; i < sizeof strange / sizeof strange[0] && got >= 0; i++)
-        got = check_strange(c, strange[i], e);
-    db_rollback(c->s);
+        got = check_strange(c, &strange[i], e);
+    db_rollback(c->s->db);
     return got;
 }
 
@@ -427,41 +446,43 @@ static int check_rows(struct check *c, struct err *e)
 /* Times do not decrease within a segment, so its last event has the latest. */
 static int check_segment(struct check *c, int64_t seq, int64_t recorded, struct err *e)
 {
-    sqlite3_stmt *q = db_query(c->s, e,
-                               "SELECT seq,recorded FROM event WHERE seq<? ORDER BY seq DESC "
-                               "LIMIT 1",
+    struct query *q = db_query(c->s->db, e,
+                               SQL("check_segment",
+                                   "SELECT seq,recorded FROM event WHERE seq<? ORDER BY seq DESC "
+                                   "LIMIT 1"),
                                "i", seq);
     char age[CLOCK_TEXT_SIZE];
-    int got = q == NULL ? -1 : db_row(c->s, q, e);
+    int got = q == NULL ? -1 : db_row(c->s->db, q, e);
 
     if (got <= 0)
         return got;
-    int64_t last = sqlite3_column_int64(q, 0), ahead = sqlite3_column_int64(q, 1) - c->now;
+    int64_t last = db_i64(q, 0), ahead = db_i64(q, 1) - c->now;
     db_done(q);
     if (ahead > CLOCK_STEP_MS &&
-        say(c,
-            &(struct check_finding){
-                .kind = "clock", .value = ahead / 1000, .limit = CLOCK_STEP_MS / 1000},
-            e, "recorded times up to position %lld are in the future, by %s", (long long)last,
-            clock_age(age, ahead)) < 0)
+        report(c,
+               &(struct check_finding){
+                   .kind = "clock", .value = ahead / 1000, .limit = CLOCK_STEP_MS / 1000},
+               e, "recorded times up to position %lld are in the future, by %s", (long long)last,
+               clock_age(age, ahead)) < 0)
         return -1;
     int64_t back = c->now + ahead - recorded;
     if (seq == INT64_MAX || recorded < c->now - DAY_MS || back <= 0)
         return 0;
-    return say(c,
-               &(struct check_finding){
-                   .kind = "clock", .value = back / 1000, .limit = CLOCK_STEP_MS / 1000},
-               e, "the clock was set back by %s before position %lld was published",
-               clock_span(age, back), (long long)seq);
+    return report(c,
+                  &(struct check_finding){
+                      .kind = "clock", .value = back / 1000, .limit = CLOCK_STEP_MS / 1000},
+                  e, "the clock was set back by %s before position %lld was published",
+                  clock_span(age, back), (long long)seq);
 }
 
 static int check_clock(struct check *c, struct err *e)
 {
-    sqlite3_stmt *q = db_query(c->s, e, "SELECT seq,recorded FROM segment ORDER BY seq", "");
+    struct query *q = db_query(
+        c->s->db, e, SQL("check_clock", "SELECT seq,recorded FROM segment ORDER BY seq"), "");
     int got = -1;
 
-    while (q != NULL && (got = db_row(c->s, q, e)) > 0)
-        if (check_segment(c, sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1), e) < 0) {
+    while (q != NULL && (got = db_row(c->s->db, q, e)) > 0)
+        if (check_segment(c, db_i64(q, 0), db_i64(q, 1), e) < 0) {
             db_done(q);
             return -1;
         }
@@ -497,7 +518,7 @@ static void add_holders(struct store *s, struct buf *b)
     FILE *f = NULL;
     int before = 0;
 
-    buf_printf(&shm, "%s-shm", s->path);
+    buf_printf(&shm, "%s-shm", s->name);
     if (stat(buf_text(&shm), &st) == 0)
         f = fopen("/proc/locks", "re");
     while (f != NULL && fgets(line, sizeof line, f) != NULL) {
@@ -521,12 +542,13 @@ static int check_wal(struct check *c, struct err *e)
     struct stat st;
     int got = 0;
 
-    buf_printf(&name, "%s-wal", c->s->path);
+    buf_printf(&name, "%s-wal", c->s->name);
     if (stat(buf_text(&name), &st) == 0 && st.st_size > WAL_MAX) {
         add_holders(c->s, &who);
-        got = say(c, &(struct check_finding){.kind = "wal", .value = st.st_size, .limit = WAL_MAX},
-                  e, "SPOOL-wal has %lld MiB: %s%s", (long long)st.st_size >> 20,
-                  who.n > 0 ? "held by process " : "nobody holds it just now", buf_text(&who));
+        got =
+            report(c, &(struct check_finding){.kind = "wal", .value = st.st_size, .limit = WAL_MAX},
+                   e, "SPOOL-wal has %lld MiB: %s%s", (long long)st.st_size >> 20,
+                   who.n > 0 ? "held by process " : "nobody holds it just now", buf_text(&who));
     }
     buf_free(&name);
     buf_free(&who);
@@ -537,18 +559,18 @@ static int check_space(struct check *c, struct err *e)
 {
     struct statvfs fs;
 
-    if (statvfs(c->s->path, &fs) != 0)
-        return err_errno(e, EX_IOERR, "%s", c->s->path);
+    if (statvfs(c->s->name, &fs) != 0)
+        return err_errno(e, EX_IOERR, "%s", c->s->name);
     uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize;
     uint64_t reserve = (uint64_t)space_reserve(&fs);
     if (left >= 4 * reserve)
         return 0;
-    return say(c,
-               &(struct check_finding){
-                   .kind = "space", .value = (int64_t)left, .limit = (int64_t)(4 * reserve)},
-               e, "%llu MiB are free on its file system; publishing %s %llu MiB",
-               (unsigned long long)left >> 20, left < reserve ? "ended at" : "ends at",
-               (unsigned long long)reserve >> 20);
+    return report(c,
+                  &(struct check_finding){
+                      .kind = "space", .value = (int64_t)left, .limit = (int64_t)(4 * reserve)},
+                  e, "%llu MiB are free on its file system; publishing %s %llu MiB",
+                  (unsigned long long)left >> 20, left < reserve ? "ended at" : "ends at",
+                  (unsigned long long)reserve >> 20);
 }
 
 /* ----------------------------------------------------------------------------------- the groups */
@@ -559,14 +581,15 @@ static int check_idle(struct check *c, const char *name, int64_t lag, struct err
     char age[CLOCK_TEXT_SIZE];
 
     if (group_row(c->s, name, &grp, e) < 0 || group_alive(c->s, grp, &alive, e) < 0 ||
-        db_int(c->s, e, &seen, "SELECT seen FROM groups WHERE grp=?", "i", grp) < 0)
+        db_int(c->s->db, e, &seen, SQL("check_idle", "SELECT seen FROM groups WHERE grp=?"), "i",
+               grp) < 0)
         return -1;
     if (alive > 0 || lag == 0 || c->now - seen <= IDLE_MS)
         return 0;
-    return say(c,
-               &(struct check_finding){"idle", name, (c->now - seen) / 1000, IDLE_MS / 1000, NULL},
-               e, "no consumer for %s, and %lld event%s yet to settle",
-               clock_age(age, c->now - seen), (long long)lag, plural(lag));
+    return report(
+        c, &(struct check_finding){"idle", name, (c->now - seen) / 1000, IDLE_MS / 1000, NULL}, e,
+        "no consumer for %s, and %lld event%s yet to settle", clock_age(age, c->now - seen),
+        (long long)lag, plural(lag));
 }
 
 static int check_limits(struct check *c, const char *name, const struct group_left *left,
@@ -577,17 +600,17 @@ static int check_limits(struct check *c, const char *name, const struct group_le
     char text[CLOCK_TEXT_SIZE];
 
     if (max->max_dead >= 0 && left->dead > max->max_dead &&
-        say(c, &(struct check_finding){"dead", name, left->dead, max->max_dead, NULL}, e,
-            "%lld dead letter%s", (long long)left->dead, plural(left->dead)) < 0)
+        report(c, &(struct check_finding){"dead", name, left->dead, max->max_dead, NULL}, e,
+               "%lld dead letter%s", (long long)left->dead, plural(left->dead)) < 0)
         return -1;
     if (max->max_lag >= 0 && lag > max->max_lag &&
-        say(c, &(struct check_finding){"lag", name, lag, max->max_lag, NULL}, e,
-            "%lld event%s yet to settle", (long long)lag, plural(lag)) < 0)
+        report(c, &(struct check_finding){"lag", name, lag, max->max_lag, NULL}, e,
+               "%lld event%s yet to settle", (long long)lag, plural(lag)) < 0)
         return -1;
     if (max->max_age_ms < 0 || age <= max->max_age_ms)
         return 0;
-    return say(c, &(struct check_finding){"age", name, age / 1000, max->max_age_ms / 1000, NULL}, e,
-               "its oldest event yet to settle has waited for %s", clock_span(text, age));
+    return report(c, &(struct check_finding){"age", name, age / 1000, max->max_age_ms / 1000, NULL},
+                  e, "its oldest event yet to settle has waited for %s", clock_span(text, age));
 }
 
 static int check_group(struct check *c, const char *name, struct err *e)
@@ -596,14 +619,14 @@ static int check_group(struct check *c, const char *name, struct err *e)
 
     if (group_left(c->s, name, 0, false, &left, e) < 0) {
         struct err told = *e;
-        int code = sqlite3_errcode(c->s->db) & 0xff;
+        int code = sqlite3_errcode(c->s->db->sqlite) & 0xff;
         bool rows = told.status == EX_IOERR && (code == SQLITE_OK || code >= SQLITE_ROW);
         if (told.status != EX_NOINPUT && !rows)
             return -1;
         err_clear(e);
         if (!rows) /* dropped since its name was read */
             return 0;
-        return say(c, &(struct check_finding){"damage", name, 1, 0, NULL}, e, "%s", told.text);
+        return report(c, &(struct check_finding){"damage", name, 1, 0, NULL}, e, "%s", told.text);
     }
     int64_t lag = left.ahead + left.in_flight + left.due + left.waiting;
     return check_idle(c, name, lag, e) < 0 ? -1 : check_limits(c, name, &left, lag, e);
@@ -611,11 +634,12 @@ static int check_group(struct check *c, const char *name, struct err *e)
 
 static int check_groups(struct check *c, struct err *e)
 {
-    sqlite3_stmt *q = db_query(c->s, e, "SELECT name FROM groups ORDER BY name", "");
+    struct query *q =
+        db_query(c->s->db, e, SQL("check_groups", "SELECT name FROM groups ORDER BY name"), "");
     struct buf names = BUF_INIT;
     int got = -1;
 
-    while (q != NULL && (got = db_row(c->s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(c->s->db, q, e)) > 0) {
         buf_str(&names, db_text(q, 0));
         buf_char(&names, '\0');
     }

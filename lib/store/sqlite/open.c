@@ -5,7 +5,7 @@
  * one; a kill leaves at most SPOOL.new-PID behind. Only SQLite opens the spool file: closing any
  * other descriptor of it would drop SQLite's locks in this process.
  */
-#include "store/engine.h"
+#include "store/sqlite/sqlite.h"
 
 #include "base/mem.h"
 #include "base/name.h"
@@ -52,29 +52,30 @@ static const struct {
     {SQLITE_LIMIT_TRIGGER_DEPTH, 0},
 };
 
-static int connect(struct store *s, const char *path, struct err *e)
+static int connect(struct db *db, const char *path, struct err *e)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_PRIVATECACHE |
                 SQLITE_OPEN_NOMUTEX;
 
-    if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK)
-        return s->db == NULL ? err_set(e, EX_OSERR, "%s: no memory", s->path) : db_fail(s, e);
-    sqlite3_extended_result_codes(s->db, 1);
-    sqlite3_busy_handler(s->db, db_busy, s);
+    if (sqlite3_open_v2(path, &db->sqlite, flags, NULL) != SQLITE_OK)
+        return db->sqlite == NULL ? err_set(e, EX_OSERR, "%s: no memory", db->path)
+                                  : db_fail(db, e);
+    sqlite3_extended_result_codes(db->sqlite, 1);
+    sqlite3_busy_handler(db->sqlite, db_busy, db);
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
-        sqlite3_db_config(s->db, settings[i].option, settings[i].value, NULL);
+        sqlite3_db_config(db->sqlite, settings[i].option, settings[i].value, NULL);
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
-        sqlite3_limit(s->db, limits[i].id, limits[i].value);
+        sqlite3_limit(db->sqlite, limits[i].id, limits[i].value);
     /* SQLite does not read the file before the first statement that needs it. */
-    if (db_exec(s,
+    if (db_exec(db,
                 "PRAGMA cell_size_check=ON; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;"
                 "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
                 "PRAGMA journal_size_limit=4194304",
                 e) < 0)
         return -1;
-    s->sync = DB_FULL;
-    sqlite3_wal_hook(s->db, db_note_frames,
-                     s); /* after wal_autocheckpoint, which would remove it */
+    db->sync = DB_FULL;
+    sqlite3_wal_hook(db->sqlite, db_note_frames,
+                     db); /* after wal_autocheckpoint, which would remove it */
     return 0;
 }
 
@@ -113,23 +114,24 @@ static bool is_ours(struct str sql)
 /* A changed schema could make publish succeed and store nothing (a trigger that deletes): the spool
    must have all of our CREATE statements and no others. Their order does not matter: a copy made
    with VACUUM has another. */
-static int check_schema(struct store *s, struct err *e)
+static int check_schema(struct db *db, struct err *e)
 {
     const char *at = schema_sql, *walk = schema_sql; /* mostly the order is ours */
-    sqlite3_stmt *q = db_query(s, e,
-                               "SELECT sql,type,name FROM sqlite_schema WHERE NOT(type='table' AND "
+    struct query *q =
+        db_query(db, e,
+                 SQL("schema", "SELECT sql,type,name FROM sqlite_schema WHERE NOT(type='table' AND "
                                "name IN ('sqlite_sequence','sqlite_stat1','sqlite_stat4') OR "
                                "type='index' AND sql IS NULL AND "
-                               "substr(name,1,17)='sqlite_autoindex_')",
-                               "");
+                               "substr(name,1,17)='sqlite_autoindex_')"),
+                 "");
     int got = -1, missing = 0;
 
-    while (q != NULL && (got = db_row(s, q, e)) > 0) {
+    while (q != NULL && (got = db_row(db, q, e)) > 0) {
         missing--;
         if (str_eq(db_text(q, 0), next_create(&walk)) || is_ours(db_text(q, 0)))
             continue;
         struct str kind = db_text(q, 1), name = db_text(q, 2);
-        err_set(e, EX_DATAERR, "%s: its schema was changed by someone else (%.*s %s)", s->path,
+        err_set(e, EX_DATAERR, "%s: its schema was changed by someone else (%.*s %s)", db->path,
                 (int)kind.n, kind.p, err_quote(name.p, name.n).text);
         db_done(q);
         return -1;
@@ -139,21 +141,22 @@ static int check_schema(struct store *s, struct err *e)
     if (got == 0 && missing > 0)
         return err_set(
             e, EX_DATAERR,
-            "%s: its schema was changed by someone else (a table or an index is missing)", s->path);
+            "%s: its schema was changed by someone else (a table or an index is missing)",
+            db->path);
     return got;
 }
 
 /* A copy made with VACUUM INTO is not in WAL mode. */
-static int keep_wal(struct store *s, struct err *e)
+static int keep_wal(struct db *db, struct err *e)
 {
-    sqlite3_stmt *q = db_query(s, e, "PRAGMA journal_mode", "");
-    int got = q == NULL ? -1 : db_row(s, q, e);
+    struct query *q = db_query(db, e, SQL("journal_mode", "PRAGMA journal_mode"), "");
+    int got = q == NULL ? -1 : db_row(db, q, e);
 
     if (got <= 0)
         return -1;
     bool wal = str_eq(db_text(q, 0), STR("wal"));
     db_done(q);
-    return wal ? 0 : db_exec(s, "PRAGMA journal_mode=WAL", e);
+    return wal ? 0 : db_exec(db, "PRAGMA journal_mode=WAL", e);
 }
 
 /* Upgrades schema 1 to 2, in one transaction with the new version number: a kill leaves either 1 or
@@ -172,27 +175,32 @@ static const char *const to_schema_2[] = {
     "PRAGMA user_version=2",
 };
 
-static int run_upgrade(struct store *s, struct err *e)
+static int read_version(struct db *db, int64_t *schema, struct err *e)
+{
+    return db_int(db, e, schema, SQL("user_version", "PRAGMA user_version"), "");
+}
+
+static int run_upgrade(struct db *db, struct err *e)
 {
     int64_t schema = 0;
-    int got = db_int(s, e, &schema, "PRAGMA user_version", "");
+    int got = read_version(db, &schema, e);
 
     if (schema == SCHEMA) /* another process was faster */
         return 0;
     for (size_t i = 0; i < sizeof to_schema_2 / sizeof to_schema_2[0] && got >= 0; i++)
-        got = db_exec(s, to_schema_2[i], e);
+        got = db_exec(db, to_schema_2[i], e);
     /* A statement that did not find its table: the schema is not ours, as check_schema reports. */
-    if (got < 0 && (sqlite3_errcode(s->db) & 0xff) == SQLITE_ERROR)
+    if (got < 0 && (sqlite3_errcode(db->sqlite) & 0xff) == SQLITE_ERROR)
         err_clear(e);
-    return e->status != 0 ? -1 : check_schema(s, e);
+    return e->status != 0 ? -1 : check_schema(db, e);
 }
 
-static int upgrade(struct store *s, int64_t schema, struct err *e)
+static int upgrade(struct db *db, int64_t schema, struct err *e)
 {
-    if (db_begin(s, DB_FULL, e) == 0) {
-        if (run_upgrade(s, e) == 0)
-            return db_commit(s, false, e);
-        db_rollback(s);
+    if (db_begin(db, DB_FULL, e) == 0) {
+        if (run_upgrade(db, e) == 0)
+            return db_commit(db, false, e);
+        db_rollback(db);
     }
     return e->status == EX_DATAERR
                ? -1
@@ -203,38 +211,38 @@ static int upgrade(struct store *s, int64_t schema, struct err *e)
    numbers: with those of an empty spool it would scan a full one. Without statistics our statements
    have the same plans in all spools. If the statistics cannot be removed, everything is only
    slower. */
-static void drop_statistics(struct store *s)
+static void drop_statistics(struct db *db)
 {
     struct err ignored = ERR_NONE;
 
-    if (sqlite3_table_column_metadata(s->db, "main", "sqlite_stat1", NULL, NULL, NULL, NULL, NULL,
-                                      NULL) == SQLITE_OK)
-        db_exec(s,
+    if (sqlite3_table_column_metadata(db->sqlite, "main", "sqlite_stat1", NULL, NULL, NULL, NULL,
+                                      NULL, NULL) == SQLITE_OK)
+        db_exec(db,
                 "DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4;"
                 "PRAGMA writable_schema=RESET", /* makes SQLite forget them, too */
                 &ignored);
 }
 
-static int check_identity(struct store *s, struct err *e)
+static int check_identity(struct db *db, struct err *e)
 {
     int64_t application = 0, schema = 0, sync = 0;
 
-    if (db_int(s, e, &application, "PRAGMA application_id", "") < 0 ||
-        db_int(s, e, &schema, "PRAGMA user_version", "") < 0 ||
-        db_int(s, e, &sync, "PRAGMA synchronous", "") < 0)
+    if (db_int(db, e, &application, SQL("application_id", "PRAGMA application_id"), "") < 0 ||
+        read_version(db, &schema, e) < 0 ||
+        db_int(db, e, &sync, SQL("synchronous", "PRAGMA synchronous"), "") < 0)
         return -1;
     if (application != APPLICATION || schema < 1)
-        return err_set(e, EX_DATAERR, "%s: not an eventutils spool", s->path);
+        return err_set(e, EX_DATAERR, "%s: not an eventutils spool", db->path);
     if (schema > SCHEMA)
         return err_set(e, EX_DATAERR,
                        "%s: has schema %lld, this program knows %d: install a newer eventutils",
-                       s->path, (long long)schema, SCHEMA);
+                       db->path, (long long)schema, SCHEMA);
     if (sync != 2)
-        return err_set(e, EX_SOFTWARE, "%s: SQLite does not keep synchronous=FULL", s->path);
-    if ((schema < SCHEMA ? upgrade(s, schema, e) : check_schema(s, e)) < 0)
+        return err_set(e, EX_SOFTWARE, "%s: SQLite does not keep synchronous=FULL", db->path);
+    if ((schema < SCHEMA ? upgrade(db, schema, e) : check_schema(db, e)) < 0)
         return -1;
-    drop_statistics(s);
-    return keep_wal(s, e);
+    drop_statistics(db);
+    return keep_wal(db, e);
 }
 
 static int make_directories(char *path, struct err *e)
@@ -282,47 +290,47 @@ int file_sync_directory(const char *path, struct err *e)
     return failed ? -1 : 0;
 }
 
-static int fill_draft(struct store *s, const char *draft, struct err *e)
+static int fill_draft(struct db *db, const char *draft, struct err *e)
 {
     int fd = open(draft, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 
     if (fd < 0)
-        return err_errno(e, EX_CANTCREAT, "%s: cannot create it", s->path);
+        return err_errno(e, EX_CANTCREAT, "%s: cannot create it", db->path);
     fchmod(fd, 0600); /* whatever the umask took away */
     close(fd);
     /* WAL mode comes last: everything is in the file by then, so that nothing is left to move there
        on close, where a failure would not be reported. */
-    if (connect(s, draft, e) < 0 ||
-        db_exec(s, "PRAGMA page_size=4096; PRAGMA synchronous=EXTRA", e) < 0 ||
-        db_exec(s, "BEGIN EXCLUSIVE", e) < 0 || db_exec(s, schema_sql, e) < 0 ||
-        db_exec(s, "COMMIT", e) < 0 || db_exec(s, "PRAGMA journal_mode=WAL", e) < 0)
+    if (connect(db, draft, e) < 0 ||
+        db_exec(db, "PRAGMA page_size=4096; PRAGMA synchronous=EXTRA", e) < 0 ||
+        db_exec(db, "BEGIN EXCLUSIVE", e) < 0 || db_exec(db, schema_sql, e) < 0 ||
+        db_exec(db, "COMMIT", e) < 0 || db_exec(db, "PRAGMA journal_mode=WAL", e) < 0)
         return -1;
-    if (sqlite3_close(s->db) != SQLITE_OK)
-        return db_fail(s, e);
-    s->db = NULL;
+    if (sqlite3_close(db->sqlite) != SQLITE_OK)
+        return db_fail(db, e);
+    db->sqlite = NULL;
     return 0;
 }
 
 /* Returns 1 when this process created the spool, 0 when another was faster. */
-static int create(struct store *s, struct err *e)
+static int create(struct db *db, struct err *e)
 {
     struct buf name = BUF_INIT;
     int made = -1;
 
-    buf_printf(&name, "%s.new-%ld", s->path, (long)getpid());
+    buf_printf(&name, "%s.new-%ld", db->path, (long)getpid());
     const char *draft = buf_text(&name);
     file_remove_draft(draft); /* left by an earlier process with our pid */
-    if (fill_draft(s, draft, e) == 0) {
-        if (renameat2(AT_FDCWD, draft, AT_FDCWD, s->path, RENAME_NOREPLACE) == 0)
-            made = file_sync_directory(s->path, e) < 0 ? -1 : 1;
+    if (fill_draft(db, draft, e) == 0) {
+        if (renameat2(AT_FDCWD, draft, AT_FDCWD, db->path, RENAME_NOREPLACE) == 0)
+            made = file_sync_directory(db->path, e) < 0 ? -1 : 1;
         else if (errno == EEXIST)
             made = 0;
         else
-            err_errno(e, EX_CANTCREAT, "%s: cannot create it", s->path);
+            err_errno(e, EX_CANTCREAT, "%s: cannot create it", db->path);
     }
-    if (s->db != NULL) {
-        sqlite3_close(s->db);
-        s->db = NULL;
+    if (db->sqlite != NULL) {
+        sqlite3_close(db->sqlite);
+        db->sqlite = NULL;
     }
     file_remove_draft(draft);
     buf_free(&name);
@@ -331,7 +339,7 @@ static int create(struct store *s, struct err *e)
 
 /* ---------------------------------------------------------------------------- where it may be */
 
-static int check_file_system(struct store *s, const char *dir, struct err *e)
+static int check_file_system(struct db *db, const char *dir, struct err *e)
 {
     static const struct {
         long magic;
@@ -350,11 +358,11 @@ static int check_file_system(struct store *s, const char *dir, struct err *e)
             return err_set(e, EX_CANTCREAT,
                            "%s: on a network file system (%s), where locks and shared memory do "
                            "not work: choose a local -s",
-                           s->path, network[i].name);
+                           db->path, network[i].name);
     return 0;
 }
 
-static int check_directory(struct store *s, const char *dir, struct err *e)
+static int check_directory(struct db *db, const char *dir, struct err *e)
 {
     struct stat st;
 
@@ -364,121 +372,122 @@ static int check_directory(struct store *s, const char *dir, struct err *e)
         return err_set(e, EX_NOPERM,
                        "%s: everyone can write to its directory (mode %04o): chmod "
                        "o-w %s",
-                       s->path, (unsigned)st.st_mode & 07777, dir);
+                       db->path, (unsigned)st.st_mode & 07777, dir);
     /* Sticky, like /tmp: files are safe from everyone except their owner and the directory's. */
     if ((st.st_mode & S_IWOTH) && st.st_uid != 0 && st.st_uid != geteuid())
         return err_set(e, EX_NOPERM,
                        "%s: everyone can write to its directory, and another user owns it: choose "
                        "another -s",
-                       s->path);
-    return check_file_system(s, dir, e);
+                       db->path);
+    return check_file_system(db, dir, e);
 }
 
 /* 1: there is a file that may be a spool; 0: there is no file; -1. */
-static int check_file(struct store *s, struct err *e)
+static int check_file(struct db *db, struct err *e)
 {
     struct stat st;
 
-    if (lstat(s->path, &st) != 0)
-        return errno == ENOENT ? 0 : err_errno(e, 0, "%s", s->path);
+    if (lstat(db->path, &st) != 0)
+        return errno == ENOENT ? 0 : err_errno(e, 0, "%s", db->path);
     if (S_ISLNK(st.st_mode))
-        return err_set(e, EX_NOPERM, "%s: is a symbolic link: name the spool itself", s->path);
+        return err_set(e, EX_NOPERM, "%s: is a symbolic link: name the spool itself", db->path);
     if (!S_ISREG(st.st_mode))
-        return err_set(e, s->mode == STORE_READ ? EX_NOINPUT : EX_CANTCREAT, "%s: is a %s", s->path,
-                       S_ISDIR(st.st_mode) ? "directory" : "device, pipe or socket");
+        return err_set(e, db->mode == STORE_READ ? EX_NOINPUT : EX_CANTCREAT, "%s: is a %s",
+                       db->path, S_ISDIR(st.st_mode) ? "directory" : "device, pipe or socket");
     if (st.st_nlink > 1)
-        return err_set(e, EX_NOPERM, "%s: has %ld names (hard links); a spool has one", s->path,
+        return err_set(e, EX_NOPERM, "%s: has %ld names (hard links); a spool has one", db->path,
                        (long)st.st_nlink);
     if (st.st_uid != geteuid() && geteuid() != 0)
-        return err_set(e, EX_NOPERM, "%s: belongs to another user", s->path);
+        return err_set(e, EX_NOPERM, "%s: belongs to another user", db->path);
     if (st.st_mode & (S_IWGRP | S_IWOTH))
-        return err_set(e, EX_NOPERM, "%s: others can write to it (mode %04o): chmod 600", s->path,
+        return err_set(e, EX_NOPERM, "%s: others can write to it (mode %04o): chmod 600", db->path,
                        (unsigned)st.st_mode & 07777);
     if (st.st_size == 0)
         return err_set(e, EX_DATAERR, "%s: is an empty file, not a spool: remove it first",
-                       s->path);
+                       db->path);
     return 1;
 }
 
 /* Set the absolute path, with everything except its last part resolved. */
-static int set_path(struct store *s, const char *path, struct err *e)
+static int set_path(struct db *db, const char *path, struct err *e)
 {
     const char *slash = strrchr(path, '/'), *base = slash == NULL ? path : slash + 1;
     struct buf full = BUF_INIT;
     char real[PATH_MAX];
 
-    s->path = mem_dup(path, strlen(path)); /* for the messages below */
+    db->path = mem_dup(path, strlen(path)); /* for the messages below */
     if (*path == '\0' || *path == ':' || strncmp(path, "file:", 5) == 0 || *base == '\0')
         return err_set(e, EX_USAGE, "%s: not a file name for a spool", err_quote_text(path).text);
-    if (s->mode == STORE_CREATE && make_directories(s->path, e) < 0)
+    if (db->mode == STORE_CREATE && make_directories(db->path, e) < 0)
         return -1;
     char *dir = slash == NULL ? mem_dup(".", 1) : mem_dup(path, (size_t)(slash - path) + 1);
     int failed = realpath(dir, real) == NULL;
     if (failed && errno == ENOENT)
         err_set(e, EX_NOINPUT, "%s: there is no such directory", dir);
     else if (failed && errno == ENOTDIR)
-        err_errno(e, s->mode == STORE_READ ? EX_NOINPUT : EX_CANTCREAT, "%s", dir);
+        err_errno(e, db->mode == STORE_READ ? EX_NOINPUT : EX_CANTCREAT, "%s", dir);
     else if (failed)
         err_errno(e, 0, "%s", dir);
     free(dir);
     if (failed)
         return -1;
     buf_printf(&full, "%s/%s", strcmp(real, "/") == 0 ? "" : real, base);
-    free(s->path);
-    s->path = mem_dup(full.p, full.n);
+    free(db->path);
+    db->path = mem_dup(full.p, full.n);
     if (full.n > PATH_LENGTH) {
         buf_free(&full);
         return err_set(
-            e, s->mode == STORE_CREATE ? EX_CANTCREAT : EX_NOINPUT,
+            e, db->mode == STORE_CREATE ? EX_CANTCREAT : EX_NOINPUT,
             "%s: the path is longer than %d bytes, and with what SQLite adds to it for the "
             "files beside it, too long: choose a shorter -s",
-            s->path, PATH_LENGTH);
+            db->path, PATH_LENGTH);
     }
     buf_puts(&full, "-lock");
-    s->lock_path = mem_dup(full.p, full.n);
+    db->lock_path = mem_dup(full.p, full.n);
     buf_free(&full);
     /* Handlers get the path in their environment, where it is checked again. */
-    return name_check("the path of the spool", str_of(s->path), NAME_PATH_BYTES, e) < 0
+    return name_check("the path of the spool", str_of(db->path), NAME_PATH_BYTES, e) < 0
                ? -1
-               : check_directory(s, real, e);
+               : check_directory(db, real, e);
 }
 
-static int open_spool(struct store *s, struct err *e)
+/* 1: created. */
+static int open_spool(struct db *db, struct err *e)
 {
-    int there = check_file(s, e);
+    int there = check_file(db, e), created = 0;
 
-    if (there == 0 && s->mode == STORE_CREATE) {
-        if ((there = create(s, e)) < 0)
+    if (there == 0 && db->mode == STORE_CREATE) {
+        if ((there = create(db, e)) < 0)
             return -1;
-        s->created = there == 1;
-        there = check_file(s, e);
+        created = there == 1;
+        there = check_file(db, e);
     }
     if (there == 0)
         return err_set(e, EX_NOINPUT,
                        "%s: there is no spool; publish creates one, -s or EVENT_SPOOL "
                        "names another",
-                       s->path);
-    if (there < 0 || connect(s, s->path, e) < 0)
+                       db->path);
+    if (there < 0 || connect(db, db->path, e) < 0)
         return -1;
-    return check_identity(s, e);
+    return check_identity(db, e) < 0 ? -1 : created;
 }
 
-int store_open(struct store **out, const char *path, enum store_mode mode, struct err *e)
+int db_open(struct db **out, const char *name, enum store_mode mode, struct err *e)
 {
-    struct store *s = mem_zero(1, sizeof *s);
+    struct db *db = mem_zero(1, sizeof *db);
 
     /* Before the library's first use: there is one thread, and nobody asks how much memory SQLite
        uses; the locks for both cost a tenth of an insert. */
     sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-    *out = s;
-    s->mode = mode;
-    s->lock_fd = -1;
-    s->bell_fd = -2;
-    s->last_old = -1;
-    if (set_path(s, path, e) == 0 && open_spool(s, e) == 0)
-        return s->created;
-    store_close(s);
+    *out = db;
+    db->mode = mode;
+    db->lock_fd = -1;
+    db->bell_fd = -2;
+    int created = set_path(db, name, e) < 0 ? -1 : open_spool(db, e);
+    if (created >= 0)
+        return created;
+    db_close(db);
     *out = NULL;
     return -1;
 }
@@ -486,70 +495,53 @@ int store_open(struct store **out, const char *path, enum store_mode mode, struc
 /* The last process to close the spool copies the WAL into the file, which waits for the disk twice.
    Wrappers that stored a number or two leave the WAL as it is: the next process reads a short WAL
    in less time than that, and a longer one is copied as usual. */
-static void leave_wal(struct store *s)
+static void leave_wal(struct db *db)
 {
-    if (!s->lasting && s->frames > 0 && s->frames < SHORT_WAL)
-        sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    if (!db->lasting && db->frames > 0 && db->frames < SHORT_WAL)
+        sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 }
 
-void store_close(struct store *s)
+void db_close(struct db *db)
 {
-    if (s == NULL)
+    if (db == NULL)
         return;
     for (size_t i = 0; i < DB_STATEMENTS; i++)
-        sqlite3_finalize(s->statement[i].stmt);
-    leave_wal(s);
-    sqlite3_close(s->db);
-    lock_close(s); /* after the database: only then may others take over our claims */
-    js_scan_free(&s->scan);
-    event_free(&s->seen);
-    buf_free(&s->stored);
-    free(s->path);
-    free(s->lock_path);
-    free(s);
+        sqlite3_finalize(db->statement[i].stmt);
+    leave_wal(db);
+    sqlite3_close(db->sqlite);
+    /* After the database: only then may others take over our claims. */
+    if (db->lock_fd >= 0)
+        close(db->lock_fd);
+    if (db->bell_fd >= 0)
+        close(db->bell_fd);
+    free(db->path);
+    free(db->lock_path);
+    free(db);
 }
 
-const char *store_path(const struct store *s)
+const char *db_name(const struct db *db)
 {
-    return s->path;
+    return db->path;
 }
 
-void store_stop(struct store *s, bool (*stopping)(void))
+void db_stop(struct db *db, bool (*stopping)(void))
 {
-    s->stopping = stopping;
+    db->stopping = stopping;
 }
 
-bool store_locked(const struct store *s)
+bool db_stopping(const struct db *db)
 {
-    return s->locked;
+    return db->stopping != NULL && db->stopping();
 }
 
-static int64_t file_size(const char *path, const char *suffix)
+bool db_locked(const struct db *db)
 {
-    struct buf name = BUF_INIT;
-    struct stat st;
-
-    buf_printf(&name, "%s%s", path, suffix);
-    int64_t size = stat(buf_text(&name), &st) == 0 ? st.st_size : 0;
-    buf_free(&name);
-    return size;
+    return db->locked;
 }
 
-int store_info(struct store *s, struct store_info *out, struct err *e)
+void db_sizes(struct db *db, struct db_sizes *out)
 {
-    *out = (struct store_info){.path = s->path, .schema = SCHEMA};
-    out->size = file_size(s->path, "");
-    out->wal_size = file_size(s->path, "-wal");
-    if (db_int(s, e, &out->events, "SELECT count(*) FROM event", "") < 0 ||
-        db_int(s, e, &out->first_seq, "SELECT min(seq) FROM event", "") < 0 ||
-        db_int(s, e, &out->last_seq, LOG_LAST, "") < 0 ||
-        db_int(s, e, &out->first_ms, "SELECT recorded FROM event WHERE seq=?", "i",
-               out->first_seq) < 0 ||
-        db_int(s, e, &out->last_ms, "SELECT recorded FROM event WHERE seq=?", "i", out->last_seq) <
-            0 ||
-        db_int(s, e, &out->groups, "SELECT count(*) FROM groups", "") < 0 ||
-        db_int(s, e, &out->dead, "SELECT count(*) FROM item WHERE state=3", "") < 0 ||
-        db_int(s, e, &out->segments, "SELECT count(*) FROM segment", "") < 0)
-        return -1;
-    return 0;
+    *out = (struct db_sizes){.schema = SCHEMA,
+                             .size = space_of_file(db->path, ""),
+                             .wal_size = space_of_file(db->path, "-wal")};
 }

@@ -7,7 +7,8 @@
  * SQLite reports reads in a common table expression under the expression's name, so that WITH
  * events AS (SELECT * FROM event) would pass for the view.
  */
-#include "store/engine.h"
+#include "store/sql/sql.h"
+#include "store/sqlite/sqlite.h"
 
 #include "base/mem.h"
 
@@ -167,20 +168,20 @@ static int make_views(struct store *s, struct guard *g, struct err *e)
     int got = 0;
 
     snprintf(g->private, sizeof g->private, "_%016llx_", (unsigned long long)clock_random());
-    if (sqlite3_create_function(s->db, "rfc3339", 1, flags, s, time_text, NULL, NULL) ||
-        sqlite3_create_function(s->db, "event_part", 2, flags, s, event_part, NULL, NULL) ||
-        sqlite3_create_function(s->db, "open_list", 1, flags, s, open_list, NULL, NULL))
-        return db_fail(s, e);
+    if (sqlite3_create_function(s->db->sqlite, "rfc3339", 1, flags, s, time_text, NULL, NULL) ||
+        sqlite3_create_function(s->db->sqlite, "event_part", 2, flags, s, event_part, NULL, NULL) ||
+        sqlite3_create_function(s->db->sqlite, "open_list", 1, flags, s, open_list, NULL, NULL))
+        return db_fail(s->db, e);
     for (size_t i = 0; i < sizeof views / sizeof views[0] && got == 0; i++) {
         struct buf sql = BUF_INIT;
         buf_printf(
             &sql, "CREATE TEMP VIEW %s%s AS %s; CREATE TEMP VIEW %s AS SELECT * FROM temp.%s%s",
             g->private, views[i].name, views[i].select, views[i].name, g->private, views[i].name);
-        got = db_exec(s, buf_text(&sql), e);
+        got = db_exec(s->db, buf_text(&sql), e);
         buf_free(&sql);
     }
     /* SQLite creates these two tables at their first use, with statements that are not allowed. */
-    return got < 0 ? -1 : db_exec(s, "SELECT 1 FROM json_each('[]'),json_tree('[]')", e);
+    return got < 0 ? -1 : db_exec(s->db, "SELECT 1 FROM json_each('[]'),json_tree('[]')", e);
 }
 
 /* ------------------------------------------------------------------------------------ the query */
@@ -188,9 +189,9 @@ static int make_views(struct store *s, struct guard *g, struct err *e)
 /* Errors in the user's SQL are usage errors; all others are reported as usual. */
 static int fail(struct store *s, struct err *e)
 {
-    const char *words = sqlite3_errmsg(s->db);
+    const char *words = sqlite3_errmsg(s->db->sqlite);
 
-    switch (sqlite3_errcode(s->db) & 0xff) {
+    switch (sqlite3_errcode(s->db->sqlite) & 0xff) {
     case SQLITE_AUTH:
         return err_set(e, EX_USAGE,
                        "%s: only SELECT is allowed, and only from the views in spool(1)", words);
@@ -200,7 +201,7 @@ static int fail(struct store *s, struct err *e)
     case SQLITE_TOOBIG:
         return err_set(e, EX_USAGE, "%s", words);
     default:
-        return db_fail(s, e);
+        return db_fail(s->db, e);
     }
 }
 
@@ -209,14 +210,15 @@ static sqlite3_stmt *prepare(struct store *s, struct str sql, struct err *e)
     sqlite3_stmt *q = NULL, *more = NULL;
     const char *rest;
 
-    if (sqlite3_prepare_v2(s->db, sql.p, (int)sql.n, &q, &rest) != SQLITE_OK) {
+    if (sqlite3_prepare_v2(s->db->sqlite, sql.p, (int)sql.n, &q, &rest) != SQLITE_OK) {
         fail(s, e);
         return NULL;
     }
     int left = (int)(sql.p + sql.n - rest);
     if (q == NULL)
         err_set(e, EX_USAGE, "there is no statement in it");
-    else if (sqlite3_prepare_v2(s->db, rest, left, &more, NULL) != SQLITE_OK || more != NULL)
+    else if (sqlite3_prepare_v2(s->db->sqlite, rest, left, &more, NULL) != SQLITE_OK ||
+             more != NULL)
         err_set(e, EX_USAGE, "one statement at a time");
     else if (!sqlite3_stmt_readonly(q))
         err_set(e, EX_USAGE, "only SELECT is allowed");
@@ -243,7 +245,7 @@ static struct query_value value_of(struct store *s, sqlite3_stmt *q, int column,
         break;
     case SQLITE_TEXT:
         v.kind = QUERY_TEXT;
-        v.bytes = db_text(q, column);
+        v.bytes = db_text((struct query *)q, column);
         s->scan.envelope = true; /* as for publishing: data may have the full depth */
         if (is_one_of(name, json_columns, sizeof json_columns / sizeof json_columns[0]) &&
             memchr(v.bytes.p, '\n', v.bytes.n) == NULL &&
@@ -252,7 +254,7 @@ static struct query_value value_of(struct store *s, sqlite3_stmt *q, int column,
         break;
     case SQLITE_BLOB:
         v.kind = QUERY_BLOB;
-        v.bytes = db_text(q, column);
+        v.bytes = db_text((struct query *)q, column);
         break;
     default:
         break;
@@ -303,11 +305,12 @@ int store_query(struct store *s, struct str sql,
 
     if (make_views(s, &guard, e) < 0)
         return -1;
-    sqlite3_db_config(s->db, SQLITE_DBCONFIG_DQS_DML, 0, NULL); /* "n" is a column or an error */
-    sqlite3_set_authorizer(s->db, authorize, &guard);
+    sqlite3_db_config(s->db->sqlite, SQLITE_DBCONFIG_DQS_DML, 0,
+                      NULL); /* "n" is a column or an error */
+    sqlite3_set_authorizer(s->db->sqlite, authorize, &guard);
     sqlite3_stmt *q = prepare(s, sql, e);
     int got = q == NULL ? -1 : read_rows(s, q, f, arg, e);
     sqlite3_finalize(q);
-    sqlite3_set_authorizer(s->db, NULL, NULL);
+    sqlite3_set_authorizer(s->db->sqlite, NULL, NULL);
     return got;
 }
