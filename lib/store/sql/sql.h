@@ -13,8 +13,8 @@
  *     left.c     what a group has yet to settle
  *     tally.c    counts of what groups did
  *
- * Rules, which the tests R1 to R5 enforce: a transaction that may write keeps other writers out from
- * its beginning, and is short; a statement is done as soon as it is not needed.
+ * Rules, which the tests R1 to R5 enforce: a transaction that may write keeps other writers out
+ * from its beginning, and is short; a statement is done as soon as it is not needed.
  */
 #ifndef STORE_SQL_SQL_H
 #define STORE_SQL_SQL_H
@@ -105,9 +105,10 @@ int left_count(struct store *s, int64_t grp, const struct pattern_list *types, i
 /*
  * consumers.c. consumers_others: the consumers of a group (0: of all groups) besides self, in a
  * block that the caller frees. consumers_adopt, inside a transaction: trust the locks from now on,
- * if no live process can hold others. consumers_hidden: 1 when the locks cannot be trusted and one of the
- * others lives, 0, -1. group_idle, inside a transaction: 0 when no process can hold events of the
- * group, else -1 with 75. group_alive adds to *out the number of the group's consumers that live.
+ * if no live process can hold others. consumers_hidden: 1 when the locks cannot be trusted and one
+ * of the others lives, 0, -1. group_idle, inside a transaction: 0 when no process can hold events
+ * of the group, else -1 with 75. group_alive adds to *out the number of the group's consumers that
+ * live.
  */
 int consumers_others(struct store *s, int64_t grp, int64_t self, struct session **list, size_t *n,
                      struct err *e);
