@@ -84,10 +84,10 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(compile) $(sanitize) -MMD -MP -c -o $@ $<
 
-# A text of SQL becomes a string: share/schema.sql is schema_sql[].
+# A text of SQL becomes a string, without its comments: share/schema.sql is schema_sql[].
 $(BUILD)/share/%.o: share/%.sql Makefile
 	@mkdir -p $(@D)
-	{ echo 'extern const char $*_sql[]; const char $*_sql[] ='; sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $<; echo ';'; } | \
+	{ echo 'extern const char $*_sql[]; const char $*_sql[] ='; sed '/^--/d; s/[\\"]/\\&/g; s/.*/"&\\n"/' $<; echo ';'; } | \
 	    $(compile) -Wno-overlength-strings $(sanitize) -x c -c -o $@ -
 
 $(units) $(benches): $(BUILD)/%: $(BUILD)/tests/%.o $(library)
