@@ -1,9 +1,11 @@
 /* outbox-relay: move rows of an outbox table from the user's database into the spool. */
+#include "base/json_tree.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "cli/table.h"
+#include "event/source.h"
 #include "outbox/relay.h"
-#include "process/environment.h"
 #include "process/proc.h"
 
 #include <inttypes.h>
@@ -100,8 +102,8 @@ static int print_state(struct relay *r, struct err *e)
     if (got == 0)
         got = table_row(
             t,
-            json_pack("{s:o,s:I,s:o,s:o,s:I,s:I}", "table", table_text(str_of(s.table)), "backlog",
-                      (json_int_t)s.backlog, "oldest", table_time(s.oldest_ms), "age_s",
+            json_pack("{s:o,s:I,s:o,s:o,s:I,s:I}", "table", tree_text(str_of(s.table)), "backlog",
+                      (json_int_t)s.backlog, "oldest", tree_time(s.oldest_ms), "age_s",
                       s.oldest_ms == 0 ? json_null()
                                        : json_integer((clock_now_ms() - s.oldest_ms) / 1000),
                       "waiting", (json_int_t)s.waiting, "failed", (json_int_t)s.failed),
@@ -123,7 +125,7 @@ static int give_back(struct relay *r, struct err *e)
 static void tell(const struct relay_result *result)
 {
     if (isatty(STDERR_FILENO) && !dry_run)
-        err_note("%" PRId64 " row%s relayed, %" PRId64 " pruned", result->relayed,
+        say_note("%" PRId64 " row%s relayed, %" PRId64 " pruned", result->relayed,
                  result->relayed == 1 ? "" : "s", result->pruned);
 }
 
@@ -135,7 +137,7 @@ static int move(struct relay *r, struct relay_result *result, struct err *e)
     if (proc_stopping()) /* while the database was being opened */
         return 0;
     if (terms.sink == NULL && (got = store_open(&spool, args_spool(), STORE_CREATE, e)) > 0)
-        err_note("created the spool %s", store_path(spool));
+        say_note("created the spool %s", store_path(spool));
     if (spool != NULL)
         store_stop(spool, proc_stopping);
     if (got >= 0 && retry_failed)
@@ -207,7 +209,7 @@ int main(int argc, char **argv)
     if (terms.source != NULL && *terms.source != '\0') {
         args_name("EVENT_DEFAULT_SOURCE", terms.source, NAME_TEXT_BYTES);
     } else {
-        environment_source(&source, NULL);
+        source_here(&source, NULL);
         terms.source = buf_text(&source);
     }
     if (schema) {

@@ -1,8 +1,11 @@
 /* publish: append events to the spool. */
+#include "base/io.h"
 #include "cli/args.h"
 #include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "deliver/ingest.h"
-#include "process/environment.h"
+#include "event/source.h"
 #include "process/proc.h"
 
 #include <errno.h>
@@ -99,8 +102,8 @@ static int tell(struct err *e)
     if (batch.safe.n > 0 && echo(e) < 0)
         return -1;
     for (size_t at = 0; at < wrong->n; at += strlen(wrong->p + at) + 1)
-        err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", wrong->p + at);
-    if (batch.rejected.n > 0 && write_all(rejects_fd, batch.rejected.p, batch.rejected.n) < 0)
+        say(SAY_ERROR, EX_DATAERR, NULL, "%s", wrong->p + at);
+    if (batch.rejected.n > 0 && io_write(rejects_fd, batch.rejected.p, batch.rejected.n) < 0)
         return err_errno(e, EX_IOERR, "%s", rejects);
     ingest_told(&batch);
     return 0;
@@ -206,7 +209,7 @@ static int publish_file(const char *path, struct err *e)
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;
     stopped |= got == LINES_END && lines_stopped(in);
-    err_report(&unreadable);
+    say_report(&unreadable);
     lines_close(in);
     return failed ? -1 : 0;
 }
@@ -305,7 +308,7 @@ static void read_surroundings(void)
     if (batch.fill.source != NULL)
         return;
     group = variable("EVENT_GROUP", NAME_BYTES);
-    environment_source(&source, batch.fill.causationid != NULL ? group : NULL);
+    source_here(&source, batch.fill.causationid != NULL ? group : NULL);
     batch.fill.source = buf_text(&source);
 }
 
@@ -366,7 +369,7 @@ static int publish(int argc, char **argv, struct err *e)
     if ((got = store_open(&batch.store, args_spool(), STORE_CREATE, e)) < 0)
         return -1;
     if (got > 0)
-        err_note("created the spool %s", store_path(batch.store));
+        say_note("created the spool %s", store_path(batch.store));
     batch.pending.own = own_group();
     got = 0;
     store_stop(batch.store, proc_stopping);
@@ -399,13 +402,13 @@ int main(int argc, char **argv)
         out_watch();
     if (publish(argc - first, argv + first, &e) == 0 && lines_seen == 0 && input_status == 0 &&
         !stopped)
-        err_note("the input was empty: nothing published");
+        say_note("the input was empty: nothing published");
     if (proc_stopping() && !out_gone() && (stopped || e.status == EX_TEMPFAIL))
         e.status = EX_SIGNAL + proc_signal(); /* the input was not read to its end */
     if (e.status == 0)
         e.status = batch.stale > 0 ? EX_TEMPFAIL : batch.bad > 0 ? EX_DATAERR : input_status;
     if (batch.duplicates > 0 && isatty(STDERR_FILENO))
-        err_note("%" PRId64 " duplicates skipped", batch.duplicates);
+        say_note("%" PRId64 " duplicates skipped", batch.duplicates);
     store_close(batch.store);
     ingest_free(&batch);
     buf_free(&held);

@@ -1,5 +1,6 @@
 /* saga: long-running operations whose steps can be undone. */
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "saga/verbs.h"
 
 int saga_verb_open(struct saga_run *r, enum store_mode mode, struct err *e)
@@ -7,7 +8,7 @@ int saga_verb_open(struct saga_run *r, enum store_mode mode, struct err *e)
     int got = store_open(&r->store, args_spool(), mode, e);
 
     if (got > 0)
-        err_note("created the spool %s", store_path(r->store));
+        say_note("created the spool %s", store_path(r->store));
     return got < 0 ? -1 : 0;
 }
 

@@ -1,6 +1,8 @@
 /* settle: settle events at the end of a pipe that begins with consume --lease. */
 #include "cli/args.h"
 #include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "process/proc.h"
 #include "store/store.h"
 
@@ -71,7 +73,7 @@ static int commit(struct err *e)
     int got = group == NULL ? 0 : lease_commit(group, e);
 
     for (size_t at = 0; at < complaints.n; at += strlen(complaints.p + at) + 1)
-        err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
+        say(SAY_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
     buf_reset(&complaints);
     return got;
 }
@@ -172,7 +174,7 @@ static int read_file(const char *path, struct err *e)
     }
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;
-    err_report(&unreadable);
+    say_report(&unreadable);
     lines_close(in);
     return failed ? -1 : 0;
 }
@@ -187,13 +189,13 @@ static int settle(int n, char **file, struct err *e)
     if (got < 0 || find_group(e) < 0 || commit(e) < 0 || lease_left(group, &left, e) < 0)
         return -1;
     if (over > 0)
-        err_note("%" PRId64 " no longer handed out: %ssettled already", over,
+        say_note("%" PRId64 " no longer handed out: %ssettled already", over,
                  retry || defer ? "they are delivered again, or were " : "");
     if (open > 0)
-        err_say(ERR_ERROR, EX_TEMPFAIL, NULL,
-                "group %s: %" PRId64 " not handed out, and not settled: they wait, or other "
-                "consumers hold them",
-                err_quote_text(name).text, open);
+        say(SAY_ERROR, EX_TEMPFAIL, NULL,
+            "group %s: %" PRId64 " not handed out, and not settled: they wait, or other "
+            "consumers hold them",
+            err_quote_text(name).text, open);
     if (bad > 0 || input_status != 0)
         e->status = bad > 0 ? EX_DATAERR : input_status; /* said already */
     else if (left > 0)

@@ -2,7 +2,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "resilience/bucket.h"
@@ -82,7 +83,7 @@ static int wait_turn(const char *name, struct err *e)
     int got = 0;
 
     if ((got = store_open(&pacer.store, args_spool(), STORE_CREATE, &broken)) > 0)
-        err_note("created the spool %s", store_path(pacer.store));
+        say_note("created the spool %s", store_path(pacer.store));
     if (got >= 0)
         got = pacer_turn(&pacer, name, args_given("wait") ? longest : -1, &wait_us, &broken);
     store_close(pacer.store);
@@ -91,7 +92,7 @@ static int wait_turn(const char *name, struct err *e)
         return -1;
     }
     if (broken.status != 0)
-        err_warn("%s: continuing without a rate", broken.text);
+        say_warn("%s: continuing without a rate", broken.text);
     if (got > 0 || broken.status != 0)
         return 0;
     int64_t wait_ms = (wait_us + 999) / 1000; /* round up, so that a caller that waits this long

@@ -1,5 +1,8 @@
 /* fsm run: events in, transitions out. */
+#include "base/io.h"
 #include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "fsm/fsm.h"
 #include "fsm/verbs.h"
 #include "process/proc.h"
@@ -37,9 +40,9 @@ void fsm_say(const char *path, const struct machine_findings *findings)
     const struct buf *wrong = &findings->wrong, *doubtful = &findings->doubtful;
 
     for (size_t at = 0; at < wrong->n; at += strlen(wrong->p + at) + 1)
-        err_say(ERR_ERROR, EX_DATAERR, NULL, "%s: %s", path, wrong->p + at);
+        say(SAY_ERROR, EX_DATAERR, NULL, "%s: %s", path, wrong->p + at);
     for (size_t at = 0; at < doubtful->n; at += strlen(doubtful->p + at) + 1)
-        err_say(ERR_WARN, EX_NO, NULL, "%s: %s", path, doubtful->p + at);
+        say(SAY_WARN, EX_NO, NULL, "%s: %s", path, doubtful->p + at);
 }
 
 /* ------------------------------------------------------------------------------------- a batch */
@@ -51,8 +54,8 @@ static int tell(struct err *e)
     proc_block();
 
     for (size_t at = 0; at < complaints.n; at += strlen(complaints.p + at) + 1)
-        err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
-    if (got == 0 && rejected.n > 0 && write_all(rejects_fd, rejected.p, rejected.n) < 0)
+        say(SAY_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
+    if (got == 0 && rejected.n > 0 && io_write(rejects_fd, rejected.p, rejected.n) < 0)
         got = err_errno(e, EX_IOERR, "%s", rejects);
     buf_reset(&out);
     buf_reset(&complaints);
@@ -171,7 +174,7 @@ static int read_input(const char *path, struct err *e)
     if (got < 0 && input_status == 0)
         input_status = unreadable.status;
     stopped |= got == LINES_END && lines_stopped(in);
-    err_report(&unreadable);
+    say_report(&unreadable);
     lines_close(in);
     return failed ? -1 : 0;
 }
@@ -189,7 +192,7 @@ static int open_all(const char *path, struct err *e)
         (rejects_fd = open(rejects, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) < 0)
         return err_errno(e, EX_CANTCREAT, "%s: cannot open it", rejects);
     if ((got = store_open(&fsm.store, args_spool(), STORE_CREATE, e)) > 0)
-        err_note("created the spool %s", store_path(fsm.store));
+        say_note("created the spool %s", store_path(fsm.store));
     if (got < 0)
         return err_config(e);
     store_stop(fsm.store, proc_forced);

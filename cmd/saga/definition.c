@@ -1,5 +1,6 @@
 /* saga check, saga dot: a definition, without a spool. */
 #include "cli/lines.h"
+#include "cli/out.h"
 #include "saga/verbs.h"
 
 static const struct opt no_options[] = {OPT_END};

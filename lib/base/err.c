@@ -6,10 +6,11 @@
 #include "base/err.h"
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "cli/lines.h"
+#include "cli/say.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -22,7 +23,7 @@
 #define PIECE_MAX 10 /* bytes of one escaped character: \u{10fffe} */
 
 static const char *command = "eventutils";
-static enum err_format message_format = ERR_TEXT;
+static enum say_format message_format = SAY_TEXT;
 
 /* Write the first character of p to out, made safe to show. Returns how many bytes of p it used. */
 static size_t escape_one(const char *p, size_t n, char out[PIECE_MAX + 1], size_t *out_n)
@@ -204,17 +205,17 @@ int err_at(struct err *e, const char *format, ...)
     return -1;
 }
 
-void err_name(const char *name)
+void say_name(const char *name)
 {
     command = name;
 }
 
-const char *err_command(void)
+const char *say_command(void)
 {
     return command;
 }
 
-void err_format(enum err_format format)
+void say_format(enum say_format format)
 {
     message_format = format;
 }
@@ -227,8 +228,8 @@ static void add_member(struct buf *b, const char *key, struct str value)
     js_quote(b, value);
 }
 
-static void json_message(struct buf *out, enum err_level level, int code,
-                         const struct err_about *about, struct str text)
+static void json_message(struct buf *out, enum say_level level, int code,
+                         const struct say_about *about, struct str text)
 {
     static const char *const levels[] = {"note", "warn", "error"};
     char now[CLOCK_TEXT_SIZE];
@@ -250,7 +251,7 @@ static void json_message(struct buf *out, enum err_level level, int code,
     buf_puts(out, "}\n");
 }
 
-static void say(enum err_level level, int code, const struct err_about *about, const char *format,
+static void say(enum say_level level, int code, const struct say_about *about, const char *format,
                 va_list args)
 {
     struct buf raw = BUF_INIT, text = BUF_INIT, out = BUF_INIT;
@@ -258,7 +259,7 @@ static void say(enum err_level level, int code, const struct err_about *about, c
 
     add_format(&raw, format, args);
     err_escape(&text, raw.p, raw.n);
-    if (message_format == ERR_JSON) {
+    if (message_format == SAY_JSON) {
         json_message(&out, level, code, about, (struct str){buf_text(&text), text.n});
     } else {
         err_escape(&out, command, strlen(command));
@@ -266,14 +267,14 @@ static void say(enum err_level level, int code, const struct err_about *about, c
         buf_add(&out, text.p, text.n);
         buf_char(&out, '\n');
     }
-    (void)write_all(STDERR_FILENO, out.p, out.n); /* if this fails, it cannot be reported */
+    (void)io_write(STDERR_FILENO, out.p, out.n); /* if this fails, it cannot be reported */
     buf_free(&raw);
     buf_free(&text);
     buf_free(&out);
     errno = number;
 }
 
-void err_say(enum err_level level, int code, const struct err_about *about, const char *format, ...)
+void say(enum say_level level, int code, const struct say_about *about, const char *format, ...)
 {
     va_list args;
 
@@ -282,43 +283,43 @@ void err_say(enum err_level level, int code, const struct err_about *about, cons
     va_end(args);
 }
 
-void err_note(const char *format, ...)
+void say_note(const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    say(ERR_NOTE, 0, NULL, format, args);
+    say(SAY_NOTE, 0, NULL, format, args);
     va_end(args);
 }
 
-void err_warn(const char *format, ...)
+void say_warn(const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    say(ERR_WARN, 0, NULL, format, args);
+    say(SAY_WARN, 0, NULL, format, args);
     va_end(args);
 }
 
-void err_pass(const struct err_about *about, const char *p, size_t n)
+void say_pass(const struct say_about *about, const char *p, size_t n)
 {
     struct buf text = BUF_INIT, out = BUF_INIT;
 
     err_escape(&text, p, n);
-    if (message_format == ERR_JSON) {
-        json_message(&out, ERR_NOTE, 0, about, (struct str){buf_text(&text), text.n});
+    if (message_format == SAY_JSON) {
+        json_message(&out, SAY_NOTE, 0, about, (struct str){buf_text(&text), text.n});
     } else {
         buf_add(&out, text.p, text.n);
         buf_char(&out, '\n');
     }
-    (void)write_all(STDERR_FILENO, out.p, out.n);
+    (void)io_write(STDERR_FILENO, out.p, out.n);
     buf_free(&text);
     buf_free(&out);
 }
 
-int err_report(const struct err *e)
+int say_report(const struct err *e)
 {
     if (e->status != 0 && e->text[0] != '\0')
-        err_say(ERR_ERROR, e->status, NULL, "%s", e->text);
+        say(SAY_ERROR, e->status, NULL, "%s", e->text);
     return e->status;
 }

@@ -20,6 +20,7 @@
 #define BASE_ERR_H
 
 #include "base/buf.h"
+#include "cli/say.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -79,29 +80,29 @@ struct err_quoted err_quote_text(const char *text);
    on a terminal. Tabs and newlines are escaped too, so that one record is one line. */
 void err_escape(struct buf *b, const char *p, size_t n);
 
-enum err_level { ERR_NOTE, ERR_WARN, ERR_ERROR };
-enum err_format { ERR_TEXT, ERR_JSON };
+enum say_level { SAY_NOTE, SAY_WARN, SAY_ERROR };
+enum say_format { SAY_TEXT, SAY_JSON };
 
 /* What a message is about. All fields are optional, and only --log json shows them. */
-struct err_about {
+struct say_about {
     struct str id, type, group, correlationid;
     int64_t attempt;
 };
 
-void err_name(const char *command); /* the word in front of each message; kept, not copied */
-const char *err_command(void);
-void err_format(enum err_format format);
+void say_name(const char *command); /* the word in front of each message; kept, not copied */
+const char *say_command(void);
+void say_format(enum say_format format);
 
 /* Write a message to stderr now. code is the status that goes with it, 0 for none. */
-void err_say(enum err_level level, int code, const struct err_about *about, const char *format, ...)
+void say(enum say_level level, int code, const struct say_about *about, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-void err_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void err_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void say_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void say_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Pass on a line that another program wrote to stderr, without our name in front. */
-void err_pass(const struct err_about *about, const char *p, size_t n);
+void say_pass(const struct say_about *about, const char *p, size_t n);
 
 /* If e has an error, write it to stderr. Returns e's status. */
-int err_report(const struct err *e);
+int say_report(const struct err *e);
 
 #endif

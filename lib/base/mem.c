@@ -1,6 +1,7 @@
 #include "base/mem.h"
 
 #include "base/err.h"
+#include "cli/say.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -15,10 +16,10 @@ static _Noreturn void give_up(void)
     static bool again;
 
     if (again) {
-        (void)dprintf(STDERR_FILENO, "%s: out of memory\n", err_command());
+        (void)dprintf(STDERR_FILENO, "%s: out of memory\n", say_command());
     } else {
         again = true;
-        err_say(ERR_ERROR, EX_OSERR, NULL, "out of memory");
+        say(SAY_ERROR, EX_OSERR, NULL, "out of memory");
     }
     _exit(EX_OSERR);
 }

@@ -5,7 +5,10 @@
  */
 #include "cli/lines.h"
 
+#include "base/io.h"
 #include "base/mem.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "process/proc.h"
 
 #include <errno.h>
@@ -253,7 +256,7 @@ static int write_until(int fd, const char *p, size_t n, bool (*stop)(void))
     return 0;
 }
 
-int write_all(int fd, const void *p, size_t n)
+int io_write(int fd, const void *p, size_t n)
 {
     return write_until(fd, p, n, NULL);
 }
@@ -376,5 +379,5 @@ int out_finish(struct err *e)
        never open has lost nothing. */
     if (out_flush(e) == 0 && close(STDOUT_FILENO) < 0 && errno != EBADF && !out.gone)
         (void)err_errno(e, EX_IOERR, "cannot write to stdout");
-    return err_report(e);
+    return say_report(e);
 }

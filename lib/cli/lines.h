@@ -13,6 +13,8 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/io.h"
+#include "cli/out.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -78,6 +80,6 @@ int out_finish(struct err *e);
 
 /* write(2) until everything is written; poll if the descriptor was made non-blocking. Returns 0, or
    -1 with errno. */
-int write_all(int fd, const void *p, size_t n);
+int io_write(int fd, const void *p, size_t n);
 
 #endif

@@ -6,8 +6,9 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/json_tree.h"
 #include "base/mem.h"
-#include "cli/lines.h"
+#include "cli/out.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -73,13 +74,13 @@ static void add_members(struct buf *b, json_t *object)
         buf_puts(b, comma);
         js_quote(b, str_of(key));
         buf_char(b, ':');
-        table_json(b, item);
+        tree_print(b, item);
         comma = ",";
     }
     buf_char(b, '}');
 }
 
-void table_json(struct buf *b, json_t *value)
+void tree_print(struct buf *b, json_t *value)
 {
     switch (value != NULL ? json_typeof(value) : JSON_NULL) {
     case JSON_OBJECT:
@@ -90,7 +91,7 @@ void table_json(struct buf *b, json_t *value)
         for (size_t i = 0; i < json_array_size(value); i++) {
             if (i > 0)
                 buf_char(b, ',');
-            table_json(b, json_array_get(value, i));
+            tree_print(b, json_array_get(value, i));
         }
         buf_char(b, ']');
         break;
@@ -116,7 +117,7 @@ static void add_list(struct buf *b, json_t *array)
 
     for (size_t i = 0; i < n; i++)
         if (!json_is_string(json_array_get(array, i))) {
-            table_json(b, array);
+            tree_print(b, array);
             return;
         }
     for (size_t i = 0; i < n; i++) {
@@ -151,7 +152,7 @@ static void add_text(struct buf *b, const struct table *t, enum table_align alig
             buf_str(b, string_of(value));
         break;
     default:
-        table_json(b, value);
+        tree_print(b, value);
         break;
     }
     if (b->n == 0)
@@ -246,7 +247,7 @@ int table_row(struct table *t, json_t *row, struct err *e)
         return err_set(e, EX_SOFTWARE, "bug: a row of a listing is not valid");
     if (t->ndjson) {
         buf_reset(&t->line);
-        table_json(&t->line, row);
+        tree_print(&t->line, row);
         result = out_line((struct str){t->line.p, t->line.n}, e);
     } else {
         keep_row(t, row);
@@ -272,7 +273,7 @@ int table_end(struct table *t, struct err *e)
     return result;
 }
 
-json_t *table_text(struct str text)
+json_t *tree_text(struct str text)
 {
     if (text.p == NULL)
         return json_null();
@@ -295,7 +296,7 @@ json_t *table_text(struct str text)
     return value;
 }
 
-json_t *table_time(int64_t ms)
+json_t *tree_time(int64_t ms)
 {
     char text[CLOCK_TEXT_SIZE];
 

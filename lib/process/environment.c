@@ -1,6 +1,7 @@
 #include "process/environment.h"
 
 #include "base/mem.h"
+#include "event/source.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -95,7 +96,7 @@ char *const *environment_make(struct environment *env, const struct event *ev, i
     return env->envp;
 }
 
-void environment_source(struct buf *b, const char *name)
+void source_here(struct buf *b, const char *name)
 {
     char host[256] = "localhost";
 

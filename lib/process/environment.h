@@ -12,6 +12,7 @@
 #define PROCESS_ENVIRONMENT_H
 
 #include "event/event.h"
+#include "event/source.h"
 
 #include <stdint.h>
 
@@ -31,6 +32,6 @@ char *const *environment_make(struct environment *env, const struct event *ev, i
 void environment_free(struct environment *env);
 
 /* Append "/HOSTNAME", or "/HOSTNAME/NAME" when there is one: the source of events made here. */
-void environment_source(struct buf *b, const char *name);
+void source_here(struct buf *b, const char *name);
 
 #endif

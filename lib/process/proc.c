@@ -2,7 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "cli/lines.h"
+#include "cli/out.h"
 
 #include <dirent.h>
 #include <errno.h>

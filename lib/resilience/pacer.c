@@ -5,6 +5,8 @@
 #include "base/mem.h"
 #include "cli/args.h"
 #include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 
@@ -50,7 +52,7 @@ static int take_shared(struct pacer *p, const char *name, int64_t max_ms, int64_
     int got = bucket_take(p->store, name, &p->pace, max_ms, wait_us, &changed, e);
 
     if (changed)
-        err_note("bucket %s had another rate or burst: the new one applies from now on",
+        say_note("bucket %s had another rate or burst: the new one applies from now on",
                  err_quote_text(name).text);
     return got;
 }
@@ -123,7 +125,7 @@ static struct gcra *rate_of(struct rates *f, const char *name)
 
 static void alone(const struct err *why)
 {
-    err_warn("%s: the rate is not shared with other processes", why->text);
+    say_warn("%s: the rate is not shared with other processes", why->text);
 }
 
 /* The time of the next turn, on the same clock as now_us. */
@@ -184,7 +186,7 @@ static int next_line(struct rates *f, struct lines *in, struct line *line, struc
 
     if (got != LINES_TOO_LONG)
         return got;
-    err_warn("line %lld: longer than %d MiB: left out", (long long)line->number,
+    say_warn("line %lld: longer than %d MiB: left out", (long long)line->number,
              LINE_MAX_BYTES >> 20);
     f->left_out++;
     return got;
@@ -322,7 +324,7 @@ int pacer_filter(struct pacer *p, const char *by, struct err *e)
 
     got = p->name == NULL ? 0 : store_open(&p->store, args_spool(), STORE_CREATE, &broken);
     if (got > 0)
-        err_note("created the spool %s", store_path(p->store));
+        say_note("created the spool %s", store_path(p->store));
     else if (got < 0)
         alone(&broken);
     out_watch();

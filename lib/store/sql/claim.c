@@ -6,10 +6,10 @@
  * whole claim is thrown away and prepared again. The checks compare the group's rev, its cursors
  * and the state of each item.
  */
+#include "base/json_tree.h"
 #include "store/sql/group.h"
 
 #include "base/mem.h"
-#include "cli/table.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -86,7 +86,7 @@ static int remember_death(struct group *g, int64_t seq, int64_t now, struct err 
 static int tell_takeover(struct group *g, int64_t pid, size_t events, struct err *e)
 {
     return sys_put(g->s, "sys.group.taken-over", g->name, NULL,
-                   json_pack("{s:o,s:I,s:I}", "group", table_text(str_of(g->name)), "pid",
+                   json_pack("{s:o,s:I,s:I}", "group", tree_text(str_of(g->name)), "pid",
                              (json_int_t)pid, "events", (json_int_t)events),
                    e);
 }

@@ -2,10 +2,10 @@
  * Groups and dead letters as a person sees and changes them. What a person asks for is on disk
  * when the call returns.
  */
+#include "base/json_tree.h"
 #include "store/sql/sql.h"
 
 #include "base/mem.h"
-#include "cli/table.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -168,7 +168,7 @@ static int set_paused(struct store *s, const char *name, bool paused, struct err
 
     return got <= 0 ? got
                     : sys_put(s, paused ? "sys.group.paused" : "sys.group.resumed", name, NULL,
-                              json_pack("{s:o}", "group", table_text(str_of(name))), e);
+                              json_pack("{s:o}", "group", tree_text(str_of(name))), e);
 }
 
 int group_pause(struct store *s, const char *name, bool paused, struct err *e)

@@ -4,8 +4,8 @@
 #include "store/sql/group.h"
 
 #include "base/json.h"
+#include "base/json_tree.h"
 #include "base/mem.h"
-#include "cli/table.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -605,10 +605,10 @@ int death_tell(struct group *g, const struct log_entry *event, int64_t attempts,
     struct str why = str_of(reason == NULL ? "" : reason);
 
     return sys_put(g->s, "sys.dead-lettered", g->name, event->damaged ? NULL : event,
-                   json_pack("{s:o,s:I,s:o,s:o,s:I,s:i,s:o}", "group", table_text(str_of(g->name)),
-                             "seq", (json_int_t)event->seq, "id", table_text(event->id), "type",
-                             table_text(event->type), "attempts", (json_int_t)attempts, "status",
-                             status, "reason", table_text(why)),
+                   json_pack("{s:o,s:I,s:o,s:o,s:I,s:i,s:o}", "group", tree_text(str_of(g->name)),
+                             "seq", (json_int_t)event->seq, "id", tree_text(event->id), "type",
+                             tree_text(event->type), "attempts", (json_int_t)attempts, "status",
+                             status, "reason", tree_text(why)),
                    e);
 }
 
