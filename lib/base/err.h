@@ -9,18 +9,12 @@
  *
  * Texts are in lower case, without a full stop and without errno numbers; what came from a user or
  * an event goes through err_quote. Only main turns the text into a message, usually through
- * out_finish (lines.h), which puts the name of the command in front.
- *
- * Each message is one write(2), so that processes sharing a terminal do not interleave, and control
- * characters are shown as \x1b or \u009b. err_format chooses between text and (--log json) one JSON
- * object per line, with time, level, cmd, msg, code, and what is known of the event: id, type,
- * group, attempt, correlationid.
+ * out_finish (cli/out.h), which puts the name of the command in front.
  */
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 
 #include "base/buf.h"
-#include "cli/say.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -79,30 +73,5 @@ struct err_quoted err_quote_text(const char *text);
 /* Append p[0..n) to b with the same escapes, but uncut and without quotes: for tables and listings
    on a terminal. Tabs and newlines are escaped too, so that one record is one line. */
 void err_escape(struct buf *b, const char *p, size_t n);
-
-enum say_level { SAY_NOTE, SAY_WARN, SAY_ERROR };
-enum say_format { SAY_TEXT, SAY_JSON };
-
-/* What a message is about. All fields are optional, and only --log json shows them. */
-struct say_about {
-    struct str id, type, group, correlationid;
-    int64_t attempt;
-};
-
-void say_name(const char *command); /* the word in front of each message; kept, not copied */
-const char *say_command(void);
-void say_format(enum say_format format);
-
-/* Write a message to stderr now. code is the status that goes with it, 0 for none. */
-void say(enum say_level level, int code, const struct say_about *about, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-void say_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void say_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* Pass on a line that another program wrote to stderr, without our name in front. */
-void say_pass(const struct say_about *about, const char *p, size_t n);
-
-/* If e has an error, write it to stderr. Returns e's status. */
-int say_report(const struct err *e);
 
 #endif

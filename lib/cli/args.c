@@ -471,11 +471,17 @@ static void set(const struct opt *o, const char *name, const char *text, bool fi
 /* ------------------------------------------------------------------------------------ parsing */
 
 /* What every command needs before it opens anything. */
+static void out_of_memory(void)
+{
+    say(SAY_ERROR, EX_OSERR, NULL, "out of memory");
+}
+
 static void set_stage(const char *name)
 {
     json_set_alloc_funcs(mem_alloc, free); /* or a lack of memory there would look like invalid
                                               text */
     say_name(name);
+    mem_when_out(out_of_memory);
     for (int fd = 0; fd <= 2; fd++)
         /* stdin is opened for writing and stdout for reading: using them fails as if they were
            closed, instead of losing output silently */

@@ -17,7 +17,6 @@
 #define CLI_TABLE_H
 
 #include "base/err.h"
-#include "base/json_tree.h"
 
 #include <jansson.h>
 
@@ -28,14 +27,6 @@ struct table_column {
     const char *name; /* of the member; in upper case, the heading */
     enum table_align align;
 };
-
-/* Members for rows: a text (null if absent; U+FFFD for what is not UTF-8); a time (null for 0). */
-json_t *tree_text(struct str text);
-json_t *tree_time(int64_t ms);
-
-/* Append value as JSON on one line. Unlike jansson's own output, this escapes everything that could
-   steer a terminal. NULL, which jansson makes from text that is not UTF-8, becomes null. */
-void tree_print(struct buf *b, json_t *value);
 
 struct table;
 struct table *table_begin(const struct table_column *columns, enum table_form form);

@@ -1,7 +1,6 @@
 #include "process/environment.h"
 
 #include "base/mem.h"
-#include "event/source.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -94,14 +93,6 @@ char *const *environment_make(struct environment *env, const struct event *ev, i
         env->envp[n++] = env->text.p + at;
     env->envp[n] = NULL;
     return env->envp;
-}
-
-void source_here(struct buf *b, const char *name)
-{
-    char host[256] = "localhost";
-
-    gethostname(host, sizeof host - 1);
-    buf_printf(b, "/%s%s%s", host, name == NULL ? "" : "/", name == NULL ? "" : name);
 }
 
 void environment_free(struct environment *env)

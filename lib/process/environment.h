@@ -12,7 +12,6 @@
 #define PROCESS_ENVIRONMENT_H
 
 #include "event/event.h"
-#include "event/source.h"
 
 #include <stdint.h>
 
@@ -30,8 +29,5 @@ struct environment { /* all zero at first; reused from one event to the next */
 char *const *environment_make(struct environment *env, const struct event *ev, int64_t seq,
                               int64_t attempt, const char *group, const char *spool);
 void environment_free(struct environment *env);
-
-/* Append "/HOSTNAME", or "/HOSTNAME/NAME" when there is one: the source of events made here. */
-void source_here(struct buf *b, const char *name);
 
 #endif

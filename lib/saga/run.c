@@ -384,7 +384,8 @@ static void describe(const struct child *c, struct buf *out)
 }
 
 /* wait_ms: until it is tried again; negative: it is not tried again. */
-static void say(const struct saga *s, const struct saga_step *t, const char *what, int64_t wait_ms)
+static void tell_of(const struct saga *s, const struct saga_step *t, const char *what,
+                    int64_t wait_ms)
 {
     char wait[CLOCK_TEXT_SIZE];
 
@@ -404,7 +405,7 @@ static int failed(struct drive *d, struct hand *h, bool declared, const char *wh
     bool again = saga_failed(s, h->step, declared, what, h->child.took_ms, h->child.delay_ms, now,
                              clock_random());
 
-    say(s, t, what, again ? t->due_ms - now : -1);
+    tell_of(s, t, what, again ? t->due_ms - now : -1);
     return save(d->run, again ? NULL : "sys.saga.step-failed", t, e);
 }
 
