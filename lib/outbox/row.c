@@ -94,30 +94,16 @@ static int check_json(struct relay *r, struct str text, const char *name, bool o
     return 0;
 }
 
-static void partial_name(struct buf *b, const char *name)
-{
-    buf_puts(b, b->n == 1 ? "\"" : ",\"");
-    buf_puts(b, name);
-    buf_puts(b, "\":");
-}
-
-static void partial_text(struct buf *b, const char *name, struct str value)
+/* key: as it stands before the value. */
+static void partial_text(struct buf *b, struct str key, struct str value)
 {
     if (value.p == NULL)
         return;
-    partial_name(b, name);
+    buf_str(b, key);
     js_quote(b, value);
 }
 
-static void partial_json(struct buf *b, const char *name, struct str value)
-{
-    if (value.p == NULL)
-        return;
-    partial_name(b, name);
-    buf_str(b, value);
-}
-
-static void partial_base64(struct buf *b, struct str bytes)
+static void put_base64(struct buf *b, struct str bytes)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -174,15 +160,16 @@ static void partial_header(struct buf *b, const char *name, struct str value)
     enum js_kind kind = js_kind(value);
     struct buf text = BUF_INIT;
 
+    buf_printf(b, ",\"%s\":", name);
     if (kind == JS_OBJECT || kind == JS_ARRAY) {
         compact(&text, value);
-        partial_text(b, name, (struct str){text.p, text.n});
+        js_quote(b, (struct str){text.p, text.n});
         buf_free(&text);
     } else if (kind == JS_NUMBER &&
                (strcmp(name, "correlationid") == 0 || strcmp(name, "causationid") == 0)) {
-        partial_text(b, name, value);
+        js_quote(b, value);
     } else {
-        partial_json(b, name, value);
+        buf_str(b, value);
     }
 }
 
@@ -228,13 +215,15 @@ static void partial_payload(struct relay *r, struct buf *b, const struct relay_r
     struct str payload = row->text[RELAY_PAYLOAD];
     struct err ignored = ERR_NONE;
 
-    if (!row->blob[RELAY_PAYLOAD] || payload.p == NULL ||
-        check_json(r, payload, "payload", false, &ignored) == 0) {
-        partial_json(b, "data", payload);
+    if (payload.p == NULL)
+        return;
+    if (!row->blob[RELAY_PAYLOAD] || check_json(r, payload, "payload", false, &ignored) == 0) {
+        buf_str(b, STR(",\"data\":"));
+        buf_str(b, payload);
         return;
     }
-    partial_name(b, "data_base64");
-    partial_base64(b, payload);
+    buf_str(b, STR(",\"data_base64\":"));
+    put_base64(b, payload);
 }
 
 /* Everything but the payload, whose check is that the event can be made. */
@@ -300,14 +289,14 @@ static void partial_make(struct relay *r, const struct relay_row *row, int64_t c
     struct buf *b = &r->partial;
 
     buf_shrink(b, KEPT_BYTES);
-    buf_char(b, '{');
     if (text[RELAY_EVENT_ID].p == NULL)
         derive_id(r, row, created_ms, id);
-    partial_text(b, "id", text[RELAY_EVENT_ID].p != NULL ? text[RELAY_EVENT_ID] : str_of(id));
-    partial_text(b, "type", text[RELAY_TYPE]);
-    partial_text(b, "subject", text[RELAY_AGGREGATE]);
+    partial_text(b, STR("{\"id\":"),
+                 text[RELAY_EVENT_ID].p != NULL ? text[RELAY_EVENT_ID] : str_of(id));
+    partial_text(b, STR(",\"type\":"), text[RELAY_TYPE]);
+    partial_text(b, STR(",\"subject\":"), text[RELAY_AGGREGATE]);
     if (text[RELAY_CREATED].p != NULL)
-        partial_text(b, "time", str_of(clock_format(time, created_ms)));
+        partial_text(b, STR(",\"time\":"), str_of(clock_format(time, created_ms)));
     partial_headers(b, row);
     partial_payload(r, b, row);
     buf_char(b, '}');
