@@ -282,17 +282,27 @@ static bool payload_is_data(const struct relay_row *row, const struct event *ev)
     return ev->data.n == text.n;
 }
 
-static void partial_make(struct relay *r, const struct relay_row *row, int64_t created_ms)
+/* complete: with everything that event_make would fill in, where it would. */
+static void partial_make(struct relay *r, const struct relay_row *row, int64_t created_ms,
+                         bool complete)
 {
-    char id[CLOCK_UUID_SIZE], time[CLOCK_TEXT_SIZE];
+    char uuid[CLOCK_UUID_SIZE], time[CLOCK_TEXT_SIZE];
     const struct str *text = row->text;
+    struct str id = text[RELAY_EVENT_ID];
     struct buf *b = &r->partial;
 
     buf_shrink(b, KEPT_BYTES);
-    if (text[RELAY_EVENT_ID].p == NULL)
-        derive_id(r, row, created_ms, id);
-    partial_text(b, STR("{\"id\":"),
-                 text[RELAY_EVENT_ID].p != NULL ? text[RELAY_EVENT_ID] : str_of(id));
+    if (id.p == NULL) {
+        derive_id(r, row, created_ms, uuid);
+        id = str_of(uuid);
+    }
+    if (complete) {
+        partial_text(b, STR("{\"specversion\":\"1.0\",\"source\":"), str_of(r->fill.source));
+        if (text[RELAY_CREATED].p == NULL)
+            partial_text(b, STR(",\"time\":"), str_of(clock_format(time, r->fill.now_ms)));
+        partial_text(b, STR(",\"correlationid\":"), id);
+    }
+    partial_text(b, complete ? STR(",\"id\":") : STR("{\"id\":"), id);
     partial_text(b, STR(",\"type\":"), text[RELAY_TYPE]);
     partial_text(b, STR(",\"subject\":"), text[RELAY_AGGREGATE]);
     if (text[RELAY_CREATED].p != NULL)
@@ -302,10 +312,17 @@ static void partial_make(struct relay *r, const struct relay_row *row, int64_t c
     buf_char(b, '}');
 }
 
+static int make_event(struct relay *r, const struct relay_row *row, int64_t created_ms,
+                      bool complete, struct event *ev, struct err *why)
+{
+    partial_make(r, row, created_ms, complete);
+    return event_make(ev, &r->scan, &r->fill, (struct str){r->partial.p, r->partial.n}, why);
+}
+
 int relay_make(struct relay *r, struct relay_row *row, struct err *why)
 {
     struct event *ev = &r->events[row - r->page.row];
-    struct err payload = ERR_NONE;
+    struct err payload = ERR_NONE, filled = ERR_NONE;
     int64_t created_ms = 0;
     int got;
 
@@ -313,8 +330,11 @@ int relay_make(struct relay *r, struct relay_row *row, struct err *why)
     buf_shrink(&ev->decoded, KEPT_BYTES);
     if (check_row(r, row, &created_ms, why) < 0)
         return -1;
-    partial_make(r, row, created_ms);
-    got = event_make(ev, &r->scan, &r->fill, (struct str){r->partial.p, r->partial.n}, why);
+    /* Headers may bring what else is filled in. Of an event that is refused, the message names what
+       the row has, not a copy of it. */
+    if (row->text[RELAY_HEADERS].p != NULL ||
+        (got = make_event(r, row, created_ms, true, ev, &filled)) < 0)
+        got = make_event(r, row, created_ms, false, ev, why);
     if ((got < 0 || !payload_is_data(row, ev)) && check_payload(r, row, &payload) < 0) {
         *why = payload; /* says more than the event's error, or there is none */
         got = -1;
