@@ -41,6 +41,7 @@ struct ingest {
     struct buf rejected;   /* with keep_rejected: the lines that the complaints are about */
 
     /* the batch's own */
+    struct txn *txn;
     int64_t lines, bytes, room;
     size_t queued, queued_bytes; /* events that are made, but not yet put into the log */
     struct event event[INGEST_QUEUE];
