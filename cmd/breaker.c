@@ -1,6 +1,7 @@
 /* breaker: run a command unless its dependency is down. */
 #include "cli/args.h"
 #include "cli/lines.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "resilience/circuit.h"
@@ -313,16 +314,13 @@ static int call(struct call *c, const char *name, char **command, struct err *e)
 {
     struct breaker_ticket ticket = {.word = BREAKER_PASS, .epoch = -1};
     struct err broken = ERR_NONE;
-    int got;
 
     if (fallback != NULL) {
         if (wrap_stdin(&c->input, e) < 0)
             return -1;
         c->kept = &c->input;
     }
-    if ((got = store_open(&c->spool, args_spool(), STORE_CREATE, &broken)) > 0)
-        err_note("created the spool %s", store_path(c->spool));
-    if (got >= 0) {
+    if (spool_open(&c->spool, STORE_CREATE, &broken) == 0) {
         circuit_open(&c->circuit, c->spool, name, &terms);
         ticket = circuit_ask(&c->circuit, &broken);
     }

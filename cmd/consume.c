@@ -1,6 +1,7 @@
 /* consume: deliver a group's events to a handler, or into a pipe. */
 #include "cli/args.h"
 #include "cli/lines.h"
+#include "command/spool.h"
 #include "deliver/loop.h"
 #include "process/proc.h"
 #include "store/store.h"
@@ -254,17 +255,13 @@ int main(int argc, char **argv)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
-    int first = args_parse(&self, argc, argv), got;
+    int first = args_parse(&self, argc, argv);
 
     check_options(argv + first);
     proc_stage();
     if (terms.argv != NULL && proc_check(terms.argv[0], &e) < 0)
         return out_finish(&e);
-    got = store_open(&spool, args_spool(),
-                     dry_run || !args_given("from") ? STORE_WRITE : STORE_CREATE, &e);
-    if (got > 0)
-        err_note("created the spool %s", store_path(spool));
-    if (got >= 0) {
+    if (spool_open(&spool, dry_run || !args_given("from") ? STORE_WRITE : STORE_CREATE, &e) == 0) {
         store_stop(spool, proc_stopping);
         consume(spool, &e);
     }

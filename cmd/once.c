@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "cli/args.h"
 #include "cli/lines.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "resilience/once_key.h"
@@ -158,11 +159,10 @@ static int once(const char *name, const struct wrap *w, struct err *e)
     struct once_key k = {.name = name};
     int got;
 
-    if ((got = store_open(&k.store, args_spool(), STORE_CREATE, e)) > 0)
-        err_note("created the spool %s", store_path(k.store));
-    if (got < 0 && e->status == EX_DATAERR) /* under consume that would count against the event */
+    if ((got = spool_open(&k.store, STORE_CREATE, e)) < 0 &&
+        e->status == EX_DATAERR) /* under consume that would count against the event */
         e->status = EX_IOERR;
-    if (got >= 0) {
+    if (got == 0) {
         store_stop(k.store, proc_stopping);
         got = once_key_take(&k, args_given("wait") ? longest : -1, e);
     }

@@ -2,6 +2,7 @@
 #include "cli/args.h"
 #include "cli/lines.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "outbox/relay.h"
 #include "process/environment.h"
 #include "process/proc.h"
@@ -134,8 +135,8 @@ static int move(struct relay *r, struct relay_result *result, struct err *e)
 
     if (proc_stopping()) /* while the database was being opened */
         return 0;
-    if (terms.sink == NULL && (got = store_open(&spool, args_spool(), STORE_CREATE, e)) > 0)
-        err_note("created the spool %s", store_path(spool));
+    if (terms.sink == NULL)
+        got = spool_open(&spool, STORE_CREATE, e);
     if (spool != NULL)
         store_stop(spool, proc_stopping);
     if (got >= 0 && retry_failed)

@@ -3,6 +3,7 @@
 #include "cli/args.h"
 #include "cli/lines.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "project/projection.h"
@@ -163,7 +164,7 @@ static int run_status(const char *database, struct err *e)
 {
     struct store *spool;
     struct table *t = table_begin(status_columns, form);
-    int got = store_open(&spool, args_spool(), STORE_READ, e);
+    int got = spool_open(&spool, STORE_READ, e);
 
     if (got >= 0)
         got = projection_status(spool, database, name, add_row, t, e);
@@ -209,9 +210,7 @@ static int work(const char *database, const char *file, struct err *e)
         return -1;
     proc_stage();
     progress_ms = clock_mono_ms() + 2 * PROGRESS_MS;
-    if ((got = store_open(&terms.spool, args_spool(), STORE_CREATE, e)) > 0)
-        err_note("created the spool %s", store_path(terms.spool));
-    if (got >= 0) {
+    if ((got = spool_open(&terms.spool, STORE_CREATE, e)) == 0) {
         store_stop(terms.spool, proc_stopping);
         got = rebuild ? run_rebuild(&terms, e) : verify ? run_verify(&terms, e) : run(&terms, e);
     }

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "cli/args.h"
 #include "cli/lines.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "reduce/fold.h"
@@ -221,8 +222,8 @@ int main(int argc, char **argv)
         out_stop_when(proc_stopping);
     }
     fold_reducer_open(&reducer, first < argc ? argv + first : NULL, version);
-    if (store_open(&terms.store, args_spool(),
-                   terms.past || terms.every == 0 ? STORE_READ : STORE_WRITE, &e) >= 0 &&
+    if (spool_open(&terms.store, terms.past || terms.every == 0 ? STORE_READ : STORE_WRITE, &e) >=
+            0 &&
         (reducer.argv == NULL || proc_check(reducer.argv[0], &e) == 0) && find(&e) == 0 &&
         reduce(&e) == 0)
         e.status = worst;

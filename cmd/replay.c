@@ -2,6 +2,7 @@
 #include "cli/args.h"
 #include "cli/lines.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "store/store.h"
 
@@ -229,7 +230,7 @@ int main(int argc, char **argv)
         proc_unblock();
         out_watch();
     }
-    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 && (got = find_ends(&e)) == 0) {
+    if (spool_open(&spool, STORE_READ, &e) == 0 && (got = find_ends(&e)) == 0) {
         query.lines = form != FORM_TABLE;
         if (form == FORM_TABLE)
             table = table_begin(columns, TABLE_TABLE);

@@ -1,5 +1,6 @@
 /* spool: look after the spool and its groups. Verbs that take more than a screen of code are in
    cmd/spool. */
+#include "command/spool.h"
 #include "cli/args.h"
 #include "cli/lines.h"
 #include "cli/table.h"
@@ -56,8 +57,7 @@ static int run_info(char **operand)
     struct store_info info;
 
     (void)operand;
-    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
-        store_info(spool, &info, &e) == 0) {
+    if (spool_open(&spool, STORE_READ, &e) == 0 && store_info(spool, &info, &e) == 0) {
         struct table *table =
             table_begin((const struct table_column[]){{NULL, TABLE_LEFT}}, (enum table_form)form);
         if (table_is_ndjson(table))

@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "cli/args.h"
 #include "cli/lines.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "resilience/bucket.h"
@@ -81,9 +82,7 @@ static int wait_turn(const char *name, struct err *e)
     struct err broken = ERR_NONE;
     int got = 0;
 
-    if ((got = store_open(&pacer.store, args_spool(), STORE_CREATE, &broken)) > 0)
-        err_note("created the spool %s", store_path(pacer.store));
-    if (got >= 0)
+    if (spool_open(&pacer.store, STORE_CREATE, &broken) == 0)
         got = pacer_turn(&pacer, name, args_given("wait") ? longest : -1, &wait_us, &broken);
     store_close(pacer.store);
     if (proc_stopping()) {
@@ -115,6 +114,18 @@ static int run(const char *name, char **command, struct err *e)
     return got < 0 ? -1 : proc_exec(command, e);
 }
 
+static int filter(const char *name, struct err *e)
+{
+    struct pacer pacer = {.pace = {each_us, burst, 0}, .name = name};
+    struct err broken = ERR_NONE;
+
+    if (name != NULL && spool_open(&pacer.store, STORE_CREATE, &broken) < 0)
+        pacer_alone(&broken);
+    int got = pacer_filter(&pacer, by, e);
+    store_close(pacer.store);
+    return got;
+}
+
 int main(int argc, char **argv)
 {
     int first = args_parse(&self, argc, argv);
@@ -126,6 +137,6 @@ int main(int argc, char **argv)
     if (command != NULL)
         run(name, command, &e);
     else
-        pacer_filter(&(struct pacer){.pace = {each_us, burst, 0}, .name = name}, by, &e);
+        filter(name, &e);
     return out_finish(&e);
 }

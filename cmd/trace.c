@@ -4,6 +4,7 @@
 #include "cli/args.h"
 #include "cli/lines.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "inspect/flow.h"
 #include "inspect/standing.h"
 #include "store/store.h"
@@ -296,7 +297,7 @@ int main(int argc, char **argv)
 
     check_form();
     now_ms = clock_now_ms();
-    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 && find_ends(&e) == 0)
+    if (spool_open(&spool, STORE_READ, &e) == 0 && find_ends(&e) == 0)
         run(argc - first, argv + first, &e);
     store_close(spool);
     pattern_free(&types);

@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "cli/lines.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "fsm/fsm.h"
 #include "fsm/verbs.h"
 
@@ -126,7 +127,7 @@ static int search(struct search *s, enum store_mode mode, struct err *e)
     int got = -1;
 
     s->machine = machine_name(e);
-    if (e->status == 0 && store_open(&s->spool, args_spool(), mode, e) >= 0) {
+    if (e->status == 0 && spool_open(&s->spool, mode, e) == 0) {
         if (s->machine == NULL || s->subject == NULL) {
             got = doc_each(s->spool, FSM_KIND, visit, s, e);
         } else {

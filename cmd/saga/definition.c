@@ -1,25 +1,18 @@
 /* saga check, saga dot: a definition, without a spool. */
-#include "cli/lines.h"
+#include "cli/feed.h"
 #include "saga/verbs.h"
+
+#define DEFINITION_MAX (4 << 20)
 
 static const struct opt no_options[] = {OPT_END};
 
 int saga_verb_define(struct saga *s, const char *file, struct err *e)
 {
     struct buf text = BUF_INIT;
-    struct lines *in = NULL;
-    struct line line;
-    int got = lines_open(&in, file, 4 << 20, e);
+    int got = feed_text(file, DEFINITION_MAX, "4 MiB", &text, e);
 
-    while (got >= 0 && (got = lines_next(in, &line, e)) == LINES_LINE) {
-        buf_str(&text, line.text);
-        buf_char(&text, '\n');
-    }
-    if (got == LINES_TOO_LONG)
-        got = err_set(e, EX_DATAERR, "%s: longer than 4 MiB", file);
     if (got == 0 && (got = saga_define(s, (struct str){text.p, text.n}, e)) < 0)
         err_at(e, "%s: ", err_quote_text(file).text);
-    lines_close(in);
     buf_free(&text);
     return got;
 }

@@ -1,5 +1,6 @@
 /* saga run, saga resume: drive sagas. */
 #include "cli/lines.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "saga/verbs.h"
@@ -60,7 +61,7 @@ static int run_run(char **operand)
 
     wrap_stage();
     if (saga_verb_define(&r.saga, operand[0], &e) < 0 ||
-        (read_event(&event, &e) == 0 && saga_verb_open(&r, STORE_CREATE, &e) < 0)) {
+        (read_event(&event, &e) == 0 && spool_open(&r.store, STORE_CREATE, &e) < 0)) {
         err_config(&e);
     } else if (e.status == 0) {
         store_stop(r.store, proc_stopping);
@@ -114,7 +115,7 @@ static int run_resume(char **operand)
     struct err e = ERR_NONE;
 
     wrap_stage();
-    if (saga_verb_open(&r, STORE_WRITE, &e) == 0)
+    if (spool_open(&r.store, STORE_WRITE, &e) == 0)
         store_stop(r.store, proc_forced);
     if (e.status == 0 && all)
         doc_each(r.store, SAGA_KIND, resume_idle, NULL, &e);

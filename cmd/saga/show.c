@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "cli/lines.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "saga/verbs.h"
 
 #include <string.h>
@@ -71,7 +72,7 @@ static int run_list(char **operand)
     if (!known)
         args_usage("--state wants running, compensating, completed, compensated or stuck: %s",
                    err_quote_text(state).text);
-    if (saga_verb_open(&r, STORE_READ, &e) == 0) {
+    if (spool_open(&r.store, STORE_READ, &e) == 0) {
         struct table *table = table_begin(list_columns, (enum table_form)form);
         doc_each(r.store, SAGA_KIND, list_saga, table, &e);
         table_end(table, &e);

@@ -3,6 +3,7 @@
  */
 #include "cli/lines.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
@@ -49,7 +50,7 @@ static int run_check(char **operand)
         terms.max_lag = -1;
     if (!args_given("max-age"))
         terms.max_age_ms = -1;
-    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0) {
+    if (spool_open(&spool, STORE_READ, &e) == 0) {
         struct table *table = table_begin(columns, (enum table_form)form);
         found = store_check(spool, &terms, show, table, &e);
         table_end(table, &e);

@@ -3,6 +3,7 @@
  */
 #include "cli/lines.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
@@ -70,7 +71,7 @@ static int show_groups(const char *name, struct err *e)
 {
     struct store *spool = NULL;
 
-    if (store_open(&spool, args_spool(), STORE_READ, e) >= 0) {
+    if (spool_open(&spool, STORE_READ, e) == 0) {
         struct table *table = table_begin(group_columns, (enum table_form)form);
         group_each(spool, name, group_row_of, table, e);
         table_end(table, e);
@@ -127,7 +128,7 @@ static int change_group(const char *name, const struct change *change)
     struct store *spool = NULL;
     struct buf line = BUF_INIT;
 
-    if (store_open(&spool, args_spool(), STORE_WRITE, &e) >= 0 && change->f(spool, name, &e) == 0) {
+    if (spool_open(&spool, STORE_WRITE, &e) == 0 && change->f(spool, name, &e) == 0) {
         buf_puts(&line, "group ");
         err_escape(&line, name, strlen(name));
         buf_char(&line, ' ');

@@ -3,6 +3,7 @@
  */
 #include "cli/lines.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "resilience/bucket.h"
 #include "resilience/circuit.h"
 #include "resilience/once_key.h"
@@ -243,7 +244,7 @@ static int show(const struct kind *kind, const char *name)
     struct err e = ERR_NONE;
     struct listing l = {.kind = kind, .name = name};
 
-    if (store_open(&l.spool, args_spool(), STORE_READ, &e) >= 0) {
+    if (spool_open(&l.spool, STORE_READ, &e) == 0) {
         l.table = table_begin(kind->columns, (enum table_form)form);
         doc_each(l.spool, kind->name, list_one, &l, &e);
         table_end(l.table, &e);
@@ -264,8 +265,7 @@ static int change(const struct kind *kind, const struct change *c, const char *n
     struct store *spool = NULL;
     struct buf said = BUF_INIT, line = BUF_INIT;
 
-    if (store_open(&spool, args_spool(), STORE_WRITE, &e) >= 0 &&
-        c->f(spool, name, &said, &e) == 0) {
+    if (spool_open(&spool, STORE_WRITE, &e) == 0 && c->f(spool, name, &said, &e) == 0) {
         buf_printf(&line, "%s ", kind->name);
         err_escape(&line, name, strlen(name));
         buf_printf(&line, " %s", buf_text(&said));

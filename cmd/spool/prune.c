@@ -2,6 +2,7 @@
  * spool prune: remove old events, and report what keeps others from being removed.
  */
 #include "cli/lines.h"
+#include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
@@ -53,7 +54,7 @@ static int run_prune(char **operand)
     if (args_given("before"))
         terms.before = &before;
     terms.held = say_held;
-    if (store_open(&spool, args_spool(), terms.dry_run ? STORE_READ : STORE_WRITE, &e) >= 0)
+    if (spool_open(&spool, terms.dry_run ? STORE_READ : STORE_WRITE, &e) == 0)
         n = log_prune(spool, &terms, &e);
     if (n >= 0) {
         char text[60];

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "cli/lines.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
@@ -157,8 +158,7 @@ static int run_sql(char **operand)
     struct listing listing = {0};
     struct buf sql = BUF_INIT;
 
-    if (read_sql(operand[0], &sql, &e) == 0 &&
-        store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
+    if (read_sql(operand[0], &sql, &e) == 0 && spool_open(&spool, STORE_READ, &e) == 0 &&
         store_query(spool, (struct str){buf_text(&sql), sql.n}, put_row, &listing, &e) < 0 &&
         e.status == EX_USAGE)
         err_at(&e, "sql: ");

@@ -2,6 +2,7 @@
  * spool wait: wait until a group has settled the events that were in the log.
  */
 #include "cli/lines.h"
+#include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
@@ -77,8 +78,7 @@ static int run_wait(char **operand)
     int64_t behind;
 
     (void)operand;
-    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
-        log_point(spool, &to, &behind, &e) == 0) {
+    if (spool_open(&spool, STORE_READ, &e) == 0 && log_point(spool, &to, &behind, &e) == 0) {
         int64_t last = behind - (to.kind != CLOCK_SEQ);
         wait_for_group(spool, last > 0 ? last : -1, &e);
     }

@@ -408,11 +408,9 @@ static int check_claims(struct check *c, struct err *e)
     int64_t last = 0;
     int got = log_last(c->s, &last, e);
     struct query *q =
-        got < 0
-            ? NULL
-            : db_query(c->s->db, e,
-                       SQL("check_claims", "SELECT claim,first,open,grp FROM claim"),
-                       "");
+        got < 0 ? NULL
+                : db_query(c->s->db, e,
+                           SQL("check_claims", "SELECT claim,first,open,grp FROM claim"), "");
 
     while (q != NULL && (got = db_row(c->s->db, q, e)) > 0) {
         if (add_open(&all, q, last))
