@@ -16,9 +16,12 @@ PROGRAM_PREFIX ?=
 DESTDIR ?=
 
 CFLAGS ?= -O2 -g
-# SAN=address,undefined: with these sanitizers. STATIC=1: without shared libraries.
+# SAN=address,undefined: with these sanitizers. SHARED=1: with SQLite and jansson shared, as distributions
+# want it; otherwise their archives are taken where they are installed, since finding the symbols of both
+# took half of the instructions of a short process. STATIC=1: without any shared library.
 # WERROR=1: warnings are errors. T="dlq spool": only test files with one of these in their name.
 SAN =
+SHARED =
 STATIC =
 WERROR =
 T =
@@ -44,6 +47,8 @@ units = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
 benches = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 # Preloaded by tests. A sanitizer wants to be loaded first, so there are none beside one.
 faults = $(if $(SAN),,$(patsubst tests/%.c,$(BUILD)/%.so,$(wildcard tests/fault/*.c)))
+# Two of them call SQLite: commands for their tests, with SQLite shared.
+hooked = $(if $(SAN)$(STATIC),,$(patsubst %,$(BUILD)/hooked/%,consume dlq publish spool))
 pages = $(wildcard man/*.[1-9])
 
 # Build.
@@ -59,16 +64,17 @@ $(info building in $(BUILD): a minute or two when all is new$(if $(filter test,$
     tests: all of them take about four minutes on two cores))
 endif
 endif
-.PHONY: all install uninstall test bench demo lint setup setup-build setup-test setup-lint clean \
-    format FORCE
+.PHONY: all install uninstall test bench demo lint setup setup-build setup-test setup-lint clean format FORCE
 
 all: $(library) $(programs)
 
 # A command may keep its verbs in a folder of its name.
 .SECONDEXPANSION:
-$(BUILD)/bin/%: $(BUILD)/cmd/%.o $$(addprefix $(BUILD)/,$$(addsuffix .o,$$(basename $$(wildcard cmd/$$*/*.c)))) $(library)
+$(programs) $(hooked): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$(BUILD)/%.o,$$(wildcard cmd/$$(@F)/*.c)) \
+    $(library) $(BUILD)/libraries.mk
 	@mkdir -p $(@D)
-	$(link) -o $@ $^ $(PKG_LIBS) $(libs)
+	$(link) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS) $(libs)
+$(hooked) $(BUILD)/bench/floor_oneshot: PKG_LIBS = $(SHARED_LIBS)
 
 $(library): $(objects)
 	rm -f $@
@@ -109,31 +115,15 @@ $(BUILD)/libexecdir: FORCE
 	@mkdir -p $(@D)
 	@echo '$(libexecdir)' | cmp -s - $@ || echo '$(libexecdir)' >$@
 
-# The libraries, asked for before anything is built: make writes this file, then reads it; what is
-# the same stays as it is. Goals that promise to do all the set-up install them first. What is missing
-# is a line of the file, too, and the first command that needs it stops with that sentence: an
-# include that fails would have make complain about a file that nobody has heard of.
-libraries = jansson 'sqlite3 >= 3.37'
+# The libraries, asked for before anything is built: make has this file written, then reads it. Goals
+# that promise to do all the set-up install them first.
 ifneq ($(filter-out uninstall lint setup clean format,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/libraries.mk
 endif
-$(BUILD)/libraries.mk: Makefile FORCE
+$(BUILD)/libraries.mk: FORCE
 	@$(if $(filter test demo bench,$(MAKECMDGOALS)),share/setup build || :,:)
 	@mkdir -p $(@D)
-	@postgres=; \
-	if [ '$(LIBPQ)' != no ] && pkg-config --exists 'libpq >= 11' 2>/dev/null; then postgres=libpq; fi; \
-	text=$$(static='$(if $(STATIC),--static)'; \
-	    if ! command -v $(firstword $(CC)) >/dev/null || ! pkg-config --exists $(libraries) 2>/dev/null; then \
-	        echo 'MISSING = eventutils needs a C compiler, pkg-config and the libraries jansson and' \
-	            'sqlite3 (3.37 or newer): "make setup" installs them'; exit; \
-	    elif [ '$(LIBPQ)' = yes ] && [ -z "$$postgres" ]; then \
-	        echo 'MISSING = LIBPQ=yes, but pkg-config finds no libpq'; exit; fi; \
-	    echo "PKG_CFLAGS = $$(pkg-config --cflags $(libraries))"; \
-	    echo "PKG_LIBS = $$(pkg-config $$static --libs $(libraries))"; \
-	    [ -z "$$postgres" ] || echo "PQ_CFLAGS = -DHAVE_LIBPQ $$(pkg-config --cflags libpq)"; \
-	    [ -z "$$postgres" ] || echo "PQ_LIBS = $$(pkg-config $$static --libs libpq)"); \
-	echo "$$text" | cmp -s - $@ || { echo "$$text" >$@; \
-	    [ -n "$$postgres$${text##PKG*}" ] || echo 'without libpq: outbox-relay will not read PostgreSQL' >&2; }
+	@CC='$(CC)' STATIC='$(STATIC)' SHARED='$(SHARED)' LIBPQ='$(LIBPQ)' share/libraries $@
 
 -include $(wildcard $(BUILD)/lib/*/*.d $(BUILD)/lib/*/*/*.d $(BUILD)/cmd/*.d $(BUILD)/cmd/*/*.d $(BUILD)/tests/*/*.d)
 
@@ -141,7 +131,7 @@ $(BUILD)/libraries.mk: Makefile FORCE
 
 run = BUILD='$(abspath $(BUILD))' TOP='$(CURDIR)' SAN='$(SAN)' STATIC='$(STATIC)'
 
-test: setup-test all $(units) $(faults)
+test: setup-test all $(units) $(faults) $(hooked)
 	@$(run) tests/run '$(T)'
 
 bench: setup-build all $(benches)

@@ -1,6 +1,7 @@
 /* breaker: run a command unless its dependency is down. */
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
@@ -95,7 +96,7 @@ struct call {
 /* An error of the breaker itself must not keep the command from running. */
 static void go_without(struct call *c, const struct err *why)
 {
-    err_warn("%s: continuing without a breaker", why->text);
+    say_warn("%s: continuing without a breaker", why->text);
     store_close(c->spool);
     c->spool = NULL;
 }
@@ -118,10 +119,10 @@ static void say_change(const struct call *c)
     char age[CLOCK_TEXT_SIZE];
 
     if (b->state == BREAKER_OPEN)
-        err_warn("%s is open for %s: %s", err_quote_text(c->circuit.name).text,
+        say_warn("%s is open for %s: %s", err_quote_text(c->circuit.name).text,
                  clock_span(age, b->until_ms - b->since_ms), b->reason);
     else if (b->state == BREAKER_CLOSED)
-        err_note("%s is closed: %s", err_quote_text(c->circuit.name).text, b->reason);
+        say_note("%s is closed: %s", err_quote_text(c->circuit.name).text, b->reason);
 }
 
 static void report(struct call *c, const struct breaker_ticket *ticket,
@@ -205,7 +206,7 @@ static int last_output(struct call *c, struct err *e)
     int got = cache == 0 ? 0 : circuit_output(&c->circuit, &output, &broken);
 
     if (broken.status != 0)
-        err_warn("%s", broken.text);
+        say_warn("%s", broken.text);
     if (got > 0 && out_write(output.p, output.n, e) < 0)
         return -1;
     return got > 0;
@@ -276,7 +277,7 @@ static void keep_output(struct call *c)
         got = circuit_keep_output(
             &c->circuit, (struct str){output.n == 0 ? "" : output.p, output.n}, cache, &broken);
     if (got < 0)
-        err_warn("%s: the output is not kept for --cache", broken.text);
+        say_warn("%s: the output is not kept for --cache", broken.text);
     buf_free(&output);
 }
 
@@ -327,7 +328,7 @@ static int call(struct call *c, const char *name, char **command, struct err *e)
     if (broken.status != 0)
         go_without(c, &broken);
     else if (c->circuit.changed)
-        err_note("%s had other settings: the new ones apply from now on",
+        say_note("%s had other settings: the new ones apply from now on",
                  err_quote_text(name).text);
     if (check != NULL && ticket.word == BREAKER_PROBE && probe(c, &ticket, e) < 0)
         return -1;

@@ -1,6 +1,7 @@
 /* consume: deliver a group's events to a handler, or into a pipe. */
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "command/spool.h"
 #include "deliver/loop.h"
 #include "process/proc.h"
@@ -169,9 +170,9 @@ static int tell(struct group *group, const struct loop_result *result, struct er
     char text[CLOCK_TEXT_SIZE];
 
     if (isatty(STDERR_FILENO))
-        err_note("group %s: %" PRId64 " done", g.text, result->done);
+        say_note("group %s: %" PRId64 " done", g.text, result->done);
     if (result->dead > 0)
-        err_warn("group %s: %" PRId64 " new dead letter%s (dlq list -g %s)", g.text, result->dead,
+        say_warn("group %s: %" PRId64 " new dead letter%s (dlq list -g %s)", g.text, result->dead,
                  result->dead == 1 ? "" : "s", name);
     if (result->stopped || terms.follow || (terms.most > 0 && result->done >= terms.most))
         return 0;
@@ -183,7 +184,7 @@ static int tell(struct group *group, const struct loop_result *result, struct er
                        "waits for them",
                        g.text);
     if (stand.standby)
-        err_note("group %s: another consumer is the active one, this one was on standby", g.text);
+        say_note("group %s: another consumer is the active one, this one was on standby", g.text);
     if (stand.paused)
         return err_set(e, EX_TEMPFAIL, "group %s is paused (spool group resume %s)", g.text, name);
     if (stand.hold_ms != 0 && result->deferred > 0) { /* that was reported when it happened */
@@ -194,13 +195,13 @@ static int tell(struct group *group, const struct loop_result *result, struct er
         return err_set(e, EX_TEMPFAIL, "group %s is on hold until %s", g.text,
                        clock_format(text, stand.hold_ms));
     if (stand.later > 0 && stand.next_due_ms == 0)
-        err_note("group %s: %" PRId64 " waiting behind earlier events of their subjects", g.text,
+        say_note("group %s: %" PRId64 " waiting behind earlier events of their subjects", g.text,
                  stand.later);
     else if (stand.later > 0)
-        err_note("group %s: %" PRId64 " waiting, the next until %s", g.text, stand.later,
+        say_note("group %s: %" PRId64 " waiting, the next until %s", g.text, stand.later,
                  clock_format(text, stand.next_due_ms));
     if (stand.elsewhere > 0)
-        err_note("group %s: %" PRId64 " in the hands of other consumers", g.text, stand.elsewhere);
+        say_note("group %s: %" PRId64 " in the hands of other consumers", g.text, stand.elsewhere);
     return 0;
 }
 

@@ -8,7 +8,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "process/proc.h"
 
 #include <dirent.h>

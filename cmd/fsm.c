@@ -1,6 +1,7 @@
 /* fsm: state machines over events. Verbs that use the spool are in cmd/fsm. */
 #include "fsm/fsm.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "fsm/verbs.h"
 
 #include <inttypes.h>
@@ -22,7 +23,7 @@ static int run_check(char **operand)
         }
         fsm_say(*operand, &findings);
         if (mine.text[0] != '\0')
-            err_report(&mine);
+            say_report(&mine);
         status = mine.status > status ? mine.status : status;
         machine_free(&m);
     }

@@ -1,7 +1,8 @@
 /* once: run a command to success at most once for a key. */
 #include "base/json.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
@@ -109,7 +110,7 @@ static int record(struct once_key *k, struct child *c, struct err *e)
     int got = 0;
 
     if (c->out_size > ONCE_KEY_OUTPUT_MAX)
-        err_warn("%" PRId64
+        say_warn("%" PRId64
                  " bytes of output are more than the %d MiB that are kept: a repeat will "
                  "print nothing",
                  c->out_size, ONCE_KEY_OUTPUT_MAX >> 20);
@@ -135,7 +136,7 @@ static int run(struct once_key *k, const struct wrap *w, struct err *e)
         got = record(k, &c, e);
     } else {
         if (once_key_drop(k, &failed) < 0)
-            err_warn("%s", failed.text);
+            say_warn("%s", failed.text);
         if (got == 0 && (got = child_output(&c, NULL, e)) == 0)
             e->status = c.status;
     }
@@ -148,7 +149,7 @@ static int run(struct once_key *k, const struct wrap *w, struct err *e)
 static int print_again(const struct once_key *k, struct err *e)
 {
     if ((int64_t)k->output.n < k->bytes)
-        err_warn("%s: succeeded before, and printed %" PRId64 " bytes that were not kept: this "
+        say_warn("%s: succeeded before, and printed %" PRId64 " bytes that were not kept: this "
                  "repeat prints nothing",
                  err_quote_text(k->name).text, k->bytes);
     return out_write(k->output.p == NULL ? "" : k->output.p, k->output.n, e);

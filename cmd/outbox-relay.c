@@ -1,10 +1,12 @@
 /* outbox-relay: move rows of an outbox table from the user's database into the spool. */
+#include "base/json_tree.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "cli/table.h"
 #include "command/spool.h"
+#include "event/source.h"
 #include "outbox/relay.h"
-#include "process/environment.h"
 #include "process/proc.h"
 
 #include <inttypes.h>
@@ -101,8 +103,8 @@ static int print_state(struct relay *r, struct err *e)
     if (got == 0)
         got = table_row(
             t,
-            json_pack("{s:o,s:I,s:o,s:o,s:I,s:I}", "table", table_text(str_of(s.table)), "backlog",
-                      (json_int_t)s.backlog, "oldest", table_time(s.oldest_ms), "age_s",
+            json_pack("{s:o,s:I,s:o,s:o,s:I,s:I}", "table", tree_text(str_of(s.table)), "backlog",
+                      (json_int_t)s.backlog, "oldest", tree_time(s.oldest_ms), "age_s",
                       s.oldest_ms == 0 ? json_null()
                                        : json_integer((clock_now_ms() - s.oldest_ms) / 1000),
                       "waiting", (json_int_t)s.waiting, "failed", (json_int_t)s.failed),
@@ -124,7 +126,7 @@ static int give_back(struct relay *r, struct err *e)
 static void tell(const struct relay_result *result)
 {
     if (isatty(STDERR_FILENO) && !dry_run)
-        err_note("%" PRId64 " row%s relayed, %" PRId64 " pruned", result->relayed,
+        say_note("%" PRId64 " row%s relayed, %" PRId64 " pruned", result->relayed,
                  result->relayed == 1 ? "" : "s", result->pruned);
 }
 
@@ -208,7 +210,7 @@ int main(int argc, char **argv)
     if (terms.source != NULL && *terms.source != '\0') {
         args_name("EVENT_DEFAULT_SOURCE", terms.source, NAME_TEXT_BYTES);
     } else {
-        environment_source(&source, NULL);
+        source_here(&source, NULL);
         terms.source = buf_text(&source);
     }
     if (schema) {

@@ -1,7 +1,9 @@
 /* project: keep tables of a SQLite database up to date with events, applying each event once. */
+#include "base/io.h"
 #include "base/mem.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "cli/table.h"
 #include "command/spool.h"
 #include "process/proc.h"
@@ -75,7 +77,7 @@ static bool terminal, shown;
 static void clear_progress(void)
 {
     if (shown)
-        write_all(STDERR_FILENO, "\r\033[K", 4);
+        io_write(STDERR_FILENO, "\r\033[K", 4);
     shown = false;
 }
 
@@ -89,7 +91,7 @@ static void show_progress(int64_t seq, int64_t last)
     progress_ms = now + PROGRESS_MS;
     int n = snprintf(text, sizeof text, "\r\033[Kproject: seq %" PRId64 " of %" PRId64 ", %d %%",
                      seq, last, (int)(100.0 * (double)seq / (double)last));
-    write_all(STDERR_FILENO, text, (size_t)n);
+    io_write(STDERR_FILENO, text, (size_t)n);
     shown = true;
 }
 
@@ -97,9 +99,9 @@ static void say_aside(const struct log_entry *entry, const struct err *why)
 {
     clear_progress();
     aside++;
-    err_say(ERR_WARN, why->status,
-            &(struct err_about){.id = entry->id, .type = entry->type, .group = str_of(name)},
-            "%s: set aside", why->text);
+    say(SAY_WARN, why->status,
+        &(struct say_about){.id = entry->id, .type = entry->type, .group = str_of(name)},
+        "%s: set aside", why->text);
 }
 
 /* Apply events to the end of the log, and with -f go on with new ones. */
@@ -109,7 +111,7 @@ static int run(const struct projection_terms *terms, struct err *e)
     int created = projection_open(&p, terms, e), got = created;
 
     if (created > 0)
-        err_note("created the database %s", terms->database);
+        say_note("created the database %s", terms->database);
     store_stop(terms->spool, proc_forced); /* the grace for recording in the spool what has been
                                               applied */
     while (got >= 0) {

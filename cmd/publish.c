@@ -1,6 +1,9 @@
 /* publish: append events to the spool. */
 #include "cli/args.h"
 #include "cli/feed.h"
+#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "command/spool.h"
 #include "deliver/ingest.h"
 #include "deliver/inherit.h"
@@ -221,13 +224,13 @@ int main(int argc, char **argv)
         out_watch();
     if (publish(argc - first, argv + first, &e) == 0 && batch.seen == 0 && feed.status == 0 &&
         !feed.stopped)
-        err_note("the input was empty: nothing published");
+        say_note("the input was empty: nothing published");
     if (proc_stopping() && !out_gone() && (feed.stopped || e.status == EX_TEMPFAIL))
         e.status = EX_SIGNAL + proc_signal(); /* the input was not read to its end */
     if (e.status == 0)
         e.status = batch.stale > 0 ? EX_TEMPFAIL : batch.refused.n > 0 ? EX_DATAERR : feed.status;
     if (batch.duplicates > 0 && isatty(STDERR_FILENO))
-        err_note("%" PRId64 " duplicates skipped", batch.duplicates);
+        say_note("%" PRId64 " duplicates skipped", batch.duplicates);
     store_close(batch.store);
     ingest_free(&batch);
     buf_free(&source);

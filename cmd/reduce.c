@@ -2,7 +2,8 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
@@ -96,7 +97,7 @@ static void keep(struct fold *f)
 
     if (!keeping || fold_keep(f, &e) == 0)
         return;
-    err_warn("%s: no snapshot was kept", e.text);
+    say_warn("%s: no snapshot was kept", e.text);
     keeping = false;
 }
 
@@ -117,7 +118,7 @@ static int step(struct fold *f, struct err *e)
         *e = failed;
         return -1;
     }
-    err_report(&failed);
+    say_report(&failed);
     if (failed.status > worst)
         worst = failed.status;
     return 1;

@@ -1,6 +1,8 @@
 /* replay: print events of the log, byte for byte, oldest first. */
+#include "base/json_tree.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "cli/table.h"
 #include "command/spool.h"
 #include "process/proc.h"
@@ -96,7 +98,7 @@ static int show(const struct log_entry *entry, struct err *e)
     char text[CLOCK_TEXT_SIZE];
 
     if (entry->damaged) {
-        err_warn("seq %" PRId64 " is damaged: left out", entry->seq);
+        say_warn("seq %" PRId64 " is damaged: left out", entry->seq);
         damaged++;
         return 0;
     }
@@ -105,8 +107,8 @@ static int show(const struct log_entry *entry, struct err *e)
         return table_row(table,
                          json_pack("{s:I,s:s,s:o,s:o,s:o}", "seq", (json_int_t)entry->seq,
                                    "recorded", clock_format(text, entry->recorded_ms), "type",
-                                   table_text(entry->type), "subject", table_text(entry->subject),
-                                   "id", table_text(entry->id)),
+                                   tree_text(entry->type), "subject", tree_text(entry->subject),
+                                   "id", tree_text(entry->id)),
                          e);
     if (form == FORM_NDJSON)
         return terminal ? escaped_line(entry->line, e) : out_line(entry->line, e);

@@ -1,7 +1,8 @@
 /* retry: run a command again until it succeeds. */
 #include "base/backoff.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 
@@ -65,17 +66,17 @@ static void tell(const struct child *c, int64_t attempt, int64_t wait, int64_t l
     char again[CLOCK_TEXT_SIZE];
 
     if (wait > 0)
-        err_note("attempt %" PRId64 ": %s: again in %s", attempt, c->why, clock_span(again, wait));
+        say_note("attempt %" PRId64 ": %s: again in %s", attempt, c->why, clock_span(again, wait));
     else if (wait == 0)
-        err_note("attempt %" PRId64 ": %s: again at once", attempt, c->why);
+        say_note("attempt %" PRId64 ": %s: again at once", attempt, c->why);
     else if (proc_stopping())
-        err_note("attempt %" PRId64 ": %s: stopped", attempt, c->why);
+        say_note("attempt %" PRId64 ": %s: stopped", attempt, c->why);
     else if (!worth_retrying(c->status))
-        err_note("attempt %" PRId64 ": %s: no retry can help", attempt, c->why);
+        say_note("attempt %" PRId64 ": %s: no retry can help", attempt, c->why);
     else if (attempt < attempts && left_ms != INT64_MAX)
-        err_note("attempt %" PRId64 ": %s: no time for another", attempt, c->why);
+        say_note("attempt %" PRId64 ": %s: no time for another", attempt, c->why);
     else
-        err_note("attempt %" PRId64 ": %s: that was the last", attempt, c->why);
+        say_note("attempt %" PRId64 ": %s: that was the last", attempt, c->why);
 }
 
 /* Make one attempt, in no more than the time that is left. */

@@ -1,5 +1,5 @@
 /* saga: long-running operations whose steps can be undone. */
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "command/spool.h"
 #include "saga/verbs.h"
 

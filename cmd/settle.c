@@ -1,7 +1,10 @@
 /* settle: settle events at the end of a pipe that begins with consume --lease. */
 #include "cli/args.h"
 #include "cli/feed.h"
+#include "cli/lines.h"
+#include "cli/out.h"
 #include "cli/refused.h"
+#include "cli/say.h"
 #include "command/spool.h"
 #include "process/proc.h"
 #include "store/store.h"
@@ -149,13 +152,13 @@ static int settle(int n, char **file, struct err *e)
         lease_left(group, &left, e) < 0)
         return -1;
     if (over > 0)
-        err_note("%" PRId64 " no longer handed out: %ssettled already", over,
+        say_note("%" PRId64 " no longer handed out: %ssettled already", over,
                  retry || defer ? "they are delivered again, or were " : "");
     if (open > 0)
-        err_say(ERR_ERROR, EX_TEMPFAIL, NULL,
-                "group %s: %" PRId64 " not handed out, and not settled: they wait, or other "
-                "consumers hold them",
-                err_quote_text(name).text, open);
+        say(SAY_ERROR, EX_TEMPFAIL, NULL,
+            "group %s: %" PRId64 " not handed out, and not settled: they wait, or other "
+            "consumers hold them",
+            err_quote_text(name).text, open);
     if (refused.n > 0 || feed.status != 0)
         e->status = refused.n > 0 ? EX_DATAERR : feed.status; /* said already */
     else if (left > 0)

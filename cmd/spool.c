@@ -1,8 +1,9 @@
 /* spool: look after the spool and its groups. Verbs that take more than a screen of code are in
    cmd/spool. */
 #include "command/spool.h"
+#include "base/json_tree.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "cli/table.h"
 #include "spool/verbs.h"
 #include "store/store.h"
@@ -18,11 +19,11 @@ static const struct opt listing[] = {
 static json_t *info_row(const struct store_info *info)
 {
     return json_pack("{s:o,s:i,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:I,s:I,s:I}", "path",
-                     table_text(str_of(info->path)), "schema", info->schema, "size",
+                     tree_text(str_of(info->path)), "schema", info->schema, "size",
                      (json_int_t)info->size, "wal_size", (json_int_t)info->wal_size, "events",
                      (json_int_t)info->events, "first_seq", (json_int_t)info->first_seq, "last_seq",
-                     (json_int_t)info->last_seq, "first_recorded", table_time(info->first_ms),
-                     "last_recorded", table_time(info->last_ms), "groups", (json_int_t)info->groups,
+                     (json_int_t)info->last_seq, "first_recorded", tree_time(info->first_ms),
+                     "last_recorded", tree_time(info->last_ms), "groups", (json_int_t)info->groups,
                      "dead", (json_int_t)info->dead, "segments", (json_int_t)info->segments);
 }
 

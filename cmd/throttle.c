@@ -2,7 +2,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
@@ -90,7 +91,7 @@ static int wait_turn(const char *name, struct err *e)
         return -1;
     }
     if (broken.status != 0)
-        err_warn("%s: continuing without a rate", broken.text);
+        say_warn("%s: continuing without a rate", broken.text);
     if (got > 0 || broken.status != 0)
         return 0;
     int64_t wait_ms = (wait_us + 999) / 1000; /* round up, so that a caller that waits this long

@@ -1,8 +1,8 @@
 /* trace: print the causal tree of an event, how far each group has got with it, and why. */
 #include "inspect/trace.h"
-
+#include "base/json_tree.h"
 #include "cli/args.h"
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "cli/table.h"
 #include "command/spool.h"
 #include "inspect/flow.h"
@@ -148,7 +148,7 @@ static int show_json(const struct trace *t, const struct trace_event *ev, struct
     }
     json_t *row = trace_row(t, ev, ev->seq == query.seq);
     json_object_set_new(row, "standing", shown.standing);
-    table_json(&line, row);
+    tree_print(&line, row);
     json_decref(row);
     return end_line(e);
 }
@@ -194,7 +194,7 @@ static int show_graph(struct flow *flow, struct err *e)
     for (size_t i = 0; i < flow->n && got == 0 && !out_gone(); i++) {
         json_t *row = form == FORM_NDJSON ? flow_row(&flow->edge[i]) : NULL;
         if (row != NULL)
-            table_json(&line, row);
+            tree_print(&line, row);
         else
             (form == FORM_DOT ? flow_dot : flow_line)(&line, &flow->edge[i]);
         json_decref(row);

@@ -9,7 +9,7 @@ setup() {
     [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
 }
 
-cost() { LD_PRELOAD=$BUILD/fault/cost.so COST_LOG=$PWD/costs "$@"; }
+cost() { env PATH="$BUILD/hooked:$PATH" LD_PRELOAD="$BUILD/fault/cost.so" COST_LOG="$PWD/costs" "$@"; }
 
 # flat SCENARIO DEPTH [ROWS]: the function with this name works at a tenth of the depth and at the whole of
 # it, in a folder of its own. Steps for each row that changes may not grow with the depth, except for
@@ -138,7 +138,7 @@ leases() {
     consume -g g --from start --lease 1h | cat
     echo 7200 >steady
     LD_PRELOAD="$BUILD/fault/world.so $BUILD/fault/cost.so" WORLD_STEADY=$PWD/steady COST_LOG=$PWD/costs \
-        consume -g g -n 1 --auto-ack | cat
+        "$BUILD/hooked/consume" -g g -n 1 --auto-ack | cat
     [ "$(spool group show g | jq -c '[.lag,.in_flight]')" = "[$(($1 - 1)),0]" ]
 }
 @test "cost: expired leases, a thousand events at a time" {

@@ -1,5 +1,5 @@
 /* dlq retry, dlq drop: what becomes of the letters. */
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "dlq/verbs.h"
 
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 /* Which dead letters: those that are named, and that pass the filters. */
 #include "base/mem.h"
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "command/spool.h"
 #include "dlq/verbs.h"
 #include "inspect/letter.h"

@@ -1,5 +1,5 @@
 /* dlq list, dlq show: the letters in rows, or each with its attempts. */
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "cli/table.h"
 #include "dlq/verbs.h"
 #include "inspect/letter.h"

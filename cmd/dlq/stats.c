@@ -1,6 +1,6 @@
 /* dlq stats: count the letters by failure. */
+#include "base/json_tree.h"
 #include "base/mem.h"
-#include "cli/lines.h"
 #include "cli/table.h"
 #include "dlq/verbs.h"
 
@@ -23,7 +23,7 @@ static const struct table_column columns[] = {
 static void note_group(json_t *groups, const char *group)
 {
     size_t i;
-    json_t *known, *name = table_text(str_of(group));
+    json_t *known, *name = tree_text(str_of(group));
 
     json_array_foreach (groups, i, known)
         if (strcmp(json_string_value(known), json_string_value(name)) == 0) {
@@ -38,7 +38,7 @@ static void note_group(json_t *groups, const char *group)
 static int count_kind(const struct dead_letter *letter, void *kinds, struct err *e)
 {
     char when[CLOCK_TEXT_SIZE];
-    json_t *failure = table_text(str_of(dlq_fingerprint(letter)));
+    json_t *failure = tree_text(str_of(dlq_fingerprint(letter)));
     json_t *kind = json_object_get(kinds, json_string_value(failure));
     json_t *died = json_string(clock_format(when, letter->died_ms));
 

@@ -1,5 +1,5 @@
 /* dlq try: run a handler on a dead letter, outside of its group. */
-#include "cli/lines.h"
+#include "base/io.h"
 #include "dlq/verbs.h"
 #include "process/environment.h"
 #include "process/proc.h"
@@ -35,7 +35,7 @@ static int prepare(const struct dead_letter *letter, void *store, struct err *e)
     event_free(&ev);
     js_scan_free(&scan);
     in = memfd_create("event", MFD_CLOEXEC);
-    if (in < 0 || write_all(in, line.p, line.n) < 0 || write_all(in, "\n", 1) < 0 ||
+    if (in < 0 || io_write(in, line.p, line.n) < 0 || io_write(in, "\n", 1) < 0 ||
         lseek(in, 0, SEEK_SET) < 0 || dup2(in, STDIN_FILENO) < 0)
         return err_errno(e, EX_OSERR, "cannot hand the event over");
     return 1;

@@ -1,6 +1,9 @@
 /* fsm run: events in, transitions out. */
 #include "cli/feed.h"
+#include "cli/lines.h"
+#include "cli/out.h"
 #include "cli/refused.h"
+#include "cli/say.h"
 #include "command/spool.h"
 #include "fsm/fsm.h"
 #include "fsm/verbs.h"
@@ -35,9 +38,9 @@ void fsm_say(const char *path, const struct machine_findings *findings)
     const struct buf *wrong = &findings->wrong, *doubtful = &findings->doubtful;
 
     for (size_t at = 0; at < wrong->n; at += strlen(wrong->p + at) + 1)
-        err_say(ERR_ERROR, EX_DATAERR, NULL, "%s: %s", path, wrong->p + at);
+        say(SAY_ERROR, EX_DATAERR, NULL, "%s: %s", path, wrong->p + at);
     for (size_t at = 0; at < doubtful->n; at += strlen(doubtful->p + at) + 1)
-        err_say(ERR_WARN, EX_NO, NULL, "%s: %s", path, doubtful->p + at);
+        say(SAY_WARN, EX_NO, NULL, "%s: %s", path, doubtful->p + at);
 }
 
 /* ------------------------------------------------------------------------------------- a batch */

@@ -1,6 +1,8 @@
 /* fsm show, list, forget: print or delete the documents of subjects. */
+#include "base/json_tree.h"
 #include "base/mem.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "cli/table.h"
 #include "command/spool.h"
 #include "fsm/fsm.h"
@@ -51,7 +53,7 @@ static json_t *last_rows(struct str last)
             json_array_append_new(
                 rows, json_pack("{s:s,s:s,s:o,s:s,s:s,s:o}", "type", type, "id", id, "source",
                                 *source == '\0' ? json_null() : json_string(source), "from", from,
-                                "to", to, "accepted", table_time(at_ms)));
+                                "to", to, "accepted", tree_time(at_ms)));
     json_decref(items);
     return rows;
 }
@@ -69,9 +71,9 @@ static json_t *row_of(const struct doc *doc)
     json_t *newest = json_array_get(last, json_array_size(last) - 1);
     json_t *row =
         json_pack("{s:o,s:o,s:o,s:o,s:I,s:O?,s:o}", "machine",
-                  table_text((struct str){doc->name, (size_t)(slash - doc->name)}), "subject",
-                  table_text(str_of(slash + 1)), "state", table_text(js_string(s.state, &text)),
-                  "since", table_time(s.since_ms), "version", (json_int_t)s.version, "event",
+                  tree_text((struct str){doc->name, (size_t)(slash - doc->name)}), "subject",
+                  tree_text(str_of(slash + 1)), "state", tree_text(js_string(s.state, &text)),
+                  "since", tree_time(s.since_ms), "version", (json_int_t)s.version, "event",
                   json_object_get(newest, "type"), "last", last);
     buf_free(&text);
     return row;
@@ -159,7 +161,7 @@ static json_t *row_or_complaint(struct search *s, const struct doc *doc)
 
     s->found++;
     if (row == NULL)
-        err_warn("the state of %s is damaged: fsm forget %s -m %.*s",
+        say_warn("the state of %s is damaged: fsm forget %s -m %.*s",
                  err_quote_text(doc->name).text, slash + 1, (int)(slash - doc->name), doc->name);
     return row;
 }

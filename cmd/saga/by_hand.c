@@ -1,5 +1,4 @@
 /* saga retry, saga settle: what a person decides about a saga that is stuck. */
-#include "cli/lines.h"
 #include "process/wrap.h"
 #include "saga/verbs.h"
 

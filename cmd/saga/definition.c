@@ -1,5 +1,6 @@
 /* saga check, saga dot: a definition, without a spool. */
 #include "cli/feed.h"
+#include "cli/out.h"
 #include "saga/verbs.h"
 
 #define DEFINITION_MAX (4 << 20)

@@ -1,5 +1,6 @@
 /* saga run, saga resume: drive sagas. */
 #include "cli/lines.h"
+#include "cli/say.h"
 #include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
@@ -87,7 +88,7 @@ static void resume(const char *id)
         return; /* another process was faster */
     if (worst == 0)
         worst = e.status;
-    err_report(&e);
+    say_report(&e);
 }
 
 /* Resume a saga unless another process runs it, which is not an error. */
@@ -101,7 +102,7 @@ static int resume_idle(const struct doc *doc, void *arg, struct err *e)
     bool idle = read && (s.state == SAGA_RUNNING || s.state == SAGA_COMPENSATING) &&
                 (s.mark == NULL || !mark_lives(r.store, s.mark));
     if (!read) {
-        err_warn("saga %s is damaged", err_quote_text(doc->name).text);
+        say_warn("saga %s is damaged", err_quote_text(doc->name).text);
         worst = worst == 0 ? EX_IOERR : worst;
     }
     saga_free(&s);

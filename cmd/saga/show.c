@@ -1,6 +1,8 @@
 /* saga list, saga show: the sagas, or one with its steps. */
 #include "base/json.h"
-#include "cli/lines.h"
+#include "base/json_tree.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "cli/table.h"
 #include "command/spool.h"
 #include "saga/verbs.h"
@@ -39,8 +41,8 @@ static json_t *row_of(const struct saga *s)
         done += s->step[i].state == STEP_DONE;
     return json_pack("{s:s,s:s,s:s,s:I,s:I,s:o,s:o,s:o,s:o,s:o}", "saga", s->id, "name", s->name,
                      "state", saga_word(s->state), "done", (json_int_t)done, "steps",
-                     (json_int_t)s->steps, "since", table_time(s->since_ms), "begun",
-                     table_time(s->begun_ms), "deadline", table_time(s->deadline_ms), "pid",
+                     (json_int_t)s->steps, "since", tree_time(s->since_ms), "begun",
+                     tree_time(s->begun_ms), "deadline", tree_time(s->deadline_ms), "pid",
                      runs ? json_integer(mark_pid(s->mark)) : json_null(), "why",
                      saga_why(s) == NULL ? json_null() : json_string(saga_why(s)));
 }
@@ -52,7 +54,7 @@ static int list_saga(const struct doc *doc, void *table, struct err *e)
 
     listed++;
     if (!saga_read(&s, doc->value))
-        err_warn("saga %s is damaged", err_quote_text(doc->name).text);
+        say_warn("saga %s is damaged", err_quote_text(doc->name).text);
     else if (state == NULL || strcmp(state, saga_word(s.state)) == 0)
         got = table_row(table, row_of(&s), e) < 0 ? -1 : out_gone();
     else
@@ -94,7 +96,7 @@ static json_t *step_row(const struct saga_step *t)
 {
     return json_pack(
         "{s:s,s:s,s:I,s:o,s:o,s:o,s:o,s:b}", "step", t->name, "state", step_word(t->state),
-        "attempt", (json_int_t)t->attempt, "began", table_time(t->began_ms), "took_ms",
+        "attempt", (json_int_t)t->attempt, "began", tree_time(t->began_ms), "took_ms",
         t->began_ms == 0 ? json_null() : json_integer(t->took_ms), "result",
         t->result == NULL ? json_null() : json_string(t->result), "error",
         step_why(t) == NULL ? json_null() : json_string(step_why(t)), "pivot", t->pivot);
@@ -125,7 +127,7 @@ static int show_text(const struct saga *s, struct err *e)
 /* Append an object without its closing brace, for a last member to be added. */
 static void open_object(struct buf *line, json_t *row)
 {
-    table_json(line, row);
+    tree_print(line, row);
     json_decref(row);
     line->n--;
 }

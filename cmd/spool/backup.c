@@ -1,7 +1,7 @@
 /*
  * spool backup: a copy of the spool, while it is in use.
  */
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"

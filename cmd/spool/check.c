@@ -1,7 +1,8 @@
 /*
  * spool check: findings, one a line, for cron.
  */
-#include "cli/lines.h"
+#include "base/json_tree.h"
+#include "cli/out.h"
 #include "cli/table.h"
 #include "command/spool.h"
 #include "spool/verbs.h"
@@ -32,8 +33,8 @@ static int show(const struct check_finding *found, void *table, struct err *e)
 {
     json_t *row =
         json_pack("{s:s,s:o,s:I,s:I,s:o}", "kind", found->kind, "group",
-                  table_text(str_of(found->group)), "value", (json_int_t)found->value, "limit",
-                  (json_int_t)found->limit, "message", table_text(str_of(found->message)));
+                  tree_text(str_of(found->group)), "value", (json_int_t)found->value, "limit",
+                  (json_int_t)found->limit, "message", tree_text(str_of(found->message)));
     return table_row(table, row, e) < 0 ? -1 : out_gone();
 }
 

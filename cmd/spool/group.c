@@ -1,7 +1,8 @@
 /*
  * spool group: list groups, and change one.
  */
-#include "cli/lines.h"
+#include "base/json_tree.h"
+#include "cli/out.h"
 #include "cli/table.h"
 #include "command/spool.h"
 #include "spool/verbs.h"
@@ -48,22 +49,22 @@ static int group_row_of(const struct group_info *info, void *table, struct err *
 
     shown++;
     for (size_t i = 0; i < info->types->n; i++)
-        json_array_append_new(types, table_text(str_of(info->types->item[i])));
+        json_array_append_new(types, tree_text(str_of(info->types->item[i])));
     if (info->types->n == 0)
         json_array_append_new(types, json_string("#"));
     json_t *row =
         json_pack("{s:o,s:o,s:b,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group",
-                  table_text(str_of(info->name)), "types", types, "ordered", info->ordered, "state",
+                  tree_text(str_of(info->name)), "types", types, "ordered", info->ordered, "state",
                   info->paused          ? "paused"
                   : info->hold_ms != 0  ? "on hold"
                   : info->consumers > 0 ? "active"
                                         : "idle",
-                  "hold_until", table_time(info->hold_ms), "position", (json_int_t)info->position,
+                  "hold_until", tree_time(info->hold_ms), "position", (json_int_t)info->position,
                   "lag", (json_int_t)info->lag, "due", (json_int_t)info->due, "waiting",
                   (json_int_t)info->waiting, "in_flight", (json_int_t)info->in_flight, "dead",
                   (json_int_t)info->dead, "consumers", (json_int_t)info->consumers, "done",
                   (json_int_t)info->done, "retried", (json_int_t)info->retried, "deferred",
-                  (json_int_t)info->deferred, "created", table_time(info->created_ms));
+                  (json_int_t)info->deferred, "created", tree_time(info->created_ms));
     return table_row(table, row, e) < 0 ? -1 : out_gone();
 }
 

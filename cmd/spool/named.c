@@ -1,7 +1,9 @@
 /*
  * spool breaker, bucket, key: the state that wrappers keep under a name.
  */
-#include "cli/lines.h"
+#include "base/json_tree.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "cli/table.h"
 #include "command/spool.h"
 #include "resilience/bucket.h"
@@ -63,10 +65,10 @@ static json_t *breaker_row(struct store *s, const struct doc *doc)
     (void)s;
     if (!circuit_read(doc->value, &b, &terms))
         return NULL;
-    row = json_pack("{s:o,s:s,s:o,s:o,s:o,s:I}", "breaker", table_text(str_of(doc->name)), "state",
-                    circuit_state(&b), "since", table_time(b.since_ms), "next_probe",
-                    table_time(b.state == BREAKER_OPEN ? b.until_ms : 0), "reason",
-                    table_text(str_of(b.reason)), "failures_in_row", (json_int_t)b.row);
+    row = json_pack("{s:o,s:s,s:o,s:o,s:o,s:I}", "breaker", tree_text(str_of(doc->name)), "state",
+                    circuit_state(&b), "since", tree_time(b.since_ms), "next_probe",
+                    tree_time(b.state == BREAKER_OPEN ? b.until_ms : 0), "reason",
+                    tree_text(str_of(b.reason)), "failures_in_row", (json_int_t)b.row);
     figures = circuit_figures(&b);
     json_object_update(row, figures);
     json_decref(figures);
@@ -144,14 +146,14 @@ static json_t *bucket_row(struct store *s, const struct doc *doc)
         return NULL;
     int64_t until = b.closed_us > now ? b.closed_us : now + gcra_wait(&b.pace, now);
     return json_pack(
-        "{s:o,s:o,s:I,s:s,s:o,s:I,s:o}", "bucket", table_text(str_of(doc->name)), "rate",
+        "{s:o,s:o,s:I,s:s,s:o,s:I,s:o}", "bucket", tree_text(str_of(doc->name)), "rate",
         b.pace.each_us == 0 ? json_null() : json_string(clock_rate_format(rate, b.pace.each_us)),
         "burst", (json_int_t)b.pace.burst, "state",
         b.closed_us > now ? "closed"
         : until > now     ? "used up"
                           : "free",
-        "until", table_time(until > now ? until / 1000 : 0), "taken", (json_int_t)b.taken, "since",
-        table_time(b.since));
+        "until", tree_time(until > now ? until / 1000 : 0), "taken", (json_int_t)b.taken, "since",
+        tree_time(b.since));
 }
 
 static int close_bucket(struct store *s, const char *name, struct buf *said, struct err *e)
@@ -195,13 +197,13 @@ static json_t *key_row(struct store *s, const struct doc *doc)
     if (!once_key_read(doc->value, &info))
         return NULL;
     bool runs = !info.done && mark_lives(s, info.mark);
-    return json_pack("{s:o,s:s,s:o,s:o,s:o}", "key", table_text(str_of(doc->name)), "state",
+    return json_pack("{s:o,s:s,s:o,s:o,s:o}", "key", tree_text(str_of(doc->name)), "state",
                      info.done ? "done"
                      : runs    ? "running"
                                : "free",
-                     "since", table_time(info.at_ms), "pid",
+                     "since", tree_time(info.at_ms), "pid",
                      runs ? json_integer(mark_pid(info.mark)) : json_null(), "forgotten",
-                     table_time(doc->expires_ms));
+                     tree_time(doc->expires_ms));
 }
 
 static int forget_key(struct store *s, const char *name, struct buf *said, struct err *e)
@@ -232,7 +234,7 @@ static int list_one(const struct doc *doc, void *arg, struct err *e)
         return 0;
     l->found = true;
     if ((row = l->kind->row(l->spool, doc)) == NULL) {
-        err_warn("%s %s is damaged: spool %s forget %s", l->kind->name,
+        say_warn("%s %s is damaged: spool %s forget %s", l->kind->name,
                  err_quote_text(doc->name).text, l->kind->name, doc->name);
         return 0;
     }

@@ -1,7 +1,8 @@
 /*
  * spool prune: remove old events, and report what keeps others from being removed.
  */
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
@@ -37,10 +38,10 @@ static void say_held(const struct prune_held *held)
     struct err_quoted group = err_quote_text(held->group);
 
     if (held->n == 0)
-        err_note("group %s %s from position %" PRId64 " on", group.text, why[held->why],
+        say_note("group %s %s from position %" PRId64 " on", group.text, why[held->why],
                  held->first);
     else
-        err_note("group %s keeps %" PRId64 " %s event%s, the first at position %" PRId64,
+        say_note("group %s keeps %" PRId64 " %s event%s, the first at position %" PRId64,
                  group.text, held->n, why[held->why], held->n == 1 ? "" : "s", held->first);
 }
 

@@ -2,8 +2,9 @@
  * spool sql: run the user's own query, and print the result as a listing.
  */
 #include "base/json.h"
+#include "base/json_tree.h"
 #include "base/mem.h"
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "cli/table.h"
 #include "command/spool.h"
 #include "spool/verbs.h"
@@ -71,7 +72,7 @@ static json_t *value_of(const struct query_value *v)
         buf_free(&text);
         return value;
     default:
-        return table_text(v->bytes);
+        return tree_text(v->bytes);
     }
 }
 
@@ -92,7 +93,7 @@ static int put_line(struct buf *line, const struct query_row *row, struct err *e
             continue;
         }
         json_t *value = value_of(&row->value[i]);
-        table_json(line, value);
+        tree_print(line, value);
         json_decref(value);
     }
     buf_char(line, '}');

@@ -1,7 +1,8 @@
 /*
  * spool wait: wait until a group has settled the events that were in the log.
  */
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
@@ -55,7 +56,7 @@ static int wait_for_group(struct store *spool, int64_t last, struct err *e)
             return -1;
         if (through(&left)) {
             if (left.dead > 0)
-                err_note("group %s: %" PRId64 " dead letter%s among them (dlq list -g %s)",
+                say_note("group %s: %" PRId64 " dead letter%s among them (dlq list -g %s)",
                          err_quote_text(group).text, left.dead, left.dead == 1 ? "" : "s", group);
             return 0;
         }

@@ -125,12 +125,11 @@ void buf_int(struct buf *b, int64_t value)
     buf_add(b, p, (size_t)(digits + sizeof digits - p));
 }
 
-void buf_printf(struct buf *b, const char *format, ...)
+void buf_vprintf(struct buf *b, const char *format, va_list args)
 {
-    va_list args, again;
+    va_list again;
     int n;
 
-    va_start(args, format);
     va_copy(again, args);
     buf_need(b, 64);
     n = vsnprintf(b->p + b->n, b->room - b->n, format, args);
@@ -141,6 +140,14 @@ void buf_printf(struct buf *b, const char *format, ...)
     if (n > 0)
         b->n += (size_t)n;
     va_end(again);
+}
+
+void buf_printf(struct buf *b, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    buf_vprintf(b, format, args);
     va_end(args);
 }
 

@@ -10,6 +10,7 @@
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,6 +47,8 @@ void buf_puts(struct buf *b, const char *text);
 void buf_char(struct buf *b, char c);
 void buf_int(struct buf *b, int64_t value);
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buf_vprintf(struct buf *b, const char *format, va_list args)
+    __attribute__((format(printf, 2, 0)));
 void buf_splice(struct buf *b, size_t at, size_t cut, const void *p, size_t n); /* replace bytes */
 const char *buf_text(struct buf *b);         /* NUL-terminated view, valid until b changes */
 void buf_reset(struct buf *b);               /* empty; keeps the block */

@@ -5,11 +5,8 @@
  */
 #include "base/err.h"
 
-#include "base/clock.h"
-#include "base/json.h"
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "cli/lines.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -20,9 +17,6 @@
 
 #define QUOTE_MAX 80 /* characters of a quoted value */
 #define PIECE_MAX 10 /* bytes of one escaped character: \u{10fffe} */
-
-static const char *command = "eventutils";
-static enum err_format message_format = ERR_TEXT;
 
 /* Write the first character of p to out, made safe to show. Returns how many bytes of p it used. */
 static size_t escape_one(const char *p, size_t n, char out[PIECE_MAX + 1], size_t *out_n)
@@ -119,17 +113,6 @@ static void keep(struct err *e, const struct buf *raw)
     buf_free(&safe);
 }
 
-static void add_format(struct buf *b, const char *format, va_list args)
-{
-    char *text = NULL;
-    int n = vasprintf(&text, format, args);
-
-    if (n < 0)
-        mem_grow(NULL, SIZE_MAX, 2); /* ends the process */
-    buf_add(b, text, (size_t)n);
-    free(text);
-}
-
 int err_set(struct err *e, int status, const char *format, ...)
 {
     struct buf raw = BUF_INIT;
@@ -138,7 +121,7 @@ int err_set(struct err *e, int status, const char *format, ...)
     if (e->status != 0)
         return -1;
     va_start(args, format);
-    add_format(&raw, format, args);
+    buf_vprintf(&raw, format, args);
     va_end(args);
     e->status = status != 0 ? status : EX_SOFTWARE;
     keep(e, &raw);
@@ -172,7 +155,7 @@ int err_errno(struct err *e, int status, const char *format, ...)
     if (e->status != 0)
         return -1;
     va_start(args, format);
-    add_format(&raw, format, args);
+    buf_vprintf(&raw, format, args);
     va_end(args);
     buf_puts(&raw, ": ");
     buf_puts(&raw, strerror(number));
@@ -196,129 +179,10 @@ int err_at(struct err *e, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    add_format(&raw, format, args);
+    buf_vprintf(&raw, format, args);
     va_end(args);
     buf_puts(&raw, e->text);
     keep(e, &raw);
     buf_free(&raw);
     return -1;
-}
-
-void err_name(const char *name)
-{
-    command = name;
-}
-
-const char *err_command(void)
-{
-    return command;
-}
-
-void err_format(enum err_format format)
-{
-    message_format = format;
-}
-
-static void add_member(struct buf *b, const char *key, struct str value)
-{
-    if (value.p == NULL)
-        return;
-    buf_printf(b, ",\"%s\":", key);
-    js_quote(b, value);
-}
-
-static void json_message(struct buf *out, enum err_level level, int code,
-                         const struct err_about *about, struct str text)
-{
-    static const char *const levels[] = {"note", "warn", "error"};
-    char now[CLOCK_TEXT_SIZE];
-
-    buf_printf(out, "{\"time\":\"%s\",\"level\":\"%s\"", clock_format(now, clock_now_ms()),
-               levels[level]);
-    add_member(out, "cmd", str_of(command));
-    add_member(out, "msg", text);
-    if (code != 0)
-        buf_printf(out, ",\"code\":%d", code);
-    if (about != NULL) {
-        add_member(out, "id", about->id);
-        add_member(out, "type", about->type);
-        add_member(out, "group", about->group);
-        if (about->attempt != 0)
-            buf_printf(out, ",\"attempt\":%lld", (long long)about->attempt);
-        add_member(out, "correlationid", about->correlationid);
-    }
-    buf_puts(out, "}\n");
-}
-
-static void say(enum err_level level, int code, const struct err_about *about, const char *format,
-                va_list args)
-{
-    struct buf raw = BUF_INIT, text = BUF_INIT, out = BUF_INIT;
-    int number = errno;
-
-    add_format(&raw, format, args);
-    err_escape(&text, raw.p, raw.n);
-    if (message_format == ERR_JSON) {
-        json_message(&out, level, code, about, (struct str){buf_text(&text), text.n});
-    } else {
-        err_escape(&out, command, strlen(command));
-        buf_puts(&out, ": ");
-        buf_add(&out, text.p, text.n);
-        buf_char(&out, '\n');
-    }
-    (void)write_all(STDERR_FILENO, out.p, out.n); /* if this fails, it cannot be reported */
-    buf_free(&raw);
-    buf_free(&text);
-    buf_free(&out);
-    errno = number;
-}
-
-void err_say(enum err_level level, int code, const struct err_about *about, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    say(level, code, about, format, args);
-    va_end(args);
-}
-
-void err_note(const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    say(ERR_NOTE, 0, NULL, format, args);
-    va_end(args);
-}
-
-void err_warn(const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    say(ERR_WARN, 0, NULL, format, args);
-    va_end(args);
-}
-
-void err_pass(const struct err_about *about, const char *p, size_t n)
-{
-    struct buf text = BUF_INIT, out = BUF_INIT;
-
-    err_escape(&text, p, n);
-    if (message_format == ERR_JSON) {
-        json_message(&out, ERR_NOTE, 0, about, (struct str){buf_text(&text), text.n});
-    } else {
-        buf_add(&out, text.p, text.n);
-        buf_char(&out, '\n');
-    }
-    (void)write_all(STDERR_FILENO, out.p, out.n);
-    buf_free(&text);
-    buf_free(&out);
-}
-
-int err_report(const struct err *e)
-{
-    if (e->status != 0 && e->text[0] != '\0')
-        err_say(ERR_ERROR, e->status, NULL, "%s", e->text);
-    return e->status;
 }

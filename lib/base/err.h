@@ -9,12 +9,7 @@
  *
  * Texts are in lower case, without a full stop and without errno numbers; what came from a user or
  * an event goes through err_quote. Only main turns the text into a message, usually through
- * out_finish (lines.h), which puts the name of the command in front.
- *
- * Each message is one write(2), so that processes sharing a terminal do not interleave, and control
- * characters are shown as \x1b or \u009b. err_format chooses between text and (--log json) one JSON
- * object per line, with time, level, cmd, msg, code, and what is known of the event: id, type,
- * group, attempt, correlationid.
+ * out_finish (cli/out.h), which puts the name of the command in front.
  */
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
@@ -78,30 +73,5 @@ struct err_quoted err_quote_text(const char *text);
 /* Append p[0..n) to b with the same escapes, but uncut and without quotes: for tables and listings
    on a terminal. Tabs and newlines are escaped too, so that one record is one line. */
 void err_escape(struct buf *b, const char *p, size_t n);
-
-enum err_level { ERR_NOTE, ERR_WARN, ERR_ERROR };
-enum err_format { ERR_TEXT, ERR_JSON };
-
-/* What a message is about. All fields are optional, and only --log json shows them. */
-struct err_about {
-    struct str id, type, group, correlationid;
-    int64_t attempt;
-};
-
-void err_name(const char *command); /* the word in front of each message; kept, not copied */
-const char *err_command(void);
-void err_format(enum err_format format);
-
-/* Write a message to stderr now. code is the status that goes with it, 0 for none. */
-void err_say(enum err_level level, int code, const struct err_about *about, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-void err_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void err_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* Pass on a line that another program wrote to stderr, without our name in front. */
-void err_pass(const struct err_about *about, const char *p, size_t n);
-
-/* If e has an error, write it to stderr. Returns e's status. */
-int err_report(const struct err *e);
 
 #endif

@@ -1,24 +1,33 @@
 #include "base/mem.h"
 
-#include "base/err.h"
-
+#include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 #include <unistd.h>
+
+static struct {
+    void (*tell)(void);
+    bool again;
+} state;
+
+void mem_when_out(void (*tell)(void))
+{
+    state.tell = tell;
+}
 
 /* The message itself needs a little memory. Without any, print a plain one, which glibc builds
    on the stack. _exit, because work that is half done must stay so, as after a kill. */
 static _Noreturn void give_up(void)
 {
-    static bool again;
-
-    if (again) {
-        (void)dprintf(STDERR_FILENO, "%s: out of memory\n", err_command());
+    if (state.again || state.tell == NULL) {
+        (void)dprintf(STDERR_FILENO, "%s: out of memory\n", program_invocation_short_name);
     } else {
-        again = true;
-        err_say(ERR_ERROR, EX_OSERR, NULL, "out of memory");
+        state.again = true;
+        state.tell();
     }
     _exit(EX_OSERR);
 }

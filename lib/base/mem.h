@@ -15,4 +15,7 @@ void *mem_zero(size_t count, size_t size);              /* all zero; the product
 void *mem_grow(void *block, size_t count, size_t size); /* realloc; the product is checked */
 char *mem_dup(const char *p, size_t n);                 /* a copy with a NUL at the end */
 
+/* What to call before that exit, to report it. It may run out of memory itself. */
+void mem_when_out(void (*tell)(void));
+
 #endif

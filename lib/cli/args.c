@@ -7,7 +7,8 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -253,7 +254,7 @@ static _Noreturn void version(void)
 {
     struct buf b = BUF_INIT;
 
-    buf_printf(&b, "%s (eventutils) %s\n", err_command(), EVENTUTILS_VERSION);
+    buf_printf(&b, "%s (eventutils) %s\n", say_command(), EVENTUTILS_VERSION);
     print(&b);
 }
 
@@ -270,9 +271,9 @@ _Noreturn void args_usage(const char *format, ...)
     if (current != NULL)
         add_names(&name, current);
     else
-        buf_puts(&name, err_command());
-    err_say(ERR_ERROR, EX_USAGE, NULL, "%s (see %s --help)", text != NULL ? text : "wrong usage",
-            buf_text(&name));
+        buf_puts(&name, say_command());
+    say(SAY_ERROR, EX_USAGE, NULL, "%s (see %s --help)", text != NULL ? text : "wrong usage",
+        buf_text(&name));
     free(text);
     buf_free(&name);
     exit(EX_USAGE);
@@ -470,11 +471,17 @@ static void set(const struct opt *o, const char *name, const char *text, bool fi
 /* ------------------------------------------------------------------------------------ parsing */
 
 /* What every command needs before it opens anything. */
+static void out_of_memory(void)
+{
+    say(SAY_ERROR, EX_OSERR, NULL, "out of memory");
+}
+
 static void set_stage(const char *name)
 {
     json_set_alloc_funcs(mem_alloc, free); /* or a lack of memory there would look like invalid
                                               text */
-    err_name(name);
+    say_name(name);
+    mem_when_out(out_of_memory);
     for (int fd = 0; fd <= 2; fd++)
         /* stdin is opened for writing and stdout for reading: using them fails as if they were
            closed, instead of losing output silently */
@@ -483,7 +490,7 @@ static void set_stage(const char *name)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     if (getuid() != geteuid() || getgid() != getegid()) {
-        err_say(ERR_ERROR, EX_NOPERM, NULL, "will not run set-user-id or set-group-id");
+        say(SAY_ERROR, EX_NOPERM, NULL, "will not run set-user-id or set-group-id");
         exit(EX_NOPERM);
     }
 }
@@ -596,7 +603,7 @@ static int parse(const struct cmd *self, int argc, char **argv)
         uses = mem_grow(uses, used + 1, sizeof *uses);
         uses[used++] = (struct use){order[i], optarg};
         if (order[i]->to == &log_option)
-            err_format(log_option == 1 ? ERR_JSON : ERR_TEXT);
+            say_format(log_option == 1 ? SAY_JSON : SAY_TEXT);
         if (wants_help || wants_help_all)
             help(self, wants_help_all);
         if (wants_version)
@@ -804,7 +811,7 @@ void args_nothing(const char *what, const char *path, const char *filters)
     if (!isatty(STDERR_FILENO))
         return;
     args_none(&text, what, path, filters);
-    err_note("%s", buf_text(&text));
+    say_note("%s", buf_text(&text));
     buf_free(&text);
 }
 

@@ -1,5 +1,8 @@
 #include "cli/feed.h"
 
+#include "cli/lines.h"
+#include "cli/say.h"
+
 static int feed_file(struct feed *f, const char *path, struct err *e)
 {
     struct err unreadable = ERR_NONE;
@@ -16,7 +19,7 @@ static int feed_file(struct feed *f, const char *path, struct err *e)
     if (got < 0 && f->status == 0)
         f->status = unreadable.status;
     f->stopped |= got == LINES_END && lines_stopped(in);
-    err_report(&unreadable);
+    say_report(&unreadable);
     lines_close(in);
     return failed ? -1 : 0;
 }

@@ -5,8 +5,9 @@
  */
 #include "cli/lines.h"
 
+#include "base/io.h"
 #include "base/mem.h"
-#include "process/proc.h"
+#include "cli/out.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +19,14 @@
 
 #define IN_BLOCK ((size_t)256 * 1024)
 #define IN_LEAST ((size_t)64 * 1024) /* the least room that is worth a read(2) */
-#define OUT_BLOCK ((size_t)64 * 1024)
 #define STOP_BYTES ((size_t)1 << 20) /* the largest size of a pipe */
+
+static const struct lines_waiter *waiter;
+
+void lines_wait_by(const struct lines_waiter *w)
+{
+    waiter = w;
+}
 
 struct lines {
     int fd;
@@ -32,24 +39,6 @@ struct lines {
     bool file, stopped;
     size_t late; /* bytes read since we were told to stop */
 };
-
-static struct {
-    char block[OUT_BLOCK];
-    size_t n;
-    bool gone;
-    bool cut;           /* by a signal, although the reader is there */
-    bool watch;         /* out_watch was called */
-    int failed;         /* errno of the write that failed; what came after it is lost */
-    bool (*stop)(void); /* called when a signal interrupts a write */
-} out;
-
-/* -1 when a signal came first. */
-static int poll_for(int fd, short events)
-{
-    struct pollfd wait = {.fd = fd, .events = events, .revents = 0};
-
-    return poll(&wait, 1, -1);
-}
 
 int lines_open(struct lines **in, const char *path, size_t max, struct err *e)
 {
@@ -87,12 +76,15 @@ static bool await(struct lines *in)
 {
     struct pollfd ready = {.fd = in->fd, .events = POLLIN, .revents = 0};
 
-    if (!proc_staged() && !out_watched())
+    if (waiter == NULL && !out_watched())
         return true;
     for (;;) {
-        bool stop = proc_stopping();
-        proc_wait(&ready, 1, stop ? 0 : -1);
-        if (out.gone || (stop && (ready.revents == 0 || in->late >= STOP_BYTES)))
+        bool stop = waiter != NULL && waiter->stopping();
+        if (waiter != NULL)
+            waiter->wait(&ready, 1, stop ? 0 : -1);
+        else
+            out_poll(&ready, 1, NULL, NULL);
+        if (out_gone() || (stop && (ready.revents == 0 || in->late >= STOP_BYTES)))
             return false;
         if (ready.revents != 0)
             return true;
@@ -127,13 +119,13 @@ static int fill(struct lines *in, struct err *e)
         if (got >= 0)
             break;
         if (errno == EAGAIN)
-            (void)poll_for(in->fd, POLLIN);
+            (void)io_poll(in->fd, POLLIN);
         else if (errno != EINTR)
             return err_errno(e, EX_IOERR, "%s", in->name != NULL ? in->name : "stdin");
     }
     in->ended = got == 0;
     in->end += (size_t)got;
-    if (proc_staged() && proc_stopping())
+    if (waiter != NULL && waiter->stopping())
         in->late += (size_t)got;
     return 0;
 }
@@ -230,151 +222,4 @@ void lines_close(struct lines *in)
     free(in->name);
     free(in->block);
     free(in);
-}
-
-/* -1 with EINTR when a signal came and stop, if given, returns true. */
-static int write_until(int fd, const char *p, size_t n, bool (*stop)(void))
-{
-    while (n > 0) {
-        ssize_t wrote = write(fd, p, n);
-
-        if (wrote >= 0) {
-            p += wrote;
-            n -= (size_t)wrote;
-        } else if (errno == EINTR || (errno == EAGAIN && poll_for(fd, POLLOUT) < 0)) {
-            if (stop != NULL && stop()) {
-                errno = EINTR;
-                return -1;
-            }
-        } else if (errno != EAGAIN) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
-int write_all(int fd, const void *p, size_t n)
-{
-    return write_until(fd, p, n, NULL);
-}
-
-void out_stop_when(bool (*f)(void))
-{
-    out.stop = f;
-}
-
-static int out_failure(struct err *e)
-{
-    errno = out.failed;
-    return err_errno(e, EX_IOERR, "cannot write to stdout");
-}
-
-/* Write p[0..n), which precedes all later output. */
-static int put(const char *p, size_t n, struct err *e)
-{
-    if (write_until(STDOUT_FILENO, p, n, out.stop) == 0)
-        return 0;
-    out.n = 0;
-    if (errno == EPIPE || errno == EINTR) {
-        out.cut = errno == EINTR;
-        out.gone = true;
-        return 0;
-    }
-    out.failed = errno;
-    return out_failure(e);
-}
-
-/* Write the whole lines in the block, or the whole block if it is part of one line. */
-static int put_lines(struct err *e)
-{
-    const char *newline = memrchr(out.block, '\n', out.n);
-    size_t whole = newline != NULL ? (size_t)(newline - out.block) + 1 : out.n;
-
-    if (put(out.block, whole, e) < 0)
-        return -1;
-    if (out.gone)
-        return 0;
-    memmove(out.block, out.block + whole, out.n - whole);
-    out.n -= whole;
-    return 0;
-}
-
-int out_write(const void *p, size_t n, struct err *e)
-{
-    if (out.failed != 0)
-        return out_failure(e);
-    while (!out.gone && n > OUT_BLOCK - out.n && out.n > 0)
-        if (put_lines(e) < 0)
-            return -1;
-    if (out.gone || n == 0)
-        return 0;
-    if (n > OUT_BLOCK)
-        return put(p, n, e);
-    memcpy(out.block + out.n, p, n);
-    out.n += n;
-    return 0;
-}
-
-int out_line(struct str line, struct err *e)
-{
-    if (line.n < OUT_BLOCK - out.n && !out.gone && out.failed == 0) {
-        if (line.n > 0)
-            memcpy(out.block + out.n, line.p, line.n);
-        out.block[out.n + line.n] = '\n';
-        out.n += line.n + 1;
-        return 0;
-    }
-    if (out_write(line.p, line.n, e) < 0)
-        return -1;
-    return out_write("\n", 1, e);
-}
-
-int out_flush(struct err *e)
-{
-    size_t n = out.n;
-
-    if (out.failed != 0)
-        return out_failure(e);
-    if (out.gone)
-        return 0;
-    out.n = 0;
-    return put(out.block, n, e);
-}
-
-bool out_gone(void)
-{
-    return out.gone;
-}
-
-bool out_lost(void)
-{
-    return out.cut || out.failed != 0;
-}
-
-void out_watch(void)
-{
-    struct stat st;
-    int mode = fcntl(STDOUT_FILENO, F_GETFL);
-
-    out.watch = mode >= 0 && (mode & O_ACCMODE) != O_RDONLY && fstat(STDOUT_FILENO, &st) == 0 &&
-                (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
-}
-
-bool out_watched(void)
-{
-    return out.watch && !out.gone;
-}
-
-void out_note_gone(void)
-{
-    out.gone = true;
-}
-
-int out_finish(struct err *e)
-{
-    /* Some file systems report a full disk only when the file is closed. A descriptor that was
-       never open has lost nothing. */
-    if (out_flush(e) == 0 && close(STDOUT_FILENO) < 0 && errno != EBADF && !out.gone)
-        (void)err_errno(e, EX_IOERR, "cannot write to stdout");
-    return err_report(e);
 }

@@ -1,7 +1,7 @@
 /*
- * lines: read whole lines; write whole lines or fail.
+ * lines: read whole lines.
  *
- * In: exact bytes, at most max per line, in memory that depends on max and not on the input. A
+ * Exact bytes, at most max per line, in memory that depends on max and not on the input. A
  * longer line is skipped up to its newline and reported as LINES_TOO_LONG; the next line is read as
  * usual. EINTR, short reads and non-blocking descriptors are handled here.
  *
@@ -52,32 +52,13 @@ void lines_widen(struct lines *in);
 const char *lines_name(const struct lines *in); /* for messages: the path, NULL for stdin */
 void lines_close(struct lines *in);
 
-/*
- * Out: stdout through one block of 64 KiB. No write ends in the middle of a line unless the line is
- * larger than the block. A reader that has gone (EPIPE) is not an error but a clean stop: out_gone
- * is true then, and later output is discarded. Each function returns 0, or -1 with 74 (disk full
- * and the like).
- */
-int out_line(struct str line, struct err *e); /* followed by a newline */
-int out_write(const void *p, size_t n, struct err *e);
-int out_flush(struct err *e);
-bool out_gone(void);
-/* Watch the reader of stdout, so that a command notices without writing that the reader has gone:
-   waits end then (see proc_wait), and out_gone is true. Works only for pipes and sockets. */
-void out_watch(void);
-bool out_watched(void); /* for proc_wait */
-void out_note_gone(void);
-/* Did a signal end a write, or did a write fail? Then output is lost although there is a reader. */
-bool out_lost(void);
-/* When a signal interrupts a write and f returns true, treat the reader as gone: it may never read
-   again. Without this, the write continues. */
-void out_stop_when(bool (*f)(void));
-
-/* The end of every main: flush and close stdout, report e, return the exit status. */
-int out_finish(struct err *e);
-
-/* write(2) until everything is written; poll if the descriptor was made non-blocking. Returns 0, or
-   -1 with errno. */
-int write_all(int fd, const void *p, size_t n);
+/* How to wait for input: wait as poll(2), which a signal ends with 0; and has one told us to stop?
+   proc_stage sets both. Without them lines_next simply reads. */
+struct pollfd;
+struct lines_waiter {
+    int (*wait)(struct pollfd *fds, size_t n, int64_t timeout_ms);
+    bool (*stopping)(void);
+};
+void lines_wait_by(const struct lines_waiter *w);
 
 #endif

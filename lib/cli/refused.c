@@ -1,6 +1,7 @@
 #include "cli/refused.h"
 
-#include "cli/lines.h"
+#include "base/io.h"
+#include "cli/say.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -36,8 +37,8 @@ int refused_report(struct refused *r, struct err *e)
     int got = 0;
 
     for (size_t at = 0; at < r->texts.n; at += strlen(r->texts.p + at) + 1)
-        err_say(ERR_ERROR, EX_DATAERR, NULL, "%s", r->texts.p + at);
-    if (r->lines.n > 0 && write_all(r->fd, r->lines.p, r->lines.n) < 0)
+        say(SAY_ERROR, EX_DATAERR, NULL, "%s", r->texts.p + at);
+    if (r->lines.n > 0 && io_write(r->fd, r->lines.p, r->lines.n) < 0)
         got = err_errno(e, EX_IOERR, "%s", r->path);
     buf_shrink(&r->texts, KEPT_BYTES);
     buf_shrink(&r->lines, KEPT_BYTES);

@@ -6,8 +6,9 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/json_tree.h"
 #include "base/mem.h"
-#include "cli/lines.h"
+#include "cli/out.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -51,64 +52,6 @@ static struct str string_of(const json_t *value)
     return (struct str){json_string_value(value), json_string_length(value)};
 }
 
-/* 15 digits if they are enough to read back the same number, else 17. */
-static void add_real(struct buf *b, double value)
-{
-    size_t start = b->n;
-
-    buf_printf(b, "%.15g", value);
-    if (strtod(buf_text(b) + start, NULL) != value) {
-        b->n = start;
-        buf_printf(b, "%.17g", value);
-    }
-}
-
-static void add_members(struct buf *b, json_t *object)
-{
-    const char *key, *comma = "";
-    json_t *item;
-
-    buf_char(b, '{');
-    json_object_foreach (object, key, item) {
-        buf_puts(b, comma);
-        js_quote(b, str_of(key));
-        buf_char(b, ':');
-        table_json(b, item);
-        comma = ",";
-    }
-    buf_char(b, '}');
-}
-
-void table_json(struct buf *b, json_t *value)
-{
-    switch (value != NULL ? json_typeof(value) : JSON_NULL) {
-    case JSON_OBJECT:
-        add_members(b, value);
-        break;
-    case JSON_ARRAY:
-        buf_char(b, '[');
-        for (size_t i = 0; i < json_array_size(value); i++) {
-            if (i > 0)
-                buf_char(b, ',');
-            table_json(b, json_array_get(value, i));
-        }
-        buf_char(b, ']');
-        break;
-    case JSON_STRING:
-        js_quote(b, string_of(value));
-        break;
-    case JSON_INTEGER:
-        buf_int(b, json_integer_value(value));
-        break;
-    case JSON_REAL:
-        add_real(b, json_real_value(value));
-        break;
-    default:
-        buf_puts(b, json_is_true(value) ? "true" : json_is_false(value) ? "false" : "null");
-        break;
-    }
-}
-
 /* A list of words reads better without its punctuation; other arrays keep it. */
 static void add_list(struct buf *b, json_t *array)
 {
@@ -116,7 +59,7 @@ static void add_list(struct buf *b, json_t *array)
 
     for (size_t i = 0; i < n; i++)
         if (!json_is_string(json_array_get(array, i))) {
-            table_json(b, array);
+            tree_print(b, array);
             return;
         }
     for (size_t i = 0; i < n; i++) {
@@ -151,7 +94,7 @@ static void add_text(struct buf *b, const struct table *t, enum table_align alig
             buf_str(b, string_of(value));
         break;
     default:
-        table_json(b, value);
+        tree_print(b, value);
         break;
     }
     if (b->n == 0)
@@ -246,7 +189,7 @@ int table_row(struct table *t, json_t *row, struct err *e)
         return err_set(e, EX_SOFTWARE, "bug: a row of a listing is not valid");
     if (t->ndjson) {
         buf_reset(&t->line);
-        table_json(&t->line, row);
+        tree_print(&t->line, row);
         result = out_line((struct str){t->line.p, t->line.n}, e);
     } else {
         keep_row(t, row);
@@ -270,34 +213,4 @@ int table_end(struct table *t, struct err *e)
     free(t->width);
     free(t);
     return result;
-}
-
-json_t *table_text(struct str text)
-{
-    if (text.p == NULL)
-        return json_null();
-
-    json_t *value = json_stringn(text.p, text.n);
-    if (value != NULL)
-        return value;
-    struct buf mended = BUF_INIT; /* what a program wrote to stderr need not be UTF-8 */
-    while (text.n > 0) {
-        size_t n = js_utf8(text);
-        buf_add(&mended, text.p, n);
-        if (n < text.n)
-            buf_puts(&mended, "\xef\xbf\xbd"); /* U+FFFD for each invalid byte */
-        n += n < text.n;
-        text.p += n;
-        text.n -= n;
-    }
-    value = json_stringn(mended.p, mended.n);
-    buf_free(&mended);
-    return value;
-}
-
-json_t *table_time(int64_t ms)
-{
-    char text[CLOCK_TEXT_SIZE];
-
-    return ms == 0 ? json_null() : json_string(clock_format(text, ms));
 }

@@ -28,14 +28,6 @@ struct table_column {
     enum table_align align;
 };
 
-/* Members for rows: a text (null if absent; U+FFFD for what is not UTF-8); a time (null for 0). */
-json_t *table_text(struct str text);
-json_t *table_time(int64_t ms);
-
-/* Append value as JSON on one line. Unlike jansson's own output, this escapes everything that could
-   steer a terminal. NULL, which jansson makes from text that is not UTF-8, becomes null. */
-void table_json(struct buf *b, json_t *value);
-
 struct table;
 struct table *table_begin(const struct table_column *columns, enum table_form form);
 bool table_is_ndjson(const struct table *t);

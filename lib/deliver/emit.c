@@ -1,7 +1,7 @@
 #include "deliver/emit.h"
 
 #include "base/sha1.h"
-#include "process/environment.h"
+#include "event/source.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@ static const char *kept(struct buf *b, struct str text)
 static void continue_chain(struct emit *m, const struct event *cause)
 {
     if (m->source.n == 0)
-        environment_source(&m->source, m->group);
+        source_here(&m->source, m->group);
     m->fill = (struct event_fill){
         .source = buf_text(&m->source),
         .causationid = kept(&m->id, cause->id),

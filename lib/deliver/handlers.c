@@ -2,6 +2,7 @@
  * A process for each event: start it, feed it, and decide by its exit status.
  */
 #include "base/mem.h"
+#include "cli/say.h"
 #include "deliver/decide.h"
 #include "process/child.h"
 #include "process/environment.h"
@@ -88,7 +89,7 @@ static void too_few_files(struct loop *loop)
         return;
     }
     *most = loop->running < 5 ? loop->running : loop->running - loop->running / 5;
-    err_warn("no more than %zu handlers at once, not %zu: the limit of open files is %lld "
+    say_warn("no more than %zu handlers at once, not %zu: the limit of open files is %lld "
              "(ulimit -n)",
              *most, count(loop), (long long)limit.rlim_cur);
 }
@@ -98,7 +99,7 @@ static int cannot_start(struct loop *loop, struct group_event *ge, struct err *w
     switch (why->status) {
     case EX_OSERR: /* temporary, and no event's fault */
         if (loop->pause_ms == 0)
-            err_warn("%s: waiting", why->text);
+            say_warn("%s: waiting", why->text);
         loop->pause_ms = clock_mono_ms() + PAUSE_MS;
         return 0;
     case EX_DATAERR:

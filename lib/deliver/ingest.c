@@ -167,7 +167,7 @@ int ingest_line(struct ingest *b, const struct line *line, bool too_long, const 
     err_clear(&b->why);
     if (too_long)
         err_set(&b->why, EX_DATAERR, "longer than %" PRId64 " bytes (--max-size)", b->max_size);
-    else if (str_trim(text, " \t").n == 0)
+    else if (text.n == 0 || (*text.p <= ' ' && str_trim(text, " \t").n == 0))
         return 0;
     else if (maybe_cut(b, line, text))
         err_set(&b->why, EX_DATAERR, "value may be cut off: no newline at the end of input");

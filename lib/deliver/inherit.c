@@ -1,7 +1,7 @@
 #include "deliver/inherit.h"
 
 #include "base/name.h"
-#include "process/environment.h"
+#include "event/source.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +39,7 @@ int inherit_chain(struct event_fill *fill, struct buf *source, struct err *e)
         fill->source = variable("EVENT_DEFAULT_SOURCE", NAME_TEXT_BYTES, e);
     if (fill->source == NULL) {
         group = variable("EVENT_GROUP", NAME_BYTES, e);
-        environment_source(source, fill->causationid != NULL ? group : NULL);
+        source_here(source, fill->causationid != NULL ? group : NULL);
         fill->source = buf_text(source);
     }
     return e->status == 0 ? 0 : -1;

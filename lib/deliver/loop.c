@@ -1,7 +1,8 @@
+#include "cli/out.h"
+#include "cli/say.h"
 #include "deliver/decide.h"
 
 #include "base/mem.h"
-#include "cli/lines.h"
 #include "process/proc.h"
 
 #include <inttypes.h>
@@ -124,11 +125,11 @@ static bool drop_expired(struct loop *loop, struct group_event *event)
 
 /* The event in words, and "about" for --log json; both are views of the scratch event. */
 static struct err_quoted name_it(struct loop *loop, const struct group_event *ge,
-                                 struct err_about *about)
+                                 struct say_about *about)
 {
     struct err damaged = ERR_NONE;
 
-    *about = (struct err_about){.id = ge->entry.id,
+    *about = (struct say_about){.id = ge->entry.id,
                                 .type = ge->entry.type,
                                 .group = str_of(loop->terms->group),
                                 .attempt = ge->attempts + 1};
@@ -142,7 +143,7 @@ static struct err_quoted name_it(struct loop *loop, const struct group_event *ge
 static void say_failure(struct loop *loop, const struct outcome *o, bool dead, int64_t wait)
 {
     int64_t expires = o->event->expires_ms;
-    struct err_about about;
+    struct say_about about;
     struct err_quoted name = name_it(loop, o->event, &about);
     char again[CLOCK_TEXT_SIZE + 16];
 
@@ -154,8 +155,8 @@ static void say_failure(struct loop *loop, const struct outcome *o, bool dead, i
         snprintf(again, sizeof again, "again in %s", clock_span((char[CLOCK_TEXT_SIZE]){0}, wait));
     else
         snprintf(again, sizeof again, "again at once");
-    err_say(dead ? ERR_WARN : ERR_NOTE, o->status, &about, "seq %lld %s: %s, attempt %lld: %s",
-            (long long)o->event->entry.seq, name.text, o->why, (long long)about.attempt, again);
+    say(dead ? SAY_WARN : SAY_NOTE, o->status, &about, "seq %lld %s: %s, attempt %lld: %s",
+        (long long)o->event->entry.seq, name.text, o->why, (long long)about.attempt, again);
 }
 
 /* Three events in a row with that status are no accident. */
@@ -211,14 +212,14 @@ void decide_hopeless(struct loop *loop, struct group_event *event, const struct 
                               .tail = {"", 0}};
 
     add_failure(loop, &o, GROUP_DEAD, 0);
-    err_warn("seq %" PRId64 ": %s: dead letter", event->entry.seq, why->text);
+    say_warn("seq %" PRId64 ": %s: dead letter", event->entry.seq, why->text);
     loop->result->dead++;
 }
 
 void decide_misconfigured(struct loop *loop, const struct outcome *o)
 {
     struct err why = ERR_NONE;
-    struct err_about about;
+    struct say_about about;
 
     err_set(&why, o->status, "%s: seq %lld %s: %s, which is not the event's fault: stopping",
             err_quote_text(loop->terms->argv[0]).text, (long long)o->event->entry.seq,
@@ -242,7 +243,7 @@ static int stop_when_locked(struct loop *loop, struct err *e)
 int decide_defer(struct loop *loop, const struct outcome *o, struct err *e)
 {
     char text[CLOCK_TEXT_SIZE];
-    struct err_about about;
+    struct say_about about;
 
     give_back(loop, o->event, GROUP_DEFER);
     hold_subject(loop, o->event);
@@ -256,7 +257,7 @@ int decide_defer(struct loop *loop, const struct outcome *o, struct err *e)
     if (o->delay_ms >= 0)
         wait = o->delay_ms;
     int64_t until = clock_now_ms() + (wait < HOLD_MIN_MS ? HOLD_MIN_MS : wait);
-    err_note("seq %lld %s: %s: group %s is on hold until %s", (long long)o->event->entry.seq,
+    say_note("seq %lld %s: %s: group %s is on hold until %s", (long long)o->event->entry.seq,
              name_it(loop, o->event, &about).text, o->why, err_quote_text(loop->terms->group).text,
              clock_format(text, until));
     /* The hold first: an event returned before the hold would be claimed again at once. */
@@ -667,7 +668,7 @@ static int stop(struct loop *loop, struct err *e)
         if (release_queued(loop, e) < 0)
             return -1;
         if (loop->running > 0 && isatty(STDERR_FILENO))
-            err_note("stopping: %zu running; a second signal ends them now", loop->running);
+            say_note("stopping: %zu running; a second signal ends them now", loop->running);
         loop->crew->quit(loop, now);
     }
     if (proc_forced() || now >= loop->grace_ms)

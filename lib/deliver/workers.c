@@ -7,6 +7,8 @@
  * worker is started again when there is work, after a pause if it answered nothing.
  */
 #include "base/mem.h"
+#include "cli/lines.h"
+#include "cli/say.h"
 #include "deliver/decide.h"
 #include "process/child.h"
 #include "process/environment.h"
@@ -121,7 +123,7 @@ static void too_few_files(struct loop *loop, struct worker *w)
         n += workers(loop)[i].running;
     w->rest_ms = INT64_MAX;
     if (n > 0) {
-        err_warn("no more than %zu workers at once, not %zu: the limit of open files is %lld "
+        say_warn("no more than %zu workers at once, not %zu: the limit of open files is %lld "
                  "(ulimit -n)",
                  n, count(loop), (long long)limit.rlim_cur);
         for (size_t i = 0; i < count(loop); i++)
@@ -160,7 +162,7 @@ static int start(struct loop *loop, struct worker *w, struct err *e)
         return 0;
     }
     if (why.status == EX_OSERR) {
-        err_warn("%s: waiting", why.text);
+        say_warn("%s: waiting", why.text);
         loop->pause_ms = clock_mono_ms() + 1000;
         return 0;
     }
@@ -402,7 +404,7 @@ static void bury(struct loop *loop, struct worker *w, int64_t now_ms)
     static const struct backoff rest = {100, 30000, BACKOFF_EQUAL};
 
     if (w->flights == 0 && !w->quitting && !w->forced && w->child.status != 0)
-        err_warn("a worker ended: %s", w->child.why);
+        say_warn("a worker ended: %s", w->child.why);
     give_up_flights(loop, w);
     w->rest_ms = w->deaths++ == 0 ? 0 : now_ms + backoff_ms(&rest, w->deaths, clock_random());
     child_reset(&w->child);
@@ -424,7 +426,7 @@ static bool listening(const struct loop *loop, const struct worker *w)
 static void watch_clock(struct loop *loop, struct worker *w, int64_t now_ms)
 {
     if (listening(loop, w) && now_ms >= w->alone_ms + SILENT_MS) {
-        err_note("a worker has answered none of its events for %d s: does it write out each answer "
+        say_note("a worker has answered none of its events for %d s: does it write out each answer "
                  "at once? (jq --unbuffered, stdbuf -oL, flush)",
                  SILENT_MS / 1000);
         w->heard = true;

@@ -6,8 +6,8 @@
 #include "inspect/flow.h"
 
 #include "base/json.h"
+#include "base/json_tree.h"
 #include "base/mem.h"
-#include "cli/table.h"
 #include "event/event.h"
 
 #include <inttypes.h>
@@ -241,7 +241,7 @@ void flow_dot(struct buf *b, const struct flow_edge *edge)
 
 json_t *flow_row(const struct flow_edge *edge)
 {
-    return json_pack("{s:o,s:o,s:I,s:b}", "from", table_text(str_of(edge->from)), "to",
-                     table_text(str_of(edge->to)), "count", (json_int_t)edge->count, "cycle",
+    return json_pack("{s:o,s:o,s:I,s:b}", "from", tree_text(str_of(edge->from)), "to",
+                     tree_text(str_of(edge->to)), "count", (json_int_t)edge->count, "cycle",
                      edge->cycle);
 }

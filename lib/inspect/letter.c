@@ -1,7 +1,7 @@
 #include "inspect/letter.h"
 
-#include "cli/lines.h"
-#include "cli/table.h"
+#include "base/json_tree.h"
+#include "cli/out.h"
 #include "event/fingerprint.h"
 
 #include <inttypes.h>
@@ -25,12 +25,12 @@ json_t *letter_row(const struct dead_letter *l)
     struct str none = {NULL, 0};
 
     return json_pack("{s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:i,s:o}", "seq",
-                     (json_int_t)l->event.seq, "group", table_text(str_of(l->group)), "id",
-                     table_text(l->event.id), "source", table_text(l->event.source), "type",
-                     table_text(l->event.type), "subject", table_text(l->event.subject), "attempts",
+                     (json_int_t)l->event.seq, "group", tree_text(str_of(l->group)), "id",
+                     tree_text(l->event.id), "source", tree_text(l->event.source), "type",
+                     tree_text(l->event.type), "subject", tree_text(l->event.subject), "attempts",
                      (json_int_t)l->attempts, "earlier", (json_int_t)earlier(l), "died",
-                     table_time(l->died_ms), "status", last == NULL ? 0 : last->status, "reason",
-                     table_text(last == NULL ? none : last->reason));
+                     tree_time(l->died_ms), "status", last == NULL ? 0 : last->status, "reason",
+                     tree_text(last == NULL ? none : last->reason));
 }
 
 void letter_fingerprint(const struct dead_letter *l, struct buf *out)
@@ -54,13 +54,13 @@ int letter_print(const struct dead_letter *l, struct err *e)
     for (size_t i = 0; i < l->tries; i++)
         json_array_append_new(
             attempts,
-            json_pack("{s:o,s:I,s:i,s:o,s:o}", "time", table_time(l->attempt[i].time_ms), "took_ms",
+            json_pack("{s:o,s:I,s:i,s:o,s:o}", "time", tree_time(l->attempt[i].time_ms), "took_ms",
                       (json_int_t)l->attempt[i].took_ms, "status", l->attempt[i].status, "reason",
-                      table_text(l->attempt[i].reason), "stderr", table_text(l->attempt[i].tail)));
+                      tree_text(l->attempt[i].reason), "stderr", tree_text(l->attempt[i].tail)));
     json_object_set_new(object, "history", attempts);
     /* The event is inserted byte for byte: parsing it would change its numbers. */
     struct buf line = BUF_INIT;
-    table_json(&line, object);
+    tree_print(&line, object);
     line.n--; /* its closing brace */
     buf_puts(&line, ",\"event\":");
     if (l->event.line.p == NULL)

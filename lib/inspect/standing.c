@@ -4,7 +4,7 @@
  */
 #include "inspect/standing.h"
 
-#include "cli/table.h"
+#include "base/json_tree.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -264,12 +264,12 @@ json_t *standing_row(const struct where *w, const struct log_entry *event, int64
     standing_text(&why, w, event, now_ms);
     json_t *row = json_pack(
         "{s:o,s:s,s:o,s:o,s:I,s:I,s:o,s:o,s:o,s:o,s:b,s:o,s:I}", "group",
-        table_text(str_of(w->group)), "state", state_names[w->state], "why",
-        table_text((struct str){why.p, why.n}), w->state == WHERE_DEAD ? "since" : "until",
-        table_time(w->due_ms), "attempts", (json_int_t)w->attempts, "deaths", (json_int_t)w->deaths,
-        "reason", table_text(w->reason), "pid", number(w->pid), "claimed",
-        table_time(w->claimed_ms), "behind", number(w->behind), "paused", w->paused, "hold_until",
-        table_time(w->hold_ms), "consumers", (json_int_t)w->consumers);
+        tree_text(str_of(w->group)), "state", state_names[w->state], "why",
+        tree_text((struct str){why.p, why.n}), w->state == WHERE_DEAD ? "since" : "until",
+        tree_time(w->due_ms), "attempts", (json_int_t)w->attempts, "deaths", (json_int_t)w->deaths,
+        "reason", tree_text(w->reason), "pid", number(w->pid), "claimed", tree_time(w->claimed_ms),
+        "behind", number(w->behind), "paused", w->paused, "hold_until", tree_time(w->hold_ms),
+        "consumers", (json_int_t)w->consumers);
     buf_free(&why);
     return row;
 }

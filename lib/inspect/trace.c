@@ -5,8 +5,8 @@
  */
 #include "inspect/trace.h"
 
+#include "base/json_tree.h"
 #include "base/mem.h"
-#include "cli/table.h"
 #include "event/event.h"
 
 #include <inttypes.h>
@@ -400,11 +400,10 @@ json_t *trace_row(const struct trace *t, const struct trace_event *ev, bool name
 {
     int64_t cause = ev->parent != TRACE_NONE ? t->event[ev->parent].seq : ev->cause_seq;
 
-    return json_pack("{s:I,s:o,s:o,s:o,s:o,s:o,s:i,s:o,s:o,s:b,s:b,s:b}", "seq",
-                     (json_int_t)ev->seq, "id", table_text(ev->id), "source",
-                     table_text(ev->source), "type", table_text(ev->type), "subject",
-                     table_text(ev->subject), "recorded", table_time(ev->recorded_ms), "depth",
-                     (int)ev->depth, "cause", table_text(ev->cause), "cause_seq",
-                     cause == 0 ? json_null() : json_integer(cause), "named", named, "loop",
-                     ev->root == TRACE_LOOP, "damaged", ev->damaged);
+    return json_pack(
+        "{s:I,s:o,s:o,s:o,s:o,s:o,s:i,s:o,s:o,s:b,s:b,s:b}", "seq", (json_int_t)ev->seq, "id",
+        tree_text(ev->id), "source", tree_text(ev->source), "type", tree_text(ev->type), "subject",
+        tree_text(ev->subject), "recorded", tree_time(ev->recorded_ms), "depth", (int)ev->depth,
+        "cause", tree_text(ev->cause), "cause_seq", cause == 0 ? json_null() : json_integer(cause),
+        "named", named, "loop", ev->root == TRACE_LOOP, "damaged", ev->damaged);
 }

@@ -3,8 +3,8 @@
  * these; and when to look again.
  */
 #include "base/mem.h"
-#include "cli/lines.h"
-#include "cli/table.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "outbox/engine.h"
 #include "process/proc.h"
 
@@ -126,7 +126,7 @@ static int endure(struct relay *r, struct err *e)
     if (relay_must_end(r))
         return 0;
     if (r->troubles++ == 0)
-        err_warn("%s: %s", e->text, locked ? "waiting" : "trying again");
+        say_warn("%s: %s", e->text, locked ? "waiting" : "trying again");
     r->locked = locked;
     until += locked ? LOCKED_AGAIN_MS : backoff_ms(&away, r->troubles, clock_random());
     err_clear(e);
@@ -141,7 +141,7 @@ static int endure(struct relay *r, struct err *e)
 static void trouble_is_over(struct relay *r)
 {
     if (r->troubles > 0)
-        err_note("%s: %s", r->place, r->locked ? "no longer locked" : "connected again");
+        say_note("%s: %s", r->place, r->locked ? "no longer locked" : "connected again");
     r->troubles = 0;
 }
 
@@ -212,9 +212,9 @@ void relay_close(struct relay *r)
 static void say_row(const struct relay_row *row, const char *what)
 {
     const struct str id = row->text[RELAY_EVENT_ID];
-    const struct err_about about = {.id = id, .type = row->text[RELAY_TYPE]};
+    const struct say_about about = {.id = id, .type = row->text[RELAY_TYPE]};
 
-    err_say(ERR_WARN, EX_DATAERR, &about, "row %" PRId64 ": %s", row->id, what);
+    say(SAY_WARN, EX_DATAERR, &about, "row %" PRId64 ": %s", row->id, what);
 }
 
 void relay_fail(struct relay *r, struct relay_row *row, const char *reason)

@@ -9,6 +9,7 @@
  * and is started again for the rest.
  */
 #include "base/mem.h"
+#include "cli/say.h"
 #include "outbox/engine.h"
 #include "process/proc.h"
 
@@ -139,7 +140,7 @@ static void take_answers(struct relay *r, bool end)
         struct str line = {out->p + at, n};
         if (!take_line(r, line, &from) && !r->sink_strange) {
             r->sink_strange = true;
-            err_warn("the sink printed something other than an id or a line that it was given: %s",
+            say_warn("the sink printed something other than an id or a line that it was given: %s",
                      err_quote(line.p, line.n).text);
         }
         at += n + (newline != NULL);
@@ -211,7 +212,7 @@ static bool input_is_over(struct relay *r, int64_t now, int64_t quiet_at)
     if (unanswered(r) == 0 || now < quiet_at)
         return false;
     if (!r->sink_streams && r->terms->timeout_ms > 0)
-        err_note("the sink has answered nothing for %s: its input ends, and from now on at once "
+        say_note("the sink has answered nothing for %s: its input ends, and from now on at once "
                  "(--timeout)",
                  clock_span(quiet, r->terms->timeout_ms));
     r->sink_reads_all = !r->sink_streams;
@@ -318,7 +319,7 @@ static void pause_sink(struct relay *r)
     const struct backoff b = {DOWN_MS, DOWN_MAX_MS, BACKOFF_EQUAL};
 
     if (r->downs++ == 0)
-        err_warn("the sink is not available (exit status %d)", EX_UNAVAILABLE);
+        say_warn("the sink is not available (exit status %d)", EX_UNAVAILABLE);
     r->pause_ms = clock_mono_ms() + backoff_ms(&b, r->downs, clock_random());
 }
 
@@ -346,7 +347,7 @@ static void judge(struct relay *r)
         n += row->fate == RELAY_RETRY;
     }
     if (n > 0)
-        err_warn("%" PRId64 " row%s %s: will be tried again", n, n == 1 ? "" : "s", buf_text(&why));
+        say_warn("%" PRId64 " row%s %s: will be tried again", n, n == 1 ? "" : "s", buf_text(&why));
     if (down && !ours)
         pause_sink(r);
     else

@@ -1,7 +1,9 @@
 #include "process/child.h"
 
 #include "base/clock.h"
-#include "cli/lines.h"
+#include "base/io.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "process/proc.h"
 
 #include <errno.h>
@@ -140,7 +142,7 @@ static int spill(struct child *c, const char *p, size_t n, struct err *e)
         if (c->spill < 0)
             return err_errno(e, EX_CANTCREAT, "cannot make a temporary file in %s", dir);
     }
-    return write_all(c->spill, p, n) == 0 ? 0 : err_errno(e, EX_IOERR, "a temporary file");
+    return io_write(c->spill, p, n) == 0 ? 0 : err_errno(e, EX_IOERR, "a temporary file");
 }
 
 static int hold(struct child *c, const char *p, size_t n, struct err *e)
@@ -172,7 +174,7 @@ static void note_errors(struct child *c, const char *p, size_t n)
         size_t part = newline == NULL ? n : (size_t)(newline - p);
         buf_add(&c->line, p, part);
         if (newline != NULL || c->line.n > LINE_MAX_BYTES) {
-            err_pass(&c->run.about, c->line.p == NULL ? "" : c->line.p, c->line.n);
+            say_pass(&c->run.about, c->line.p == NULL ? "" : c->line.p, c->line.n);
             buf_reset(&c->line);
         }
         part += newline != NULL;
@@ -197,9 +199,9 @@ static void heed(struct child *c, struct str line)
     } else if (strncmp(word, "delay ", 6) == 0 && clock_duration(word + 6, &delay, &wrong) == 0) {
         c->delay_ms = delay;
     } else {
-        err_say(ERR_WARN, 0, &c->run.about,
-                "on descriptor 3 a handler writes \"delay D\" or \"reason TEXT\", not %s",
-                err_quote(line.p, line.n).text);
+        say(SAY_WARN, 0, &c->run.about,
+            "on descriptor 3 a handler writes \"delay D\" or \"reason TEXT\", not %s",
+            err_quote(line.p, line.n).text);
     }
     buf_free(&text);
 }
@@ -374,7 +376,7 @@ bool child_done(struct child *c)
     }
     c->why = buf_text(&c->text);
     if (c->line.n > 0) /* a last line without its newline */
-        err_pass(&c->run.about, c->line.p, c->line.n);
+        say_pass(&c->run.about, c->line.p, c->line.n);
     buf_reset(&c->line);
     c->tail = (struct str){n == 0 ? "" : c->errors.p + c->errors.n - n, n};
     if (n < c->errors.n) /* do not cut a character */

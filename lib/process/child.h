@@ -28,6 +28,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "cli/say.h"
 
 #include <poll.h>
 #include <stdbool.h>
@@ -52,7 +53,7 @@ struct child_run {
     int fd4;                /* becomes the command's descriptor 4; 0: none */
     int64_t timeout_ms;     /* 0: none */
     int64_t grace_ms;       /* between SIGTERM and SIGKILL */
-    struct err_about about; /* for its stderr lines under --log json */
+    struct say_about about; /* for its stderr lines under --log json */
 };
 
 struct child {

@@ -95,14 +95,6 @@ char *const *environment_make(struct environment *env, const struct event *ev, i
     return env->envp;
 }
 
-void environment_source(struct buf *b, const char *name)
-{
-    char host[256] = "localhost";
-
-    gethostname(host, sizeof host - 1);
-    buf_printf(b, "/%s%s%s", host, name == NULL ? "" : "/", name == NULL ? "" : name);
-}
-
 void environment_free(struct environment *env)
 {
     buf_free(&env->text);

@@ -30,7 +30,4 @@ char *const *environment_make(struct environment *env, const struct event *ev, i
                               int64_t attempt, const char *group, const char *spool);
 void environment_free(struct environment *env);
 
-/* Append "/HOSTNAME", or "/HOSTNAME/NAME" when there is one: the source of events made here. */
-void environment_source(struct buf *b, const char *name);
-
 #endif

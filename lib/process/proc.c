@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "cli/lines.h"
+#include "cli/out.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -82,6 +83,9 @@ static void on_signal(int number, siginfo_t *info, void *context)
     last_ms = now;
 }
 
+/* How lines waits for input in a process that has called proc_stage. */
+static const struct lines_waiter input = {proc_wait, proc_stopping};
+
 void proc_stage(void)
 {
     static const int caught[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGCONT};
@@ -103,6 +107,7 @@ void proc_stage(void)
         sigaction(caught[i], &action, NULL);
     }
     sigprocmask(SIG_BLOCK, &ours, &before);
+    lines_wait_by(&input);
     prctl(PR_GET_CHILD_SUBREAPER, &reaper, 0L, 0L, 0L);
     prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L);
 }
@@ -166,31 +171,6 @@ void proc_block(void)
     sigprocmask(SIG_BLOCK, &ours, NULL);
 }
 
-/* As ppoll, and check whether the reader of stdout has gone, so that no work is begun in vain. */
-static int wait_with_reader(struct pollfd *fds, size_t n, const struct timespec *time,
-                            const sigset_t *mask)
-{
-    static struct pollfd *all;
-    static size_t room;
-
-    mask = proc_staged() ? mask : NULL;
-    if (!out_watched())
-        return ppoll(fds, n, time, mask);
-    if (room <= n)
-        all = mem_grow(all, room = n + 16, sizeof *all);
-    if (n > 0)
-        memcpy(all, fds, n * sizeof *all);
-    all[n] = (struct pollfd){.fd = STDOUT_FILENO};
-    int got = ppoll(all, n + 1, time, mask);
-    if (n > 0)
-        memcpy(fds, all, n * sizeof *all);
-    if (got > 0 && all[n].revents != 0) {
-        out_note_gone();
-        got--;
-    }
-    return got;
-}
-
 int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms)
 {
     struct timespec time = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
@@ -204,7 +184,8 @@ int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms)
        again. */
     if (noticed)
         time = (struct timespec){0, 0};
-    int got = wait_with_reader(fds, n, timeout_ms < 0 && !noticed ? NULL : &time, &mask);
+    int got =
+        out_poll(fds, n, timeout_ms < 0 && !noticed ? NULL : &time, proc_staged() ? &mask : NULL);
     noticed = 0;
     if (got < 0) /* a signal: no descriptor was checked */
         for (size_t i = 0; i < n; i++)

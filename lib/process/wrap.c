@@ -1,9 +1,9 @@
 #include "process/wrap.h"
 
 #include "base/clock.h"
+#include "base/io.h"
 #include "base/json.h"
 #include "cli/args.h"
-#include "cli/lines.h"
 #include "process/proc.h"
 
 #include <errno.h>
@@ -66,7 +66,7 @@ static int to_file(struct wrap_input *in, struct err *e)
     if (file < 0)
         return err_errno(e, EX_CANTCREAT, "cannot make a temporary file in %s", dir);
     for (off_t at = 0; (n = pread(in->fd, block, sizeof block, at)) > 0; at += n)
-        if (write_all(file, block, (size_t)n) < 0) {
+        if (io_write(file, block, (size_t)n) < 0) {
             err_errno(e, EX_IOERR, "a temporary file in %s", dir);
             close(file);
             return -1;
@@ -97,7 +97,7 @@ static int copy(struct wrap_input *in, struct err *e)
         if (size <= CHILD_MEMORY_MAX && size + (size_t)n > CHILD_MEMORY_MAX && to_file(in, e) < 0)
             return -1;
         size += (size_t)n;
-        if (write_all(in->fd, block, (size_t)n) < 0)
+        if (io_write(in->fd, block, (size_t)n) < 0)
             return err_errno(e, EX_IOERR, "a copy of stdin");
     }
 }
@@ -259,7 +259,7 @@ void wrap_say(int64_t delay_ms, struct str reason)
         buf_char(&text, '\n');
     }
     if (text.n > 0)
-        write_all(WORD_FD, text.p, text.n);
+        io_write(WORD_FD, text.p, text.n);
     buf_free(&text);
 }
 

@@ -8,10 +8,10 @@
  * tables are created from the draft's schema, at first without indexes and triggers, and filled
  * from the draft's tables; so all names are allowed, and statements need not know where they run.
  */
+#include "base/json_tree.h"
 #include "project/model.h"
 
 #include "base/mem.h"
-#include "cli/table.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -395,7 +395,7 @@ static int tell(struct verify *v, const char *table, bool model, int64_t times, 
                 struct err *e)
 {
     v->found++;
-    return v->f(json_pack("{s:o,s:s,s:I,s:o}", "table", table_text(str_of(table)), "only",
+    return v->f(json_pack("{s:o,s:s,s:I,s:o}", "table", tree_text(str_of(table)), "only",
                           model ? "model" : "rebuilt", "times", (json_int_t)times, "row", row),
                 v->arg, e);
 }
@@ -436,7 +436,7 @@ static int tell_schema(struct verify *v, const char *name, const char *sql, bool
 {
     return sql[0] == '\0'
                ? 0
-               : tell(v, name, model, 1, json_pack("{s:o}", "sql", table_text(str_of(sql))), e);
+               : tell(v, name, model, 1, json_pack("{s:o}", "sql", tree_text(str_of(sql))), e);
 }
 
 /* One object of the draft; its row in the list is type, name, sql, and the model's sql or "". */

@@ -1,7 +1,6 @@
 /* The position and state of projections. */
+#include "base/json_tree.h"
 #include "project/model.h"
-
-#include "cli/table.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -43,14 +42,14 @@ static json_t *make_row(struct store *s, const char *name, sqlite3_stmt *q,
     int64_t worker = claim_pid(s, name, CLAIM_WORK);
 
     return json_pack(
-        "{s:o,s:s,s:I,s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:b}", "name", table_text(str_of(name)), "state",
+        "{s:o,s:s,s:I,s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:b}", "name", tree_text(str_of(name)), "state",
         worker != 0 ? "running"
         : failed    ? "failed"
                     : "idle",
         "position", (json_int_t)sqlite3_column_int64(q, 1), "lag", (json_int_t)ahead->n, "oldest",
-        table_time(ahead->oldest_ms), "dead", (json_int_t)sqlite3_column_int64(q, 6), "updated",
-        table_time(sqlite3_column_int64(q, 3)), "built", table_time(sqlite3_column_int64(q, 5)),
-        "error", table_text(model_column(q, 4)), "pid",
+        tree_time(ahead->oldest_ms), "dead", (json_int_t)sqlite3_column_int64(q, 6), "updated",
+        tree_time(sqlite3_column_int64(q, 3)), "built", tree_time(sqlite3_column_int64(q, 5)),
+        "error", tree_text(model_column(q, 4)), "pid",
         worker != 0 ? json_integer(worker) : json_null(), "rebuilding",
         claim_pid(s, name, CLAIM_ASIDE) != 0);
 }

@@ -1,8 +1,8 @@
 #include "resilience/circuit.h"
 
 #include "base/clock.h"
+#include "base/json_tree.h"
 #include "base/mem.h"
-#include "cli/table.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,7 +106,7 @@ static char *write_circuit(const struct breaker *b, const struct breaker_terms *
         json_array_append_new(holders, json_pack("[s,b]", b->holder[i].mark, b->holder[i].probe));
     json_object_set_new(root, "state", json_integer(b->state));
     json_object_set_new(root, "disabled", json_boolean(b->disabled));
-    json_object_set_new(root, "reason", table_text(str_of(b->reason)));
+    json_object_set_new(root, "reason", tree_text(str_of(b->reason)));
     json_object_set_new(root, "breaker", write_fields(of_breaker, b));
     json_object_set_new(root, "terms", write_fields(of_terms, t));
     json_object_set_new(root, "figures", write_fields(of_figures, &b->figures));
@@ -221,8 +221,8 @@ static char *about(const struct circuit *c)
 {
     char text[CLOCK_TEXT_SIZE];
     const struct breaker *b = &c->breaker;
-    json_t *root = json_pack("{s:o,s:s,s:o}", "breaker", table_text(str_of(c->name)), "state",
-                             circuit_state(b), "reason", table_text(str_of(b->reason)));
+    json_t *root = json_pack("{s:o,s:s,s:o}", "breaker", tree_text(str_of(c->name)), "state",
+                             circuit_state(b), "reason", tree_text(str_of(b->reason)));
 
     if (b->state == BREAKER_OPEN)
         json_object_set_new(root, "until", json_string(clock_format(text, b->until_ms)));

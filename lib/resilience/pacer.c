@@ -4,6 +4,8 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/lines.h"
+#include "cli/out.h"
+#include "cli/say.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 
@@ -49,7 +51,7 @@ static int take_shared(struct pacer *p, const char *name, int64_t max_ms, int64_
     int got = bucket_take(p->store, name, &p->pace, max_ms, wait_us, &changed, e);
 
     if (changed)
-        err_note("bucket %s had another rate or burst: the new one applies from now on",
+        say_note("bucket %s had another rate or burst: the new one applies from now on",
                  err_quote_text(name).text);
     return got;
 }
@@ -122,7 +124,7 @@ static struct gcra *rate_of(struct rates *f, const char *name)
 
 void pacer_alone(const struct err *why)
 {
-    err_warn("%s: the rate is not shared with other processes", why->text);
+    say_warn("%s: the rate is not shared with other processes", why->text);
 }
 
 /* The time of the next turn, on the same clock as now_us. */
@@ -183,7 +185,7 @@ static int next_line(struct rates *f, struct lines *in, struct line *line, struc
 
     if (got != LINES_TOO_LONG)
         return got;
-    err_warn("line %lld: longer than %d MiB: left out", (long long)line->number,
+    say_warn("line %lld: longer than %d MiB: left out", (long long)line->number,
              LINE_MAX_BYTES >> 20);
     f->left_out++;
     return got;

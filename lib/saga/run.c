@@ -1,8 +1,9 @@
 #include "saga/run.h"
 
 #include "base/clock.h"
+#include "base/json_tree.h"
 #include "base/mem.h"
-#include "cli/table.h"
+#include "cli/say.h"
 #include "event/event.h"
 #include "process/child.h"
 #include "process/environment.h"
@@ -71,7 +72,7 @@ static int save(struct saga_run *r, const char *event, const struct saga_step *t
     struct buf data = BUF_INIT;
     json_t *told = about(s, t);
 
-    table_json(&data, told);
+    tree_print(&data, told);
     json_decref(told);
     const struct doc_put put = {.kind = SAGA_KIND,
                                 .name = s->id,
@@ -291,7 +292,7 @@ static int start(struct drive *d, struct hand *h, struct err *e)
     t->attempt--;
     if (why.status == EX_OSERR) {
         t->due_ms = clock_now_ms() + PAUSE_MS;
-        err_warn("%s: waiting", why.text);
+        say_warn("%s: waiting", why.text);
     } else if (why.status == EX_CANNOT_RUN || why.status == EX_NOT_FOUND) {
         d->idle = true;
         d->why = why;
@@ -383,15 +384,16 @@ static void describe(const struct child *c, struct buf *out)
 }
 
 /* wait_ms: until it is tried again; negative: it is not tried again. */
-static void say(const struct saga *s, const struct saga_step *t, const char *what, int64_t wait_ms)
+static void tell_of(const struct saga *s, const struct saga_step *t, const char *what,
+                    int64_t wait_ms)
 {
     char wait[CLOCK_TEXT_SIZE];
 
     if (wait_ms > 0)
-        err_note("%s: %s %s: %s: again in %s", s->id, kind(s), t->name, what,
+        say_note("%s: %s %s: %s: again in %s", s->id, kind(s), t->name, what,
                  clock_span(wait, wait_ms));
     else
-        err_note("%s: %s %s: %s%s", s->id, kind(s), t->name, what,
+        say_note("%s: %s %s: %s%s", s->id, kind(s), t->name, what,
                  wait_ms == 0 ? ": again at once" : "");
 }
 
@@ -403,7 +405,7 @@ static int failed(struct drive *d, struct hand *h, bool declared, const char *wh
     bool again = saga_failed(s, h->step, declared, what, h->child.took_ms, h->child.delay_ms, now,
                              clock_random());
 
-    say(s, t, what, again ? t->due_ms - now : -1);
+    tell_of(s, t, what, again ? t->due_ms - now : -1);
     return save(d->run, again ? NULL : "sys.saga.step-failed", t, e);
 }
 

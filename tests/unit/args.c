@@ -1,6 +1,6 @@
 #include "cli/args.h"
 
-#include "cli/lines.h"
+#include "cli/out.h"
 #include "unit.h"
 
 #include <fcntl.h>

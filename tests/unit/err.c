@@ -1,5 +1,6 @@
 #include "base/err.h"
 
+#include "cli/say.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -88,7 +89,7 @@ static void a_long_text_is_cut_between_characters(void)
         err_set(&e, EX_DATAERR, "%*s%s", n, "", "éééééééééé");
         CHECK(strlen(e.text) < sizeof e.text);
         hear();
-        err_report(&e);
+        say_report(&e);
         CHECK(memchr(heard().p, '\\', strlen(said)) == NULL);
     }
 }
@@ -172,13 +173,13 @@ static void a_message_is_one_line_with_the_command_in_front(void)
 {
     struct err e = ERR_NONE;
 
-    err_name("publish");
+    say_name("publish");
     hear();
-    err_note("%d events", 3);
-    err_warn("slow");
-    CHECK_INT(err_report(&e), 0);
+    say_note("%d events", 3);
+    say_warn("slow");
+    CHECK_INT(say_report(&e), 0);
     err_set(&e, EX_DATAERR, "in: line 2: unexpected %s", err_quote("\x1b", 1).text);
-    CHECK_INT(err_report(&e), EX_DATAERR);
+    CHECK_INT(say_report(&e), EX_DATAERR);
     CHECK_STR(heard(), "publish: 3 events\npublish: slow\npublish: in: line 2: unexpected "
                        "\"\\x1b\"\n");
 }
@@ -189,7 +190,7 @@ static void a_status_alone_is_not_told(void)
 
     e.status = EX_NO;
     hear();
-    CHECK_INT(err_report(&e), EX_NO);
+    CHECK_INT(say_report(&e), EX_NO);
     CHECK_STR(heard(), "");
 }
 
@@ -198,7 +199,7 @@ static void forgotten_control_characters_do_not_reach_the_terminal(void)
     struct err e = ERR_NONE;
 
     hear();
-    err_note("%s", "a\x1b[31m\nb\xc2\x9b\xff");
+    say_note("%s", "a\x1b[31m\nb\xc2\x9b\xff");
     CHECK_STR(heard(), "publish: a\\x1b[31m\\nb\\u009b\\xff\n");
     err_set(&e, EX_DATAERR, "%s", "x\x1b");
     err_at(&e, "%s: ", "y\r");
@@ -207,12 +208,12 @@ static void forgotten_control_characters_do_not_reach_the_terminal(void)
 
 static void json_messages_have_the_members_that_are_known(void)
 {
-    struct err_about about = {.id = STR("17"), .group = STR("email"), .attempt = 2};
+    struct say_about about = {.id = STR("17"), .group = STR("email"), .attempt = 2};
     json_t *root;
 
-    err_format(ERR_JSON);
+    say_format(SAY_JSON);
     hear();
-    err_say(ERR_WARN, EX_TEMPFAIL, &about, "say \"%s\"", "x");
+    say(SAY_WARN, EX_TEMPFAIL, &about, "say \"%s\"", "x");
     root = json_loads(heard().p, 0, NULL);
     if (!CHECK(root != NULL))
         return;
@@ -227,25 +228,25 @@ static void json_messages_have_the_members_that_are_known(void)
     CHECK_INT(json_integer_value(json_object_get(root, "attempt")), 2);
     json_decref(root);
     hear();
-    err_note("nothing known");
+    say_note("nothing known");
     root = json_loads(heard().p, 0, NULL);
     CHECK_INT((int64_t)json_object_size(root), 4);
     json_decref(root);
-    err_format(ERR_TEXT);
+    say_format(SAY_TEXT);
 }
 
 static void json_messages_are_valid_for_any_bytes(void)
 {
-    err_format(ERR_JSON);
+    say_format(SAY_JSON);
     for (int i = 0; i < 256; i++) {
         char bytes[] = {'a', (char)i, '"', (char)(i * 7), '\\', (char)(255 - i), 0};
-        struct err_about about = {
+        struct say_about about = {
             .id = {bytes, 6}, .type = {bytes, 6}, .correlationid = {bytes, 6}};
         struct str line;
         json_t *root;
 
         hear();
-        err_say(ERR_ERROR, EX_DATAERR, &about, "%s", bytes);
+        say(SAY_ERROR, EX_DATAERR, &about, "%s", bytes);
         line = heard();
         root = json_loadb(line.p, line.n, JSON_ALLOW_NUL, NULL);
         CHECK(line.n > 0 && memchr(line.p, '\n', line.n) == line.p + line.n - 1);
@@ -253,7 +254,7 @@ static void json_messages_are_valid_for_any_bytes(void)
             break;
         json_decref(root);
     }
-    err_format(ERR_TEXT);
+    say_format(SAY_TEXT);
 }
 
 int main(void)

@@ -1,4 +1,5 @@
 #include "inspect/flow.h"
+#include "cli/lines.h"
 
 #include "unit.h"
 

@@ -1,5 +1,7 @@
 #include "cli/lines.h"
+#include "base/io.h"
 
+#include "cli/out.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -21,7 +23,7 @@ static int file_with(const void *p, size_t n, char path[64])
     int fd = dup(fileno(f));
 
     fclose(f);
-    CHECK_INT(write_all(fd, p, n), 0);
+    CHECK_INT(io_write(fd, p, n), 0);
     lseek(fd, 0, SEEK_SET);
     snprintf(path, 64, "/proc/self/fd/%d", fd);
     return fd;
@@ -164,14 +166,14 @@ static void waiting_is_for_what_can_be_had_at_once(void)
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd[0]);
     CHECK_INT(lines_open(&in, path, MAX, &e), 0);
     CHECK(!lines_waiting(in));
-    write_all(fd[1], "a\nb\nhalf", 8);
+    io_write(fd[1], "a\nb\nhalf", 8);
     CHECK(lines_waiting(in));
     lines_next(in, &line, &e);
     CHECK(lines_waiting(in));
     lines_next(in, &line, &e);
     CHECK_STR(line.text, "b");
     CHECK(!lines_waiting(in));
-    write_all(fd[1], "way\n", 4);
+    io_write(fd[1], "way\n", 4);
     CHECK(lines_waiting(in));
     lines_next(in, &line, &e);
     CHECK_STR(line.text, "halfway");
@@ -195,14 +197,14 @@ static void ready_is_what_needs_no_reading(void)
     CHECK_INT(pipe(fd), 0);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd[0]);
     CHECK_INT(lines_open(&in, path, MAX, &e), 0);
-    write_all(fd[1], "a\nb\nhalf", 8);
+    io_write(fd[1], "a\nb\nhalf", 8);
     CHECK(!lines_ready(in));
     lines_next(in, &line, &e);
     CHECK_STR(line.text, "a");
     CHECK(lines_ready(in));
     lines_next(in, &line, &e);
     CHECK_STR(line.text, "b");
-    write_all(fd[1], "way", 3);
+    io_write(fd[1], "way", 3);
     close(fd[1]);
     CHECK(!lines_ready(in)); /* the rest must be read, and so must the end */
     CHECK(lines_waiting(in));
@@ -230,7 +232,7 @@ static void a_non_blocking_pipe_is_read_to_its_end(void)
     if (writer == 0) {
         close(fd[0]);
         for (const char *c = "one\ntwo\nend"; *c != '\0'; c++) {
-            write_all(fd[1], c, 1);
+            io_write(fd[1], c, 1);
             sched_yield();
         }
         _exit(0);

@@ -1,4 +1,5 @@
 #include "inspect/trace.h"
+#include "cli/lines.h"
 
 #include "unit.h"
 

@@ -6,10 +6,10 @@
  * whole claim is thrown away and prepared again. The checks compare the group's rev, its cursors
  * and the state of each item.
  */
+#include "base/json_tree.h"
 #include "store/sql/group.h"
 
 #include "base/mem.h"
-#include "cli/table.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -33,33 +33,6 @@ struct doubt {
 };
 
 /* ------------------------------------------------------------------------------------ takeover */
-
-/* The other consumers of a group (0: of all groups), in a block that the caller frees. */
-static int others(struct store *s, int64_t grp, int64_t self, struct session **list, size_t *n,
-                  struct err *e)
-{
-    struct query *q =
-        grp == 0 ? db_query(s->db, e,
-                            SQL("claim_other_consumers",
-                                "SELECT " SESSION_COLUMNS " FROM consumer WHERE owner<>?"),
-                            "i", self)
-                 : db_query(s->db, e,
-                            SQL("claim_group_consumers", "SELECT " SESSION_COLUMNS
-                                                         " FROM consumer INDEXED BY consumer_group "
-                                                         "WHERE grp=? AND owner<>?"),
-                            "ii", grp, self);
-    size_t room = 0;
-    int got = -1;
-
-    *list = NULL;
-    *n = 0;
-    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
-        if (*n == room)
-            *list = mem_grow(*list, room += 16, sizeof **list);
-        session_read(q, 0, &(*list)[(*n)++]);
-    }
-    return got;
-}
 
 static int remember_death(struct group *g, int64_t seq, int64_t now, struct err *e)
 {
@@ -86,7 +59,7 @@ static int remember_death(struct group *g, int64_t seq, int64_t now, struct err 
 static int tell_takeover(struct group *g, int64_t pid, size_t events, struct err *e)
 {
     return sys_put(g->s, "sys.group.taken-over", g->name, NULL,
-                   json_pack("{s:o,s:I,s:I}", "group", table_text(str_of(g->name)), "pid",
+                   json_pack("{s:o,s:I,s:I}", "group", tree_text(str_of(g->name)), "pid",
                              (json_int_t)pid, "events", (json_int_t)events),
                    e);
 }
@@ -171,7 +144,7 @@ static int take_over(struct group *g, struct err *e)
     size_t n, dead = 0;
     int got, trusted;
 
-    got = others(g->s, g->grp, g->owner, &list, &n, e);
+    got = consumers_others(g->s, g->grp, g->owner, &list, &n, e);
     if (got == 0 && n > 0 && session_open(g->s->db, e) == 0 &&
         (trusted = session_trusted(g->s->db, e)) >= 0) {
         for (size_t i = 0; i < n; i++)
@@ -199,29 +172,11 @@ int group_recover(struct store *s, const char *name, struct err *e)
     return got;
 }
 
-/* Inside a transaction: if no live process can hold another lock file, adopt ours. */
-static int adopt_lock_file(struct group *g, struct err *e)
-{
-    struct session *list;
-    size_t n;
-    int got = session_trusted(g->s->db, e);
-
-    if (got != 0)
-        return got < 0 ? -1 : 0;
-    if (others(g->s, 0, g->owner, &list, &n, e) < 0)
-        return -1;
-    bool lives = false;
-    for (size_t i = 0; i < n; i++)
-        lives |= session_hidden(g->s->db, &list[i]);
-    free(list);
-    return lives ? 0 : session_adopt(g->s->db, e);
-}
-
 static int add_consumer(struct group *g, struct err *e)
 {
     struct session self;
 
-    if (adopt_lock_file(g, e) < 0)
+    if (consumers_adopt(g->s, g->owner, e) < 0)
         return -1;
     if (group_mark_seen(g, e) < 0)
         return -1;
@@ -686,21 +641,23 @@ static int take_lease(struct group *g, int64_t first, struct str open, int64_t *
 static int take_claim(struct group *g, struct claim *c, struct err *e)
 {
     struct buf b = BUF_INIT;
-    struct str open;
-    int64_t first;
+    size_t n;
     int got;
 
     if (c->n == 0)
         return 1;
-    open = claim_open(c, &b, &first);
+    int64_t *seq = claim_seqs(c, &n);
+    open_encode(&b, seq, n);
+    struct str open = {b.p, b.n};
     if (g->lease_ms == 0)
         got = db_int(
             g->s->db, e, &c->id,
             SQL("claim_take_claim",
                 "INSERT INTO claim(grp,owner,first,open,made) VALUES(?,?,?,?,?) RETURNING claim"),
-            "iiibi", g->grp, g->hand, first, open, clock_now_ms());
+            "iiibi", g->grp, g->hand, seq[0], open, clock_now_ms());
     else
-        got = take_lease(g, first, open, &c->id, e);
+        got = take_lease(g, seq[0], open, &c->id, e);
+    free(seq);
     buf_free(&b);
     return got;
 }

@@ -2,34 +2,16 @@
  * Groups and dead letters as a person sees and changes them. What a person asks for is on disk
  * when the call returns.
  */
+#include "base/json_tree.h"
 #include "store/sql/sql.h"
 
 #include "base/mem.h"
-#include "cli/table.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 /* --------------------------------------------------------------------------------------- groups */
-
-int group_alive(struct store *s, int64_t grp, int64_t *out, struct err *e)
-{
-    int trusted = session_open(s->db, e) < 0 ? -1 : session_trusted(s->db, e), got = -1;
-    struct query *q;
-
-    if (trusted < 0)
-        return -1;
-    q = db_query(s->db, e,
-                 SQL("dead_group_alive", "SELECT " SESSION_COLUMNS " FROM consumer WHERE grp=?"),
-                 "i", grp);
-    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
-        struct session consumer;
-        session_read(q, 0, &consumer);
-        *out += session_lives(s->db, &consumer, trusted);
-    }
-    return got;
-}
 
 static int fill_info(struct store *s, int64_t grp, struct group_info *info, struct err *e)
 {
@@ -168,7 +150,7 @@ static int set_paused(struct store *s, const char *name, bool paused, struct err
 
     return got <= 0 ? got
                     : sys_put(s, paused ? "sys.group.paused" : "sys.group.resumed", name, NULL,
-                              json_pack("{s:o}", "group", table_text(str_of(name))), e);
+                              json_pack("{s:o}", "group", tree_text(str_of(name))), e);
 }
 
 int group_pause(struct store *s, const char *name, bool paused, struct err *e)
@@ -183,29 +165,6 @@ int group_pause(struct store *s, const char *name, bool paused, struct err *e)
         return -1;
     }
     return append_commit(s, true, e);
-}
-
-/* A lease counts until it runs out on its own clock, the time since boot. */
-int group_idle(struct store *s, int64_t grp, struct err *e)
-{
-    int64_t alive = 0, leased = 0;
-    struct lease_clock now;
-
-    if (group_alive(s, grp, &alive, e) < 0)
-        return -1;
-    if (alive > 0)
-        return err_set(e, EX_TEMPFAIL, "it has %lld running consumer%s: end them first",
-                       (long long)alive, alive == 1 ? "" : "s");
-    lease_now(s->db, &now);
-    if (db_int(
-            s->db, e, &leased,
-            SQL("dead_group_idle", "SELECT count(*) FROM claim WHERE grp=? AND lease>? AND boot=?"),
-            "iit", grp, now.ms, now.epoch) < 0)
-        return -1;
-    if (leased > 0)
-        return err_set(e, EX_TEMPFAIL,
-                       "it has leased events: settle them, or wait until their lease has run out");
-    return 0;
 }
 
 /* Delete a group's counts, at most a thousand rows of each table. 1 when none is left, 0, -1. */

@@ -5,13 +5,10 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/table.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define HISTORY_MAX 100 /* attempts remembered for an event */
 
 /* --------------------------------------------------------------------------------- small things */
 
@@ -24,54 +21,6 @@ void notes_add(struct notes *list, int64_t seq, int64_t value)
     list->note[list->n++] = (struct note){seq, value};
 }
 
-void open_encode(struct buf *b, const int64_t *seq, size_t n)
-{
-    int64_t before = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        uint64_t delta = (uint64_t)(seq[i] - before);
-        for (; delta > 127; delta >>= 7)
-            buf_char(b, (char)(delta | 128));
-        buf_char(b, (char)delta);
-        before = seq[i];
-    }
-}
-
-size_t open_decode(struct str blob, int64_t **seq)
-{
-    const unsigned char *p = (const unsigned char *)blob.p;
-    uint64_t delta = 0, before = 0;
-    size_t n = 0;
-    unsigned shift = 0;
-
-    *seq = mem_alloc((blob.n + 1) * sizeof **seq); /* each takes at least one byte */
-    for (size_t i = 0; i < blob.n; i++) {
-        delta |= (uint64_t)(p[i] & 127) << shift;
-        shift += 7;
-        if ((p[i] & 128) && shift < 63)
-            continue;
-        before += delta;
-        (*seq)[n++] = (int64_t)before;
-        delta = 0;
-        shift = 0;
-    }
-    return n;
-}
-
-int patterns_read(struct pattern_list *list, struct str json, struct err *e)
-{
-    json_t *root = json_loadb(json.p == NULL ? "" : json.p, json.n, 0, NULL), *item;
-    size_t i;
-    int got = 0;
-
-    json_array_foreach (root, i, item)
-        if (got == 0)
-            got = pattern_add(list, json_string_value(item) == NULL ? "" : json_string_value(item),
-                              e);
-    json_decref(root);
-    return got;
-}
-
 static void patterns_write(const struct pattern_list *list, struct buf *out)
 {
     buf_char(out, '[');
@@ -82,168 +31,7 @@ static void patterns_write(const struct pattern_list *list, struct buf *out)
     buf_char(out, ']');
 }
 
-/* hint: what the user can do about it, or "". */
-static int unknown_group(struct store *s, const char *name, const char *hint, struct err *e)
-{
-    struct query *q =
-        db_query(s->db, e, SQL("group_unknown_group", "SELECT name FROM groups ORDER BY name"), "");
-    struct str wanted = str_of(name);
-    struct buf best = BUF_INIT;
-    size_t distance = wanted.n / 2 + 1;
-    int got = -1;
-
-    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
-        size_t d = str_distance(wanted, db_text(q, 0));
-        if (d >= distance)
-            continue;
-        distance = d;
-        buf_reset(&best);
-        buf_str(&best, db_text(q, 0));
-    }
-    if (got == 0 && best.n > 0)
-        err_set(e, EX_NOINPUT, "there is no group %s in %s; did you mean %s?%s",
-                err_quote_text(name).text, s->name, err_quote(best.p, best.n).text, hint);
-    else if (got == 0)
-        err_set(e, EX_NOINPUT, "there is no group %s in %s%s", err_quote_text(name).text, s->name,
-                hint);
-    buf_free(&best);
-    return -1;
-}
-
-int group_row(struct store *s, const char *name, int64_t *grp, struct err *e)
-{
-    int got =
-        db_int(s->db, e, grp, SQL("group_row", "SELECT grp FROM groups WHERE name=?"), "t", name);
-    return got > 0 ? 0 : got < 0 ? -1 : unknown_group(s, name, "", e);
-}
-
-/* Fail if a cursor row is missing, for which a consumer would wait for ever, or lies beyond the
-   log's end, so that the group would skip what is published next. A dropped group has no rows,
-   which is no error. */
-static int no_place(struct store *s, int64_t grp, int priority, struct err *e)
-{
-    struct query *q =
-        db_query(s->db, e, SQL("group_no_place", "SELECT name FROM groups WHERE grp=?"), "i", grp);
-    int got = q == NULL ? -1 : db_row(s->db, q, e);
-
-    if (got <= 0)
-        return got;
-    struct str name = db_text(q, 0);
-    err_set(
-        e, EX_IOERR,
-        "%s: damaged: its table \"cursor\" has no valid position for priority %d of group %s: give "
-        "it one with spool group seek",
-        s->name, priority, err_quote(name.p, name.n).text);
-    db_done(q);
-    return -1;
-}
-
-int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e)
-{
-    struct query *q = db_query(
-        s->db, e, SQL("group_cursors_select_cursor", "SELECT priority,seq FROM cursor WHERE grp=?"),
-        "i", grp);
-    bool there[10] = {false};
-    int64_t last = 0;
-    int got = -1;
-
-    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
-        int64_t priority = db_i64(q, 0);
-        if (priority < 0 || priority > 9 || db_kind(q, 1) != DB_INTEGER || db_i64(q, 1) < 0)
-            continue;
-        cursor[priority] = db_i64(q, 1);
-        there[priority] = true;
-    }
-    /* After the cursors: the log grows, and prune leaves its newest event. */
-    if (got == 0)
-        got = log_last(s, &last, e);
-    for (int i = 0; i < 10 && got >= 0; i++)
-        there[i] &= cursor[i] <= last;
-    got = got < 0 ? -1 : 0;
-    for (int i = 0; i < 10 && got == 0; i++)
-        if (!there[i])
-            return no_place(s, grp, i, e);
-    return got;
-}
-
-int64_t group_passed(const int64_t cursor[10], int64_t priority)
-{
-    return cursor[priority >= 0 && priority <= 9 ? priority : EVENT_PRIORITY];
-}
-
-int seq_compare(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* A growing list of positions. */
-struct positions {
-    int64_t *seq;
-    size_t n, room;
-};
-
-static void add_position(struct positions *p, int64_t seq)
-{
-    if (p->n == p->room) {
-        p->room = p->room == 0 ? 64 : p->room * 2;
-        p->seq = mem_grow(p->seq, p->room, sizeof *p->seq);
-    }
-    p->seq[p->n++] = seq;
-}
-
-static int add_claimed(struct store *s, int64_t grp, struct positions *all, struct err *e)
-{
-    struct query *q = db_query(
-        s->db, e, SQL("group_add_claimed", "SELECT open FROM claim WHERE grp=?"), "i", grp);
-    int got = -1;
-
-    while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
-        int64_t *open;
-        size_t n = open_decode(db_text(q, 0), &open);
-        for (size_t i = 0; i < n; i++)
-            add_position(all, open[i]);
-        free(open);
-    }
-    return got;
-}
-
-int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size_t *n,
-                     struct err *e)
-{
-    struct query *q = db_query(
-        s->db, e,
-        SQL("group_remembered", "SELECT seq FROM item i WHERE grp=?1 AND ((state=0 AND (due<=?2 OR "
-                                "?3)) OR (state=2 AND ?3)) AND NOT " ITEM_EXPIRED("?2")),
-        "iii", grp, clock_now_ms(), (int64_t)!due);
-    struct positions all = {NULL, 0, 0};
-    int got = -1;
-
-    while (q != NULL && (got = db_row(s->db, q, e)) > 0)
-        add_position(&all, db_i64(q, 0));
-    if (got == 0 && !due)
-        got = add_claimed(s, grp, &all, e);
-    if (all.n > 1)
-        qsort(all.seq, all.n, sizeof *all.seq, seq_compare);
-    *seq = all.seq;
-    *n = all.n;
-    return got;
-}
-
 /* ----------------------------------------------------------------------------------------- open */
-
-int group_patterns(struct store *s, int64_t grp, struct pattern_list *list, struct err *e)
-{
-    struct query *q = db_query(
-        s->db, e, SQL("group_patterns", "SELECT patterns FROM groups WHERE grp=?"), "i", grp);
-    int got = q == NULL ? -1 : db_row(s->db, q, e);
-
-    if (got <= 0)
-        return got;
-    got = patterns_read(list, db_text(q, 0), e);
-    db_done(q);
-    return got < 0 ? -1 : 1;
-}
 
 int group_dropped(const struct group *g, struct err *e)
 {
@@ -342,7 +130,7 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
     got = db_int(s->db, e, &g->grp, SQL("group_open_find", "SELECT grp FROM groups WHERE name=?"),
                  "t", g->name);
     if (got == 0 && terms->from == NULL)
-        got = unknown_group(s, g->name, terms->hint == NULL ? "" : terms->hint, e);
+        got = group_unknown(s, g->name, terms->hint == NULL ? "" : terms->hint, e);
     else if (got == 0)
         got = create_group(g, terms, e);
     if (got >= 0) {
@@ -384,6 +172,14 @@ int group_mark_seen(struct group *g, struct err *e)
                   clock_now_ms(), g->grp);
 }
 
+/* A claim that is handed out. */
+void lease_forget(struct group *g)
+{
+    for (size_t i = 0; i < g->leases; i++)
+        free(g->leased[i].seq);
+    g->leases = 0;
+}
+
 static void free_claims(struct claim *c)
 {
     while (c != NULL) {
@@ -415,7 +211,9 @@ void group_close(struct group *g)
     if (g->joined)
         session_drop(g->s->db, g->owner);
     order_leave(g);
-    lease_free(g);
+    lease_forget(g);
+    free(g->leased);
+    free(g->pipes.note);
     free_claims(g->claims);
     free_claims(g->spare);
     free(g->given);
@@ -443,39 +241,16 @@ int64_t group_buried(const struct group *g)
 
 /* -------------------------------------------------------------------------------------- settle */
 
-int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, struct err *e)
-{
-    struct str reason = str_of(s->reason == NULL ? "" : s->reason);
-
-    if (db_run(
-            g->s->db, e,
-            SQL("group_attempt_add_insert_attempt",
-                "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
-                "?1,?2,coalesce(max(n),0)+1,?3,?4,?5,?6,?7 FROM attempt WHERE grp=?1 AND seq=?2"),
-            "iiiiisb", g->grp, seq, s->started_ms, s->took_ms < 0 ? 0 : s->took_ms,
-            (int64_t)s->status, reason, s->tail) < 0)
-        return -1;
-    return db_run(g->s->db, e,
-                  SQL("group_attempt_add_delete_attempt",
-                      "DELETE FROM attempt WHERE grp=?1 AND seq=?2 AND n<=(SELECT max(n) FROM "
-                      "attempt WHERE grp=?1 AND seq=?2)-?3"),
-                  "iii", g->grp, seq, (int64_t)HISTORY_MAX);
-}
-
-struct str claim_open(const struct claim *c, struct buf *b, int64_t *first)
+int64_t *claim_seqs(const struct claim *c, size_t *n)
 {
     int64_t *seq = mem_alloc((c->n + 1) * sizeof *seq);
-    size_t n = 0;
 
+    *n = 0;
     for (size_t i = 0; i < c->n; i++)
         if (c->held[i].open)
-            seq[n++] = c->page.entry[i].seq;
-    qsort(seq, n, sizeof *seq, seq_compare);
-    *first = n > 0 ? seq[0] : 0;
-    buf_reset(b);
-    open_encode(b, seq, n);
-    free(seq);
-    return (struct str){b->p, b->n};
+            seq[(*n)++] = c->page.entry[i].seq;
+    qsort(seq, *n, sizeof *seq, seq_compare);
+    return seq;
 }
 
 void claim_spare(struct group *g, struct claim *c)
@@ -484,75 +259,15 @@ void claim_spare(struct group *g, struct claim *c)
     g->spare = c;
 }
 
-int item_forget(struct store *s, int64_t grp, bool ordered, int64_t seq, struct err *e)
-{
-    int attempts, items;
-
-    /* Before deleting the row, which has the subject. */
-    if ((ordered && order_free(s, grp, seq, e) < 0) ||
-        (attempts = db_run(
-             s->db, e,
-             SQL("group_item_forget_delete_attempt", "DELETE FROM attempt WHERE grp=? AND seq=?"),
-             "ii", grp, seq)) < 0 ||
-        (items =
-             db_run(s->db, e,
-                    SQL("group_item_forget_delete_item", "DELETE FROM item WHERE grp=? AND seq=?"),
-                    "ii", grp, seq)) < 0)
-        return -1;
-    return attempts + items;
-}
-
-int settle_item(struct group *g, int64_t seq, bool item, const struct group_settle *s,
-                struct err *e)
-{
-    int attempt = s->outcome == GROUP_RETRY || s->outcome == GROUP_DEAD;
-    int over = s->outcome == GROUP_DONE || s->outcome == GROUP_DROP ? 1
-               : s->outcome == GROUP_DEAD                           ? 0
-                                                                    : log_gone(g->s, seq, e);
-
-    if (over < 0)
-        return -1;
-    if (over) /* done, expired, or pruned while it was held: it is not delivered again */
-        return item && item_forget(g->s, g->grp, g->ordered, seq, e) < 0 ? -1 : 0;
-    if (attempt && attempt_add(g, seq, s, e) < 0)
-        return -1;
-    if (db_run(g->s->db, e,
-               SQL("group_settle_item",
-                   "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) VALUES(?1,?2,?3,"
-                   "CASE ?3 WHEN 3 THEN ?4 ELSE " ITEM_DUE("?2", "?4") " END,?5,0," ITEM_SUBJECT(
-                       "?2", "?6") ") ON CONFLICT(grp,seq) DO "
-                                   "UPDATE SET state=?3,due=excluded.due,attempts=attempts+?5"),
-               "iiiiii", g->grp, seq,
-               (int64_t)(s->outcome == GROUP_DEAD ? ITEM_DEAD : ITEM_WAITING),
-               s->outcome == GROUP_DEAD ? clock_now_ms() : s->due_ms, (int64_t)attempt,
-               (int64_t)g->ordered) < 0)
-        return -1;
-    if (!g->ordered)
-        return 0;
-    return s->outcome == GROUP_DEAD ? order_free(g->s, g->grp, seq, e)
-                                    : order_place(g->s, g->grp, seq, e);
-}
-
 /* Remove the settled events from the claim's row, which must still exist and be ours. */
 static int settle_claim(struct group *g, const struct claim *c, struct err *e)
 {
-    struct buf b = BUF_INIT;
-    int64_t first;
-    int got;
+    size_t n;
+    int64_t *seq = claim_seqs(c, &n);
+    int got = n == 0 ? claim_row_delete(g->s, c->id, g->hand, e)
+                     : claim_row_write(g->s, c->id, g->hand, seq, n, e);
 
-    if (c->open == 0) {
-        got = db_run(
-            g->s->db, e,
-            SQL("group_settle_claim_delete_claim", "DELETE FROM claim WHERE claim=? AND owner=?"),
-            "ii", c->id, g->hand);
-    } else {
-        struct str open = claim_open(c, &b, &first);
-        got = db_run(g->s->db, e,
-                     SQL("group_settle_claim_update_claim",
-                         "UPDATE claim SET first=?,open=? WHERE claim=? AND owner=?"),
-                     "ibii", first, open, c->id, g->hand);
-        buf_free(&b);
-    }
+    free(seq);
     if (got == 0)
         return err_set(e, EX_TEMPFAIL,
                        "a claim of group %s was taken over: other consumers have its "
@@ -581,11 +296,6 @@ static struct held *held_of(const struct group_event *event)
     return (struct held *)(uintptr_t)event; /* event is the member shown, the first of a held */
 }
 
-bool tells_of_death(const struct group_settle *s, struct str type)
-{
-    return s->outcome == GROUP_DEAD && !sys_type(type);
-}
-
 /* A transaction that appends is flushed: a log that lost an event would reuse its position. */
 static int begin_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e)
 {
@@ -597,45 +307,6 @@ static int begin_settle(struct group *g, const struct group_settle *settle, size
     for (size_t i = 0; i < n; i++)
         appends |= tells_of_death(&settle[i], settle[i].event->entry.type);
     return appends ? append_begin(g->s, &terms, e) : db_begin(g->s->db, DB_NORMAL, e);
-}
-
-int death_tell(struct group *g, const struct log_entry *event, int64_t attempts, int status,
-               const char *reason, struct err *e)
-{
-    struct str why = str_of(reason == NULL ? "" : reason);
-
-    return sys_put(g->s, "sys.dead-lettered", g->name, event->damaged ? NULL : event,
-                   json_pack("{s:o,s:I,s:o,s:o,s:I,s:i,s:o}", "group", table_text(str_of(g->name)),
-                             "seq", (json_int_t)event->seq, "id", table_text(event->id), "type",
-                             table_text(event->type), "attempts", (json_int_t)attempts, "status",
-                             status, "reason", table_text(why)),
-                   e);
-}
-
-/* Report the death of an event that nobody settled. */
-int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err *e)
-{
-    struct query *q =
-        db_query(g->s->db, e,
-                 SQL("group_death_tell_seq",
-                     "SELECT " LOG_COLUMNS ",coalesce((SELECT attempts FROM item WHERE "
-                     "grp=?1 AND item.seq=event.seq),0) FROM event WHERE seq=?2"),
-                 "ii", g->grp, seq);
-    struct page copy = {NULL, 0, BUF_INIT};
-    struct log_entry row;
-    int got = q == NULL ? -1 : db_row(g->s->db, q, e);
-
-    if (got <= 0)
-        return got;
-    log_entry_read(g->s, q, &row);
-    row.damaged = log_entry_damaged(q, &row);
-    page_add(&copy, &row);
-    int64_t attempts = db_i64(q, LOG_END);
-    db_done(q);
-    if (!sys_type(copy.entry[0].type))
-        got = death_tell(g, &copy.entry[0], attempts, 0, reason, e);
-    page_free(&copy);
-    return got;
 }
 
 static int tell_death(struct group *g, const struct group_settle *s, struct err *e)

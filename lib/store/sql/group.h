@@ -24,6 +24,13 @@ struct held {
     bool open;
 };
 
+struct leased {
+    int64_t id, owner, term;
+    int64_t *seq; /* ascending; negative: settled in this transaction */
+    size_t n, open;
+    bool changed;
+};
+
 struct claim {
     struct claim *next;
     int64_t id;
@@ -109,8 +116,8 @@ int group_dropped(const struct group *g, struct err *e); /* e: the group was dro
 /* Inside a transaction: record that a consumer joins or leaves now. */
 int group_mark_seen(struct group *g, struct err *e);
 
-/* The events of a claim that are still open, as stored in its row; a view of b. */
-struct str claim_open(const struct claim *c, struct buf *b, int64_t *first);
+/* The positions of a claim that are still open, ascending; the caller frees them. */
+int64_t *claim_seqs(const struct claim *c, size_t *n);
 void claim_spare(struct group *g, struct claim *c); /* keep a finished claim for reuse */
 
 /* Append to the log that an event of the group is a dead letter, in a transaction that appends. */
@@ -137,7 +144,7 @@ int order_held(struct group *g, struct str subject, struct err *e); /* does a ro
 
 /* lease.c: inside group_claim, outside a transaction: take back events of expired leases. */
 int lease_expire(struct group *g, struct err *e);
-void lease_free(struct group *g);
+void lease_forget(struct group *g); /* what is handed out, as we have read it */
 
 /* Like death_tell, for an event that this process does not hold, by its position. */
 int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err *e);

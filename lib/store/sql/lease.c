@@ -11,28 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-/* A claim that is handed out. */
-struct leased {
-    int64_t id, owner, term;
-    int64_t *seq; /* ascending; negative: settled in this transaction */
-    size_t n, open;
-    bool changed;
-};
-
-static void clear(struct group *g)
-{
-    for (size_t i = 0; i < g->leases; i++)
-        free(g->leased[i].seq);
-    g->leases = 0;
-}
-
-void lease_free(struct group *g)
-{
-    clear(g);
-    free(g->leased);
-    free(g->pipes.note);
-}
-
 /* ---------------------------------------------------------------------------------- run out */
 
 struct expired {
@@ -137,7 +115,7 @@ static int load(struct group *g, struct err *e)
                                "i", g->grp);
     int got = -1;
 
-    clear(g);
+    lease_forget(g);
     while (q != NULL && (got = db_row(g->s->db, q, e)) > 0) {
         if (g->leases == g->lease_room) {
             g->lease_room = g->lease_room == 0 ? 8 : g->lease_room * 2;
@@ -382,24 +360,14 @@ int lease_settle(struct group *g, const struct lease_name *name, const struct gr
 
 static int write_claim(struct group *g, const struct leased *l, struct err *e)
 {
-    struct buf b = BUF_INIT;
     size_t n = 0;
-    int got;
 
     if (l->open == 0)
-        return db_run(g->s->db, e,
-                      SQL("lease_write_claim_delete_claim", "DELETE FROM claim WHERE claim=?"), "i",
-                      l->id);
+        return claim_row_delete(g->s, l->id, l->owner, e);
     for (size_t i = 0; i < l->n; i++)
         if (l->seq[i] > 0)
             l->seq[n++] = l->seq[i];
-    open_encode(&b, l->seq, n);
-    got = db_run(
-        g->s->db, e,
-        SQL("lease_write_claim_update_claim", "UPDATE claim SET first=?,open=? WHERE claim=?"),
-        "ibi", l->seq[0], (struct str){b.p, b.n}, l->id);
-    buf_free(&b);
-    return got;
+    return claim_row_write(g->s, l->id, l->owner, l->seq, n, e);
 }
 
 static void note_pipe(struct group *g, int64_t owner)

@@ -21,27 +21,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* A lock file that was replaced shows no locks: then look at the processes instead. */
-static int others_live(struct group *g, struct err *e)
-{
-    int trusted = session_trusted(g->s->db, e);
-    struct query *q;
-    int got = -1, live = 0;
-
-    if (trusted != 0)
-        return trusted < 0 ? -1 : 0;
-    q = db_query(g->s->db, e,
-                 SQL("order_others_live",
-                     "SELECT " SESSION_COLUMNS " FROM consumer WHERE grp=? AND owner<>?"),
-                 "ii", g->grp, g->owner);
-    while (q != NULL && (got = db_row(g->s->db, q, e)) > 0) {
-        struct session consumer;
-        session_read(q, 0, &consumer);
-        live |= session_lives(g->s->db, &consumer, 0);
-    }
-    return got < 0 ? -1 : live;
-}
-
 /* Are the previous active consumer's handlers gone? Waits for them at most tail_wait_ms. */
 static bool tail_free(struct group *g)
 {
@@ -63,7 +42,7 @@ int order_enter(struct group *g, struct err *e)
     if (!g->leads && !place_take(g->s->db, g->grp))
         return 0;
     g->leads = true;
-    if ((live = others_live(g, e)) != 0) {
+    if ((live = consumers_hidden(g->s, g->grp, g->owner, e)) != 0) {
         place_drop(g->s->db, g->grp);
         g->leads = false;
         return live < 0 ? -1 : 0;

@@ -239,36 +239,16 @@ static int64_t strip(struct store *s, int64_t *open, size_t *n, struct err *e)
     return gone;
 }
 
-/* Write a claim without its removed events. A consumer's row stays, even if it is empty: the
-   consumer will still settle what it holds, and would take a missing row for a takeover. Events
-   that went out over a pipe are settled by name, so removed ones can no longer be settled. */
-static int write_claim(struct store *s, int64_t claim, int64_t *open, size_t n, bool leased,
-                       struct err *e)
-{
-    struct buf b = BUF_INIT;
-    int got;
-
-    if (n == 0 && leased)
-        return db_run(s->db, e,
-                      SQL("prune_write_claim_delete_claim", "DELETE FROM claim WHERE claim=?"), "i",
-                      claim);
-    open_encode(&b, open, n);
-    got = db_run(
-        s->db, e,
-        SQL("prune_write_claim_update_claim", "UPDATE claim SET first=?,open=? WHERE claim=?"),
-        "ibi", n > 0 ? open[0] : INT64_MAX, (struct str){b.p, b.n}, claim);
-    buf_free(&b);
-    return got;
-}
-
 /* Read a claim and, with change, which needs a transaction, strip it of removed events. Returns how
-   many those are, or -1. */
+   many those are, or -1. A consumer's row stays, even if it is empty: the consumer will still settle
+   what it holds, and would take a missing row for a takeover. Events that went out over a pipe are
+   settled by name, so removed ones can no longer be settled. */
 static int64_t strip_claim(struct store *s, int64_t claim, bool change, struct err *e)
 {
-    struct query *q =
-        db_query(s->db, e,
-                 SQL("prune_strip_claim", "SELECT open,lease IS NOT NULL FROM claim WHERE claim=?"),
-                 "i", claim);
+    struct query *q = db_query(
+        s->db, e,
+        SQL("prune_strip_claim", "SELECT open,lease IS NOT NULL,owner FROM claim WHERE claim=?"),
+        "i", claim);
     int got = q == NULL ? -1 : db_row(s->db, q, e);
     int64_t *open, gone;
 
@@ -276,9 +256,13 @@ static int64_t strip_claim(struct store *s, int64_t claim, bool change, struct e
         return got;
     size_t n = open_decode(db_text(q, 0), &open);
     bool leased = db_i64(q, 1) != 0;
+    int64_t owner = db_i64(q, 2);
     db_done(q);
     gone = strip(s, open, &n, e);
-    if (gone > 0 && change && write_claim(s, claim, open, n, leased, e) < 0)
+    if (gone > 0 && change)
+        got = n == 0 && leased ? claim_row_delete(s, claim, owner, e)
+                               : claim_row_write(s, claim, owner, open, n, e);
+    if (got < 0)
         gone = -1;
     free(open);
     return gone;

@@ -2,10 +2,9 @@
  * The toolkit's own events: they record in the log what happened to a group. Each is part of the
  * transaction that makes it true, so none is missing and none is early.
  */
+#include "base/json_tree.h"
+#include "event/source.h"
 #include "store/sql/sql.h"
-
-#include "cli/table.h"
-#include "process/environment.h"
 
 #include <string.h>
 
@@ -48,10 +47,10 @@ int sys_put(struct store *s, const char *type, const char *group, const struct l
 
     if (data == NULL) /* names are checked, and text from events goes through table_text */
         return err_set(e, EX_SOFTWARE, "bug: the data of a %s event is not valid", type);
-    environment_source(&source, "eventutils");
+    source_here(&source, "eventutils");
     fill.source = buf_text(&source);
     continue_chain(s, cause, &chain, &fill);
-    table_json(&text, data);
+    tree_print(&text, data);
     json_decref(data);
     if (event_make(&ev, &s->scan, &fill, (struct str){text.p, text.n}, &unmade) == 0)
         got = log_put(s, &ev, &put, e);

@@ -34,12 +34,12 @@ struct check {
     int stop;        /* what f returned */
 };
 
-static int say(struct check *c, const struct check_finding *what, struct err *e, const char *format,
-               ...) __attribute__((format(printf, 4, 5)));
+static int report(struct check *c, const struct check_finding *what, struct err *e,
+                  const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* Report a finding. Returns -1 to end the whole check. */
-static int say(struct check *c, const struct check_finding *what, struct err *e, const char *format,
-               ...)
+static int report(struct check *c, const struct check_finding *what, struct err *e,
+                  const char *format, ...)
 {
     struct check_finding finding = *what;
     char text[1000];
@@ -64,7 +64,7 @@ static int part(struct check *c, int got, struct err *e)
     if (c->unreadable)
         return 0;
     c->unreadable = true;
-    return say(c, &(struct check_finding){.kind = "structure", .value = 1}, e, "%s", told.text);
+    return report(c, &(struct check_finding){.kind = "structure", .value = 1}, e, "%s", told.text);
 }
 
 static const char *plural(int64_t n)
@@ -85,8 +85,8 @@ static int check_structure(struct check *c, struct err *e)
             continue;
         const char *newline = memchr(text.p, '\n', text.n); /* after "in database main" */
         size_t skip = newline == NULL ? 0 : (size_t)(newline - text.p) + 1;
-        got = say(c, &(struct check_finding){.kind = "structure", .value = 1}, e, "%.*s",
-                  (int)(text.n - skip), text.p + skip);
+        got = report(c, &(struct check_finding){.kind = "structure", .value = 1}, e, "%.*s",
+                     (int)(text.n - skip), text.p + skip);
         if (got < 0)
             break;
     }
@@ -113,9 +113,9 @@ static int say_fault(struct check *c, struct fault *f, const char *what, struct 
     int got = 0;
 
     if (f->n > 0)
-        got = say(c, &(struct check_finding){.kind = "damage", .value = f->n}, e,
-                  "%lld event%s %s: position%s %s%s", (long long)f->n, plural(f->n), what,
-                  plural(f->n), buf_text(&f->named), f->n > NAMED_MAX ? " and others" : "");
+        got = report(c, &(struct check_finding){.kind = "damage", .value = f->n}, e,
+                     "%lld event%s %s: position%s %s%s", (long long)f->n, plural(f->n), what,
+                     plural(f->n), buf_text(&f->named), f->n > NAMED_MAX ? " and others" : "");
     buf_free(&f->named);
     return got;
 }
@@ -237,10 +237,10 @@ static int say_faults(struct check *c, struct faults *f, struct err *e)
     }
     if (f->unordered == 0)
         return 0;
-    return say(c, &(struct check_finding){.kind = "clock"}, e,
-               "recorded times are out of order at position %lld: times in --from and --to may "
-               "lead astray",
-               (long long)f->unordered);
+    return report(c, &(struct check_finding){.kind = "clock"}, e,
+                  "recorded times are out of order at position %lld: times in --from and --to may "
+                  "lead astray",
+                  (long long)f->unordered);
 }
 
 static int check_events(struct check *c, struct err *e)
@@ -333,11 +333,11 @@ static int check_strange(struct check *c, const struct sql *sql, struct err *e)
         struct str name = db_text(q, 0), text = db_text(q, 1);
         buf_reset(&group);
         buf_str(&group, name);
-        got = say(c,
-                  &(struct check_finding){.kind = "damage",
-                                          .group = name.p == NULL ? NULL : buf_text(&group),
-                                          .value = 1},
-                  e, "%.*s", (int)text.n, text.p);
+        got = report(c,
+                     &(struct check_finding){.kind = "damage",
+                                             .group = name.p == NULL ? NULL : buf_text(&group),
+                                             .value = 1},
+                     e, "%.*s", (int)text.n, text.p);
         if (got < 0)
             break;
     }
@@ -372,10 +372,11 @@ static int check_in_flight(struct check *c, const struct held_list *all, struct 
         const struct held_place p = {db_i64(q, 0), db_i64(q, 1)};
         if (all->n > 0 && bsearch(&p, all->place, all->n, sizeof p, place_compare) != NULL)
             continue;
-        got = say(c, &(struct check_finding){.kind = "damage", .value = 1}, e,
-                  "position %lld is in flight, and in no claim (table \"item\"): nobody takes it "
-                  "over; move its group with spool group seek",
-                  (long long)p.seq);
+        got =
+            report(c, &(struct check_finding){.kind = "damage", .value = 1}, e,
+                   "position %lld is in flight, and in no claim (table \"item\"): nobody takes it "
+                   "over; move its group with spool group seek",
+                   (long long)p.seq);
         if (got < 0)
             break;
     }
@@ -415,8 +416,8 @@ static int check_claims(struct check *c, struct err *e)
     while (q != NULL && (got = db_row(c->s->db, q, e)) > 0) {
         if (add_open(&all, q, last))
             continue;
-        got = say(c, &(struct check_finding){.kind = "damage", .value = 1}, e,
-                  "claim %lld has positions that no command writes", (long long)db_i64(q, 0));
+        got = report(c, &(struct check_finding){.kind = "damage", .value = 1}, e,
+                     "claim %lld has positions that no command writes", (long long)db_i64(q, 0));
         if (got < 0)
             break;
     }
@@ -458,20 +459,20 @@ static int check_segment(struct check *c, int64_t seq, int64_t recorded, struct 
     int64_t last = db_i64(q, 0), ahead = db_i64(q, 1) - c->now;
     db_done(q);
     if (ahead > CLOCK_STEP_MS &&
-        say(c,
-            &(struct check_finding){
-                .kind = "clock", .value = ahead / 1000, .limit = CLOCK_STEP_MS / 1000},
-            e, "recorded times up to position %lld are in the future, by %s", (long long)last,
-            clock_age(age, ahead)) < 0)
+        report(c,
+               &(struct check_finding){
+                   .kind = "clock", .value = ahead / 1000, .limit = CLOCK_STEP_MS / 1000},
+               e, "recorded times up to position %lld are in the future, by %s", (long long)last,
+               clock_age(age, ahead)) < 0)
         return -1;
     int64_t back = c->now + ahead - recorded;
     if (seq == INT64_MAX || recorded < c->now - DAY_MS || back <= 0)
         return 0;
-    return say(c,
-               &(struct check_finding){
-                   .kind = "clock", .value = back / 1000, .limit = CLOCK_STEP_MS / 1000},
-               e, "the clock was set back by %s before position %lld was published",
-               clock_span(age, back), (long long)seq);
+    return report(c,
+                  &(struct check_finding){
+                      .kind = "clock", .value = back / 1000, .limit = CLOCK_STEP_MS / 1000},
+                  e, "the clock was set back by %s before position %lld was published",
+                  clock_span(age, back), (long long)seq);
 }
 
 static int check_clock(struct check *c, struct err *e)
@@ -544,9 +545,10 @@ static int check_wal(struct check *c, struct err *e)
     buf_printf(&name, "%s-wal", c->s->name);
     if (stat(buf_text(&name), &st) == 0 && st.st_size > WAL_MAX) {
         add_holders(c->s, &who);
-        got = say(c, &(struct check_finding){.kind = "wal", .value = st.st_size, .limit = WAL_MAX},
-                  e, "SPOOL-wal has %lld MiB: %s%s", (long long)st.st_size >> 20,
-                  who.n > 0 ? "held by process " : "nobody holds it just now", buf_text(&who));
+        got =
+            report(c, &(struct check_finding){.kind = "wal", .value = st.st_size, .limit = WAL_MAX},
+                   e, "SPOOL-wal has %lld MiB: %s%s", (long long)st.st_size >> 20,
+                   who.n > 0 ? "held by process " : "nobody holds it just now", buf_text(&who));
     }
     buf_free(&name);
     buf_free(&who);
@@ -563,12 +565,12 @@ static int check_space(struct check *c, struct err *e)
     uint64_t reserve = (uint64_t)space_reserve(&fs);
     if (left >= 4 * reserve)
         return 0;
-    return say(c,
-               &(struct check_finding){
-                   .kind = "space", .value = (int64_t)left, .limit = (int64_t)(4 * reserve)},
-               e, "%llu MiB are free on its file system; publishing %s %llu MiB",
-               (unsigned long long)left >> 20, left < reserve ? "ended at" : "ends at",
-               (unsigned long long)reserve >> 20);
+    return report(c,
+                  &(struct check_finding){
+                      .kind = "space", .value = (int64_t)left, .limit = (int64_t)(4 * reserve)},
+                  e, "%llu MiB are free on its file system; publishing %s %llu MiB",
+                  (unsigned long long)left >> 20, left < reserve ? "ended at" : "ends at",
+                  (unsigned long long)reserve >> 20);
 }
 
 /* ----------------------------------------------------------------------------------- the groups */
@@ -584,10 +586,10 @@ static int check_idle(struct check *c, const char *name, int64_t lag, struct err
         return -1;
     if (alive > 0 || lag == 0 || c->now - seen <= IDLE_MS)
         return 0;
-    return say(c,
-               &(struct check_finding){"idle", name, (c->now - seen) / 1000, IDLE_MS / 1000, NULL},
-               e, "no consumer for %s, and %lld event%s yet to settle",
-               clock_age(age, c->now - seen), (long long)lag, plural(lag));
+    return report(
+        c, &(struct check_finding){"idle", name, (c->now - seen) / 1000, IDLE_MS / 1000, NULL}, e,
+        "no consumer for %s, and %lld event%s yet to settle", clock_age(age, c->now - seen),
+        (long long)lag, plural(lag));
 }
 
 static int check_limits(struct check *c, const char *name, const struct group_left *left,
@@ -598,17 +600,17 @@ static int check_limits(struct check *c, const char *name, const struct group_le
     char text[CLOCK_TEXT_SIZE];
 
     if (max->max_dead >= 0 && left->dead > max->max_dead &&
-        say(c, &(struct check_finding){"dead", name, left->dead, max->max_dead, NULL}, e,
-            "%lld dead letter%s", (long long)left->dead, plural(left->dead)) < 0)
+        report(c, &(struct check_finding){"dead", name, left->dead, max->max_dead, NULL}, e,
+               "%lld dead letter%s", (long long)left->dead, plural(left->dead)) < 0)
         return -1;
     if (max->max_lag >= 0 && lag > max->max_lag &&
-        say(c, &(struct check_finding){"lag", name, lag, max->max_lag, NULL}, e,
-            "%lld event%s yet to settle", (long long)lag, plural(lag)) < 0)
+        report(c, &(struct check_finding){"lag", name, lag, max->max_lag, NULL}, e,
+               "%lld event%s yet to settle", (long long)lag, plural(lag)) < 0)
         return -1;
     if (max->max_age_ms < 0 || age <= max->max_age_ms)
         return 0;
-    return say(c, &(struct check_finding){"age", name, age / 1000, max->max_age_ms / 1000, NULL}, e,
-               "its oldest event yet to settle has waited for %s", clock_span(text, age));
+    return report(c, &(struct check_finding){"age", name, age / 1000, max->max_age_ms / 1000, NULL},
+                  e, "its oldest event yet to settle has waited for %s", clock_span(text, age));
 }
 
 static int check_group(struct check *c, const char *name, struct err *e)
@@ -624,7 +626,7 @@ static int check_group(struct check *c, const char *name, struct err *e)
         err_clear(e);
         if (!rows) /* dropped since its name was read */
             return 0;
-        return say(c, &(struct check_finding){"damage", name, 1, 0, NULL}, e, "%s", told.text);
+        return report(c, &(struct check_finding){"damage", name, 1, 0, NULL}, e, "%s", told.text);
     }
     int64_t lag = left.ahead + left.in_flight + left.due + left.waiting;
     return check_idle(c, name, lag, e) < 0 ? -1 : check_limits(c, name, &left, lag, e);

@@ -1,6 +1,5 @@
 /*
- * What the files of the driver for SQLite share. No other file includes this, except the upkeep of a
- * file: check, backup and people's queries.
+ * What the files of the driver for SQLite share; also its upkeep: check, backup and people's queries.
  *
  *     space.c    room on the disk                         db.c       statements, transactions,
  *     lock.c     the bytes of SPOOL-lock; giving way                 checkpoints, errors in words
