@@ -104,8 +104,7 @@ static void check_options(char *const *argv)
                    auto_ack ? "--auto-ack" : "--lease", auto_ack ? "settle" : "hand out", name);
 }
 
-/* The last position so far, or the last one before a point: --to includes a position and excludes a
-   time. */
+/* The last position so far, or up to --to. 1 when that is none, 0, or -1. */
 static int find_last(struct store *spool, struct err *e)
 {
     const struct clock_point end = {CLOCK_END, 0};
@@ -114,17 +113,10 @@ static int find_last(struct store *spool, struct err *e)
         terms.until_ms = to.value;
         return 0;
     }
-    if (args_given("to")) {
-        if (log_point(spool, &to, &terms.last, e) < 0)
-            return -1;
-        terms.last -= to.kind != CLOCK_SEQ;
-    } else if (!terms.follow) {
-        if (log_point(spool, &end, &terms.last, e) < 0)
-            return -1;
-        terms.last--;
-    } else {
+    if (!args_given("to") && terms.follow)
         return 0;
-    }
+    if (log_until(spool, args_given("to") ? &to : &end, &terms.last, e) < 0)
+        return -1;
     return terms.last == 0 ? 1 : 0; /* no event lies up to that point */
 }
 

@@ -198,9 +198,8 @@ static int find(struct err *e)
     static const struct clock_point end = {CLOCK_END, 0};
     const struct clock_point *point = args_given("to") ? &to : &end;
 
-    if (log_point(terms.store, point, &terms.last, e) < 0)
+    if (log_until(terms.store, point, &terms.last, e) < 0)
         return -1;
-    terms.last -= point->kind != CLOCK_SEQ;
     if (all)
         return fold_subjects(terms.store, &types, terms.last, &subjects, &subjects_n, e);
     one = (struct fold_subject){.name = mem_dup(key, strlen(key)), .wanted = true};

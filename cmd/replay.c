@@ -139,11 +139,11 @@ static int drain(struct log *log, struct err *e)
 static int passed_last(struct err *e)
 {
     const struct clock_point end = {CLOCK_END, 0};
-    int64_t behind;
+    int64_t last;
 
     if (query.last == 0)
         return 0;
-    return log_point(spool, &end, &behind, e) < 0 ? -1 : behind > query.last;
+    return log_until(spool, &end, &last, e) < 0 ? -1 : last >= query.last;
 }
 
 static int read_log(struct err *e)
@@ -199,9 +199,8 @@ static int find_ends(struct err *e)
         until_ms = to.value;
         return 0;
     }
-    if (log_point(spool, &to, &query.last, e) < 0)
+    if (log_until(spool, &to, &query.last, e) < 0)
         return -1;
-    query.last -= to.kind != CLOCK_SEQ;
     return query.last == 0 ? 1 : 0;
 }
 

@@ -76,13 +76,11 @@ static int run_wait(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
-    int64_t behind;
+    int64_t last;
 
     (void)operand;
-    if (spool_open(&spool, STORE_READ, &e) == 0 && log_point(spool, &to, &behind, &e) == 0) {
-        int64_t last = behind - (to.kind != CLOCK_SEQ);
+    if (spool_open(&spool, STORE_READ, &e) == 0 && log_until(spool, &to, &last, &e) == 0)
         wait_for_group(spool, last > 0 ? last : -1, &e);
-    }
     store_close(spool);
     return out_finish(&e);
 }
