@@ -240,9 +240,9 @@ static int64_t strip(struct store *s, int64_t *open, size_t *n, struct err *e)
 }
 
 /* Read a claim and, with change, which needs a transaction, strip it of removed events. Returns how
-   many those are, or -1. A consumer's row stays, even if it is empty: the consumer will still settle
-   what it holds, and would take a missing row for a takeover. Events that went out over a pipe are
-   settled by name, so removed ones can no longer be settled. */
+   many those are, or -1. A consumer's row stays, even if it is empty: the consumer will still
+   settle what it holds, and would take a missing row for a takeover. Events that went out over a
+   pipe are settled by name, so removed ones can no longer be settled. */
 static int64_t strip_claim(struct store *s, int64_t claim, bool change, struct err *e)
 {
     struct query *q = db_query(

@@ -13,8 +13,8 @@
  *     left.c     what a group has yet to settle
  *     tally.c    counts of what groups did
  *
- * Rules, which the tests R1 to R5 enforce: a transaction that may write keeps other writers out from
- * its beginning, and is short; a statement is done as soon as it is not needed.
+ * Rules, which the tests R1 to R5 enforce: a transaction that may write keeps other writers out
+ * from its beginning, and is short; a statement is done as soon as it is not needed.
  */
 #ifndef STORE_SQL_SQL_H
 #define STORE_SQL_SQL_H
@@ -104,10 +104,11 @@ int left_count(struct store *s, int64_t grp, const struct pattern_list *types, i
 
 /*
  * consumers.c. consumers_others: the consumers of a group (0: of all groups) besides self, in a
- * block that the caller frees. consumers_adopt, inside a transaction: trust the locks from now on, if no
- * live process can hold others. consumers_hidden: 1 when the locks cannot be trusted and one of the
- * others lives, 0, -1. group_idle, inside a transaction: 0 when no process can hold events of the
- * group, else -1 with 75. group_alive adds to *out the number of the group's consumers that live.
+ * block that the caller frees. consumers_adopt, inside a transaction: trust the locks from now on,
+ * if no live process can hold others. consumers_hidden: 1 when the locks cannot be trusted and one
+ * of the others lives, 0, -1. group_idle, inside a transaction: 0 when no process can hold events
+ * of the group, else -1 with 75. group_alive adds to *out the number of the group's consumers that
+ * live.
  */
 int consumers_others(struct store *s, int64_t grp, int64_t self, struct session **list, size_t *n,
                      struct err *e);
@@ -119,8 +120,8 @@ int group_alive(struct store *s, int64_t grp, int64_t *out, struct err *e);
 /* The list of open positions in a claim: differences in LEB128. */
 void open_encode(struct buf *b, const int64_t *seq, size_t n);
 size_t open_decode(struct str blob, int64_t **seq); /* the caller frees *seq */
-/* Write these positions, ascending, into a claim's row; or delete the row. Returns the number of rows
-   changed: 0 when the claim is no longer this owner's. */
+/* Write these positions, ascending, into a claim's row; or delete the row. Returns the number of
+   rows changed: 0 when the claim is no longer this owner's. */
 int claim_row_write(struct store *s, int64_t claim, int64_t owner, const int64_t *seq, size_t n,
                     struct err *e);
 int claim_row_delete(struct store *s, int64_t claim, int64_t owner, struct err *e);
