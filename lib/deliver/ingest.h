@@ -17,7 +17,9 @@
 #include "cli/refused.h"
 #include "deliver/backpressure.h"
 
-/* Where a line came from, for messages; a view, not copied. */
+#define INGEST_QUEUE LOG_SOME
+
+/* Where a line came from, for messages; a view that must stay until the batch is committed. */
 struct ingest_place {
     const char *file; /* NULL: stdin */
     int64_t line;     /* 0: file names a place that has no lines, such as "-d" */
@@ -42,19 +44,23 @@ struct ingest {
     /* the batch's own */
     int64_t lines, bytes, room;
     struct buf held;
-    struct event event;
+    size_t queued, queued_bytes; /* events that are made, but not yet put into the log */
+    struct event event[INGEST_QUEUE];
+    struct ingest_place place[INGEST_QUEUE];
+    struct str line[INGEST_QUEUE];
     struct js_scan scan;
     struct err why;
 };
 
-/* 0 when the text is in the transaction or refused, -1 when the store failed. */
+/* 0 when the text is in the transaction, is about to be, or is refused; -1 when the store failed.
+   Texts are put into the transaction several at a time: text stays until ingest_commit. */
 int ingest_put(struct ingest *b, struct ingest_place place, struct str text, struct err *e);
 /* The same with a line of an input: without a byte order mark before the first line and a CR before
    the newline. Blank lines are skipped. -1 with 65 for more than 64 MiB that have to be kept. */
 int ingest_line(struct ingest *b, const struct line *line, bool too_long, const char *file,
                 struct err *e);
 /* Put the lines that were kept, until one of them is stale: a version conflict concerns the whole
-   input and is reported once. 0, or -1 when the store failed. */
+   input and is reported once. All counts are right then. 0, or -1 when the store failed. */
 int ingest_held(struct ingest *b, struct err *e);
 struct str ingest_unmarked(struct str text); /* without a byte order mark */
 bool ingest_full(
