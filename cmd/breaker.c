@@ -55,7 +55,7 @@ static const struct cmd self = {
     .wrapper = true,
 };
 
-static void check_options(char **command)
+static void check_breaker_options(char **command)
 {
     if (command == NULL)
         args_usage("a command is missing");
@@ -79,7 +79,7 @@ int main(int argc, char **argv)
     struct err e = ERR_NONE, broken = ERR_NONE;
     struct call call = CALL_INIT;
 
-    check_options(command);
+    check_breaker_options(command);
     wrap_stage();
     int got = call_open(&call, &terms, &e);
     if (got == 0 && spool_open(&call.spool, STORE_CREATE, &broken) < 0)

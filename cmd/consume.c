@@ -81,7 +81,7 @@ static const struct cmd self = {
     .wrapper = true,
 };
 
-static void check_options(char *const *argv)
+static void check_consume_options(char *const *argv)
 {
     terms.argv = *argv == NULL ? NULL : argv;
     terms.group = name;
@@ -105,7 +105,7 @@ static void check_options(char *const *argv)
 }
 
 /* The last position so far, or up to --to. 1 when that is none, 0, or -1. */
-static int find_last(struct store *spool, struct err *e)
+static int find_consume_last(struct store *spool, struct err *e)
 {
     const struct clock_point end = {CLOCK_END, 0};
 
@@ -134,7 +134,7 @@ static void consume(struct store *spool, struct err *e)
                                             .lease_ms = lease};
     struct loop_result result;
     struct group *group = NULL;
-    int nothing = find_last(spool, e);
+    int nothing = find_consume_last(spool, e);
 
     if (nothing < 0 || (nothing && dry_run))
         return;
@@ -159,7 +159,7 @@ int main(int argc, char **argv)
     struct store *spool = NULL;
     int first = args_parse(&self, argc, argv);
 
-    check_options(argv + first);
+    check_consume_options(argv + first);
     proc_stage();
     if (terms.argv != NULL && proc_check(terms.argv[0], &e) < 0)
         return out_finish(&e);

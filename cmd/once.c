@@ -124,7 +124,7 @@ static int record(struct once_key *k, struct child *c, struct err *e)
     return got;
 }
 
-static int run(struct once_key *k, const struct wrap *w, struct err *e)
+static int run_first(struct once_key *k, const struct wrap *w, struct err *e)
 {
     struct err failed = ERR_NONE;
     struct child c;
@@ -169,7 +169,7 @@ static int once(const char *name, const struct wrap *w, struct err *e)
     }
     if (got == ONCE_KEY_OURS) {
         store_stop(k.store, proc_forced); /* a command that has run is to be recorded */
-        got = run(&k, w, e);
+        got = run_first(&k, w, e);
     } else if (got == ONCE_KEY_DONE)
         got = print_again(&k, e);
     else if (got == ONCE_KEY_BUSY)

@@ -123,14 +123,14 @@ static int give_back(struct relay *r, struct err *e)
     return out_line(str_of(text), e) < 0 ? -1 : out_flush(e);
 }
 
-static void tell(const struct relay_result *result)
+static void say_moved(const struct relay_result *result)
 {
     if (isatty(STDERR_FILENO) && !dry_run)
         say_note("%" PRId64 " row%s relayed, %" PRId64 " pruned", result->relayed,
                  result->relayed == 1 ? "" : "s", result->pruned);
 }
 
-static int move(struct relay *r, struct relay_result *result, struct err *e)
+static int relay_move(struct relay *r, struct relay_result *result, struct err *e)
 {
     struct store *spool = NULL;
     int got = 0;
@@ -146,7 +146,7 @@ static int move(struct relay *r, struct relay_result *result, struct err *e)
     if (got >= 0)
         got = relay_run(r, spool, result, e);
     store_close(spool);
-    tell(result);
+    say_moved(result);
     return got;
 }
 
@@ -156,7 +156,9 @@ static int relay(struct relay_result *result, struct err *e)
     int got = relay_open(&r, &terms, status || dry_run ? RELAY_LOOK : RELAY_MOVE, e);
 
     if (got == 0)
-        got = status ? print_state(r, e) : dry_run ? relay_print(r, result, e) : move(r, result, e);
+        got = status    ? print_state(r, e)
+              : dry_run ? relay_print(r, result, e)
+                        : relay_move(r, result, e);
     relay_close(r);
     return got;
 }

@@ -172,7 +172,7 @@ static void check_delay(void)
                err_quote_text(delay).text);
 }
 
-static void check_options(void)
+static void check_publish_options(void)
 {
     struct err e = ERR_NONE;
     char *end;
@@ -214,7 +214,7 @@ int main(int argc, char **argv)
     struct err e = ERR_NONE;
     int first = args_parse(&self, argc, argv);
 
-    check_options();
+    check_publish_options();
     if (inherit_chain(&batch.fill, &source, &e) < 0)
         args_usage("%s", e.text);
     proc_stage();

@@ -51,7 +51,7 @@ static int info_text(json_t *row, struct err *e)
     return got;
 }
 
-static int run_info(char **operand)
+static int run_spool_info(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
@@ -78,7 +78,7 @@ static const struct cmd info = {
     .examples = {"spool info", "spool info -o ndjson | jq .events"},
     .options = listing,
     .most = ARGS_NO_OPERAND,
-    .run = run_info,
+    .run = run_spool_info,
 };
 
 int main(int argc, char **argv)

@@ -48,7 +48,7 @@ static const struct cmd self = {
     .wrapper = true,
 };
 
-static void check(char **command)
+static void check_throttle_options(char **command)
 {
     if (burst > BURST_MAX_US / each_us)
         args_usage("-b is more than comes in 36500d at that rate: %" PRId64, burst);
@@ -101,7 +101,7 @@ static int wait_turn(const char *name, struct err *e)
                    clock_span(wait, wait_ms));
 }
 
-static int run(const char *name, char **command, struct err *e)
+static int run_throttled(const char *name, char **command, struct err *e)
 {
     struct buf full = BUF_INIT;
     int got = 0;
@@ -134,9 +134,9 @@ int main(int argc, char **argv)
     char **command = name == NULL ? NULL : wrap_command(argv + first + 1);
     struct err e = ERR_NONE;
 
-    check(command);
+    check_throttle_options(command);
     if (command != NULL)
-        run(name, command, &e);
+        run_throttled(name, command, &e);
     else
         filter(name, &e);
     return out_finish(&e);

@@ -89,7 +89,7 @@ static int find_event(const char *name, struct err *e)
     return err_set(e, mine.status, "%s", mine.text);
 }
 
-static int find_ends(struct err *e)
+static int find_trace_range(struct err *e)
 {
     if (args_given("from") && log_point(show.spool, &from, &query.first, e) < 0)
         return -1;
@@ -103,7 +103,7 @@ static int find_ends(struct err *e)
 }
 
 /* Print what was found even so. */
-static int tell_damage(int64_t damaged, struct err *e)
+static int report_damage(int64_t damaged, struct err *e)
 {
     if (damaged == 0)
         return 0;
@@ -137,7 +137,7 @@ static int trace_all(int n, char **name, struct err *e)
         got = trace_show_flow(&show, &flow, e);
     damaged += flow.damaged;
     flow_free(&flow);
-    return got == 0 ? tell_damage(damaged, e) : got;
+    return got == 0 ? report_damage(damaged, e) : got;
 }
 
 static void check_form(void)
@@ -157,7 +157,7 @@ int main(int argc, char **argv)
     check_form();
     show.form = (enum trace_form)form;
     show.now_ms = clock_now_ms();
-    if (spool_open(&show.spool, STORE_READ, &e) == 0 && find_ends(&e) == 0)
+    if (spool_open(&show.spool, STORE_READ, &e) == 0 && find_trace_range(&e) == 0)
         trace_all(argc - first, argv + first, &e);
     store_close(show.spool);
     pattern_free(&types);

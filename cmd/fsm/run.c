@@ -138,7 +138,7 @@ static int open_all(const char *path, struct err *e)
     return 0;
 }
 
-static int run_run(char **operand)
+static int run_fsm_run(char **operand)
 {
     struct feed feed = {.max = LINE_MAX_BYTES,
                         .take = fsm_run_line,
@@ -181,5 +181,5 @@ const struct cmd fsm_verb_run = {
     .options = options,
     .least = 1,
     .wants = "a MACHINE, a file",
-    .run = run_run,
+    .run = run_fsm_run,
 };

@@ -18,7 +18,7 @@ int saga_verb_define(struct saga *s, const char *file, struct err *e)
     return got;
 }
 
-static int run_check(char **operand)
+static int run_saga_check(char **operand)
 {
     struct err e = ERR_NONE;
     struct saga_run r = {0};
@@ -27,7 +27,7 @@ static int run_check(char **operand)
     return saga_verb_finish(&r, &e);
 }
 
-static int run_dot(char **operand)
+static int run_saga_dot(char **operand)
 {
     struct err e = ERR_NONE;
     struct saga_run r = {0};
@@ -50,7 +50,7 @@ const struct cmd saga_verb_check = {
     .least = 1,
     .most = 1,
     .wants = "DEFINITION",
-    .run = run_check,
+    .run = run_saga_check,
 };
 
 const struct cmd saga_verb_dot = {
@@ -62,5 +62,5 @@ const struct cmd saga_verb_dot = {
     .least = 1,
     .most = 1,
     .wants = "DEFINITION",
-    .run = run_dot,
+    .run = run_saga_dot,
 };

@@ -55,7 +55,7 @@ static int read_event(struct buf *event, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-static int run_run(char **operand)
+static int run_saga_run(char **operand)
 {
     struct err e = ERR_NONE;
     struct buf event = BUF_INIT;
@@ -111,7 +111,7 @@ static int resume_idle(const struct doc *doc, void *arg, struct err *e)
     return proc_stopping();
 }
 
-static int run_resume(char **operand)
+static int run_saga_resume(char **operand)
 {
     struct err e = ERR_NONE;
 
@@ -138,7 +138,7 @@ const struct cmd saga_verb_run = {
     .least = 1,
     .most = 1,
     .wants = "DEFINITION",
-    .run = run_run,
+    .run = run_saga_run,
 };
 
 const struct cmd saga_verb_resume = {
@@ -148,5 +148,5 @@ const struct cmd saga_verb_resume = {
     .examples = {"saga resume --all"},
     .options = resume_options,
     .rules = resume_rules,
-    .run = run_resume,
+    .run = run_saga_resume,
 };

@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-static int run_backup(char **operand)
+static int run_spool_backup(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
@@ -37,5 +37,5 @@ const struct cmd spool_backup = {
     .least = 1,
     .most = 1,
     .wants = "one FILE",
-    .run = run_backup,
+    .run = run_spool_backup,
 };

@@ -93,7 +93,7 @@ static const struct named_kind breakers = {
                                   {"forget", forget_breaker, NULL},
                                   {0}}};
 
-static int run_breaker(char **operand)
+static int run_spool_breaker(char **operand)
 {
     if (args_given("for") && (*operand == NULL || strcmp(*operand, "trip") != 0))
         args_usage("--for is for breaker trip");
@@ -108,5 +108,5 @@ const struct cmd spool_breaker = {
     .examples = {"spool breaker", "spool breaker show stripe", "spool breaker trip stripe --for 1h",
                  "spool breaker reset stripe"},
     .options = options,
-    .run = run_breaker,
+    .run = run_spool_breaker,
 };

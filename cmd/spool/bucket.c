@@ -60,7 +60,7 @@ static const struct named_kind buckets = {
                                   {"forget", forget_bucket, NULL},
                                   {0}}};
 
-static int run_bucket(char **operand)
+static int run_spool_bucket(char **operand)
 {
     return named_run(&buckets, operand);
 }
@@ -71,5 +71,5 @@ const struct cmd spool_bucket = {
     .usage = {"[list] [-o table|ndjson]", "show|open|forget NAME", "close NAME D"},
     .examples = {"spool bucket", "spool bucket close api 120s"},
     .options = options,
-    .run = run_bucket,
+    .run = run_spool_bucket,
 };

@@ -37,7 +37,7 @@ static const struct named_kind keys = {
     ONCE_KEY_KIND, key_columns, key_row,
     (const struct named_change[]){{"forget", forget_key, NULL}, {0}}};
 
-static int run_key(char **operand)
+static int run_spool_key(char **operand)
 {
     return named_run(&keys, operand);
 }
@@ -48,5 +48,5 @@ const struct cmd spool_key = {
     .usage = {"[list] [-o table|ndjson]", "show|forget KEY"},
     .examples = {"spool key", "spool key forget invoice-2026-11"},
     .options = options,
-    .run = run_key,
+    .run = run_spool_key,
 };

@@ -45,7 +45,7 @@ static void say_held(const struct prune_held *held)
                  group.text, held->n, why[held->why], held->n == 1 ? "" : "s", held->first);
 }
 
-static int run_prune(char **operand)
+static int run_spool_prune(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
@@ -75,5 +75,5 @@ const struct cmd spool_prune = {
     .options = options,
     .rules = rules,
     .most = ARGS_NO_OPERAND,
-    .run = run_prune,
+    .run = run_spool_prune,
 };

@@ -72,7 +72,7 @@ static int wait_for_group(struct store *spool, int64_t last, struct err *e)
                    err_quote_text(group).text, left.ahead, left.in_flight, left.due, left.waiting);
 }
 
-static int run_wait(char **operand)
+static int run_spool_wait(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
@@ -93,5 +93,5 @@ const struct cmd spool_wait = {
     .options = options,
     .rules = rules,
     .most = ARGS_NO_OPERAND,
-    .run = run_wait,
+    .run = run_spool_wait,
 };

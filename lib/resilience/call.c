@@ -32,7 +32,7 @@ void call_without(struct call *c, const struct err *why)
     c->spool = NULL;
 }
 
-static enum breaker_outcome outcome_of(const struct call_terms *t, const struct child *c)
+static enum breaker_outcome call_outcome(const struct call_terms *t, const struct child *c)
 {
     if (proc_stopping() || c->status == EX_CONFIG || c->status == EX_CANNOT_RUN ||
         c->status == EX_NOT_FOUND)
@@ -44,7 +44,7 @@ static enum breaker_outcome outcome_of(const struct call_terms *t, const struct 
     return t->slow_ms > 0 && c->took_ms >= t->slow_ms ? BREAKER_FAILED : BREAKER_OK;
 }
 
-static void say_state(const struct call *c)
+static void call_say_state(const struct call *c)
 {
     const struct breaker *b = &c->circuit.breaker;
     char age[CLOCK_TEXT_SIZE];
@@ -72,11 +72,11 @@ static void call_report(struct call *c, const struct breaker_ticket *ticket,
     if (changed < 0)
         call_without(c, &broken);
     else if (changed > 0)
-        say_state(c);
+        call_say_state(c);
 }
 
 /* Run a program without arguments, only for its status; its output is not shown. */
-static int run_check(struct call *c, struct err *e)
+static int call_check(struct call *c, struct err *e)
 {
     char *argv[] = {(char *)(uintptr_t)c->terms->check, NULL};
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC), got;
@@ -94,7 +94,7 @@ static int run_check(struct call *c, struct err *e)
 }
 
 /* A check reports that all is well, or it has failed. */
-static enum breaker_outcome outcome_of_check(const struct child *c)
+static enum breaker_outcome call_check_outcome(const struct child *c)
 {
     return proc_stopping()  ? BREAKER_IGNORED
            : c->timed_out   ? BREAKER_TIMEOUT
@@ -108,12 +108,12 @@ static int call_probe(struct call *c, struct breaker_ticket *ticket, struct err 
     while (c->spool != NULL && ticket->word == BREAKER_PROBE) {
         struct err broken = ERR_NONE;
         child_reset(&c->child);
-        if (run_check(c, e) < 0) {
+        if (call_check(c, e) < 0) {
             c->child.why = e->text;
             call_report(c, ticket, BREAKER_IGNORED); /* our place is free for another process */
             return -1;
         }
-        call_report(c, ticket, outcome_of_check(&c->child));
+        call_report(c, ticket, call_check_outcome(&c->child));
         if (proc_stopping()) /* main reports that it failed */
             return -1;
         if (c->spool == NULL)
@@ -132,7 +132,7 @@ static int call_probe(struct call *c, struct breaker_ticket *ticket, struct err 
 
 /* Print something in place of the command's output: 1: done; 0: there is nothing to print; -1:
    error. */
-static int last_output(struct call *c, struct err *e)
+static int call_last_output(struct call *c, struct err *e)
 {
     struct err broken = ERR_NONE;
     struct str output;
@@ -145,7 +145,7 @@ static int last_output(struct call *c, struct err *e)
     return got > 0;
 }
 
-static int run_fallback(struct call *c, struct err *e)
+static int call_fallback(struct call *c, struct err *e)
 {
     char *argv[] = {(char *)(uintptr_t)c->terms->fallback, NULL};
 
@@ -155,7 +155,7 @@ static int run_fallback(struct call *c, struct err *e)
     return 0;
 }
 
-static int64_t time_left(const struct breaker *b)
+static int64_t call_time_left(const struct breaker *b)
 {
     int64_t left = b->until_ms - clock_now_ms();
 
@@ -163,9 +163,11 @@ static int64_t time_left(const struct breaker *b)
 }
 
 /* How long trying again is pointless. */
-static int64_t try_again_ms(const struct breaker *b)
+static int64_t call_try_again_ms(const struct breaker *b)
 {
-    return b->state == BREAKER_OPEN ? time_left(b) : b->state == BREAKER_HALF_OPEN ? SOON_MS : 0;
+    return b->state == BREAKER_OPEN        ? call_time_left(b)
+           : b->state == BREAKER_HALF_OPEN ? SOON_MS
+                                           : 0;
 }
 
 /* Tell our parent how long trying again is pointless, and ask to be deferred: an outage must cost
@@ -175,16 +177,16 @@ static int call_reject(struct call *c, const struct breaker_ticket *ticket, stru
     const struct breaker *b = &c->circuit.breaker;
     char age[CLOCK_TEXT_SIZE];
     struct err_quoted name = err_quote_text(c->circuit.name);
-    int got = last_output(c, e);
+    int got = call_last_output(c, e);
 
     if (got != 0)
         return got < 0 ? -1 : 0;
     if (c->terms->fallback != NULL)
-        return run_fallback(c, e);
+        return call_fallback(c, e);
     if (ticket->word == BREAKER_IS_OPEN) {
-        wrap_say(time_left(b), STR(""));
+        wrap_say(call_time_left(b), STR(""));
         return err_set(e, EX_UNAVAILABLE, "%s is open, the next probe in %s: %s", name.text,
-                       clock_span(age, time_left(b)), b->reason);
+                       clock_span(age, call_time_left(b)), b->reason);
     }
     wrap_say(SOON_MS, STR(""));
     if (ticket->word == BREAKER_IS_FULL)
@@ -195,7 +197,7 @@ static int call_reject(struct call *c, const struct breaker_ticket *ticket, stru
 
 /* --------------------------------------------------------------------------------------- passed */
 
-static void keep_output(struct call *c)
+static void call_keep_output(struct call *c)
 {
     struct err broken = ERR_NONE;
     struct buf output = BUF_INIT;
@@ -230,10 +232,10 @@ static int call_pass(struct call *c, const struct breaker_ticket *ticket, char *
         *e = cannot;
         return -1;
     }
-    enum breaker_outcome outcome = outcome_of(c->terms, &c->child);
+    enum breaker_outcome outcome = call_outcome(c->terms, &c->child);
     call_report(c, ticket, outcome);
     if (outcome == BREAKER_OK && c->terms->cache_ms > 0)
-        keep_output(c);
+        call_keep_output(c);
     if (c->terms->cache_ms > 0 && child_output(&c->child, NULL, e) < 0)
         return -1;
     e->status = c->child.status;
@@ -242,7 +244,7 @@ static int call_pass(struct call *c, const struct breaker_ticket *ticket, char *
        probe, or after the outage. */
     if (c->spool != NULL && breaker_outage(&c->circuit.breaker, ticket) && c->child.status != 0 &&
         outcome != BREAKER_IGNORED && wrap_heard()) {
-        wrap_say(try_again_ms(&c->circuit.breaker), str_of(c->child.why));
+        wrap_say(call_try_again_ms(&c->circuit.breaker), str_of(c->child.why));
         e->status = EX_UNAVAILABLE;
     }
     return 0;
