@@ -2,7 +2,7 @@
 
 #include "base/crc32c.h"
 #include "base/sha1.h"
-#include "cli/lines.h"
+#include "cli/feed.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -10,25 +10,6 @@
 #define DEFINITION_MAX (1 << 20)
 
 /* ------------------------------------------------------------------------------ the definition */
-
-static int read_file(const char *path, struct buf *text, struct err *e)
-{
-    struct lines *in = NULL;
-    struct line line;
-    int got = lines_open(&in, path, DEFINITION_MAX, e);
-
-    while (got == 0 && (got = lines_next(in, &line, e)) > 0) {
-        if (got == LINES_TOO_LONG || text->n + line.text.n > DEFINITION_MAX) {
-            got = err_set(e, EX_DATAERR, "%s: longer than 1 MiB", path);
-            break;
-        }
-        buf_str(text, line.text);
-        buf_char(text, '\n');
-        got = 0;
-    }
-    lines_close(in);
-    return got;
-}
 
 static struct str without(struct str name, const char *suffix)
 {
@@ -46,7 +27,7 @@ int fsm_load(struct machine *m, const char *path, struct machine_findings *findi
     struct buf text = BUF_INIT;
 
     *m = (struct machine)MACHINE_INIT;
-    int got = read_file(path, &text, e);
+    int got = feed_text(path, DEFINITION_MAX, "1 MiB", &text, e);
     if (got == 0) {
         got = machine_read(m, (struct str){buf_text(&text), text.n},
                            without(without(name, ".json"), ".machine"), findings, e);

@@ -201,6 +201,9 @@ int log_stands(struct store *s, const char *subject, int64_t last, int64_t *vers
 
 /* The position of the first event at or after a point; otherwise last position + 1. */
 int log_point(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e);
+/* The last position up to a point, which includes a position and excludes a time; 0: nothing lies
+   before it. 0, or -1. */
+int log_until(struct store *s, const struct clock_point *point, int64_t *last, struct err *e);
 
 /* The event that a user names: digits are a position, anything else is an id, and "id:42" is always
    an id. 66 when there is no such event; 65, with their positions in the message, when events of

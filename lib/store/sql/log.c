@@ -465,6 +465,14 @@ int log_point(struct store *s, const struct clock_point *point, int64_t *seq, st
     return bisect(s, begin, got > 0 ? end : last + 1, point->value, seq, e);
 }
 
+int log_until(struct store *s, const struct clock_point *point, int64_t *last, struct err *e)
+{
+    if (log_point(s, point, last, e) < 0)
+        return -1;
+    *last -= point->kind != CLOCK_SEQ;
+    return 0;
+}
+
 int log_start(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e)
 {
     const struct clock_point end = {CLOCK_END, 0};
