@@ -304,10 +304,10 @@ static size_t ready_run(const struct relay *r, size_t i)
 }
 
 /* Put the first of n rows, or more. Returns how many, or -1. */
-static int put_rows(struct relay *r, struct relay_row *row, size_t n, struct err *e)
+static int put_rows(struct relay *r, struct txn *t, struct relay_row *row, size_t n, struct err *e)
 {
     struct log_put put;
-    int got = log_put_some(r->spool, row->event, n, &put, e);
+    int got = log_put_some(t, row->event, n, &put, e);
 
     for (int i = 0; i < got; i++)
         if (put.fate == LOG_STORED || put.fate == LOG_DUPLICATE)
@@ -320,18 +320,19 @@ static int put_rows(struct relay *r, struct relay_row *row, size_t n, struct err
 static int into_spool(struct relay *r, struct err *e)
 {
     const struct log_terms terms = {.now_ms = clock_now_ms()};
+    struct txn *t;
 
-    if (log_begin(r->spool, &terms, e) < 0)
+    if (txn_begin(r->spool, TXN_PUBLISH, &terms, &t, e) < 0)
         return -1;
     for (size_t i = 0, n; i < r->page.n;) {
-        int got = (n = ready_run(r, i)) == 0 ? 1 : put_rows(r, &r->page.row[i], n, e);
+        int got = (n = ready_run(r, i)) == 0 ? 1 : put_rows(r, t, &r->page.row[i], n, e);
         if (got < 0) {
-            log_rollback(r->spool);
+            txn_rollback(t);
             return -1;
         }
         i += (size_t)got;
     }
-    return log_commit(r->spool, e);
+    return txn_commit(t, e);
 }
 
 /* --------------------------------------------------------------------------------------- rounds */
