@@ -107,8 +107,9 @@ $(BUILD)/cmd/ev.o: defines = -DEVENTUTILS_LIBEXECDIR='"$(libexecdir)/eventutils"
 
 # libpq is for one command alone: what it brings along takes the others longer to load than to work.
 $(BUILD)/bin/outbox-relay: libs = $(PQ_LIBS)
-$(BUILD)/lib/outbox/postgres.o: defines = $(PQ_CFLAGS)
-$(BUILD)/lib/outbox/postgres.o: $(BUILD)/libraries.mk
+of_libpq = $(BUILD)/lib/outbox/postgres.o $(BUILD)/lib/outbox/postgres_open.o
+$(of_libpq): defines = $(PQ_CFLAGS)
+$(of_libpq): $(BUILD)/libraries.mk
 
 # Rewritten only when libexecdir is another one than last time.
 $(BUILD)/libexecdir: FORCE

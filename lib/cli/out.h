@@ -1,8 +1,8 @@
 /*
- * out: stdout, through one block of 64 KiB. No write ends in the middle of a line unless the line is
- * larger than the block. A reader that has gone (EPIPE) is not an error but a clean stop: out_gone
- * is true then, and later output is discarded. Each function returns 0, or -1 with 74 (disk full
- * and the like).
+ * out: stdout, through one block of 64 KiB. No write ends in the middle of a line unless the line
+ * is larger than the block. A reader that has gone (EPIPE) is not an error but a clean stop:
+ * out_gone is true then, and later output is discarded. Each function returns 0, or -1 with 74
+ * (disk full and the like).
  */
 #ifndef CLI_OUT_H
 #define CLI_OUT_H
