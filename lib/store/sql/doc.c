@@ -80,8 +80,8 @@ static int sweep(struct store *s, struct err *e)
     /* Mostly there is nothing to delete, and the statement below takes three times as long to
        prepare as this one. */
     int got = db_int(s->db, e, &oldest,
-                     SQL("doc_expired", "SELECT expires FROM document WHERE expires<=? LIMIT 1"), "i",
-                     now);
+                     SQL("doc_expired", "SELECT expires FROM document WHERE expires<=? LIMIT 1"),
+                     "i", now);
 
     if (got <= 0)
         return got;
