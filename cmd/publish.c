@@ -184,8 +184,7 @@ static int take_line(const struct line *line, bool too_long, struct ingest_place
     lines_seen++;
     if (why.status == 0)
         return atomic ? hold(place, text, e) : ingest_put(&batch, place, text, e);
-    ingest_refuse(&batch, place, text, &why);
-    return 0;
+    return ingest_refuse(&batch, place, text, &why, e);
 }
 
 /* Commit when the batch is full, and before reading input or opening the next file, where we often
@@ -227,6 +226,8 @@ static int publish_held(struct err *e)
             return -1;
         at += head.n;
     }
+    if (ingest_flush(&batch, e) < 0)
+        return -1;
     if (batch.bad > 0 || input_status != 0)
         ingest_abandon(&batch);
     return commit(e);

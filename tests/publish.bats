@@ -463,6 +463,17 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(ids)" = 'b a c' ]
 }
 
+@test "publish: among many lines, duplicates leave no gap, and bad lines are reported in their order" {
+    publish -t x --id-from /i --source s -d '{"i":3}'
+    for ((i = 1; i <= 100; i++)); do echo "{\"i\":$((i == 40 || i == 41 ? 39 : i))}"; done >in
+    sed -i '50s/.*/{/; 60s/.*/{"i":3,"other":true}/; 61s/.*/}/' in
+    run -65 --separate-stderr publish -t x --id-from /i --source s --echo in
+    [ "$(jq -r .id <<<"$output" | paste -sd' ')" = "$(jq -r .i <<<"$(sed '50d; 60d; 61d' in)" | paste -sd' ')" ]
+    [ "$(grep -o 'line [0-9]*: ..' <<<"$stderr" | paste -sd' ')" = 'line 50: un line 60: id line 61: un' ]
+    run -0 replay -o positions
+    [ "$(paste -sd' ' <<<"$output")" = "$(seq 95 | paste -sd' ')" ]
+}
+
 # ------------------------------------------------------------------------- versions, all or nothing
 
 @test "publish: --expect-version numbers a subject's events, and a conflict stores nothing and names both" {

@@ -6,11 +6,10 @@
 #ifndef BASE_CRC32C_H
 #define BASE_CRC32C_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "base/buf.h"
 
 uint32_t crc32c(const void *p, size_t n); /* "123456789" gives 0xe3069283 */
-/* Continue the checksum crc with more bytes. */
-uint32_t crc32c_on(uint32_t crc, const void *p, size_t n);
+/* The checksum of n pieces, one after the other. */
+uint32_t crc32c_of(const struct str *piece, size_t n);
 
 #endif

@@ -15,7 +15,9 @@
 
 #include "deliver/backpressure.h"
 
-/* Where a line came from, for messages; a view, not copied. */
+#define INGEST_QUEUE LOG_SOME
+
+/* Where a line came from, for messages; a view that must stay until the batch is committed. */
 struct ingest_place {
     const char *file; /* NULL: stdin, or the place that name names */
     int64_t line;     /* 0: the place has a name instead */
@@ -40,16 +42,23 @@ struct ingest {
 
     /* the batch's own */
     int64_t lines, bytes, room;
-    struct event event;
+    size_t queued, queued_bytes; /* events that are made, but not yet put into the log */
+    struct event event[INGEST_QUEUE];
+    struct ingest_place place[INGEST_QUEUE];
+    struct str line[INGEST_QUEUE];
     struct js_scan scan;
     struct err why;
 };
 
-/* 0 when the line is in the transaction or is a complaint, -1 when the store failed. */
+/* 0 when the line is in the transaction, is about to be, or is a complaint; -1 when the store
+   failed. */
 int ingest_put(struct ingest *b, struct ingest_place place, struct str line, struct err *e);
-/* Add a complaint about a line that is wrong before it is parsed. line may be absent. */
-void ingest_refuse(struct ingest *b, struct ingest_place place, struct str line,
-                   const struct err *why);
+/* Add a complaint about a line that is wrong before it is parsed. line may be absent. 0 or -1. */
+int ingest_refuse(struct ingest *b, struct ingest_place place, struct str line,
+                  const struct err *why, struct err *e);
+/* Lines are put into the transaction several at a time: put those that are waiting, so that all
+   counts are right. 0 or -1. */
+int ingest_flush(struct ingest *b, struct err *e);
 bool ingest_full(
     const struct ingest *b); /* a thousand lines, a megabyte, or less when little room is
                                            left on disk */

@@ -50,11 +50,19 @@ struct sql {
 
 struct query; /* a statement that runs */
 
+struct db_value { /* as its letter says: number, or DB_NONE; text, or absent */
+    int64_t number;
+    struct str text;
+};
+
 struct query *db_query(struct db *db, struct err *e, const struct sql *sql, const char *types, ...);
 int db_row(struct db *db, struct query *q, struct err *e); /* 1 a row; 0 or -1: q is done */
 void db_done(struct query *q);                             /* NULL is fine */
 /* Run a statement to its end. Returns the number of rows changed, or -1. */
 int db_run(struct db *db, struct err *e, const struct sql *sql, const char *types, ...);
+/* The same, with the arguments of several rows: types are those of each row. */
+int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                const struct db_value *values, size_t rows);
 /* Read one integer: 1 and *out; 0 when there is no row (or NULL); -1. */
 int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, const char *types,
            ...);
@@ -65,11 +73,7 @@ int64_t db_i64(struct query *q, int column);
 struct str db_text(struct query *q, int column); /* text or bytes */
 enum db_kind db_kind(struct query *q, int column);
 bool db_null(struct query *q, int column);
-/* The first n columns at once: number is DB_NONE, or text absent, for NULL. */
-struct db_value {
-    int64_t number;
-    struct str text;
-};
+/* The first columns at once. */
 void db_values(struct query *q, const char *types, struct db_value *out); /* letters i, s and b */
 
 bool db_unreadable(struct db *db); /* did the last call fail because a row is damaged? */

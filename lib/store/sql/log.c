@@ -46,6 +46,7 @@ int append_begin(struct store *s, const struct log_terms *terms, struct err *e)
     s->put.recorded = got > 0 ? db_i64(q, 1) : terms->now_ms;
     db_done(q);
     s->put.segment_ms = DB_NONE;
+    s->put.singly = false;
     if (terms->now_ms >= s->put.recorded)
         s->put.recorded = terms->now_ms;
     else if (s->put.recorded - terms->now_ms > CLOCK_STEP_MS)
@@ -198,30 +199,50 @@ static int64_t or_none(int64_t value)
     return value == 0 ? DB_NONE : value;
 }
 
-static int insert(struct store *s, const struct event *ev, int64_t version, struct err *e)
-{
-    const struct log_row row = {
-        .seq = s->put.last + 1,
-        .recorded = s->put.recorded,
-        .priority = ev->priority,
-        .due = or_none(ev->notbefore_ms),
-        .expires = or_none(ev->expiry_ms),
-        .version = or_none(version),
-        .id = ev->id,
-        .source = ev->source,
-        .type = ev->type,
-        .subject = ev->subject,
-        .line = ev->line,
-    };
+#define ROW "(?,?,?,?,?,?,?,?,?,?,?,?)"
+#define ROW_TYPES "iiiissssbooo"
+#define ROW_COLUMNS 12
+#define FOUR(row) row "," row "," row "," row
+#define INSERT(rows)                                                                               \
+    "INSERT INTO event(seq,recorded,priority,sums,id,source,type,subject,line,due,expires,"        \
+    "version) VALUES" rows " ON CONFLICT(id,source) DO NOTHING"
 
-    return db_run(
-        s->db, e,
-        SQL("log_insert",
-            "INSERT INTO "
-            "event(seq,recorded,priority,sums,id,source,type,subject,line,due,expires,version)"
-            " VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id,source) DO NOTHING"),
-        "iiiissssbooo", row.seq, row.recorded, row.priority, sum_of(&row), row.id, row.source,
-        row.type, row.subject, row.line, row.due, row.expires, row.version);
+/* Insert n events, one or LOG_SOME. Returns how many were new, or -1. */
+static int insert(struct store *s, const struct event *ev, size_t n, int64_t version, struct err *e)
+{
+    struct db_value values[LOG_SOME * ROW_COLUMNS], *v = values;
+
+    for (size_t i = 0; i < n; i++, ev++, v += ROW_COLUMNS) {
+        const struct log_row row = {
+            .seq = s->put.last + 1 + (int64_t)i,
+            .recorded = s->put.recorded,
+            .priority = ev->priority,
+            .due = or_none(ev->notbefore_ms),
+            .expires = or_none(ev->expiry_ms),
+            .version = or_none(version),
+            .id = ev->id,
+            .source = ev->source,
+            .type = ev->type,
+            .subject = ev->subject,
+            .line = ev->line,
+        };
+        v[0].number = row.seq;
+        v[1].number = row.recorded;
+        v[2].number = row.priority;
+        v[3].number = sum_of(&row);
+        v[4].text = row.id;
+        v[5].text = row.source;
+        v[6].text = row.type;
+        v[7].text = row.subject;
+        v[8].text = row.line;
+        v[9].number = row.due;
+        v[10].number = row.expires;
+        v[11].number = row.version;
+    }
+    return db_run_rows(s->db, e,
+                       n == 1 ? SQL("log_insert", INSERT(ROW))
+                              : SQL("log_insert_some", INSERT(FOUR(FOUR(ROW)))),
+                       ROW_TYPES, values, n);
 }
 
 /* Twice what goes into an index as well as a column, and a quarter for pages not quite full. */
@@ -252,12 +273,47 @@ int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *
         return db_no_room(s->db, e);
     if (s->put.segment_ms != DB_NONE && begin_segment(s, e) < 0)
         return -1;
-    if ((got = insert(s, ev, out->version, e)) < 0)
+    if ((got = insert(s, ev, 1, out->version, e)) < 0)
         return -1;
     if (got == 0)
         return find_same(s, ev, out, e) < 0 ? -1 : 0;
     out->seq = ++s->put.last;
     return 0;
+}
+
+/* May the event be put without a look at what is in the log? */
+static bool is_plain(const struct store *s, const struct event *ev)
+{
+    return s->put.terms.versions == LOG_UNVERSIONED && ev->version == 0 &&
+           (ev->causationid.p == NULL || s->put.terms.chained) && ev->hops <= EVENT_HOPS_MAX;
+}
+
+int log_put_some(struct store *s, struct event *ev, size_t n, struct log_put *out, struct err *e)
+{
+    bool some = n >= LOG_SOME && !s->put.singly && s->put.segment_ms == DB_NONE;
+    int64_t bytes = 0;
+    int got = 0;
+
+    for (size_t i = 0; i < LOG_SOME && some; i++) {
+        some = is_plain(s, &ev[i]);
+        bytes += bytes_of(&ev[i]);
+    }
+    if (some && bytes <= s->put.room && (got = insert(s, ev, LOG_SOME, 0, e)) < 0)
+        return -1;
+    if (got == LOG_SOME) {
+        s->put.room -= s->put.room == INT64_MAX ? 0 : bytes;
+        s->put.last += LOG_SOME;
+        *out = (struct log_put){.fate = LOG_STORED, .seq = s->put.last};
+        return LOG_SOME;
+    }
+    /* A duplicate has left a gap: begin again, one by one, and do so up to the end of the
+       transaction, since duplicates seldom come alone. */
+    s->put.singly |= some && bytes <= s->put.room;
+    if (got > 0 &&
+        db_run(s->db, e, SQL("log_take_back", "DELETE FROM event WHERE seq>? AND seq<=?"), "ii",
+               s->put.last, s->put.last + LOG_SOME) < 0)
+        return -1;
+    return log_put(s, ev, out, e) < 0 ? -1 : 1;
 }
 
 bool log_crowded(const struct store *s)

@@ -37,6 +37,7 @@ struct store {
         int64_t first, last, recorded; /* seqs before and now; time of the last event */
         int64_t room;                  /* bytes of disk left for log_put; INT64_MAX: no limit */
         int64_t segment_ms;            /* DB_NONE, or when a new segment begins */
+        bool singly;                   /* there are duplicates: put one event after the other */
     } put;
     struct js_scan scan;
     struct event seen; /* scratch for looking at stored events */

@@ -59,11 +59,10 @@ static int64_t columns_sum(const struct log_row *row, uint32_t line)
         of_length(row->id),      of_length(row->source),   of_length(row->type),
         of_length(row->subject), of_length(row->line),     of_number(line),
     };
-    uint32_t crc = crc32c_on(crc32c(fixed, sizeof fixed), row->id.p, row->id.n);
+    const struct str pieces[] = {
+        {(const char *)fixed, sizeof fixed}, row->id, row->source, row->type, row->subject};
+    uint32_t crc = crc32c_of(pieces, sizeof pieces / sizeof pieces[0]);
 
-    crc = crc32c_on(crc, row->source.p, row->source.n);
-    crc = crc32c_on(crc, row->type.p, row->type.n);
-    crc = crc32c_on(crc, row->subject.p, row->subject.n);
     return FORM | (int64_t)(crc & COLUMNS_MASK) << 32 | line;
 }
 

@@ -143,37 +143,37 @@ static sqlite3_stmt *statement(struct db *db, const struct sql *sql, struct err 
     return db->statement[at].stmt;
 }
 
+static void bind(sqlite3_stmt *q, int i, char type, const struct db_value *v)
+{
+    if (type == 'i' || (type == 'o' && v->number != DB_NONE))
+        sqlite3_bind_int64(q, i, v->number);
+    else if (type == 'o')
+        sqlite3_bind_null(q, i);
+    else if (type == 's')
+        sqlite3_bind_text64(q, i, v->text.p, v->text.n, SQLITE_STATIC, SQLITE_UTF8);
+    else
+        sqlite3_bind_blob64(q, i, v->text.n == 0 ? "" : v->text.p, v->text.n, SQLITE_STATIC);
+}
+
 static sqlite3_stmt *query(struct db *db, struct err *e, const struct sql *sql, const char *types,
                            va_list ap)
 {
     sqlite3_stmt *q = statement(db, sql, e);
-    struct str view;
-    int64_t number;
+    struct db_value v = {0, {NULL, 0}};
 
     if (q == NULL)
         return NULL;
-    for (int i = 1; *types != '\0'; i++, types++)
-        switch (*types) {
-        case 'i':
-            sqlite3_bind_int64(q, i, va_arg(ap, int64_t));
-            break;
-        case 'o':
-            number = va_arg(ap, int64_t);
-            if (number == DB_NONE)
-                sqlite3_bind_null(q, i);
-            else
-                sqlite3_bind_int64(q, i, number);
-            break;
-        case 't':
+    for (int i = 1; *types != '\0'; i++, types++) {
+        if (*types == 't') {
             sqlite3_bind_text(q, i, va_arg(ap, const char *), -1, SQLITE_STATIC);
-            break;
-        default:
-            view = va_arg(ap, struct str);
-            if (*types == 's')
-                sqlite3_bind_text64(q, i, view.p, view.n, SQLITE_STATIC, SQLITE_UTF8);
-            else
-                sqlite3_bind_blob64(q, i, view.n == 0 ? "" : view.p, view.n, SQLITE_STATIC);
+            continue;
         }
+        if (*types == 'i' || *types == 'o')
+            v.number = va_arg(ap, int64_t);
+        else
+            v.text = va_arg(ap, struct str);
+        bind(q, i, *types, &v);
+    }
     return q;
 }
 
@@ -225,6 +225,20 @@ int db_run(struct db *db, struct err *e, const struct sql *sql, const char *type
     while ((got = step(db, q, e)) > 0)
         continue;
     return got < 0 ? -1 : sqlite3_changes(db->sqlite);
+}
+
+int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                const struct db_value *values, size_t rows)
+{
+    sqlite3_stmt *q = statement(db, sql, e);
+    int i = 1;
+
+    if (q == NULL)
+        return -1;
+    for (; rows > 0; rows--)
+        for (const char *type = types; *type != '\0'; type++)
+            bind(q, i++, *type, values++);
+    return step(db, q, e) < 0 ? -1 : sqlite3_changes(db->sqlite);
 }
 
 int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, const char *types,
