@@ -118,11 +118,11 @@ $(BUILD)/libexecdir: FORCE
 
 # The libraries, asked for before anything is built: make has this file written, then reads it. Goals
 # that promise to do all the set-up install them first.
-ifneq ($(filter-out uninstall lint setup clean format,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out uninstall setup clean format,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/libraries.mk
 endif
 $(BUILD)/libraries.mk: FORCE
-	@$(if $(filter test demo bench,$(MAKECMDGOALS)),share/setup build || :,:)
+	@$(if $(filter test demo bench lint,$(MAKECMDGOALS)),share/setup build || :,:)
 	@mkdir -p $(@D)
 	@CC='$(CC)' STATIC='$(STATIC)' SHARED='$(SHARED)' LIBPQ='$(LIBPQ)' share/libraries $@
 
@@ -141,8 +141,8 @@ bench: setup-build all $(benches)
 demo: setup-build all
 	@$(run) PATH='$(abspath $(BUILD)/bin)':"$$PATH" share/demo
 
-lint: setup-lint
-	@tests/lint
+lint: setup-lint $(library)
+	@OBJECTS=$(BUILD)/lib tests/lint
 
 format:
 	clang-format -i $$(find cmd lib tests -name "*.[ch]")
@@ -153,7 +153,7 @@ setup-build:
 setup-test:
 	@share/setup build test
 setup-lint:
-	@share/setup lint
+	@share/setup build lint
 
 clean:
 	rm -rf build
