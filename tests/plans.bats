@@ -32,7 +32,7 @@ plans() {
     statements | grep -E $'\t(SELECT|INSERT|UPDATE|DELETE|WITH) ' >all
     plans all >steps
     [ "$(cut -f 1 steps | sort -u | wc -l)" -gt 150 ]
-    grep -E $'\t(SCAN|.*AUTOMATIC)' steps | grep -v 'VIRTUAL TABLE' | grep -vE $'\tSCAN (CONSTANT|\\(subquery)' |
+    grep -E $'\t(SCAN|.*AUTOMATIC)' steps | grep -v 'VIRTUAL TABLE' | grep -vE $'\tSCAN (CONSTANT|\\(subquery|[0-9]+ CONSTANT)' |
         cut -f 1 | sort -u >scans
     sed -E '/^#/d' <<'END' | sort >named
 # spool info and spool check count, and nobody waits for them.

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define OUT_BLOCK ((size_t)64 * 1024)
+#define OUT_DIRECT ((size_t)16 * 1024) /* from here on a write is worth more than a copy */
 
 static struct {
     char block[OUT_BLOCK];
@@ -78,6 +79,25 @@ int out_write(const void *p, size_t n, struct err *e)
         return put(p, n, e);
     memcpy(out.block + out.n, p, n);
     out.n += n;
+    return 0;
+}
+
+int out_lines(struct str text, struct err *e)
+{
+    if (text.n < OUT_DIRECT)
+        return out_write(text.p, text.n, e);
+    if (out_flush(e) < 0)
+        return -1;
+    while (text.n > 0 && !out.gone) {
+        size_t n = text.n < OUT_BLOCK ? text.n : OUT_BLOCK;
+        const char *newline = memrchr(text.p, '\n', n);
+        if (newline != NULL)
+            n = (size_t)(newline - text.p) + 1;
+        if (put(text.p, n, e) < 0)
+            return -1;
+        text.p += n;
+        text.n -= n;
+    }
     return 0;
 }
 

@@ -15,7 +15,8 @@
 #include <stdbool.h>
 #include <time.h>
 
-int out_line(struct str line, struct err *e); /* followed by a newline */
+int out_line(struct str line, struct err *e);  /* followed by a newline */
+int out_lines(struct str text, struct err *e); /* whole lines; many are not copied */
 int out_write(const void *p, size_t n, struct err *e);
 int out_flush(struct err *e);
 bool out_gone(void);
