@@ -84,10 +84,10 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(compile) $(sanitize) -MMD -MP -c -o $@ $<
 
-# A text of SQL becomes a string: share/schema.sql is schema_sql[].
+# A text of SQL becomes a string, without its comments: share/schema.sql is schema_sql[].
 $(BUILD)/share/%.o: share/%.sql Makefile
 	@mkdir -p $(@D)
-	{ echo 'extern const char $*_sql[]; const char $*_sql[] ='; sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $<; echo ';'; } | \
+	{ echo 'extern const char $*_sql[]; const char $*_sql[] ='; sed '/^--/d; s/[\\"]/\\&/g; s/.*/"&\\n"/' $<; echo ';'; } | \
 	    $(compile) -Wno-overlength-strings $(sanitize) -x c -c -o $@ -
 
 $(units) $(benches): $(BUILD)/%: $(BUILD)/tests/%.o $(library)
@@ -107,8 +107,9 @@ $(BUILD)/cmd/ev.o: defines = -DEVENTUTILS_LIBEXECDIR='"$(libexecdir)/eventutils"
 
 # libpq is for one command alone: what it brings along takes the others longer to load than to work.
 $(BUILD)/bin/outbox-relay: libs = $(PQ_LIBS)
-$(BUILD)/lib/outbox/postgres.o: defines = $(PQ_CFLAGS)
-$(BUILD)/lib/outbox/postgres.o: $(BUILD)/libraries.mk
+of_libpq = $(BUILD)/lib/outbox/postgres.o $(BUILD)/lib/outbox/postgres_open.o
+$(of_libpq): defines = $(PQ_CFLAGS)
+$(of_libpq): $(BUILD)/libraries.mk
 
 # Rewritten only when libexecdir is another one than last time.
 $(BUILD)/libexecdir: FORCE

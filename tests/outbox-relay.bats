@@ -172,6 +172,16 @@ outbox-relay: row 10: "type" has a control character (U+0001) at byte 4: marked 
 
 # --------------------------------------------------------------------------------- tables of others
 
+@test "outbox-relay: a payload with more than one value is not JSON, and adds no attributes" {
+    table
+    rows a t '1,"source":"x"' b t '{"a":1},"data_base64":"AAAA"' c t '1}' d t ' {"a":[1, 2]} '
+    run -1 --separate-stderr outbox-relay app.db
+    [ "$(sed 1d <<<"$stderr")" = 'outbox-relay: row 1: payload is not JSON: unexpected "," at byte 2: marked as failed
+outbox-relay: row 2: payload is not JSON: unexpected "," at byte 8: marked as failed
+outbox-relay: row 3: payload is not JSON: unexpected "}" at byte 2: marked as failed' ]
+    [ "$(replay | jq -c '[.source, .data]')" = '["/shop",{"a":[1,2]}]' ]
+}
+
 @test "outbox-relay: a table of other names is mapped, also one without a column for errors" {
     db 'CREATE TABLE "Outbox ""1"""("the id" INTEGER PRIMARY KEY, kind, "order", body, sent NOT NULL DEFAULT 0)'
     db "INSERT INTO \"Outbox \"\"1\"\"\"(kind, \"order\", body) VALUES('t.u', 'a', '1'), ('t.u', 'a', 'bad'), ('t.u', 'a', '3'), ('t.u', 'b', '4')"

@@ -73,9 +73,9 @@ struct event_fill {
  * that a line that is already an event is refused. Without fill->type the line is an event:
  * complete, or partial (a type is enough), with the member names of CloudEvents or, if it has no
  * specversion, with those of the pattern literature (timestamp, payload, aggregateId,
- * metadata.correlationId …).
- * ev keeps its own copy, and may be moved: it needs neither line nor scan any more, so an event that
- * was made once can be put into the log whenever. The line is scanned once. Returns 0, or -1 with status 65 and what is wrong, but not where.
+ * metadata.correlationId …). ev keeps its own copy, and may be moved: it needs neither line nor
+ * scan any more, so an event that was made once can be put into the log whenever. The line is
+ * scanned once. Returns 0, or -1 with status 65 and what is wrong, but not where.
  */
 int event_make(struct event *ev, struct js_scan *scan, const struct event_fill *fill,
                struct str line, struct err *e);

@@ -1,6 +1,13 @@
 /*
- * The interface between the relay's policy and its database engines. The policy (relay.c,
- * row.c, sink.c) knows no SQL; an engine knows nothing about events.
+ * The interface between the relay's policy and its database engines. The policy knows no SQL; an
+ * engine knows nothing about events. From top to bottom:
+ *
+ *     relay.c                 rounds: read a page, publish, mark
+ *     sink.c                  publishing to a command
+ *     sqlite.c, postgres.c    the engines
+ *     fate.c                  what becomes of a row, and which rows it holds up
+ *     row.c                   the event that a row becomes
+ *     columns.c, sql.c, set.c
  */
 #ifndef OUTBOX_ENGINE_H
 #define OUTBOX_ENGINE_H
@@ -11,11 +18,6 @@
 #define RELAY_PAGE 500             /* rows that are read, published and marked together */
 #define RELAY_PAGE_BYTES (8 << 20) /* a page that has reached this size gets no more rows */
 #define RELAY_TABLE "outbox_events"
-/* Does not begin with "--": that would be an option where the text is an argument. */
-#define RELAY_SCHEMA_HEAD                                                                          \
-    "/* The outbox that outbox-relay(1) reads. In the transaction that changes your own rows,\n"   \
-    "   insert a row with event_type and payload (JSON) and, where you have them, event_id,\n"     \
-    "   aggregate_id and headers. The relay uses the other columns. */\n"
 
 enum relay_column {
     RELAY_ID,
@@ -39,6 +41,7 @@ struct relay_table {
     char *folded; /* name in lower case, when the table was found under that */
     char *column[RELAY_COLUMNS];
     bool mapped[RELAY_COLUMNS]; /* named by the user's map, so it must exist */
+    bool boolean;               /* published is one, and not a number */
 };
 
 enum relay_fate {
@@ -57,14 +60,15 @@ struct relay_row {
     int64_t attempts, retry_ms;
 
     enum relay_fate fate;
-    char *reason;                        /* RELAY_FAILED; freed by the policy */
-    size_t line_at, line_n, id_at, id_n; /* its event, in relay.lines and relay.ids */
+    char *reason;              /* RELAY_FAILED; freed by the policy */
+    struct event *event;       /* RELAY_READY; in relay.events */
     int64_t before;            /* for a sink: the previous row of its aggregate; -1: none */
+    bool changed;              /* by its mark, or there was nothing to change */
     bool given;                /* the sink has it, since given_ms */
     int64_t given_ms, given_n; /* given_n: as the n-th event */
 };
 
-/* A set of texts, by their hashes: all zero is the empty set. */
+/* set.c: a set of texts, by their hashes: all zero is the empty set. */
 struct relay_set {
     uint64_t *hash; /* 0 is a free place */
     size_t n, room;
@@ -73,6 +77,7 @@ void relay_set_add(struct relay_set *s, struct str text);
 bool relay_set_has(const struct relay_set *s, struct str text);
 void relay_set_empty(struct relay_set *s); /* keeps the block */
 void relay_set_free(struct relay_set *s);
+uint64_t relay_hash(struct str text); /* never 0 */
 
 struct relay_page {
     struct relay_row row[RELAY_PAGE];
@@ -80,9 +85,20 @@ struct relay_page {
     bool last; /* no rows come after it */
 };
 
+struct relay_word {
+    const char *name, *text; /* name NULL: the end of a list */
+};
+
+/* How a database writes the statements of sql.c. */
+struct relay_dialect {
+    const char *schema;             /* a text of share/ */
+    bool exact_names;               /* "Seq" and "seq" are different columns */
+    bool schemas;                   /* "app.outbox" is the table outbox of the schema app */
+    const struct relay_word *words; /* the places of values, and what else differs */
+};
+
 struct relay_engine {
-    bool exact_names; /* "Seq" and "seq" are different columns */
-    void (*schema)(const struct relay_terms *terms, struct buf *out);
+    const struct relay_dialect *dialect;
     int (*open)(struct relay *r, enum relay_mode mode, struct err *e);
     void (*close)(struct relay *r);
     /* A round: begin, read, settle, end. begin returns 0 when it is another relay's turn. read
@@ -126,9 +142,9 @@ struct relay {
     int64_t due_ms;        /* when the next row is due for another attempt; INT64_MAX: none */
     int64_t busy, busy_id; /* rows that other relays hold: how many, and the first of them */
     struct event_fill fill;
-    struct event event;
+    struct event events[RELAY_PAGE], answer; /* of the page's rows; what a sink printed */
     struct js_scan scan;
-    struct buf partial, lines, ids;
+    struct buf partial;
 
     bool open, more;  /* the database is open; there may be rows after this page */
     bool marking;     /* marking confirmed rows, which a first signal does not end */
@@ -149,46 +165,69 @@ struct relay {
     int64_t downs, pause_ms;
 };
 
-/* sql.c: parts of statements. A name in double quotes; a column, or NULL if the table does
-   not have it; "column = value" for an UPDATE, preceded by a comma unless a space precedes it, or
-   nothing if the table does not have the column. */
-void relay_sql_quote(struct buf *b, const char *name);
-void relay_sql_column(struct buf *b, const struct relay *r, enum relay_column c);
-void relay_sql_set(struct buf *b, const struct relay *r, enum relay_column c, const char *value);
+/* sql.c: templates of statements, and what they become. */
+enum relay_statement {
+    RELAY_SQL_LAST,
+    RELAY_SQL_PAGE,
+    RELAY_SQL_DONE, /* these rows are relayed */
+    RELAY_SQL_DELETE,
+    RELAY_SQL_LEFT, /* unpublished rows from {after} to {last}, with a proof of their content */
+    RELAY_SQL_RETRY,
+    RELAY_SQL_FAIL,
+    RELAY_SQL_GIVE_BACK,
+    RELAY_SQL_STATE, /* unpublished, failed and waiting rows, and when the first was created */
+    RELAY_STATEMENTS
+};
+extern const char *const relay_template[RELAY_STATEMENTS];
 
-/* row.c: rows, columns and memory */
+/* Put a template's statement into out: nothing if the table has none of the columns that it
+   sets. */
+void relay_sql(const struct relay *r, const char *text, struct buf *out);
+void relay_sql_schema(const struct relay_dialect *d, const struct relay_terms *terms,
+                      struct buf *out);
+void relay_sql_quote(struct buf *b, struct str name); /* append a name in double quotes */
+
+/* columns.c. relay_map: 0, or -1 with 64 when the map is wrong. relay_check: names are the table's
+   columns, each followed by a NUL; 0, or -1 with 64 or 65 when one is missing. */
 int relay_map(struct relay_table *t, const char *map, struct err *e);
-/* names: the table's columns, each followed by a NUL. */
 int relay_check(struct relay *r, const struct buf *names, struct err *e);
 bool relay_has(const struct relay *r, enum relay_column c);
+int relay_column(struct str word);                  /* by its name or its word in a map; -1: none */
+const char *relay_column_name(enum relay_column c); /* ours */
+char *relay_fold(const char *name); /* in lower case, as PostgreSQL reads names; to be freed */
 void relay_table_free(struct relay_table *t);
-/* Make a row's event and append it to lines and ids. -1 with the row's error in why. */
-int relay_make(struct relay *r, struct relay_row *row, struct err *why);
-void relay_recall(struct relay *r, struct relay_row *row);
-void relay_remember(struct relay *r, const struct relay_row *row);
-void relay_hold(struct relay *r, struct str aggregate);
-bool relay_is_held(const struct relay *r, struct str aggregate);
-char *relay_fold(const char *name);   /* in lower case, as PostgreSQL reads names; to be freed */
-uint64_t relay_hash(struct str text); /* never 0 */
 
-/* relay.c */
+/* row.c: make a row's event, valid until the next page. 0, or -1 with the row's error in why. */
+int relay_make(struct relay *r, struct relay_row *row, struct err *why);
+
+/* fate.c: give up, or try again later. The row holds up the later rows of its aggregate. */
 void relay_fail(struct relay *r, struct relay_row *row, const char *reason);
 void relay_retry(struct relay *r, struct relay_row *row, const char *reason);
+void relay_hold(struct relay *r, struct str aggregate);
+bool relay_is_held(const struct relay *r, struct str aggregate);
 
-/* Report a DONE, RETRY or FAILED row that is unchanged although its mark succeeded: 65. */
+/* Report a DONE, RETRY or FAILED row that is unchanged although its mark succeeded: -1 with 65. */
 int relay_refused(struct relay *r, const struct relay_row *row, struct err *e);
 int relay_not_pruned(struct relay *r, int64_t id, struct err *e); /* the same for a DELETE */
-/* Report a DONE row that is not marked because it was changed in the meantime. */
-void relay_changed(const struct relay_row *row);
+/* A row is unpublished after its page was marked, and has the content that was read, or another.
+   Report a DONE row that is not marked because it was changed in the meantime; the first row that a
+   mark should have changed becomes *refused. */
+void relay_judge(const struct relay_row *row, bool as_read, const struct relay_row **refused);
+struct relay_row *relay_row_of(struct relay *r, int64_t id); /* of the page; NULL: none */
+
+/* What the table has no columns for. */
+void relay_recall(struct relay *r, struct relay_row *row);
+void relay_remember(struct relay *r, const struct relay_row *row);
 
 /* Engines ask this while they wait. True after a signal; while confirmed rows are marked, only
    after a second signal or when the grace is over. */
 bool relay_must_end(struct relay *r);
 
-/* sink.c: READY rows become DONE, RETRY or FAILED; rows held up behind these become LEFT. */
+/* sink.c: READY rows become DONE, RETRY or FAILED; rows held up behind these become LEFT. 0, or -1
+   when the sink cannot be run. */
 int relay_sink(struct relay *r, struct err *e);
 /* For a sink that is kept running: the descriptors to wait for, *wait_ms shortened; service the
-   sink; end it. */
+   sink; end it. The last two: 0, or -1 when reading or writing failed. */
 size_t relay_sink_fds(const struct relay *r, struct pollfd *fds, int64_t *wait_ms);
 int relay_sink_idle(struct relay *r, struct err *e);
 int relay_sink_end(struct relay *r, struct err *e);

@@ -38,7 +38,8 @@ void relay_schema(const struct relay_terms *terms, struct buf *out)
         ours.table = RELAY_TABLE;
     if (ours.channel == NULL)
         ours.channel = RELAY_TABLE;
-    engine_of(terms->database == NULL ? "" : terms->database)->schema(&ours, out);
+    relay_sql_schema(engine_of(terms->database == NULL ? "" : terms->database)->dialect, &ours,
+                     out);
 }
 
 /* Are all ports in "host:port,host" numbers? */
@@ -95,20 +96,13 @@ static int check_database(const char *database, struct err *e)
 /* Check before any row is blamed for it. */
 static int check_source(struct relay *r, struct err *e)
 {
-    if (event_make(&r->event, &r->scan, &r->fill, STR("{\"type\":\"x\"}"), e) == 0)
+    if (event_make(&r->answer, &r->scan, &r->fill, STR("{\"type\":\"x\"}"), e) == 0)
         return 0;
     e->status = EX_USAGE;
     return -1;
 }
 
 /* ------------------------------------------------------------------------- trouble that passes */
-
-bool relay_must_end(struct relay *r)
-{
-    /* A row that is confirmed but not marked would be relayed again: marking it is worth the
-       grace. */
-    return r->marking ? proc_forced() : proc_stopping();
-}
 
 /* A lock, or an unreachable server. */
 static bool passes(const struct err *e)
@@ -196,11 +190,11 @@ void relay_close(struct relay *r)
         free(r->page.row[i].reason);
     relay_table_free(&r->table);
     child_free(&r->child);
-    event_free(&r->event);
+    event_free(&r->answer);
+    for (size_t i = 0; i < RELAY_PAGE; i++)
+        event_free(&r->events[i]);
     js_scan_free(&r->scan);
     buf_free(&r->partial);
-    buf_free(&r->lines);
-    buf_free(&r->ids);
     free(r->memory);
     relay_set_free(&r->held);
     free(r->place);
@@ -208,72 +202,6 @@ void relay_close(struct relay *r)
 }
 
 /* --------------------------------------------------------------------------------------- a page */
-
-static void say_row(const struct relay_row *row, const char *what)
-{
-    const struct str id = row->text[RELAY_EVENT_ID];
-    const struct say_about about = {.id = id, .type = row->text[RELAY_TYPE]};
-
-    say(SAY_WARN, EX_DATAERR, &about, "row %" PRId64 ": %s", row->id, what);
-}
-
-void relay_fail(struct relay *r, struct relay_row *row, const char *reason)
-{
-    const char *then = r->looking ? ""
-                       : relay_has(r, RELAY_ERROR)
-                           ? ": marked as failed"
-                           : ": failed; the table has no error column to record it in";
-    struct buf text = BUF_INIT;
-
-    free(row->reason);
-    row->reason = mem_dup(reason, strlen(reason));
-    row->fate = RELAY_FAILED;
-    r->result->failed++;
-    relay_hold(r, row->text[RELAY_AGGREGATE]);
-    buf_printf(&text, "%s%s", reason, then);
-    say_row(row, buf_text(&text));
-    buf_free(&text);
-}
-
-void relay_retry(struct relay *r, struct relay_row *row, const char *reason)
-{
-    row->attempts++;
-    if (row->attempts >= r->terms->attempts) {
-        relay_fail(r, row, reason);
-        return;
-    }
-    row->fate = RELAY_RETRY;
-    row->retry_ms = clock_now_ms() + backoff_ms(&r->terms->backoff, row->attempts, clock_random());
-    if (row->retry_ms < r->due_ms)
-        r->due_ms = row->retry_ms;
-    relay_hold(r, row->text[RELAY_AGGREGATE]);
-}
-
-int relay_refused(struct relay *r, const struct relay_row *row, struct err *e)
-{
-    bool done = row->fate == RELAY_DONE;
-
-    return err_set(e, EX_DATAERR,
-                   "%s: row %" PRId64 " %s, but the %s changed nothing: a trigger, a rule or "
-                   "row-level security of table %s discards it; until that is fixed, %s",
-                   r->place, row->id, done ? "was relayed" : "was not relayed",
-                   done && r->terms->remove ? "DELETE" : "UPDATE",
-                   err_quote_text(r->table.name).text,
-                   done ? "each run relays the row again" : "no attempt is counted");
-}
-
-int relay_not_pruned(struct relay *r, int64_t id, struct err *e)
-{
-    return err_set(e, EX_DATAERR,
-                   "%s: row %" PRId64 " was to be pruned, but the DELETE changed nothing: a "
-                   "trigger, a rule or row-level security of table %s discards it",
-                   r->place, id, err_quote_text(r->table.name).text);
-}
-
-void relay_changed(const struct relay_row *row)
-{
-    say_row(row, "was changed while it was being relayed: it is relayed again as it is now");
-}
 
 /* An empty text means the same as none. */
 static void without_empty(struct relay_row *row)
@@ -313,8 +241,6 @@ static size_t choose(struct relay *r, int64_t now_ms)
     struct err why = ERR_NONE;
     size_t ready = 0;
 
-    buf_shrink(&r->lines, 1 << 20);
-    buf_shrink(&r->ids, 1 << 20);
     r->fill.now_ms = now_ms;
     for (size_t i = 0; i < r->page.n; i++) {
         struct relay_row *row = &r->page.row[i];
@@ -357,24 +283,21 @@ static void explain(struct relay *r, struct relay_row *row, const struct log_put
                 EVENT_HOPS_MAX);
     else if (put->fate == LOG_STALE)
         err_set(&why, EX_DATAERR, "subject %s has another event at version %lld",
-                err_quote(r->event.subject.p, r->event.subject.n).text,
-                (long long)r->event.version);
+                err_quote(row->event->subject.p, row->event->subject.n).text,
+                (long long)row->event->version);
     else
         err_set(&why, EX_DATAERR,
                 "id %s is already in the spool with other content (seq %" PRId64 ")",
-                err_quote(r->event.id.p, r->event.id.n).text, put->seq);
+                err_quote(row->event->id.p, row->event->id.n).text, put->seq);
     relay_fail(r, row, why.text);
     hold_behind(r, row);
 }
 
 static int put_row(struct relay *r, struct relay_row *row, struct err *e)
 {
-    const struct event_fill nothing = {.priority = -1, .hops = -1};
-    struct str line = {r->lines.p + row->line_at, row->line_n - 1};
     struct log_put put;
 
-    if (event_make(&r->event, &r->scan, &nothing, line, e) < 0 ||
-        log_put(r->spool, &r->event, &put, e) < 0)
+    if (log_put(r->spool, row->event, &put, e) < 0)
         return -1;
     if (put.fate == LOG_STORED || put.fate == LOG_DUPLICATE)
         row->fate = RELAY_DONE;
@@ -685,15 +608,14 @@ static int print_page(struct relay *r, struct err *e)
     choose(r, clock_now_ms());
     for (size_t i = 0; i < r->page.n && got == 0 && !out_gone(); i++) {
         struct relay_row *row = &r->page.row[i];
-        struct str line = {r->lines.p + row->line_at, row->line_n - 1};
         if (row->fate != RELAY_READY)
             continue;
         r->result->relayed++;
         buf_reset(&shown);
         if (terminal)
-            js_show(&shown, line);
+            js_show(&shown, row->event->line);
         else
-            buf_str(&shown, line);
+            buf_str(&shown, row->event->line);
         got = out_line((struct str){shown.p, shown.n}, e);
     }
     buf_free(&shown);

@@ -56,7 +56,8 @@ static size_t feed(struct relay *r, int64_t now_ms)
         struct relay_row *row = &r->page.row[i];
         if (!may_go(r, row))
             continue;
-        child_feed(&r->child, (struct str){r->lines.p + row->line_at, row->line_n});
+        child_feed(&r->child, row->event->line);
+        child_feed(&r->child, STR("\n"));
         row->given = true;
         row->given_ms = now_ms;
         row->given_n = ++r->gave_n;
@@ -103,7 +104,7 @@ static bool confirm(struct relay *r, struct str id, size_t *from)
 {
     for (size_t i = 0; i < r->page.n; i++) { /* answers mostly come in order */
         struct relay_row *row = &r->page.row[(*from + i) % r->page.n];
-        if (!row->given || !str_eq((struct str){r->ids.p + row->id_at, row->id_n}, id))
+        if (!row->given || !str_eq(row->event->id, id))
             continue;
         if (row->fate == RELAY_READY)
             note_answer(r, row);
@@ -121,8 +122,9 @@ static bool take_line(struct relay *r, struct str line, size_t *from)
         line.n--;
     if (line.n == 0)
         return true;
-    if (*line.p == '{' && event_read(&r->event, &r->scan, line, &why) == 0 && r->event.id.p != NULL)
-        return confirm(r, r->event.id, from);
+    if (*line.p == '{' && event_read(&r->answer, &r->scan, line, &why) == 0 &&
+        r->answer.id.p != NULL)
+        return confirm(r, r->answer.id, from);
     return confirm(r, line, from);
 }
 

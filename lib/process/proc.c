@@ -29,7 +29,8 @@ static volatile sig_atomic_t noticed; /* a signal that has not been acted on yet
 static int64_t first_ms, last_ms;     /* monotonic: when the first and the last came */
 static int64_t grace_ms = -1;         /* from the first signal until proc_forced; -1: no limit */
 static sigset_t ours, before;         /* the signals blocked now, and when we were started */
-static sigset_t ignored;              /* ignored when we were started */
+static sigset_t ignored;              /* ignored when we were started; found for proc_start */
+static bool found;
 static int reaper;                    /* were we a subreaper when we were started? */
 
 /* -------------------------------------------------------------------------------------- signals */
@@ -94,14 +95,11 @@ void proc_stage(void)
     struct sigaction was;
 
     sigemptyset(&ours);
-    sigemptyset(&ignored);
-    for (int i = 1; i < NSIG; i++)
-        if (sigaction(i, NULL, &was) == 0 && was.sa_handler == SIG_IGN)
-            sigaddset(&ignored, i);
     for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++) {
         /* Ignored at the start, as with nohup or in the background of a script: leave them
            ignored. */
-        if ((caught[i] == SIGHUP || caught[i] == SIGINT) && sigismember(&ignored, caught[i]))
+        if ((caught[i] == SIGHUP || caught[i] == SIGINT) &&
+            sigaction(caught[i], NULL, &was) == 0 && was.sa_handler == SIG_IGN)
             continue;
         sigaddset(&ours, caught[i]);
         sigaction(caught[i], &action, NULL);
@@ -212,10 +210,11 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int *
     prctl(PR_SET_PDEATHSIG, (unsigned long)SIGKILL, 0UL, 0UL, 0UL);
     if (getppid() != parent) /* the parent died before prctl took effect */
         _exit(EX_TEMPFAIL);
-    for (int i = 1; i < NSIG; i++)
-        if (sigismember(&ignored, i) && (!wrapped || i == SIGPIPE || i == SIGXFSZ))
-            sigaction(i, &standard, NULL); /* keep nohup's ignored signals for a wrapped command,
-                                              but not those that args_parse ignores */
+    sigaction(SIGPIPE, &standard, NULL); /* which args_parse ignores */
+    sigaction(SIGXFSZ, &standard, NULL);
+    for (int i = 1; i < NSIG && !wrapped; i++) /* a wrapped command keeps what nohup ignores */
+        if (sigismember(&ignored, i))
+            sigaction(i, &standard, NULL);
     /* First move them away from the numbers that are assigned next. */
     for (int i = 0; i < n; i++)
         if ((from[i] = fd[i] < n ? fcntl(fd[i], F_DUPFD_CLOEXEC, n) : fd[i]) < 0) {
@@ -273,10 +272,25 @@ static int look_up(const char *name)
     return why;
 }
 
+/* Only those that we do not catch can be ignored, and that does not change. */
+static void find_ignored(void)
+{
+    struct sigaction was;
+
+    sigemptyset(&ignored);
+    for (int i = 1; i < NSIG; i++)
+        if (sigaction(i, NULL, &was) == 0 && was.sa_handler == SIG_IGN)
+            sigaddset(&ignored, i);
+    found = true;
+}
+
 pid_t proc_start(char *const argv[], char *const envp[], const int *fd, int n, bool wrapped,
                  struct err *e)
 {
     volatile int failed = 0;
+
+    if (!wrapped && !found)
+        find_ignored();
     pid_t parent = getpid(), pid = vfork();
 
     if (pid == 0)

@@ -6,9 +6,9 @@
  *
  *     db_run(db, e, SQL("doc_delete", "DELETE FROM document WHERE kind=? AND name=?"), "tt", …)
  *
- * It is prepared at its first use, and stays prepared. types has a letter for each argument:
- * i int64_t, o int64_t (DB_NONE: NULL), s struct str as text (absent: NULL), b struct str as bytes,
- * t const char * (NULL: NULL). Texts are bound as views: they must stay until the statement is done.
+ * It is prepared at its first use, and stays prepared. types has a letter for each argument: i
+ * int64_t, o int64_t (DB_NONE: NULL), s struct str as text (absent: NULL), b struct str as bytes, t
+ * const char * (NULL: NULL). Texts are bound as views: they must stay until the statement is done.
  *
  * Functions that return int return 0 or a count, or -1 with e filled in, as in store.h.
  */

@@ -46,7 +46,8 @@ struct db {
     bool lasting;     /* has committed something that must be on disk */
     bool tight, full; /* there is little room on the disk; SQLite found the disk full */
     unsigned space_looks;
-    bool moved; /* the path names another file by now, or none: every call fails */
+    bool moved;         /* the path names another file by now, or none: every call fails */
+    const char *schema; /* while it is opened: how far along ours the file's schema goes */
     enum db_sync sync;
     int frames; /* in the WAL after our last commit; -1: it wrote none */
 };
