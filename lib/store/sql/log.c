@@ -432,12 +432,16 @@ bool log_row_expired(const struct log_row *row, int64_t now)
     return row->expires != DB_NONE && row->expires != 0 && row->expires <= now;
 }
 
-static struct str copy(struct buf *bytes, struct str s)
+/* There is room for it. */
+static struct str page_copy(struct page *p, struct str s)
 {
+    char *to = p->bytes.p + p->bytes.n;
+
     if (s.p == NULL)
         return s;
-    buf_str(bytes, s);
-    return (struct str){bytes->p + bytes->n - s.n, s.n};
+    memcpy(to, s.p, s.n);
+    p->bytes.n += s.n;
+    return (struct str){to, s.n};
 }
 
 bool page_add(struct page *p, const struct log_entry *row)
@@ -455,12 +459,12 @@ bool page_add(struct page *p, const struct log_entry *row)
     }
     entry = &p->entry[p->n++];
     *entry = *row;
-    entry->id = copy(&p->bytes, row->id);
-    entry->source = copy(&p->bytes, row->source);
-    entry->type = copy(&p->bytes, row->type);
-    entry->subject = copy(&p->bytes, row->subject);
-    entry->line = copy(&p->bytes, row->line);
-    buf_char(&p->bytes, '\n');
+    entry->id = page_copy(p, row->id);
+    entry->source = page_copy(p, row->source);
+    entry->type = page_copy(p, row->type);
+    entry->subject = page_copy(p, row->subject);
+    entry->line = page_copy(p, row->line);
+    p->bytes.p[p->bytes.n++] = '\n';
     return true;
 }
 
