@@ -4,6 +4,7 @@
 #include "cli/out.h"
 #include "cli/say.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "event/source.h"
 #include "outbox/relay.h"
 #include "process/proc.h"
@@ -122,22 +123,22 @@ static int give_back(struct relay *r, struct err *e)
     return out_line(str_of(text), e) < 0 ? -1 : out_flush(e);
 }
 
-static void tell(const struct relay_result *result)
+static void say_moved(const struct relay_result *result)
 {
     if (isatty(STDERR_FILENO) && !dry_run)
         say_note("%" PRId64 " row%s relayed, %" PRId64 " pruned", result->relayed,
                  result->relayed == 1 ? "" : "s", result->pruned);
 }
 
-static int move(struct relay *r, struct relay_result *result, struct err *e)
+static int relay_move(struct relay *r, struct relay_result *result, struct err *e)
 {
     struct store *spool = NULL;
     int got = 0;
 
     if (proc_stopping()) /* while the database was being opened */
         return 0;
-    if (terms.sink == NULL && (got = store_open(&spool, args_spool(), STORE_CREATE, e)) > 0)
-        say_note("created the spool %s", store_path(spool));
+    if (terms.sink == NULL)
+        got = spool_open(&spool, STORE_CREATE, e);
     if (spool != NULL)
         store_stop(spool, proc_stopping);
     if (got >= 0 && retry_failed)
@@ -145,7 +146,7 @@ static int move(struct relay *r, struct relay_result *result, struct err *e)
     if (got >= 0)
         got = relay_run(r, spool, result, e);
     store_close(spool);
-    tell(result);
+    say_moved(result);
     return got;
 }
 
@@ -155,7 +156,9 @@ static int relay(struct relay_result *result, struct err *e)
     int got = relay_open(&r, &terms, status || dry_run ? RELAY_LOOK : RELAY_MOVE, e);
 
     if (got == 0)
-        got = status ? print_state(r, e) : dry_run ? relay_print(r, result, e) : move(r, result, e);
+        got = status    ? print_state(r, e)
+              : dry_run ? relay_print(r, result, e)
+                        : relay_move(r, result, e);
     relay_close(r);
     return got;
 }

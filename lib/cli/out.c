@@ -1,6 +1,7 @@
 #include "cli/out.h"
 
 #include "base/io.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "cli/say.h"
 
@@ -19,6 +20,7 @@ static struct {
     bool gone;
     bool cut;           /* by a signal, although the reader is there */
     bool watch;         /* out_watch was called */
+    int terminal;       /* is stdout one? 0: not known yet; -1: no */
     int failed;         /* errno of the write that failed; what came after it is lost */
     bool (*stop)(void); /* called when a signal interrupts a write */
     struct pollfd *all; /* of out_poll */
@@ -82,8 +84,49 @@ int out_write(const void *p, size_t n, struct err *e)
     return 0;
 }
 
-int out_lines(struct str text, struct err *e)
+int out_line(struct str line, struct err *e)
 {
+    if (line.n < OUT_BLOCK - out.n && !out.gone && out.failed == 0) {
+        if (line.n > 0)
+            memcpy(out.block + out.n, line.p, line.n);
+        out.block[out.n + line.n] = '\n';
+        out.n += line.n + 1;
+        return 0;
+    }
+    if (out_write(line.p, line.n, e) < 0)
+        return -1;
+    return out_write("\n", 1, e);
+}
+
+static bool to_terminal(void)
+{
+    if (out.terminal == 0)
+        out.terminal = isatty(STDOUT_FILENO) ? 1 : -1;
+    return out.terminal > 0;
+}
+
+int out_json(struct str line, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    int got;
+
+    if (!to_terminal())
+        return out_line(line, e);
+    js_show(&text, line);
+    got = out_line((struct str){text.p, text.n}, e);
+    buf_free(&text);
+    return got;
+}
+
+int out_json_lines(struct str text, struct err *e)
+{
+    while (to_terminal() && text.n > 0) {
+        size_t n = (size_t)((const char *)memchr(text.p, '\n', text.n) - text.p);
+        if (out_json((struct str){text.p, n}, e) < 0)
+            return -1;
+        text.p += n + 1;
+        text.n -= n + 1;
+    }
     if (text.n < OUT_DIRECT)
         return out_write(text.p, text.n, e);
     if (out_flush(e) < 0)
@@ -99,20 +142,6 @@ int out_lines(struct str text, struct err *e)
         text.n -= n;
     }
     return 0;
-}
-
-int out_line(struct str line, struct err *e)
-{
-    if (line.n < OUT_BLOCK - out.n && !out.gone && out.failed == 0) {
-        if (line.n > 0)
-            memcpy(out.block + out.n, line.p, line.n);
-        out.block[out.n + line.n] = '\n';
-        out.n += line.n + 1;
-        return 0;
-    }
-    if (out_write(line.p, line.n, e) < 0)
-        return -1;
-    return out_write("\n", 1, e);
 }
 
 int out_flush(struct err *e)
