@@ -39,6 +39,7 @@ struct js_scan {
     bool envelope;            /* set by the caller: one more level, around data of JS_DEPTH_MAX */
     enum js_kind kind;        /* of the whole line */
     struct str value;         /* the line without surrounding white space */
+    bool escapes, beyond;     /* is there an escape, or a byte beyond ASCII, in any string? */
     struct js_member *member; /* of the top-level object, in order */
     size_t members;
     size_t member_room; /* this and the rest are private */

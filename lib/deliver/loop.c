@@ -382,6 +382,7 @@ static int begin_emit(struct loop *loop, struct txn **t, struct err *e)
         if (got > 0)
             continue;
         txn_rollback(*t);
+        *t = NULL;
         if (got < 0)
             return -1;
         const struct outcome bad = {.event = (struct group_event *)(uintptr_t)loop->settle[i].event,

@@ -104,14 +104,15 @@ int death_tell_seq(struct group *g, struct txn *t, int64_t seq, const char *reas
                      "grp=?1 AND item.seq=event.seq),0) FROM event WHERE seq=?2"),
                  "ii", g->grp, seq);
     struct page copy = {NULL, 0, BUF_INIT};
-    struct log_entry row;
+    struct log_entry entry;
+    struct log_row row;
     int got = q == NULL ? -1 : db_row(g->s->db, q, e);
 
     if (got <= 0)
         return got;
-    log_entry_read(g->s, q, &row);
-    row.damaged = log_entry_damaged(q, &row);
-    page_add(&copy, &row);
+    log_entry_read(g->s, q, &row, &entry);
+    entry.damaged = log_entry_damaged(&row, &entry);
+    page_add(&copy, &entry);
     int64_t attempts = db_i64(q, LOG_END);
     db_done(q);
     if (!sys_type(copy.entry[0].type))
