@@ -37,7 +37,7 @@ static int64_t published(const char *line)
 {
     CHECK(ingest_put(&batch, (struct ingest_place){0}, str_of(line), &error) == 0);
     CHECK(ingest_commit(&batch, &error) == 0);
-    CHECK_INT(batch.bad, 0);
+    CHECK_INT(batch.refused.n, 0);
     ingest_free(&batch);
     return scans;
 }
