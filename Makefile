@@ -53,9 +53,7 @@ pages = $(wildcard man/*.[1-9])
 
 # Build.
 
-.DELETE_ON_ERROR:
-.SECONDARY:
-.SUFFIXES:
+.DELETE_ON_ERROR .SECONDARY .SUFFIXES:
 # What is built for somebody who wants to see something else is a line, not a page.
 ifneq ($(filter test demo,$(MAKECMDGOALS)),)
 .SILENT:
@@ -70,7 +68,7 @@ all: $(library) $(programs)
 
 # A command may keep its verbs in a folder of its name.
 .SECONDEXPANSION:
-$(programs) $(hooked): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$(BUILD)/%.o,$$(wildcard cmd/$$(@F)/*.c)) \
+$(programs) $(hooked): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$$(BUILD)/%.o,$$(wildcard cmd/$$(@F)/*.c)) \
     $(library) $(BUILD)/libraries.mk
 	@mkdir -p $(@D)
 	$(link) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS) $(libs)
@@ -80,7 +78,7 @@ $(library): $(objects)
 	rm -f $@
 	$(AR) qcs $@ $^
 
-$(BUILD)/%.o: %.c Makefile
+$(BUILD)/%.o: %.c Makefile $(BUILD)/libraries.mk
 	@mkdir -p $(@D)
 	$(compile) $(sanitize) -MMD -MP -c -o $@ $<
 
@@ -107,9 +105,7 @@ $(BUILD)/cmd/ev.o: defines = -DEVENTUTILS_LIBEXECDIR='"$(libexecdir)/eventutils"
 
 # libpq is for one command alone: what it brings along takes the others longer to load than to work.
 $(BUILD)/bin/outbox-relay: libs = $(PQ_LIBS)
-of_libpq = $(BUILD)/lib/outbox/postgres.o $(BUILD)/lib/outbox/postgres_open.o
-$(of_libpq): defines = $(PQ_CFLAGS)
-$(of_libpq): $(BUILD)/libraries.mk
+$(BUILD)/lib/outbox/postgres%: defines = $(PQ_CFLAGS)
 
 # Rewritten only when libexecdir is another one than last time.
 $(BUILD)/libexecdir: FORCE
