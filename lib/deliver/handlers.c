@@ -3,7 +3,7 @@
  */
 #include "base/mem.h"
 #include "cli/say.h"
-#include "deliver/decide.h"
+#include "deliver/crew.h"
 #include "process/child.h"
 #include "process/environment.h"
 #include "process/proc.h"
@@ -85,7 +85,7 @@ static void too_few_files(struct loop *loop)
         err_set(&why, EX_OSERR,
                 "no handler can be run: the limit of open files, %lld, is too low (ulimit -n)",
                 (long long)limit.rlim_cur);
-        decide_stop(loop, &why);
+        decide_stop(&loop->decide, &why);
         return;
     }
     *most = loop->running < 5 ? loop->running : loop->running - loop->running / 5;
@@ -103,11 +103,11 @@ static int cannot_start(struct loop *loop, struct group_event *ge, struct err *w
         loop->pause_ms = clock_mono_ms() + PAUSE_MS;
         return 0;
     case EX_DATAERR:
-        decide_hopeless(loop, ge, why);
+        decide_hopeless(&loop->decide, ge, why);
         return 1;
     case EX_CANNOT_RUN:
     case EX_NOT_FOUND:
-        decide_stop(loop, why);
+        decide_stop(&loop->decide, why);
         return 0;
     default:
         *e = *why;
@@ -121,7 +121,7 @@ static int handlers_begin(struct loop *loop, struct group_event *ge, struct err 
     struct err why = ERR_NONE;
 
     if (event_read(&s->parsed, &loop->scan, ge->entry.line, &why) < 0) {
-        decide_hopeless(loop, ge, &why);
+        decide_hopeless(&loop->decide, ge, &why);
         return 1;
     }
     snprintf(s->marker, sizeof s->marker, "EVENT_SEQ=%" PRId64, ge->entry.seq);
@@ -192,7 +192,7 @@ static int succeed(struct loop *loop, struct child *c, const struct outcome *o, 
         got = child_output(c, &loop->output, &why);
         output = (struct str){loop->output.p, loop->output.n};
     } else if (child_has_output(c)) {
-        if (decide_print(loop, o->event, e) < 0)
+        if (decide_print(&loop->decide, o->event, e) < 0)
             return -1;
         proc_unblock(); /* output that does not fit our block is written at once, and the write may
                         block */
@@ -201,9 +201,9 @@ static int succeed(struct loop *loop, struct child *c, const struct outcome *o, 
         done.printed = true;
     }
     if (got == 0)
-        return decide_done(loop, &done, output, e);
-    decide_stop(loop, &why);
-    decide_release(loop, o->event);
+        return decide_done(&loop->decide, &done, output, e);
+    decide_stop(&loop->decide, &why);
+    decide_release(&loop->decide, o->event);
     return 0;
 }
 
@@ -224,21 +224,21 @@ static int judge(struct loop *loop, struct slot *s, struct err *e)
                                                       own */
         proc_kill(0, NULL, SIGKILL);
     if (c->lost) {
-        decide_release(loop, s->event);
+        decide_release(&loop->decide, s->event);
         return 0;
     }
     if (c->status == 0)
         return succeed(loop, c, &o, e);
     if (c->force != CHILD_RUNS && !c->timed_out) /* we ended it ourselves */
-        decide_release(loop, s->event);
+        decide_release(&loop->decide, s->event);
     else if (coded && loop->terms->defer_on[c->status])
-        return decide_defer(loop, &o, e);
+        return decide_defer(&loop->decide, &o, e);
     else if (coded && loop->terms->dead_on[c->status])
-        decide_dead(loop, &o);
+        decide_dead(&loop->decide, &o);
     else if (coded && c->status == EX_CONFIG)
-        decide_misconfigured(loop, &o);
+        decide_misconfigured(&loop->decide, &o);
     else
-        decide_retry(loop, &o);
+        decide_retry(&loop->decide, &o);
     return 0;
 }
 
@@ -250,7 +250,7 @@ static int handlers_move(struct loop *loop, int64_t now_ms, struct err *e)
             continue;
         struct err why = ERR_NONE;
         if (child_io(&s->child, now_ms, &why) < 0) {
-            decide_stop(loop, &why);
+            decide_stop(&loop->decide, &why);
             child_lose(&s->child, now_ms);
         }
         if (!child_done(&s->child))
