@@ -269,6 +269,9 @@ void group_hand_over(struct group *g);
 /* Is the event still ours to settle? 1 yes, 0 no, -1. Call it before passing on output. */
 int group_holds(struct group *g, const struct group_event *event, struct err *e);
 
+/* Did the last claim leave an event that a consumer died with until it can begin at once? */
+bool group_skipped(const struct group *g);
+
 /* For how long the rate keeps events that could be claimed from being claimed; 0: it keeps none. */
 int64_t group_pace_ms(struct group *g);
 

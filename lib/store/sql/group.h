@@ -91,6 +91,7 @@ struct group {
        claim.c. */
     bool alone;       /* such an event is held */
     bool draining;    /* such an event is due: nothing new is claimed until it can be alone */
+    bool skipped;     /* one whose consumer died once cannot begin at once */
     bool others_turn; /* such an event was the last claim: other events go first */
     int64_t drain_ms; /* wall: since when draining is true; 0: it is not */
 
