@@ -60,7 +60,7 @@ static void forget_settled(struct decide *d)
         free((char *)(uintptr_t)d->settle[i].tail.p);
     }
     d->settles = 0;
-    buf_shrink(&d->lines, 1 << 20);
+    emit_forget(&d->emit);
 }
 
 /*
@@ -123,21 +123,21 @@ void decide_release_queued(struct decide *d)
     d->queued = 0;
 }
 
-/* The event in words, and "about" for --log json; both are views of the scratch event. */
+/* The event in words, and "about" for --log json, views of the event. */
 static struct err_quoted name_it(struct decide *d, const struct group_event *ge,
                                  struct say_about *about)
 {
+    const struct event named = {.type = ge->entry.type, .id = ge->entry.id};
     struct err damaged = ERR_NONE;
+    const struct event *ev = group_read(d->group, ge, &damaged);
 
     *about = (struct say_about){.id = ge->entry.id,
                                 .type = ge->entry.type,
                                 .group = str_of(d->terms->group),
                                 .attempt = ge->attempts + 1};
-    if (event_read(&d->event, &d->scan, ge->entry.line, &damaged) == 0)
-        about->correlationid = d->event.correlationid;
-    d->event.type = ge->entry.type;
-    d->event.id = ge->entry.id;
-    return event_name(&d->event);
+    if (ev != NULL)
+        about->correlationid = ev->correlationid;
+    return event_name(&named);
 }
 
 static void say_failure(struct decide *d, const struct outcome *o, bool dead, int64_t wait)
@@ -283,12 +283,13 @@ static int make_events(struct decide *d, const struct outcome *o, struct str out
                        struct decide_made *made)
 {
     struct err why = ERR_NONE;
-    size_t before = d->lines.n;
+    const struct event *cause = group_read(d->group, o->event, &why);
+    size_t before = d->emit.n;
     struct outcome bad = *o;
 
-    if (event_read(&d->event, &d->scan, o->event->entry.line, &why) == 0 &&
-        emit_make(&d->emit, &d->event, o->event->entry.recorded_ms, output, &d->lines, &why) == 0) {
-        *made = (struct decide_made){before, d->lines.n - before, false};
+    if (cause != NULL &&
+        emit_make(&d->emit, cause, o->event->entry.recorded_ms, output, &why) == 0) {
+        *made = (struct decide_made){before, d->emit.n - before, false};
         return 1;
     }
     bad.status = EX_DATAERR;
@@ -382,7 +383,7 @@ static int begin_emit(struct decide *d, struct err *e)
     for (size_t i = 0; i < d->settles && got > 0; i++) {
         if (d->made[i].n == 0)
             continue;
-        got = emit_put(&d->emit, (struct str){d->lines.p + d->made[i].at, d->made[i].n}, &why, e);
+        got = emit_put(&d->emit, d->made[i].at, d->made[i].n, &why, e);
         if (got > 0)
             continue;
         log_rollback(d->store);
@@ -415,6 +416,14 @@ static bool emits(const struct decide *d)
     return false;
 }
 
+static bool prints(const struct decide *d)
+{
+    for (size_t i = 0; i < d->settles; i++)
+        if (d->made[i].printed)
+            return true;
+    return false;
+}
+
 /* Write the output, then settle. A crash in between repeats the output; the other order would lose
    it. When the reader has gone, it does not want the output, and done events stay done; when output
    was lost for other reasons, its event is not done. */
@@ -425,7 +434,7 @@ int decide_settle(struct decide *d, struct err *e)
 
     if (d->settles == 0)
         return 0;
-    if (flush(&unwritten) < 0)
+    if (prints(d) && flush(&unwritten) < 0)
         decide_stop(d, &unwritten);
     if (out_lost())
         decide_take_back(d, true);
@@ -443,7 +452,7 @@ bool decide_order_waits(const struct decide *d)
 {
     for (size_t i = 0; i < d->settles && group_ordered(d->group); i++)
         if (d->settle[i].outcome == GROUP_RETRY || d->settle[i].outcome == GROUP_DEFER ||
-            d->settle[i].outcome == GROUP_RELEASE)
+            d->settle[i].outcome == GROUP_RELEASE || d->made[i].n > 0)
             return true;
     return false;
 }
@@ -451,10 +460,7 @@ bool decide_order_waits(const struct decide *d)
 void decide_free(struct decide *d)
 {
     forget_settled(d);
-    event_free(&d->event);
-    js_scan_free(&d->scan);
     emit_free(&d->emit);
-    buf_free(&d->lines);
     free(d->settle);
     free(d->made);
     free(d->queue);

@@ -13,7 +13,7 @@
 #include "deliver/loop.h"
 
 struct decide_made {
-    size_t at, n; /* the range of decide's lines that the event emits */
+    size_t at, n; /* what the event emits, as emit numbers it */
     bool printed; /* its output went to stdout */
 };
 
@@ -34,10 +34,7 @@ struct decide {
     size_t settles, settle_room;
     int64_t settle_ms; /* monotonic: when the first of them was decided */
 
-    struct emit emit; /* its store and group are set, too; the rest is decide's own */
-    struct buf lines; /* to be published */
-    struct js_scan scan;
-    struct event event;     /* scratch */
+    struct emit emit;       /* its store and group are set, too; the rest is decide's own */
     int64_t deferrals;      /* consecutive ones, for the backoff of the group */
     int cannot_run;         /* consecutive events that ended with 126 or 127 */
     int64_t cannot_run_seq; /* the last of those events */
@@ -84,8 +81,9 @@ void decide_release_queued(struct decide *d);
 /* What is decided as done but cannot be printed (or published), for reasons of our own, goes back
    to the group. */
 void decide_take_back(struct decide *d, bool printed);
-/* In an ordered group: was an event decided whose row in the spool must hold the later ones of its
-   subject, so that it must be settled before anything is claimed or begun? */
+/* In an ordered group: was an event decided that may be delivered again, so that it must be settled
+   before anything is claimed or begun? Only its row in the spool holds back the later events of its
+   subject. It was returned, or emits what others may have made impossible to publish. */
 bool decide_order_waits(const struct decide *d);
 /* Write the output, then settle. 0; -1 when the store failed. While others keep the spool locked
    the decisions stay, decide_stop has been called, and the result is 0. */

@@ -20,7 +20,6 @@
 /* A slot, in which a handler runs or none. */
 struct slot {
     struct group_event *event; /* NULL: free */
-    struct event parsed;
     struct child child;
     struct environment environment;
     char marker[40];
@@ -120,14 +119,15 @@ static int handlers_begin(struct loop *loop, struct group_event *ge, struct err 
     struct slot *s = free_slot(loop);
     struct err why = ERR_NONE;
 
-    if (event_read(&s->parsed, &loop->scan, ge->entry.line, &why) < 0) {
+    const struct event *ev = group_read(loop->group, ge, &why);
+    if (ev == NULL) {
         decide_hopeless(&loop->decide, ge, &why);
         return 1;
     }
     snprintf(s->marker, sizeof s->marker, "EVENT_SEQ=%" PRId64, ge->entry.seq);
     struct child_run run = {
         .argv = loop->terms->argv,
-        .envp = environment_make(&s->environment, &s->parsed, ge->entry.seq, ge->attempts + 1,
+        .envp = environment_make(&s->environment, ev, ge->entry.seq, ge->attempts + 1,
                                  loop->terms->group, store_path(loop->store)),
         .marker = s->marker,
         .input = {ge->entry.line.p, ge->entry.line.n + 1}, /* including its newline */
@@ -137,7 +137,7 @@ static int handlers_begin(struct loop *loop, struct group_event *ge, struct err 
         .about = {.id = ge->entry.id,
                   .type = ge->entry.type,
                   .group = str_of(loop->terms->group),
-                  .correlationid = s->parsed.correlationid,
+                  .correlationid = ev->correlationid,
                   .attempt = ge->attempts + 1}};
     if (child_start(&s->child, &run, &why) < 0) {
         if (errno != EMFILE)
@@ -294,7 +294,6 @@ static void handlers_close(struct loop *loop)
 {
     for (size_t i = 0; i < count(loop); i++) {
         child_free(&slots(loop)[i].child);
-        event_free(&slots(loop)[i].parsed);
         environment_free(&slots(loop)[i].environment);
     }
     free(slots(loop));

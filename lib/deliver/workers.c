@@ -178,7 +178,7 @@ static int workers_begin(struct loop *loop, struct group_event *ge, struct err *
     struct err why = ERR_NONE;
     int got;
 
-    if (event_read(&loop->decide.event, &loop->scan, ge->entry.line, &why) < 0) {
+    if (group_read(loop->group, ge, &why) == NULL) {
         decide_hopeless(&loop->decide, ge, &why);
         return 1;
     }

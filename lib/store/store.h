@@ -234,6 +234,10 @@ struct group_event {
 int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
                 struct group_event ***out, struct err *e);
 
+/* The event as its line tells it, read at the first call; a view until the event is settled. NULL:
+   the line is not that of an event, with 65 and the reason in e. */
+const struct event *group_read(struct group *g, const struct group_event *event, struct err *e);
+
 enum group_outcome {
     GROUP_DONE,
     GROUP_RETRY,   /* try again at due_ms; counts as an attempt */

@@ -110,6 +110,7 @@ void doc_rollback(struct store *s)
 int doc_put(struct store *s, const struct doc_put *put, struct err *e)
 {
     const struct log_terms terms = {.now_ms = clock_now_ms()};
+    struct err damaged = ERR_NONE;
     int got;
 
     if (s->gathering)
@@ -120,8 +121,9 @@ int doc_put(struct store *s, const struct doc_put *put, struct err *e)
     if ((got = change(s, put, e)) > 0 && sweep(s, e) < 0)
         got = -1;
     if (got > 0 && put->event != NULL) {
-        const struct log_entry cause = {.line = put->cause};
-        got = sys_put(s, put->event, put->name, put->cause.p == NULL ? NULL : &cause,
+        bool caused =
+            put->cause.p != NULL && event_read(&s->seen, &s->scan, put->cause, &damaged) == 0;
+        got = sys_put(s, put->event, put->name, caused ? &s->seen : NULL,
                       json_loadb(put->data.p, put->data.n, 0, NULL), e) < 0
                   ? -1
                   : 1;

@@ -180,10 +180,21 @@ void lease_forget(struct group *g)
     g->leases = 0;
 }
 
+static void free_events(struct claim *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (c->held[i].read != NULL) {
+            event_free(c->held[i].read);
+            free(c->held[i].read);
+        }
+    c->n = 0;
+}
+
 static void free_claims(struct claim *c)
 {
     while (c != NULL) {
         struct claim *next = c->next;
+        free_events(c);
         page_free(&c->page);
         free(c->held);
         free(c);
@@ -255,6 +266,7 @@ int64_t *claim_seqs(const struct claim *c, size_t *n)
 
 void claim_spare(struct group *g, struct claim *c)
 {
+    free_events(c);
     c->next = g->spare;
     g->spare = c;
 }
@@ -296,10 +308,25 @@ static struct held *held_of(const struct group_event *event)
     return (struct held *)(uintptr_t)event; /* event is the member shown, the first of a held */
 }
 
+const struct event *group_read(struct group *g, const struct group_event *event, struct err *e)
+{
+    struct held *h = held_of(event);
+
+    if (h->read != NULL)
+        return h->read;
+    h->read = mem_zero(1, sizeof *h->read);
+    if (event_read(h->read, &g->s->scan, event->entry.line, e) == 0)
+        return h->read;
+    event_free(h->read);
+    free(h->read);
+    h->read = NULL;
+    return NULL;
+}
+
 /* A transaction that appends is flushed: a log that lost an event would reuse its position. */
 static int begin_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e)
 {
-    const struct log_terms terms = {.now_ms = clock_now_ms()};
+    const struct log_terms terms = {.chained = true, .now_ms = clock_now_ms()};
     bool appends = false;
 
     if (g->s->appending)
@@ -311,7 +338,10 @@ static int begin_settle(struct group *g, const struct group_settle *settle, size
 
 static int tell_death(struct group *g, const struct group_settle *s, struct err *e)
 {
-    return death_tell(g, &s->event->entry, s->event->attempts + 1, s->status, s->reason, e);
+    struct err damaged = ERR_NONE;
+
+    return death_tell(g, &s->event->entry, group_read(g, s->event, &damaged),
+                      s->event->attempts + 1, s->status, s->reason, e);
 }
 
 static int settle_one(struct group *g, const struct group_settle *s, struct err *e)
