@@ -21,11 +21,12 @@ struct loop {
     const struct loop_terms *terms;
     struct store *store;
     struct group *group;
-    void *hands;      /* the crew's own */
-    size_t fds_max;   /* set by open: descriptors to wait for */
-    size_t queue_max; /* set by open: events claimed at once, running ones included */
-    size_t running;   /* kept by the crew: begun and not decided */
-    int64_t pause_ms; /* monotonic: begin nothing before; the system was out of processes */
+    void *hands;            /* the crew's own */
+    size_t fds_max;         /* set by open: descriptors to wait for */
+    size_t queue_max;       /* set by the crew: events claimed at once, running ones included */
+    int64_t settle_wait_ms; /* set by open: the longest that a decision waits for others */
+    size_t running;         /* kept by the crew: begun and not decided */
+    int64_t pause_ms;       /* monotonic: begin nothing before; the system was out of processes */
     struct js_scan scan;
     struct buf output; /* this and the scan are scratch */
 

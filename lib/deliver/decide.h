@@ -24,7 +24,7 @@ struct decide {
     struct loop_result *result;
 
     struct group_event **queue; /* claimed, not yet begun */
-    size_t queued;
+    size_t queued, queue_room;
     int64_t taken;    /* settled, or claimed by us: for -n */
     int64_t grace_ms; /* monotonic: when a stop becomes forceful; 0: not stopping */
     bool on_hold;     /* the group is, since an event was deferred */

@@ -2,6 +2,7 @@
  * A process for each event: start it, feed it, and decide by its exit status.
  */
 #include "base/mem.h"
+#include "cli/out.h"
 #include "cli/say.h"
 #include "deliver/crew.h"
 #include "process/child.h"
@@ -16,6 +17,7 @@
 #include <sys/resource.h>
 
 #define PAUSE_MS 1000
+#define SETTLE_MS 5 /* what short handlers do in this time is claimed and settled together */
 
 /* A slot, in which a handler runs or none. */
 struct slot {
@@ -27,7 +29,8 @@ struct slot {
 
 struct hands {
     struct slot *slot;
-    size_t most; /* as many as the descriptors suffice for */
+    size_t most;  /* as many as the descriptors suffice for */
+    bool one_end; /* there are descriptors to spare */
 };
 
 static struct slot *slots(const struct loop *loop)
@@ -43,17 +46,20 @@ static size_t count(const struct loop *loop)
 static int handlers_open(struct loop *loop, struct err *e)
 {
     struct slot *slot = mem_zero(count(loop), sizeof *slot);
+    struct rlimit limit = {0, 0};
 
     (void)e;
+    getrlimit(RLIMIT_NOFILE, &limit);
     for (size_t i = 0; i < count(loop); i++) {
         child_init(&slot[i].child);
         slot[i].environment.word = true;
     }
     struct hands *hands = mem_zero(1, sizeof *hands);
-    *hands = (struct hands){slot, count(loop)};
+    *hands = (struct hands){slot, count(loop), limit.rlim_cur >= 64 + 8 * count(loop)};
     loop->hands = hands;
     loop->fds_max = CHILD_FDS * count(loop);
     loop->queue_max = 2 * count(loop);
+    loop->settle_wait_ms = SETTLE_MS;
     return 0;
 }
 
@@ -134,6 +140,7 @@ static int handlers_begin(struct loop *loop, struct group_event *ge, struct err 
         .timeout_ms = loop->terms->timeout_ms,
         .grace_ms = loop->terms->grace_ms,
         .fd4 = group_tail(loop->group),
+        .one_end = ((const struct hands *)loop->hands)->one_end,
         .about = {.id = ge->entry.id,
                   .type = ge->entry.type,
                   .group = str_of(loop->terms->group),
@@ -179,7 +186,8 @@ static void handlers_ended(struct loop *loop, pid_t pid, int wait_status, int64_
     }
 }
 
-/* Output goes to stdout block by block, however long it is. */
+/* Output goes to stdout block by block, however long it is, and before the next handler begins: if
+   it cannot be written, none does. */
 static int succeed(struct loop *loop, struct child *c, const struct outcome *o, struct err *e)
 {
     struct outcome done = *o;
@@ -194,9 +202,10 @@ static int succeed(struct loop *loop, struct child *c, const struct outcome *o, 
     } else if (child_has_output(c)) {
         if (decide_print(&loop->decide, o->event, e) < 0)
             return -1;
-        proc_unblock(); /* output that does not fit our block is written at once, and the write may
-                        block */
+        proc_unblock(); /* the write may block */
         got = child_output(c, NULL, &why);
+        if (got == 0)
+            got = out_flush(&why);
         proc_block();
         done.printed = true;
     }
@@ -257,6 +266,7 @@ static int handlers_move(struct loop *loop, int64_t now_ms, struct err *e)
             continue;
         if (judge(loop, s, e) < 0)
             return -1;
+        loop->queue_max = count(loop) * (2 + (size_t)(SETTLE_MS / (1 + s->child.took_ms)));
         child_reset(&s->child);
         s->event = NULL;
         loop->running--;

@@ -1,9 +1,8 @@
+#include "base/mem.h"
 #include "cli/out.h"
 #include "cli/say.h"
 #include "deliver/crew.h"
 #include "deliver/pipe.h"
-
-#include "base/mem.h"
 #include "process/proc.h"
 
 #include <signal.h>
@@ -12,21 +11,21 @@
 #include <unistd.h>
 
 #define BLOCKED_MAX 1000  /* events claimed ahead to reach other subjects */
-#define SETTLE_MS 50      /* the longest that a decision waits for others */
 #define SETTLE_BATCH 1000 /* the most decisions to settle together */
 
 /* Decisions are settled together, but soon: neither the log nor the next reader in the pipe waits
-   for long, and we settle at once when there is nothing else to do. Nothing is begun before a
-   returned event holds its subject in the spool. */
+   for long. We settle at once when there is nothing else to do, or when what could begin waits for
+   that: an event whose consumer died, or in an ordered group one behind an event that was returned.
+ */
 static bool settle_due(const struct loop *loop)
 {
     const struct decide *d = &loop->decide;
 
     if (d->settles == 0)
         return false;
-    return decide_order_waits(d) || d->settles >= SETTLE_BATCH ||
-           (loop->running == 0 && d->queued == 0) || loop->terms->window == 0 || d->on_hold ||
-           clock_mono_ms() >= d->settle_ms + SETTLE_MS;
+    return d->settles >= SETTLE_BATCH || d->on_hold || (loop->running == 0 && d->queued == 0) ||
+           decide_order_waits(d) || (d->queued > 0 && loop->crew->room(loop) > 0) ||
+           clock_mono_ms() >= d->settle_ms + loop->settle_wait_ms;
 }
 
 static int settle(struct loop *loop, struct err *e)
@@ -37,9 +36,12 @@ static int settle(struct loop *loop, struct err *e)
 
 /* ---------------------------------------------------------------------------------------- claim */
 
-/* In an ordered group an event waits for the earlier ones of its subject. */
+/* In an ordered group an event waits for the earlier ones of its subject. An event whose consumer
+   died may kill us, too, and what is not settled by then would be blamed. */
 static bool may_begin(const struct loop *loop, const struct group_event *ge, size_t at)
 {
+    if (ge->deaths > 0 && loop->decide.settles > 0)
+        return false;
     if (!group_ordered(loop->group) || ge->entry.subject.p == NULL)
         return true;
     for (size_t i = 0; i < at; i++)
@@ -53,7 +55,8 @@ static int begin_queued(struct loop *loop, struct err *e)
     struct decide *d = &loop->decide;
     int got = 1;
 
-    if (loop->pause_ms != 0 && clock_mono_ms() < loop->pause_ms)
+    if ((loop->pause_ms != 0 && clock_mono_ms() < loop->pause_ms) || d->on_hold ||
+        decide_order_waits(d))
         return 0;
     for (size_t at = 0; at < d->queued && loop->crew->room(loop) > 0;) {
         if (!may_begin(loop, d->queue[at], at)) {
@@ -86,16 +89,18 @@ static bool blocked(const struct loop *loop)
     return group_ordered(loop->group) && loop->decide.queued > 0 && loop->crew->room(loop) > 0;
 }
 
-/* How many may be claimed now, regardless of the rate. About twice as many as can run, so that no
-   handler waits for a commit; not more, so that other consumers get their share and a crash counts
-   as a death for few events. */
+/* How many may be claimed now, regardless of the rate. Few more than can run, so that no handler
+   waits for a commit, and other consumers get their share and a crash counts as a death for few
+   events. */
 static size_t wanted(const struct loop *loop)
 {
     size_t have = loop->decide.queued + loop->running,
            most = blocked(loop) ? BLOCKED_MAX : loop->queue_max;
     size_t max = most > have ? most - have : 0;
+    /* While handlers run, the next events are claimed ahead, unless one waits to begin at once. */
+    bool ahead = loop->decide.queued == 0 && loop->more && !group_skipped(loop->group);
 
-    if (loop->crew->room(loop) <= loop->decide.queued && !blocked(loop))
+    if (loop->crew->room(loop) <= loop->decide.queued && !ahead && !blocked(loop))
         return 0;
     if (loop->terms->most != 0 && (int64_t)max > loop->terms->most - loop->decide.taken)
         max = (size_t)(loop->terms->most - loop->decide.taken);
@@ -114,8 +119,12 @@ static int claim(struct loop *loop, struct err *e)
         return 0;
     if ((n = intake_claim(&loop->intake, max, at_once, &got, e)) < 0)
         return -1;
-    if (d->result->why.status != 0)
+    if (n == 0 && d->result->why.status != 0)
         return 0;
+    if (d->queued + (size_t)n > d->queue_room) {
+        d->queue_room = d->queued + (size_t)n;
+        d->queue = mem_grow(d->queue, d->queue_room, sizeof *d->queue);
+    }
     for (int i = 0; i < n; i++)
         d->queue[d->queued++] = got[i];
     d->taken += n;
@@ -127,6 +136,11 @@ static int claim(struct loop *loop, struct err *e)
         return -1;
     d->on_hold &= n == 0;
     return 0;
+}
+
+static int claim_and_begin(struct loop *loop, struct err *e)
+{
+    return claim(loop, e) < 0 || begin_queued(loop, e) < 0 ? -1 : 0;
 }
 
 /* ----------------------------------------------------------------------------------------- loop */
@@ -154,8 +168,8 @@ static int64_t next_wait(struct loop *loop)
         until = d->grace_ms;
     if (loop->pause_ms > now && loop->pause_ms < until)
         until = loop->pause_ms;
-    if (d->settles > 0 && d->settle_ms + SETTLE_MS < until)
-        until = d->settle_ms + SETTLE_MS;
+    if (d->settles > 0 && d->settle_ms + loop->settle_wait_ms < until)
+        until = d->settle_ms + loop->settle_wait_ms;
     if (look < until)
         until = look;
     return until == INT64_MAX ? -1 : until <= now ? 0 : until - now;
@@ -164,13 +178,15 @@ static int64_t next_wait(struct loop *loop)
 static void wait_for_something(struct loop *loop)
 {
     size_t n = loop->crew->fds(loop, loop->fds);
+    bool listen = loop->terms->follow && loop->crew->room(loop) > 0 && loop->decide.grace_ms == 0 &&
+                  store_bell(loop->store) >= 0;
 
-    if (loop->terms->follow && loop->crew->room(loop) > 0 && loop->decide.grace_ms == 0 &&
-        store_bell(loop->store) >= 0)
+    if (listen)
         loop->fds[n++] = (struct pollfd){.fd = store_bell(loop->store), .events = POLLIN};
     proc_wait(loop->fds, n, next_wait(loop));
     /* Look now if we may claim; if not, as soon as we may. */
-    store_bell_clear(loop->store);
+    if (listen)
+        store_bell_clear(loop->store);
 }
 
 static void reap(struct loop *loop)
@@ -227,11 +243,17 @@ static int go_round(struct loop *loop, struct err *e)
 
     if (stopping && stop(loop, e) < 0)
         return -1;
-    if (!stopping && loop->crew->room(loop) > d->queued && claim(loop, e) < 0)
-        return -1;
+    /* First the handlers, which run while we settle and claim. */
     if (!stopping && begin_queued(loop, e) < 0)
         return -1;
-    if (!stopping && blocked(loop) && (claim(loop, e) < 0 || begin_queued(loop, e) < 0))
+    if (settle_due(loop) && settle(loop, e) < 0)
+        return -1;
+    if (d->on_hold && release_queued(loop, e) < 0)
+        return -1;
+    bool open = !stopping && d->result->why.status == 0;
+    if (open && (begin_queued(loop, e) < 0 || claim_and_begin(loop, e) < 0))
+        return -1;
+    if (open && blocked(loop) && claim_and_begin(loop, e) < 0)
         return -1;
     if (all_done(loop))
         loop->crew->quit(loop, clock_mono_ms());
@@ -240,11 +262,7 @@ static int go_round(struct loop *loop, struct err *e)
     if ((d->result->why.status == 0 || stopping) && !settle_due(loop))
         wait_for_something(loop);
     reap(loop);
-    if (loop->crew->move(loop, clock_mono_ms(), e) < 0)
-        return -1;
-    if (settle_due(loop) && settle(loop, e) < 0)
-        return -1;
-    return d->on_hold ? release_queued(loop, e) : 0;
+    return loop->crew->move(loop, clock_mono_ms(), e);
 }
 
 static int run_crew(struct loop *loop, struct err *e)
@@ -253,9 +271,6 @@ static int run_crew(struct loop *loop, struct err *e)
 
     if (loop->crew->open(loop, e) < 0)
         return -1;
-    loop->decide.queue =
-        mem_zero((loop->queue_max > BLOCKED_MAX ? loop->queue_max : BLOCKED_MAX) + 1,
-                 sizeof *loop->decide.queue);
     loop->fds = mem_zero(loop->fds_max + 1, sizeof *loop->fds);
     while (got == 0 && !finished(loop))
         got = go_round(loop, e);

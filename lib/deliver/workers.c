@@ -7,7 +7,6 @@
  * worker is started again when there is work, after a pause if it answered nothing.
  */
 #include "base/mem.h"
-#include "cli/lines.h"
 #include "cli/say.h"
 #include "deliver/crew.h"
 #include "process/child.h"
@@ -73,6 +72,7 @@ static int workers_open(struct loop *loop, struct err *e)
     loop->hands = w;
     loop->fds_max = CHILD_FDS * count(loop);
     loop->queue_max = 2 * count(loop) * window(loop);
+    loop->settle_wait_ms = 50;
     if (loop->queue_max < CLAIM_AHEAD)
         loop->queue_max = CLAIM_AHEAD;
     return 0;
