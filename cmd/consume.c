@@ -2,7 +2,8 @@
 #include "cli/args.h"
 #include "cli/out.h"
 #include "cli/say.h"
-#include "deliver/loop.h"
+#include "command/spool.h"
+#include "consume/report.h"
 #include "process/proc.h"
 #include "store/store.h"
 
@@ -80,7 +81,7 @@ static const struct cmd self = {
     .wrapper = true,
 };
 
-static void check_options(char *const *argv)
+static void check_consume_options(char *const *argv)
 {
     terms.argv = *argv == NULL ? NULL : argv;
     terms.group = name;
@@ -103,9 +104,8 @@ static void check_options(char *const *argv)
                    auto_ack ? "--auto-ack" : "--lease", auto_ack ? "settle" : "hand out", name);
 }
 
-/* The last position so far, or the last one before a point: --to includes a position and excludes a
-   time. */
-static int find_last(struct store *spool, struct err *e)
+/* The last position so far, or up to --to. 1 when that is none, 0, or -1. */
+static int find_consume_last(struct store *spool, struct err *e)
 {
     const struct clock_point end = {CLOCK_END, 0};
 
@@ -113,110 +113,14 @@ static int find_last(struct store *spool, struct err *e)
         terms.until_ms = to.value;
         return 0;
     }
-    if (args_given("to")) {
-        if (log_point(spool, &to, &terms.last, e) < 0)
-            return -1;
-        terms.last -= to.kind != CLOCK_SEQ;
-    } else if (!terms.follow) {
-        if (log_point(spool, &end, &terms.last, e) < 0)
-            return -1;
-        terms.last--;
-    } else {
+    if (!args_given("to") && terms.follow)
         return 0;
-    }
+    if (log_until(spool, args_given("to") ? &to : &end, &terms.last, e) < 0)
+        return -1;
     return terms.last == 0 ? 1 : 0; /* no event lies up to that point */
 }
 
-static int show(struct store *spool, struct err *e)
-{
-    struct log_query query = {.last = terms.last, .types = types, .group = name, .due = true};
-    struct err unknown = ERR_NONE;
-    struct log_entry entry;
-    struct log *log;
-    int64_t damaged = 0;
-    int got;
-
-    if (log_open(&log, spool, &query, &unknown) < 0) {
-        if (unknown.status != EX_NOINPUT || !args_given("from")) {
-            *e = unknown;
-            return -1;
-        }
-        query.group = NULL; /* show from where the group would begin */
-        if (types.n == 0 && pattern_add(&types, "#", e) < 0)
-            return -1;
-        query.types = types;
-        if (log_point(spool, &from, &query.first, e) < 0 || log_open(&log, spool, &query, e) < 0)
-            return -1;
-    }
-    for (int64_t n = 0;
-         (terms.most == 0 || n < terms.most) && (got = log_next(log, &entry, e)) > 0 && !out_gone();
-         n++)
-        if (entry.damaged)
-            damaged++;
-        else if (out_line(entry.line, e) < 0)
-            break;
-    log_close(log);
-    if (e->status == 0 && damaged > 0)
-        err_set(e, EX_IOERR, "%" PRId64 " damaged, left out", damaged);
-    return e->status == 0 ? 0 : -1;
-}
-
-/* Report what is left, so that an exit status of 0 is not mistaken for an empty group. */
-static int tell(struct group *group, const struct loop_result *result, struct err *e)
-{
-    struct err_quoted g = err_quote_text(name);
-    struct group_stand stand;
-    char text[CLOCK_TEXT_SIZE];
-
-    if (isatty(STDERR_FILENO))
-        say_note("group %s: %" PRId64 " done", g.text, result->done);
-    if (result->dead > 0)
-        say_warn("group %s: %" PRId64 " new dead letter%s (dlq list -g %s)", g.text, result->dead,
-                 result->dead == 1 ? "" : "s", name);
-    if (result->stopped || terms.follow || (terms.most > 0 && result->done >= terms.most))
-        return 0;
-    if (group_stand(group, terms.last, &stand, e) < 0)
-        return -1;
-    if (stand.orphans)
-        return err_set(e, EX_TEMPFAIL,
-                       "group %s: handlers of a consumer that died still run; this ordered group "
-                       "waits for them",
-                       g.text);
-    if (stand.standby)
-        say_note("group %s: another consumer is the active one, this one was on standby", g.text);
-    if (stand.paused)
-        return err_set(e, EX_TEMPFAIL, "group %s is paused (spool group resume %s)", g.text, name);
-    if (stand.hold_ms != 0 && result->deferred > 0) { /* that was reported when it happened */
-        e->status = EX_TEMPFAIL;
-        return 0;
-    }
-    if (stand.hold_ms != 0)
-        return err_set(e, EX_TEMPFAIL, "group %s is on hold until %s", g.text,
-                       clock_format(text, stand.hold_ms));
-    if (stand.later > 0 && stand.next_due_ms == 0)
-        say_note("group %s: %" PRId64 " waiting behind earlier events of their subjects", g.text,
-                 stand.later);
-    else if (stand.later > 0)
-        say_note("group %s: %" PRId64 " waiting, the next until %s", g.text, stand.later,
-                 clock_format(text, stand.next_due_ms));
-    if (stand.elsewhere > 0)
-        say_note("group %s: %" PRId64 " in the hands of other consumers", g.text, stand.elsewhere);
-    return 0;
-}
-
-static int status(const struct group *group, const struct loop_result *result, struct err *e)
-{
-    if (result->why.status != 0)
-        *e = result->why;
-    else if (group_damaged(group) > 0)
-        err_set(e, EX_IOERR, "%" PRId64 " damaged, set aside as dead letters: dlq list -g %s",
-                group_damaged(group), name);
-    else if (result->dead > 0 && e->status == 0)
-        e->status = EX_NO;
-    return 0;
-}
-
-static int consume(struct store *spool, struct err *e)
+static void consume(struct store *spool, struct err *e)
 {
     const struct group_terms group_terms = {.name = name,
                                             .types = types,
@@ -230,42 +134,36 @@ static int consume(struct store *spool, struct err *e)
                                             .lease_ms = lease};
     struct loop_result result;
     struct group *group = NULL;
-    int got;
+    int nothing = find_consume_last(spool, e);
 
-    if ((got = find_last(spool, e)) < 0)
-        return -1;
-    if (dry_run)
-        return got > 0 ? 0 : show(spool, e);
+    if (nothing < 0 || (nothing && dry_run))
+        return;
+    if (dry_run) {
+        consume_preview(spool, &terms, &types, group_terms.from, e);
+        return;
+    }
     if (group_open(&group, spool, &group_terms, e) < 0)
-        return -1;
-    if (got == 0) {
-        got = loop_run(spool, group, &terms, &result, e);
+        return;
+    if (!nothing) {
+        int got = loop_run(spool, group, &terms, &result, e);
         result.dead += group_buried(group);
-        if (got == 0 && (got = tell(group, &result, e)) == 0)
-            got = status(group, &result, e);
-        else if (got < 0 && result.why.status != 0)
-            status(group, &result, e);
+        consume_report(group, &terms, &result, got, e);
     }
     store_stop(spool, proc_stopping); /* its end may be noticed later */
     group_close(group);
-    return got;
 }
 
 int main(int argc, char **argv)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
-    int first = args_parse(&self, argc, argv), got;
+    int first = args_parse(&self, argc, argv);
 
-    check_options(argv + first);
+    check_consume_options(argv + first);
     proc_stage();
     if (terms.argv != NULL && proc_check(terms.argv[0], &e) < 0)
         return out_finish(&e);
-    got = store_open(&spool, args_spool(),
-                     dry_run || !args_given("from") ? STORE_WRITE : STORE_CREATE, &e);
-    if (got > 0)
-        say_note("created the spool %s", store_path(spool));
-    if (got >= 0) {
+    if (spool_open(&spool, dry_run || !args_given("from") ? STORE_WRITE : STORE_CREATE, &e) == 0) {
         store_stop(spool, proc_stopping);
         consume(spool, &e);
     }

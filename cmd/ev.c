@@ -88,7 +88,7 @@ static int list(const char *folder, struct err *e)
     return result;
 }
 
-static int run(const char *folder, char **argv, struct err *e)
+static int become_command(const char *folder, char **argv, struct err *e)
 {
     const char *path = getenv("PATH");
     struct buf first = BUF_INIT;
@@ -108,7 +108,7 @@ int main(int argc, char **argv)
     const char *folder = toolkit(&e);
 
     if (folder != NULL && first < argc)
-        run(folder, argv + first, &e);
+        become_command(folder, argv + first, &e);
     else if (folder != NULL)
         list(folder, &e);
     return out_finish(&e);

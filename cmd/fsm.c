@@ -8,7 +8,7 @@
 
 static const struct opt no_options[] = {OPT_END};
 
-static int run_check(char **operand)
+static int run_fsm_check(char **operand)
 {
     struct machine_findings findings = {.wrong = BUF_INIT};
     struct err e = ERR_NONE;
@@ -32,7 +32,7 @@ static int run_check(char **operand)
     return out_finish(&e);
 }
 
-static int run_dot(char **operand)
+static int run_fsm_dot(char **operand)
 {
     struct machine_findings findings = {.wrong = BUF_INIT};
     struct buf graph = BUF_INIT;
@@ -59,7 +59,7 @@ static const struct cmd check = {
     .least = 1,
     .wants = "a MACHINE, a file",
     .no_spool = true,
-    .run = run_check,
+    .run = run_fsm_check,
 };
 
 static const struct cmd dot = {
@@ -72,7 +72,7 @@ static const struct cmd dot = {
     .most = 1,
     .wants = "a MACHINE, a file",
     .no_spool = true,
-    .run = run_dot,
+    .run = run_fsm_dot,
 };
 
 int main(int argc, char **argv)

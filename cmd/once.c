@@ -3,6 +3,7 @@
 #include "cli/args.h"
 #include "cli/out.h"
 #include "cli/say.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "resilience/once_key.h"
@@ -123,7 +124,7 @@ static int record(struct once_key *k, struct child *c, struct err *e)
     return got;
 }
 
-static int run(struct once_key *k, const struct wrap *w, struct err *e)
+static int run_first(struct once_key *k, const struct wrap *w, struct err *e)
 {
     struct err failed = ERR_NONE;
     struct child c;
@@ -159,17 +160,16 @@ static int once(const char *name, const struct wrap *w, struct err *e)
     struct once_key k = {.name = name};
     int got;
 
-    if ((got = store_open(&k.store, args_spool(), STORE_CREATE, e)) > 0)
-        say_note("created the spool %s", store_path(k.store));
-    if (got < 0 && e->status == EX_DATAERR) /* under consume that would count against the event */
+    if ((got = spool_open(&k.store, STORE_CREATE, e)) < 0 &&
+        e->status == EX_DATAERR) /* under consume that would count against the event */
         e->status = EX_IOERR;
-    if (got >= 0) {
+    if (got == 0) {
         store_stop(k.store, proc_stopping);
         got = once_key_take(&k, args_given("wait") ? longest : -1, e);
     }
     if (got == ONCE_KEY_OURS) {
         store_stop(k.store, proc_forced); /* a command that has run is to be recorded */
-        got = run(&k, w, e);
+        got = run_first(&k, w, e);
     } else if (got == ONCE_KEY_DONE)
         got = print_again(&k, e);
     else if (got == ONCE_KEY_BUSY)

@@ -1,22 +1,20 @@
 /* project: keep tables of a SQLite database up to date with events, applying each event once. */
-#include "base/io.h"
 #include "base/mem.h"
 #include "cli/args.h"
 #include "cli/out.h"
 #include "cli/say.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
-#include "project/projection.h"
+#include "project/progress.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define LOOK_MS 1000
-#define PROGRESS_MS 500
 
 static const char *name;
 static bool follow, rebuild, verify, status, force;
@@ -68,43 +66,14 @@ static const struct table_column verify_columns[] = {
 };
 
 static struct rules rules;
-static int64_t aside, progress_ms;
-static bool terminal, shown;
 
-/* ----------------------------------------------------------------------------- while it works */
-
-static void clear_progress(void)
+static void set_aside(const struct log_entry *entry, const struct err *why)
 {
-    if (shown)
-        io_write(STDERR_FILENO, "\r\033[K", 4);
-    shown = false;
-}
-
-static void show_progress(int64_t seq, int64_t last)
-{
-    char text[100];
-    int64_t now = clock_mono_ms();
-
-    if (!terminal || now < progress_ms || seq >= last)
-        return;
-    progress_ms = now + PROGRESS_MS;
-    int n = snprintf(text, sizeof text, "\r\033[Kproject: seq %" PRId64 " of %" PRId64 ", %d %%",
-                     seq, last, (int)(100.0 * (double)seq / (double)last));
-    io_write(STDERR_FILENO, text, (size_t)n);
-    shown = true;
-}
-
-static void say_aside(const struct log_entry *entry, const struct err *why)
-{
-    clear_progress();
-    aside++;
-    say(SAY_WARN, why->status,
-        &(struct say_about){.id = entry->id, .type = entry->type, .group = str_of(name)},
-        "%s: set aside", why->text);
+    progress_set_aside(name, entry, why);
 }
 
 /* Apply events to the end of the log, and with -f go on with new ones. */
-static int run(const struct projection_terms *terms, struct err *e)
+static int keep_up(const struct projection_terms *terms, struct err *e)
 {
     struct projection *p;
     int created = projection_open(&p, terms, e), got = created;
@@ -117,7 +86,7 @@ static int run(const struct projection_terms *terms, struct err *e)
         if (follow)
             store_bell_clear(terms->spool);
         got = projection_advance(p, e);
-        clear_progress();
+        progress_clear();
         if (got < 0 || !follow || proc_stopping())
             break;
         struct pollfd bell = {.fd = store_bell(terms->spool), .events = POLLIN};
@@ -127,12 +96,12 @@ static int run(const struct projection_terms *terms, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-static int run_rebuild(const struct projection_terms *terms, struct err *e)
+static int project_rebuild(const struct projection_terms *terms, struct err *e)
 {
     int64_t applied = 0;
     int got = projection_rebuild(terms, force, &applied, e);
 
-    clear_progress();
+    progress_clear();
     if (got < 0)
         return -1;
     struct buf line = BUF_INIT;
@@ -148,12 +117,12 @@ static int add_row(json_t *row, void *table, struct err *e)
     return table_row(table, row, e);
 }
 
-static int run_verify(const struct projection_terms *terms, struct err *e)
+static int project_verify(const struct projection_terms *terms, struct err *e)
 {
     struct table *t = table_begin(verify_columns, form);
     int64_t found = projection_verify(terms, add_row, t, e);
 
-    clear_progress();
+    progress_clear();
     if (table_end(t, e) < 0 || found < 0)
         return -1;
     if (found > 0)
@@ -161,11 +130,11 @@ static int run_verify(const struct projection_terms *terms, struct err *e)
     return 0;
 }
 
-static int run_status(const char *database, struct err *e)
+static int project_status(const char *database, struct err *e)
 {
     struct store *spool;
     struct table *t = table_begin(status_columns, form);
-    int got = store_open(&spool, args_spool(), STORE_READ, e);
+    int got = spool_open(&spool, STORE_READ, e);
 
     if (got >= 0)
         got = projection_status(spool, database, name, add_row, t, e);
@@ -175,9 +144,7 @@ static int run_status(const char *database, struct err *e)
     return got;
 }
 
-/* ----------------------------------------------------------------------------- the command line */
-
-static void check(int operands)
+static void check_project_options(int operands)
 {
     if (operands < 1 || (operands < 2 && !status) || operands > 2)
         args_usage(operands < 1   ? "DATABASE and FILE.sql are missing"
@@ -196,31 +163,31 @@ static char *name_of(const char *file)
     return mem_dup(base, n);
 }
 
-static int work(const char *database, const char *file, struct err *e)
+static int project(const char *database, const char *file, struct err *e)
 {
     struct projection_terms terms = {.rules = &rules,
                                      .database = database,
                                      .name = name,
                                      .set_aside = on_error == 1,
                                      .stopping = proc_stopping,
-                                     .aside = say_aside,
-                                     .progress = show_progress};
+                                     .aside = set_aside,
+                                     .progress = progress_show};
     int got;
 
     if (rules_read(&rules, file, e) < 0)
         return -1;
     proc_stage();
-    progress_ms = clock_mono_ms() + 2 * PROGRESS_MS;
-    if ((got = store_open(&terms.spool, args_spool(), STORE_CREATE, e)) > 0)
-        say_note("created the spool %s", store_path(terms.spool));
-    if (got >= 0) {
+    progress_begin();
+    if ((got = spool_open(&terms.spool, STORE_CREATE, e)) == 0) {
         store_stop(terms.spool, proc_stopping);
-        got = rebuild ? run_rebuild(&terms, e) : verify ? run_verify(&terms, e) : run(&terms, e);
+        got = rebuild  ? project_rebuild(&terms, e)
+              : verify ? project_verify(&terms, e)
+                       : keep_up(&terms, e);
     }
     store_close(terms.spool);
     if (got >= 0 && !follow && proc_stopping())
         e->status = wrap_stopped(); /* stopped before the end */
-    else if (got >= 0 && aside > 0)
+    else if (got >= 0 && progress_aside > 0)
         e->status = EX_NO; /* each was reported */
     return got;
 }
@@ -231,8 +198,7 @@ int main(int argc, char **argv)
     int first = args_parse(&self, argc, argv);
     char *derived = NULL;
 
-    check(argc - first);
-    terminal = isatty(STDERR_FILENO) == 1;
+    check_project_options(argc - first);
     if (name == NULL && argc - first == 2)
         name = derived = name_of(argv[first + 1]);
     if (derived != NULL)
@@ -241,9 +207,9 @@ int main(int argc, char **argv)
         args_usage("the name becomes part of a file name, and %s cannot: give another with -g",
                    err_quote_text(name).text);
     if (status)
-        run_status(argv[first], &e);
+        project_status(argv[first], &e);
     else
-        work(argv[first], argv[first + 1], &e);
+        project(argv[first], argv[first + 1], &e);
     rules_free(&rules);
     free(derived);
     return out_finish(&e);

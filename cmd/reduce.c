@@ -1,17 +1,10 @@
 /* reduce: compute the state of a subject from its events. */
-#include "base/json.h"
-#include "base/mem.h"
 #include "cli/args.h"
 #include "cli/out.h"
 #include "cli/say.h"
+#include "command/spool.h"
 #include "process/proc.h"
-#include "process/wrap.h"
-#include "reduce/fold.h"
-
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include "reduce/folds.h"
 
 static const char *key, *version;
 static struct pattern_list types;
@@ -61,22 +54,17 @@ static const struct cmd self = {
 };
 
 static struct fold_reducer reducer;
-static struct fold_subject *subjects, one;
-static size_t subjects_n, begun, running_n;
-static struct fold **running;
 static int worst; /* the worst status of the subjects that failed */
-static bool terminal, keeping = true;
+static bool keeping = true;
 
 /* A signal may end a write to a reader that does not read. */
-static int show(const struct fold *f, struct err *e)
+static int print_state(const struct fold *f, struct err *e)
 {
-    struct buf line = BUF_INIT, text = BUF_INIT;
+    struct buf line = BUF_INIT;
     int got;
 
     fold_print(f, &line);
-    if (terminal)
-        js_show(&text, (struct str){line.p, line.n});
-    got = out_line(terminal ? (struct str){text.p, text.n} : (struct str){line.p, line.n}, e);
+    got = out_json((struct str){line.p, line.n}, e);
     if (reducer.argv != NULL)
         proc_unblock();
     if (got == 0)
@@ -84,13 +72,12 @@ static int show(const struct fold *f, struct err *e)
     if (reducer.argv != NULL)
         proc_block();
     buf_free(&line);
-    buf_free(&text);
     return got;
 }
 
 /* Keep a snapshot; the state is right without it. After an error no more is written to the spool:
    see store.h. */
-static void keep(struct fold *f)
+static void keep_snapshot(struct fold *f)
 {
     struct err e = ERR_NONE;
 
@@ -100,120 +87,59 @@ static void keep(struct fold *f)
     keeping = false;
 }
 
-/* 1 when the subject is done, 0 when it continues; -1 ends the run. A subject that fails does not
-   end the run. */
-static int step(struct fold *f, struct err *e)
+static int end_subject(struct fold *f, struct err *e)
 {
-    struct err failed = ERR_NONE;
-    int got = fold_step(f, &failed);
-
-    if (got > 0 && show(f, e) < 0)
+    if (print_state(f, e) < 0)
         return -1;
-    if (got > 0)
-        keep(f);
-    if (got >= 0)
-        return got;
-    if (!all) {
-        *e = failed;
-        return -1;
-    }
-    say_report(&failed);
-    if (failed.status > worst)
-        worst = failed.status;
-    return 1;
-}
-
-static void reap(void)
-{
-    int status;
-
-    for (pid_t pid; (pid = proc_reap(&status)) != 0;)
-        for (size_t i = 0; i < running_n && !fold_ended(running[i], pid, status); i++)
-            continue;
-}
-
-static void wait_for_any(void)
-{
-    struct pollfd *fds = mem_alloc((size_t)parallel * FOLD_FDS * sizeof *fds);
-    int64_t until = INT64_MAX, now = clock_mono_ms();
-    size_t n = 0;
-
-    for (size_t i = 0; i < running_n; i++) {
-        n += fold_fds(running[i], fds + n);
-        if (fold_deadline(running[i]) < until)
-            until = fold_deadline(running[i]);
-    }
-    proc_wait(fds, n, until == INT64_MAX ? -1 : until < now ? 0 : until - now);
-    free(fds);
-}
-
-/* Begin as many subjects as there is room for, and advance each by a step. */
-static int round_of(struct err *e)
-{
-    for (; running_n < (size_t)parallel && begun < subjects_n; begun++)
-        if (subjects[begun].wanted)
-            fold_open(&running[running_n++], &terms, subjects[begun].name,
-                      all ? &subjects[begun] : NULL);
-    reap();
-    for (size_t i = 0; i < running_n;) {
-        int got = step(running[i], e);
-        if (got < 0)
-            return -1;
-        if (got == 0) {
-            i++;
-            continue;
-        }
-        fold_close(running[i]);
-        memmove(running + i, running + i + 1, (--running_n - i) * sizeof *running);
-    }
+    keep_snapshot(f);
     return 0;
 }
 
-static int reduce(struct err *e)
+/* With --all a subject that fails does not end the run. */
+static int fail_subject(const struct err *why, struct err *e)
 {
-    int got = 0;
-
-    running = mem_zero((size_t)parallel, sizeof *running);
-    while (got == 0 && (running_n > 0 || begun < subjects_n) && !out_gone()) {
-        if ((got = round_of(e)) < 0)
-            break;
-        if (reducer.argv != NULL && proc_stopping()) {
-            proc_kill_all(0, SIGTERM);
-            e->status = wrap_stopped();
-            got = -1;
-        } else if (running_n > 0 && (running_n == (size_t)parallel || begun == subjects_n)) {
-            wait_for_any();
-        }
+    if (!all) {
+        *e = *why;
+        return -1;
     }
-    while (running_n > 0)
-        fold_close(running[--running_n]);
-    free(running);
-    return got;
+    say_report(why);
+    if (why->status > worst)
+        worst = why->status;
+    return 0;
 }
 
 /* Fix the end before anything is read. */
-static int find(struct err *e)
+static int reduce(struct err *e)
 {
+    struct folds f = {.terms = &terms,
+                      .found = all,
+                      .parallel = (size_t)parallel,
+                      .done = end_subject,
+                      .failed = fail_subject};
     static const struct clock_point end = {CLOCK_END, 0};
     const struct clock_point *point = args_given("to") ? &to : &end;
+    struct fold_subject *subjects = NULL, one = {.wanted = true};
 
-    if (log_point(terms.store, point, &terms.last, e) < 0)
-        return -1;
-    terms.last -= point->kind != CLOCK_SEQ;
-    if (all)
-        return fold_subjects(terms.store, &types, terms.last, &subjects, &subjects_n, e);
-    one = (struct fold_subject){.name = mem_dup(key, strlen(key)), .wanted = true};
-    subjects = &one;
-    subjects_n = 1;
-    return 0;
+    size_t n = 0;
+    int got = log_until(terms.store, point, &terms.last, e);
+
+    if (got == 0 && all)
+        got = fold_subjects(terms.store, &types, terms.last, &subjects, &n, e);
+    one.name = (char *)(uintptr_t)key;
+    f.subject = all ? subjects : &one;
+    f.subjects = all ? n : 1;
+    if (got == 0)
+        got = folds_run(&f, e);
+    fold_subjects_free(subjects, n);
+    return got;
 }
 
 int main(int argc, char **argv)
 {
     int first = args_parse(&self, argc, argv);
+    enum store_mode mode;
     struct err e = ERR_NONE;
 
-    terminal = isatty(STDOUT_FILENO) == 1;
     terms.past = args_given("to") || terms.at_version > 0;
     terms.reducer = &reducer;
     if (first < argc) {
@@ -221,15 +147,12 @@ int main(int argc, char **argv)
         out_watch();
         out_stop_when(proc_stopping);
     }
+    mode = terms.past || terms.every == 0 ? STORE_READ : STORE_WRITE;
     fold_reducer_open(&reducer, first < argc ? argv + first : NULL, version);
-    if (store_open(&terms.store, args_spool(),
-                   terms.past || terms.every == 0 ? STORE_READ : STORE_WRITE, &e) >= 0 &&
-        (reducer.argv == NULL || proc_check(reducer.argv[0], &e) == 0) && find(&e) == 0 &&
-        reduce(&e) == 0)
+    if (spool_open(&terms.store, mode, &e) == 0 &&
+        (reducer.argv == NULL || proc_check(reducer.argv[0], &e) == 0) && reduce(&e) == 0)
         e.status = worst;
     store_close(terms.store);
-    fold_subjects_free(all ? subjects : NULL, all ? subjects_n : 0);
-    free(one.name);
     fold_reducer_close(&reducer);
     pattern_free(&types);
     return out_finish(&e);

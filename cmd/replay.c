@@ -4,6 +4,7 @@
 #include "cli/out.h"
 #include "cli/say.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "store/store.h"
 
@@ -18,7 +19,7 @@
 static struct log_query query;
 static struct clock_point from, to;
 static const char *speed_text;
-static bool follow, terminal;
+static bool follow;
 static int64_t most;
 static int form;
 static double speed;
@@ -81,18 +82,7 @@ static bool keep_pace(const struct log_entry *entry)
     return !proc_stopping();
 }
 
-/* JSON may contain bytes that control a terminal: DEL, C1, bidirectional controls. */
-static int escaped_line(struct str line, struct err *e)
-{
-    struct buf text = BUF_INIT;
-
-    js_show(&text, line);
-    int got = out_line((struct str){text.p, text.n}, e);
-    buf_free(&text);
-    return got;
-}
-
-static int show(const struct log_entry *entry, struct err *e)
+static int print_entry(const struct log_entry *entry, struct err *e)
 {
     char text[CLOCK_TEXT_SIZE];
 
@@ -110,7 +100,7 @@ static int show(const struct log_entry *entry, struct err *e)
                                    "id", tree_text(entry->id)),
                          e);
     if (form == FORM_NDJSON)
-        return terminal ? escaped_line(entry->line, e) : out_line(entry->line, e);
+        return out_json(entry->line, e);
     snprintf(text, sizeof text, "%" PRId64, entry->seq);
     return out_line(str_of(text), e);
 }
@@ -126,7 +116,7 @@ static int drain(struct log *log, struct err *e)
             return 1;
         if (speed > 0 && !entry.damaged && (out_flush(e) < 0 || !keep_pace(&entry)))
             return e->status == 0 ? 1 : -1;
-        if (show(&entry, e) < 0)
+        if (print_entry(&entry, e) < 0)
             return -1;
         if (out_gone() || (most > 0 && shown + damaged >= most))
             return 1;
@@ -138,11 +128,11 @@ static int drain(struct log *log, struct err *e)
 static int passed_last(struct err *e)
 {
     const struct clock_point end = {CLOCK_END, 0};
-    int64_t behind;
+    int64_t last;
 
     if (query.last == 0)
         return 0;
-    return log_point(spool, &end, &behind, e) < 0 ? -1 : behind > query.last;
+    return log_until(spool, &end, &last, e) < 0 ? -1 : last >= query.last;
 }
 
 static int read_log(struct err *e)
@@ -182,13 +172,13 @@ static int read_named(int n, char **name, struct err *e)
         if (log_open(&log, spool, &query, e) < 0)
             return -1;
         if ((got = log_next(log, &entry, e)) > 0)
-            got = show(&entry, e);
+            got = print_entry(&entry, e);
         log_close(log);
     }
     return got;
 }
 
-static int find_ends(struct err *e)
+static int find_replay_range(struct err *e)
 {
     if (args_given("from") && log_point(spool, &from, &query.first, e) < 0)
         return -1;
@@ -198,9 +188,8 @@ static int find_ends(struct err *e)
         until_ms = to.value;
         return 0;
     }
-    if (log_point(spool, &to, &query.last, e) < 0)
+    if (log_until(spool, &to, &query.last, e) < 0)
         return -1;
-    query.last -= to.kind != CLOCK_SEQ;
     return query.last == 0 ? 1 : 0;
 }
 
@@ -223,15 +212,14 @@ int main(int argc, char **argv)
     int first = args_parse(&self, argc, argv), got = 0;
 
     read_speed();
-    terminal = isatty(STDOUT_FILENO) == 1;
     if (form == FORM_AUTO)
-        form = terminal ? FORM_TABLE : FORM_NDJSON;
+        form = isatty(STDOUT_FILENO) ? FORM_TABLE : FORM_NDJSON;
     if (follow || speed > 0) {
         proc_stage();
         proc_unblock();
         out_watch();
     }
-    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 && (got = find_ends(&e)) == 0) {
+    if (spool_open(&spool, STORE_READ, &e) == 0 && (got = find_replay_range(&e)) == 0) {
         query.lines = form != FORM_TABLE;
         if (form == FORM_TABLE)
             table = table_begin(columns, TABLE_TABLE);

@@ -61,7 +61,7 @@ static int64_t next_wait(const struct child *c, int64_t attempt, int64_t left_ms
     return wait < left_ms ? wait : -1;
 }
 
-static void tell(const struct child *c, int64_t attempt, int64_t wait, int64_t left_ms)
+static void say_attempt(const struct child *c, int64_t attempt, int64_t wait, int64_t left_ms)
 {
     char again[CLOCK_TEXT_SIZE];
 
@@ -80,8 +80,8 @@ static void tell(const struct child *c, int64_t attempt, int64_t wait, int64_t l
 }
 
 /* Make one attempt, in no more than the time that is left. */
-static int try(struct child *c, const struct wrap_input *input, char *const *argv, int64_t attempt,
-               int64_t left_ms, struct err *e)
+static int run_attempt(struct child *c, const struct wrap_input *input, char *const *argv,
+                       int64_t attempt, int64_t left_ms, struct err *e)
 {
     struct wrap w = {
         .argv = argv, .input = input, .hold = true, .word = true, .timeout_ms = timeout};
@@ -94,7 +94,7 @@ static int try(struct child *c, const struct wrap_input *input, char *const *arg
     return wrap_run(c, &w, e);
 }
 
-static int run(struct child *c, char *const *argv, struct err *e)
+static int retry_command(struct child *c, char *const *argv, struct err *e)
 {
     int64_t begin = clock_mono_ms(), wait, left = INT64_MAX;
     struct wrap_input input;
@@ -106,13 +106,13 @@ static int run(struct child *c, char *const *argv, struct err *e)
         if (deadline > 0)
             left = begin + deadline - clock_mono_ms();
         child_reset(c);
-        if ((got = try(c, &input, argv, attempt, left, e)) < 0)
+        if ((got = run_attempt(c, &input, argv, attempt, left, e)) < 0)
             break;
         if (deadline > 0)
             left = begin + deadline - clock_mono_ms();
         wait = next_wait(c, attempt, left);
         if (c->status != 0)
-            tell(c, attempt, wait, left);
+            say_attempt(c, attempt, wait, left);
         if (wait < 0)
             break;
         if (!wrap_sleep(wait)) {
@@ -134,7 +134,7 @@ int main(int argc, char **argv)
         dead_on[EX_DATAERR] = !retry_on[EX_DATAERR];
     wrap_stage();
     child_init(&c);
-    if (run(&c, argv + first, &e) == 0) {
+    if (retry_command(&c, argv + first, &e) == 0) {
         /* Pass the words of the last attempt, which we do not use ourselves, on to our parent. */
         wrap_say(c.status == 0 ? -1 : c.delay_ms, (struct str){c.reason.p, c.reason.n});
         if (child_output(&c, NULL, &e) == 0)

@@ -1,21 +1,12 @@
 /* saga: long-running operations whose steps can be undone. */
 #include "cli/out.h"
-#include "cli/say.h"
+#include "command/spool.h"
 #include "saga/verbs.h"
-
-int saga_verb_open(struct saga_run *r, enum store_mode mode, struct err *e)
-{
-    int got = store_open(&r->store, args_spool(), mode, e);
-
-    if (got > 0)
-        say_note("created the spool %s", store_path(r->store));
-    return got < 0 ? -1 : 0;
-}
 
 int saga_verb_load(struct saga_run *r, enum store_mode mode, const char *id, struct err *e)
 {
     args_name("ID", id, NAME_KEY_BYTES);
-    return saga_verb_open(r, mode, e) < 0 ? -1 : saga_load(r, id, e);
+    return spool_open(&r->store, mode, e) < 0 ? -1 : saga_load(r, id, e);
 }
 
 int saga_verb_finish(struct saga_run *r, struct err *e)

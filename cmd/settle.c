@@ -1,8 +1,11 @@
 /* settle: settle events at the end of a pipe that begins with consume --lease. */
 #include "cli/args.h"
+#include "cli/feed.h"
 #include "cli/lines.h"
 #include "cli/out.h"
+#include "cli/refused.h"
 #include "cli/say.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "store/store.h"
 
@@ -11,8 +14,8 @@
 #include <unistd.h>
 
 #define BATCH 1000
-#define COMPLAINTS_MAX (1 << 20) /* bytes */
-#define GRACE_MS 30000           /* for lines that have been read, once we are told to stop */
+#define REFUSED_BYTES (1 << 20) /* of messages that make a commit come early */
+#define GRACE_MS 30000          /* for lines that have been read, once we are told to stop */
 
 static const char *name, *dead;
 static bool retry, defer;
@@ -54,28 +57,20 @@ static struct group *group;
 static struct group_settle how;
 static struct js_scan scan;
 static struct event event;
-static int64_t batch, bad, over, open;
-static int input_status;
-
-static struct buf complaints; /* to be printed after the commit, each followed by a NUL */
-
-static void refuse(const char *file, int64_t number, const struct err *why)
-{
-    bad++;
-    buf_printf(&complaints, "%s%sline %" PRId64 ": %s", file == NULL ? "" : file,
-               file == NULL ? "" : ": ", number, why->text);
-    buf_char(&complaints, '\0');
-}
-
+static int64_t batch, over, open;
+static struct refused refused;
 /* Commit, then print: writing to stderr may take long, and others wait for our lock. */
-static int commit(struct err *e)
+static int settle_commit(struct err *e)
 {
     int got = group == NULL ? 0 : lease_commit(group, e);
 
-    for (size_t at = 0; at < complaints.n; at += strlen(complaints.p + at) + 1)
-        say(SAY_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
-    buf_reset(&complaints);
-    return got;
+    batch = 0;
+    return refused_report(&refused, e) < 0 ? -1 : got;
+}
+
+static bool settle_full(void)
+{
+    return batch >= BATCH || refused.texts.n > REFUSED_BYTES;
 }
 
 /* A line is an event; or digits, which are a position; or an id, also as id:42. */
@@ -100,17 +95,6 @@ static int read_name(struct str text, struct lease_name *out, struct err *why)
     return 0;
 }
 
-static struct str trim(struct str text)
-{
-    while (text.n > 0 && strchr(" \t\r", text.p[text.n - 1]) != NULL)
-        text.n--;
-    while (text.n > 0 && (*text.p == ' ' || *text.p == '\t')) {
-        text.p++;
-        text.n--;
-    }
-    return text;
-}
-
 /* Open the spool only when there is something to settle: consume, which was started together with
    us, may be about to create the spool or the group. */
 static int find_group(struct err *e)
@@ -119,33 +103,35 @@ static int find_group(struct err *e)
 
     if (group != NULL)
         return 0;
-    if (spool == NULL && store_open(&spool, args_spool(), STORE_WRITE, e) < 0)
+    if (spool == NULL && spool_open(&spool, STORE_WRITE, e) < 0)
         return -1;
     store_stop(spool, proc_forced);
     return group_open(&group, spool, &terms, e);
 }
 
-/* 0 also when the line is wrong. */
-static int take(struct str text, const char *file, int64_t number, struct err *e)
+static int settle_line(const struct line *line, bool too_long, const char *file, struct err *e)
 {
+    struct str text = str_trim(line->text, " \t\r");
     struct err why = ERR_NONE;
     struct lease_name which;
     int got = -1;
 
-    if (text.n == 0)
+    if (text.n == 0 && !too_long)
         return 0;
-    if (find_group(e) < 0)
+    if (too_long)
+        err_set(&why, EX_DATAERR, "longer than 64 MiB");
+    else if (find_group(e) < 0)
         return -1;
     how.started_ms = clock_now_ms();
     how.due_ms = how.started_ms + delay;
-    if (read_name(text, &which, &why) == 0)
+    if (why.status == 0 && read_name(text, &which, &why) == 0)
         got = lease_settle(group, &which, &how, attempts, &why);
     if (got < 0 && why.status != EX_DATAERR) {
         *e = why;
         return -1;
     }
     if (got < 0)
-        refuse(file, number, &why);
+        refused_add(&refused, file, line->number, text, why.text);
     bool comes_again = got == LEASE_OPEN && (retry || defer); /* as requested */
     over += got == LEASE_OVER || comes_again;
     open += got == LEASE_OPEN && !comes_again;
@@ -153,40 +139,17 @@ static int take(struct str text, const char *file, int64_t number, struct err *e
     return 0;
 }
 
-/* Commit when the batch is full, and before reading input or opening the next file, so that no
-   process waits for our lock while we wait for input. */
-static int read_file(const char *path, struct err *e)
-{
-    struct err unreadable = ERR_NONE, too_long = {EX_DATAERR, "longer than 64 MiB"};
-    struct lines *in = NULL;
-    struct line line;
-    int got = lines_open(&in, path, 64 << 20, &unreadable), failed = 0;
-
-    while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0) {
-        if (got == LINES_TOO_LONG)
-            refuse(lines_name(in), line.number, &too_long);
-        else
-            failed = take(trim(line.text), lines_name(in), line.number, e) < 0;
-        if (!failed && (batch >= BATCH || complaints.n > COMPLAINTS_MAX || !lines_ready(in))) {
-            batch = 0;
-            failed = commit(e) < 0;
-        }
-    }
-    if (got < 0 && input_status == 0)
-        input_status = unreadable.status;
-    say_report(&unreadable);
-    lines_close(in);
-    return failed ? -1 : 0;
-}
-
 static int settle(int n, char **file, struct err *e)
 {
+    struct feed feed = {.max = 64 << 20,
+                        .take = settle_line,
+                        .full = settle_full,
+                        .commit = settle_commit,
+                        .stop = proc_stopping};
     int64_t left = 0;
-    int got = n == 0 ? read_file(NULL, e) : 0;
 
-    for (int i = 0; i < n && got == 0 && !proc_stopping(); i++)
-        got = read_file(file[i], e);
-    if (got < 0 || find_group(e) < 0 || commit(e) < 0 || lease_left(group, &left, e) < 0)
+    if (feed_files(&feed, n, file, e) < 0 || find_group(e) < 0 || settle_commit(e) < 0 ||
+        lease_left(group, &left, e) < 0)
         return -1;
     if (over > 0)
         say_note("%" PRId64 " no longer handed out: %ssettled already", over,
@@ -196,8 +159,8 @@ static int settle(int n, char **file, struct err *e)
             "group %s: %" PRId64 " not handed out, and not settled: they wait, or other "
             "consumers hold them",
             err_quote_text(name).text, open);
-    if (bad > 0 || input_status != 0)
-        e->status = bad > 0 ? EX_DATAERR : input_status; /* said already */
+    if (refused.n > 0 || feed.status != 0)
+        e->status = refused.n > 0 ? EX_DATAERR : feed.status; /* said already */
     else if (left > 0)
         return err_set(e, EX_TEMPFAIL,
                        "group %s: %" PRId64 " handed out and not settled: they are delivered again "
@@ -232,6 +195,6 @@ int main(int argc, char **argv)
     store_close(spool);
     event_free(&event);
     js_scan_free(&scan);
-    buf_free(&complaints);
+    refused_free(&refused);
     return out_finish(&e);
 }

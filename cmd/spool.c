@@ -1,5 +1,6 @@
 /* spool: look after the spool and its groups. Verbs that take more than a screen of code are in
    cmd/spool. */
+#include "command/spool.h"
 #include "base/json_tree.h"
 #include "cli/args.h"
 #include "cli/out.h"
@@ -50,15 +51,14 @@ static int info_text(json_t *row, struct err *e)
     return got;
 }
 
-static int run_info(char **operand)
+static int run_spool_info(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     struct store_info info;
 
     (void)operand;
-    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
-        store_info(spool, &info, &e) == 0) {
+    if (spool_open(&spool, STORE_READ, &e) == 0 && store_info(spool, &info, &e) == 0) {
         struct table *table =
             table_begin((const struct table_column[]){{NULL, TABLE_LEFT}}, (enum table_form)form);
         if (table_is_ndjson(table))
@@ -78,7 +78,7 @@ static const struct cmd info = {
     .examples = {"spool info", "spool info -o ndjson | jq .events"},
     .options = listing,
     .most = ARGS_NO_OPERAND,
-    .run = run_info,
+    .run = run_spool_info,
 };
 
 int main(int argc, char **argv)

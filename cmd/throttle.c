@@ -4,6 +4,7 @@
 #include "cli/args.h"
 #include "cli/out.h"
 #include "cli/say.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "resilience/bucket.h"
@@ -47,7 +48,7 @@ static const struct cmd self = {
     .wrapper = true,
 };
 
-static void check(char **command)
+static void check_throttle_options(char **command)
 {
     if (burst > BURST_MAX_US / each_us)
         args_usage("-b is more than comes in 36500d at that rate: %" PRId64, burst);
@@ -82,9 +83,7 @@ static int wait_turn(const char *name, struct err *e)
     struct err broken = ERR_NONE;
     int got = 0;
 
-    if ((got = store_open(&pacer.store, args_spool(), STORE_CREATE, &broken)) > 0)
-        say_note("created the spool %s", store_path(pacer.store));
-    if (got >= 0)
+    if (spool_open(&pacer.store, STORE_CREATE, &broken) == 0)
         got = pacer_turn(&pacer, name, args_given("wait") ? longest : -1, &wait_us, &broken);
     store_close(pacer.store);
     if (proc_stopping()) {
@@ -102,7 +101,7 @@ static int wait_turn(const char *name, struct err *e)
                    clock_span(wait, wait_ms));
 }
 
-static int run(const char *name, char **command, struct err *e)
+static int run_throttled(const char *name, char **command, struct err *e)
 {
     struct buf full = BUF_INIT;
     int got = 0;
@@ -116,6 +115,18 @@ static int run(const char *name, char **command, struct err *e)
     return got < 0 ? -1 : proc_exec(command, e);
 }
 
+static int filter(const char *name, struct err *e)
+{
+    struct pacer pacer = {.pace = {each_us, burst, 0}, .name = name};
+    struct err broken = ERR_NONE;
+
+    if (name != NULL && spool_open(&pacer.store, STORE_CREATE, &broken) < 0)
+        pacer_alone(&broken);
+    int got = pacer_filter(&pacer, by, e);
+    store_close(pacer.store);
+    return got;
+}
+
 int main(int argc, char **argv)
 {
     int first = args_parse(&self, argc, argv);
@@ -123,10 +134,10 @@ int main(int argc, char **argv)
     char **command = name == NULL ? NULL : wrap_command(argv + first + 1);
     struct err e = ERR_NONE;
 
-    check(command);
+    check_throttle_options(command);
     if (command != NULL)
-        run(name, command, &e);
+        run_throttled(name, command, &e);
     else
-        pacer_filter(&(struct pacer){.pace = {each_us, burst, 0}, .name = name}, by, &e);
+        filter(name, &e);
     return out_finish(&e);
 }

@@ -674,6 +674,18 @@ publish: in: line 4: longer than 4 bytes (--max-size)' ]
     [ "$(replay | jq -c .data | paste -sd' ')" = '1 "not blocked" 2' ]
 }
 
+@test "publish: data that a signal cut off is not published" {
+    mkfifo p
+    background publish -t a -d @p 2>said
+    exec 9>p
+    printf '12\n' >&9 # and more to come
+    wait_for sleeps "$pid"
+    kill -TERM "$pid"
+    ends_with 143 "$pid"
+    exec 9>&-
+    [ "$(replay)" = '' ]
+}
+
 @test "publish: --echo prints what is safe, and a reader that goes away is no error" {
     seq 3 | publish -t x --echo >out
     cmp out <(replay)

@@ -28,8 +28,8 @@ static int count_letter(const struct dead_letter *letter, void *arg, struct err 
     return 0;
 }
 
-static int change(char **operand, const char *done,
-                  int64_t (*f)(struct store *, const struct dead_filter *, struct err *))
+static int change_letters(char **operand, const char *done,
+                          int64_t (*f)(struct store *, const struct dead_filter *, struct err *))
 {
     struct err e = ERR_NONE;
     int named = args_count(operand);
@@ -49,14 +49,14 @@ static int change(char **operand, const char *done,
     return dlq_finish(&e);
 }
 
-static int run_retry(char **operand)
+static int run_dlq_retry(char **operand)
 {
-    return change(operand, "given back", dead_retry);
+    return change_letters(operand, "given back", dead_retry);
 }
 
-static int run_drop(char **operand)
+static int run_dlq_drop(char **operand)
 {
-    return change(operand, "dropped", dead_drop);
+    return change_letters(operand, "dropped", dead_drop);
 }
 
 const struct cmd dlq_retry = {
@@ -66,7 +66,7 @@ const struct cmd dlq_retry = {
     .examples = {"dlq retry 17", "dlq retry -g charge --all", "dlq retry --error timed --dry-run"},
     .options = options,
     .rules = rules,
-    .run = run_retry,
+    .run = run_dlq_retry,
 };
 
 const struct cmd dlq_drop = {
@@ -76,5 +76,5 @@ const struct cmd dlq_drop = {
     .examples = {"dlq drop 17", "dlq drop -g charge --to 30d"},
     .options = options,
     .rules = rules,
-    .run = run_drop,
+    .run = run_dlq_drop,
 };

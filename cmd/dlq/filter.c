@@ -1,6 +1,7 @@
 /* Which dead letters: those that are named, and that pass the filters. */
 #include "base/mem.h"
 #include "cli/out.h"
+#include "command/spool.h"
 #include "dlq/verbs.h"
 #include "inspect/letter.h"
 
@@ -63,7 +64,7 @@ int dlq_open(enum store_mode mode, int n, char **event, struct err *e)
     set_time("from", &dlq.after, &dlq.filter.died_after_ms);
     set_time("to", &dlq.before, &dlq.filter.died_before_ms);
     dlq.filter.seq = seq;
-    if (store_open(&dlq.spool, args_spool(), mode, e) < 0)
+    if (spool_open(&dlq.spool, mode, e) < 0)
         return -1;
     for (int i = 0; i < n; i++)
         if (log_find(dlq.spool, event[i], &seq[dlq.filter.seqs++], e) < 0)

@@ -31,7 +31,7 @@ static int list_letter(const struct dead_letter *letter, void *table, struct err
     return table_row(table, letter_row(letter), e) < 0 ? -1 : out_gone();
 }
 
-static int run_list(char **operand)
+static int run_dlq_list(char **operand)
 {
     struct err e = ERR_NONE;
 
@@ -57,7 +57,7 @@ static int show_as_json(const struct dead_letter *letter, void *arg, struct err 
     return letter_print(letter, e) < 0 ? -1 : out_gone();
 }
 
-static int run_show(char **operand)
+static int run_dlq_show(char **operand)
 {
     bool as_text = form == 1 || (form == 0 && isatty(STDOUT_FILENO));
     struct err e = ERR_NONE;
@@ -75,7 +75,7 @@ const struct cmd dlq_list = {
     .usage = {"[-g GROUP] [-t PATTERN] [--error TEXT] [EVENT...]"},
     .examples = {"dlq list -g charge", "dlq list --error 'connection refused' --from 2h"},
     .options = list_options,
-    .run = run_list,
+    .run = run_dlq_list,
 };
 
 const struct cmd dlq_show = {
@@ -84,5 +84,5 @@ const struct cmd dlq_show = {
     .usage = {"[-g GROUP] [-t PATTERN] [--error TEXT] [EVENT...]"},
     .examples = {"dlq show 17", "dlq show -g charge -n 1"},
     .options = show_options,
-    .run = run_show,
+    .run = run_dlq_show,
 };

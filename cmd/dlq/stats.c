@@ -83,7 +83,7 @@ static void print_kinds(json_t *kinds, struct err *e)
     free(sorted);
 }
 
-static int run_stats(char **operand)
+static int run_dlq_stats(char **operand)
 {
     struct err e = ERR_NONE;
     json_t *kinds = json_object();
@@ -104,5 +104,5 @@ const struct cmd dlq_stats = {
     .usage = {"[-g GROUP] [-t PATTERN] [--error TEXT]"},
     .examples = {"dlq stats", "dlq list --like 17", "dlq retry --like 17"},
     .options = options,
-    .run = run_stats,
+    .run = run_dlq_stats,
 };

@@ -43,7 +43,7 @@ static int prepare(const struct dead_letter *letter, void *store, struct err *e)
 
 /* Replace this process by the command, once the spool is closed: the command inherits nothing of
    ours. */
-static int run_try(char **operand)
+static int run_dlq_try(char **operand)
 {
     char **command = *operand != NULL ? wrap_command(operand + 1) : NULL;
     struct err e = ERR_NONE;
@@ -69,5 +69,5 @@ const struct cmd dlq_try = {
     .examples = {"dlq try 17 -- ./charge"},
     .options = options,
     .wrapper = true,
-    .run = run_try,
+    .run = run_dlq_try,
 };

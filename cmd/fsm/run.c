@@ -1,13 +1,14 @@
 /* fsm run: events in, transitions out. */
-#include "base/io.h"
+#include "cli/feed.h"
 #include "cli/lines.h"
 #include "cli/out.h"
+#include "cli/refused.h"
 #include "cli/say.h"
+#include "command/spool.h"
 #include "fsm/fsm.h"
 #include "fsm/verbs.h"
 #include "process/proc.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -29,11 +30,8 @@ static struct machine machine;
 static struct fsm fsm = {.machine = &machine};
 static struct js_scan scan;
 static struct event event;
-static struct buf out, complaints, rejected; /* to be printed after the commit */
-static struct buf transition;
-static int64_t refused;
-static int rejects_fd = -1, input_status;
-static bool stopped; /* before the end of the input */
+static struct buf out, transition; /* out: to be printed after the commit */
+static struct refused refused;
 
 void fsm_say(const char *path, const struct machine_findings *findings)
 {
@@ -47,39 +45,22 @@ void fsm_say(const char *path, const struct machine_findings *findings)
 
 /* ------------------------------------------------------------------------------------- a batch */
 
-static int tell(struct err *e)
+/* Commit, then print: the order matters, see fsm.h. A kill between the two loses nothing, because
+   repeated events are recognised, and their transitions are printed again. */
+static int fsm_run_commit(struct err *e)
 {
+    if (fsm_commit(&fsm, e) < 0)
+        return -1;
     proc_unblock(); /* a signal may end a write to a reader that does not read */
     int got = out_write(out.p, out.n, e) < 0 ? -1 : out_flush(e);
     proc_block();
-
-    for (size_t at = 0; at < complaints.n; at += strlen(complaints.p + at) + 1)
-        say(SAY_ERROR, EX_DATAERR, NULL, "%s", complaints.p + at);
-    if (got == 0 && rejected.n > 0 && io_write(rejects_fd, rejected.p, rejected.n) < 0)
-        got = err_errno(e, EX_IOERR, "%s", rejects);
     buf_reset(&out);
-    buf_reset(&complaints);
-    buf_reset(&rejected);
-    return got < 0 ? -1 : 0;
+    return refused_report(&refused, e) < 0 ? -1 : got;
 }
 
-/* The order matters, see fsm.h. A kill between the two loses nothing, because repeated events are
-   recognised, and their transitions are printed again. */
-static int commit(struct err *e)
+static bool fsm_run_full(void)
 {
-    return fsm_commit(&fsm, e) < 0 ? -1 : tell(e);
-}
-
-static void refuse(const char *file, int64_t number, struct str text, const struct err *why)
-{
-    refused++;
-    buf_printf(&complaints, "%s%sline %" PRId64 ": %s", file == NULL ? "" : file,
-               file == NULL ? "" : ": ", number, why->text);
-    buf_char(&complaints, '\0');
-    if (rejects == NULL)
-        return;
-    buf_str(&rejected, text);
-    buf_char(&rejected, '\n');
+    return fsm_full(&fsm) || out.n + refused.texts.n + refused.lines.n > HELD_MAX;
 }
 
 /* In the protocol of consume(1): transitions are published, and a refused event becomes a dead
@@ -113,29 +94,18 @@ static int check_event(struct err *why)
     return 1;
 }
 
-/* ---------------------------------------------------------------------------------------- input */
-
-static bool blank(struct str text)
-{
-    size_t n = 0;
-
-    while (n < text.n && strchr(" \t\r", text.p[n]) != NULL)
-        n++;
-    return n == text.n;
-}
-
-/* 0 also when the event is refused. */
-static int take(const struct line *line, bool too_long, const char *file, struct err *e)
+/* 0 also when the event is refused. Once nobody reads our output, the rest is left unread. */
+static int fsm_run_line(const struct line *line, bool too_long, const char *file, struct err *e)
 {
     bool readable = false;
     struct err why;
 
     err_clear(&why);
     buf_reset(&transition);
+    if (out_gone() || (!too_long && str_trim(line->text, " \t\r").n == 0))
+        return 0;
     if (too_long)
         err_set(&why, EX_DATAERR, "longer than %d MiB", LINE_MAX_BYTES >> 20);
-    else if (blank(line->text))
-        return 0;
     else
         readable = event_read(&event, &scan, line->text, &why) == 0;
     if (readable && check_event(&why) > 0 && fsm_take(&fsm, &event, &transition, &why, e) < 0)
@@ -145,38 +115,10 @@ static int take(const struct line *line, bool too_long, const char *file, struct
     else if (worker)
         return err_set(e, EX_DATAERR, "line %" PRId64 ": %s", line->number, why.text);
     else if (why.status != 0)
-        refuse(file, line->number, line->text, &why);
+        refused_add(&refused, file, line->number, line->text, why.text);
     else if (transition.n > 0)
         buf_str(&out, (struct str){transition.p, transition.n});
     return 0;
-}
-
-static bool full(void)
-{
-    return fsm_full(&fsm) || out.n + complaints.n + rejected.n > HELD_MAX;
-}
-
-/* Commit when the batch is full and before input is read or the next file is opened, so that no
-   process waits for our lock while we wait for input. A file that cannot be read does not prevent
-   reading the others. */
-static int read_input(const char *path, struct err *e)
-{
-    struct err unreadable = ERR_NONE;
-    struct lines *in = NULL;
-    struct line line;
-    int got = lines_open(&in, path, LINE_MAX_BYTES, &unreadable), failed = 0;
-
-    while (got >= 0 && !failed && !out_gone() && (got = lines_next(in, &line, &unreadable)) > 0)
-        failed = take(&line, got == LINES_TOO_LONG, lines_name(in), e) < 0 ||
-                 ((full() || !lines_ready(in)) && commit(e) < 0);
-    if (!failed)
-        failed = commit(e) < 0;
-    if (got < 0 && input_status == 0)
-        input_status = unreadable.status;
-    stopped |= got == LINES_END && lines_stopped(in);
-    say_report(&unreadable);
-    lines_close(in);
-    return failed ? -1 : 0;
 }
 
 static int open_all(const char *path, struct err *e)
@@ -188,37 +130,36 @@ static int open_all(const char *path, struct err *e)
     machine_findings_free(&findings);
     if (got < 0)
         return err_config(e);
-    if (rejects != NULL &&
-        (rejects_fd = open(rejects, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) < 0)
-        return err_errno(e, EX_CANTCREAT, "%s: cannot open it", rejects);
-    if ((got = store_open(&fsm.store, args_spool(), STORE_CREATE, e)) > 0)
-        say_note("created the spool %s", store_path(fsm.store));
-    if (got < 0)
+    if (rejects != NULL && refused_open(&refused, rejects, e) < 0)
+        return -1;
+    if (spool_open(&fsm.store, STORE_CREATE, e) < 0)
         return err_config(e);
     store_stop(fsm.store, proc_forced);
     return 0;
 }
 
-static int run(char **operand)
+static int run_fsm_run(char **operand)
 {
+    struct feed feed = {.max = LINE_MAX_BYTES,
+                        .take = fsm_run_line,
+                        .full = fsm_run_full,
+                        .commit = fsm_run_commit,
+                        .stop = proc_stopping};
     struct err e = ERR_NONE;
-    int n = args_count(operand);
+    int n = args_count(operand) - 1;
 
-    if (worker && (rejects != NULL || n > 1))
+    if (worker && (rejects != NULL || n > 0))
         args_usage("--worker reads what consume writes, and answers: no FILE, no --rejects");
     proc_stage();
     proc_grace(GRACE_MS);
     out_stop_when(proc_forced);
     out_watch();
-    int got = open_all(operand[0], &e);
-    if (got == 0 && n == 1)
-        got = read_input(NULL, &e);
-    for (int i = 1; i < n && got == 0 && !stopped; i++)
-        got = read_input(operand[i], &e);
-    if (stopped && e.status == 0 && !out_gone())
+    if (open_all(operand[0], &e) == 0 && feed_files(&feed, n, operand + 1, &e) == 0)
+        fsm_run_commit(&e);
+    if (feed.stopped && e.status == 0 && !out_gone())
         e.status = EX_SIGNAL + proc_signal();
     if (e.status == 0) /* reported already */
-        e.status = refused > 0 ? EX_DATAERR : input_status;
+        e.status = refused.n > 0 ? EX_DATAERR : feed.status;
     fsm_free(&fsm);
     store_close(fsm.store);
     machine_free(&machine);
@@ -226,8 +167,7 @@ static int run(char **operand)
     js_scan_free(&scan);
     buf_free(&out);
     buf_free(&transition);
-    buf_free(&complaints);
-    buf_free(&rejected);
+    refused_free(&refused);
     return out_finish(&e);
 }
 
@@ -241,5 +181,5 @@ const struct cmd fsm_verb_run = {
     .options = options,
     .least = 1,
     .wants = "a MACHINE, a file",
-    .run = run,
+    .run = run_fsm_run,
 };

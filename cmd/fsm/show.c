@@ -1,28 +1,24 @@
-/* fsm show, list, forget: print or delete the documents of subjects. */
+/* fsm show, list: print the documents of subjects. */
 #include "base/json_tree.h"
-#include "base/mem.h"
 #include "cli/out.h"
 #include "cli/say.h"
 #include "cli/table.h"
 #include "fsm/fsm.h"
+#include "fsm/search.h"
 #include "fsm/verbs.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-static const char *machine_option, *state_option;
+static const char *state_option;
 static int form;
 
-#define OPT_MACHINE                                                                                \
-    OPT_PATH('m', "machine", &machine_option, "MACHINE", "only this machine: its file or its name")
 #define OPT_OUTPUT                                                                                 \
     OPT_CHOICE('o', "output", &form, "auto|table|ndjson",                                          \
                "the format (default: a table on a terminal)")
 
-static const struct opt show_options[] = {OPT_MACHINE, OPT_OUTPUT, OPT_END};
-static const struct opt forget_options[] = {OPT_MACHINE, OPT_END};
+static const struct opt show_options[] = {SEARCH_OPT_MACHINE, OPT_OUTPUT, OPT_END};
 static const struct opt list_options[] = {
-    OPT_MACHINE,
+    SEARCH_OPT_MACHINE,
     OPT_WORDS(0, "state", &state_option, "STATE", "only subjects in this state"),
     OPT_OUTPUT,
     OPT_END,
@@ -58,7 +54,7 @@ static json_t *last_rows(struct str last)
 }
 
 /* NULL when it is damaged. */
-static json_t *row_of(const struct doc *doc)
+static json_t *state_row(const struct doc *doc)
 {
     const char *slash = strchr(doc->name, '/');
     struct buf text = BUF_INIT;
@@ -78,84 +74,9 @@ static json_t *row_of(const struct doc *doc)
     return row;
 }
 
-/* --------------------------------------------------------------------------------------- which */
-
-/* The machine's name from -m; if -m names a file, the name in the file. NULL without -m, or on
-   error. */
-static char *machine_name(struct err *e)
-{
-    struct machine_findings findings = {.wrong = BUF_INIT};
-    size_t n = machine_option == NULL ? 0 : strlen(machine_option);
-    struct machine m;
-    char *name;
-
-    if (n < 5 || strcmp(machine_option + n - 5, ".json") != 0)
-        return n == 0 ? NULL : mem_dup(machine_option, n);
-    if (fsm_load(&m, machine_option, &findings, e) < 0)
-        fsm_say(machine_option, &findings);
-    name = e->status != 0 ? NULL : mem_dup(m.name, strlen(m.name));
-    machine_free(&m);
-    machine_findings_free(&findings);
-    return name;
-}
-
-struct search {
-    struct store *spool;
-    char *machine;
-    const char *subject, *state; /* NULL: any */
-    int (*f)(struct search *s, const struct doc *doc, struct err *e);
-    struct table *table;
-    int64_t found;
-};
-
-static int visit(const struct doc *doc, void *arg, struct err *e)
-{
-    struct search *s = arg;
-    const char *slash = strchr(doc->name, '/');
-    size_t n = slash == NULL ? 0 : (size_t)(slash - doc->name);
-
-    if (slash == NULL || (s->subject != NULL && strcmp(slash + 1, s->subject) != 0) ||
-        (s->machine != NULL && !str_is((struct str){doc->name, n}, s->machine)))
-        return 0;
-    return s->f(s, doc, e);
-}
-
-/* A machine and a subject make a document's name; with only one of them, search. */
-static int search(struct search *s, enum store_mode mode, struct err *e)
-{
-    struct buf name = BUF_INIT;
-    struct doc doc;
-    int got = -1;
-
-    s->machine = machine_name(e);
-    if (e->status == 0 && store_open(&s->spool, args_spool(), mode, e) >= 0) {
-        if (s->machine == NULL || s->subject == NULL) {
-            got = doc_each(s->spool, FSM_KIND, visit, s, e);
-        } else {
-            buf_printf(&name, "%s/%s", s->machine, s->subject);
-            got = doc_get(s->spool, FSM_KIND, buf_text(&name), &doc, e);
-            if (got > 0)
-                got = s->f(s, &doc, e);
-        }
-    }
-    if (got >= 0 && s->found == 0 && s->subject != NULL)
-        err_set(e, EX_NOINPUT, "%s has no state%s%s", err_quote_text(s->subject).text,
-                s->machine == NULL ? "" : " in machine ",
-                s->machine == NULL ? "" : err_quote_text(s->machine).text);
-    buf_free(&name);
-    return got < 0 ? -1 : 0;
-}
-
-static int finish(struct search *s, struct err *e)
-{
-    store_close(s->spool);
-    free(s->machine);
-    return out_finish(e);
-}
-
 static json_t *row_or_complaint(struct search *s, const struct doc *doc)
 {
-    json_t *row = row_of(doc);
+    json_t *row = state_row(doc);
     const char *slash = strchr(doc->name, '/');
 
     s->found++;
@@ -167,7 +88,7 @@ static json_t *row_or_complaint(struct search *s, const struct doc *doc)
 
 /* ---------------------------------------------------------------------------------- show, list */
 
-static int list_one(struct search *s, const struct doc *doc, struct err *e)
+static int list_state(struct search *s, const struct doc *doc, struct err *e)
 {
     json_t *row = row_or_complaint(s, doc);
 
@@ -183,22 +104,22 @@ static int list_one(struct search *s, const struct doc *doc, struct err *e)
     return table_row(s->table, row, e) < 0 ? -1 : out_gone();
 }
 
-static int run_list(char **operand)
+static int run_fsm_list(char **operand)
 {
     struct err e = ERR_NONE;
-    struct search s = {.f = list_one, .state = state_option};
+    struct search s = {.f = list_state, .state = state_option};
 
     (void)operand;
     s.table = table_begin(columns, (enum table_form)form);
-    search(&s, STORE_READ, &e);
+    search_run(&s, STORE_READ, &e);
     table_end(s.table, &e);
     if (s.found == 0 && e.status == 0)
         args_nothing("states of subjects", store_path(s.spool), "machine state");
-    return finish(&s, &e);
+    return search_finish(&s, &e);
 }
 
 /* In NDJSON one object; else a table with the state, and a table with its history. */
-static int show_one(struct search *s, const struct doc *doc, struct err *e)
+static int show_state(struct search *s, const struct doc *doc, struct err *e)
 {
     json_t *row = row_or_complaint(s, doc), *item;
     size_t i;
@@ -220,43 +141,14 @@ static int show_one(struct search *s, const struct doc *doc, struct err *e)
     return got < 0 ? -1 : out_gone();
 }
 
-static int run_show(char **operand)
+static int run_fsm_show(char **operand)
 {
     struct err e = ERR_NONE;
-    struct search s = {.f = show_one, .subject = operand[0]};
+    struct search s = {.f = show_state, .subject = operand[0]};
 
     args_name("SUBJECT", s.subject, NAME_TEXT_BYTES);
-    search(&s, STORE_READ, &e);
-    return finish(&s, &e);
-}
-
-/* -------------------------------------------------------------------------------------- forget */
-
-static int forget_one(struct search *s, const struct doc *doc, struct err *e)
-{
-    struct buf line = BUF_INIT;
-    const char *slash = strchr(doc->name, '/');
-    int got = doc_forget(s->spool, FSM_KIND, doc->name, e);
-
-    if (got > 0) {
-        s->found++;
-        err_escape(&line, slash + 1, strlen(slash + 1));
-        buf_puts(&line, " forgotten by ");
-        err_escape(&line, doc->name, (size_t)(slash - doc->name));
-        got = out_line((struct str){line.p, line.n}, e);
-    }
-    buf_free(&line);
-    return got < 0 ? -1 : 0;
-}
-
-static int run_forget(char **operand)
-{
-    struct err e = ERR_NONE;
-    struct search s = {.f = forget_one, .subject = operand[0]};
-
-    args_name("SUBJECT", s.subject, NAME_TEXT_BYTES);
-    search(&s, STORE_WRITE, &e);
-    return finish(&s, &e);
+    search_run(&s, STORE_READ, &e);
+    return search_finish(&s, &e);
 }
 
 const struct cmd fsm_verb_show = {
@@ -268,7 +160,7 @@ const struct cmd fsm_verb_show = {
     .least = 1,
     .most = 1,
     .wants = "a SUBJECT",
-    .run = run_show,
+    .run = run_fsm_show,
 };
 
 const struct cmd fsm_verb_list = {
@@ -278,17 +170,5 @@ const struct cmd fsm_verb_list = {
     .examples = {"fsm list --state paid"},
     .options = list_options,
     .most = ARGS_NO_OPERAND,
-    .run = run_list,
-};
-
-const struct cmd fsm_verb_forget = {
-    .name = "forget",
-    .about = "forget a subject: its next event finds it in the initial state",
-    .usage = {"[-m MACHINE] SUBJECT"},
-    .examples = {"fsm forget order-42"},
-    .options = forget_options,
-    .least = 1,
-    .most = 1,
-    .wants = "a SUBJECT",
-    .run = run_forget,
+    .run = run_fsm_list,
 };

@@ -12,7 +12,7 @@ static const struct opt settle_options[] = {
     OPT_END,
 };
 
-static int run_retry(char **operand)
+static int run_saga_retry(char **operand)
 {
     const char *id = operand[0], *step = operand[1];
     struct saga_run r = SAGA_VERB_DEFAULTS;
@@ -32,7 +32,7 @@ static int run_retry(char **operand)
     return saga_verb_finish(&r, &e);
 }
 
-static int run_settle(char **operand)
+static int run_saga_settle(char **operand)
 {
     struct saga_run r = SAGA_VERB_DEFAULTS;
     bool done = as != NULL && strcmp(as, "completed") == 0;
@@ -60,7 +60,7 @@ const struct cmd saga_verb_retry = {
     .least = 2,
     .most = 2,
     .wants = "ID and STEP",
-    .run = run_retry,
+    .run = run_saga_retry,
 };
 
 const struct cmd saga_verb_settle = {
@@ -72,5 +72,5 @@ const struct cmd saga_verb_settle = {
     .least = 1,
     .most = 1,
     .wants = "ID",
-    .run = run_settle,
+    .run = run_saga_settle,
 };

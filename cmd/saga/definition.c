@@ -1,31 +1,24 @@
 /* saga check, saga dot: a definition, without a spool. */
-#include "cli/lines.h"
+#include "cli/feed.h"
 #include "cli/out.h"
 #include "saga/verbs.h"
+
+#define DEFINITION_MAX (4 << 20)
 
 static const struct opt no_options[] = {OPT_END};
 
 int saga_verb_define(struct saga *s, const char *file, struct err *e)
 {
     struct buf text = BUF_INIT;
-    struct lines *in = NULL;
-    struct line line;
-    int got = lines_open(&in, file, 4 << 20, e);
+    int got = feed_text(file, DEFINITION_MAX, "4 MiB", &text, e);
 
-    while (got >= 0 && (got = lines_next(in, &line, e)) == LINES_LINE) {
-        buf_str(&text, line.text);
-        buf_char(&text, '\n');
-    }
-    if (got == LINES_TOO_LONG)
-        got = err_set(e, EX_DATAERR, "%s: longer than 4 MiB", file);
     if (got == 0 && (got = saga_define(s, (struct str){text.p, text.n}, e)) < 0)
         err_at(e, "%s: ", err_quote_text(file).text);
-    lines_close(in);
     buf_free(&text);
     return got;
 }
 
-static int run_check(char **operand)
+static int run_saga_check(char **operand)
 {
     struct err e = ERR_NONE;
     struct saga_run r = {0};
@@ -34,7 +27,7 @@ static int run_check(char **operand)
     return saga_verb_finish(&r, &e);
 }
 
-static int run_dot(char **operand)
+static int run_saga_dot(char **operand)
 {
     struct err e = ERR_NONE;
     struct saga_run r = {0};
@@ -57,7 +50,7 @@ const struct cmd saga_verb_check = {
     .least = 1,
     .most = 1,
     .wants = "DEFINITION",
-    .run = run_check,
+    .run = run_saga_check,
 };
 
 const struct cmd saga_verb_dot = {
@@ -69,5 +62,5 @@ const struct cmd saga_verb_dot = {
     .least = 1,
     .most = 1,
     .wants = "DEFINITION",
-    .run = run_dot,
+    .run = run_saga_dot,
 };

@@ -1,6 +1,7 @@
 /* saga run, saga resume: drive sagas. */
 #include "cli/lines.h"
 #include "cli/say.h"
+#include "command/spool.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "saga/verbs.h"
@@ -54,14 +55,14 @@ static int read_event(struct buf *event, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-static int run_run(char **operand)
+static int run_saga_run(char **operand)
 {
     struct err e = ERR_NONE;
     struct buf event = BUF_INIT;
 
     wrap_stage();
     if (saga_verb_define(&r.saga, operand[0], &e) < 0 ||
-        (read_event(&event, &e) == 0 && saga_verb_open(&r, STORE_CREATE, &e) < 0)) {
+        (read_event(&event, &e) == 0 && spool_open(&r.store, STORE_CREATE, &e) < 0)) {
         err_config(&e);
     } else if (e.status == 0) {
         store_stop(r.store, proc_stopping);
@@ -110,12 +111,12 @@ static int resume_idle(const struct doc *doc, void *arg, struct err *e)
     return proc_stopping();
 }
 
-static int run_resume(char **operand)
+static int run_saga_resume(char **operand)
 {
     struct err e = ERR_NONE;
 
     wrap_stage();
-    if (saga_verb_open(&r, STORE_WRITE, &e) == 0)
+    if (spool_open(&r.store, STORE_WRITE, &e) == 0)
         store_stop(r.store, proc_forced);
     if (e.status == 0 && all)
         doc_each(r.store, SAGA_KIND, resume_idle, NULL, &e);
@@ -137,7 +138,7 @@ const struct cmd saga_verb_run = {
     .least = 1,
     .most = 1,
     .wants = "DEFINITION",
-    .run = run_run,
+    .run = run_saga_run,
 };
 
 const struct cmd saga_verb_resume = {
@@ -147,5 +148,5 @@ const struct cmd saga_verb_resume = {
     .examples = {"saga resume --all"},
     .options = resume_options,
     .rules = resume_rules,
-    .run = run_resume,
+    .run = run_saga_resume,
 };

@@ -4,6 +4,7 @@
 #include "cli/out.h"
 #include "cli/say.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "saga/verbs.h"
 
 #include <string.h>
@@ -31,7 +32,7 @@ static const struct table_column list_columns[] = {
     {"pid", TABLE_RIGHT},   {"why", TABLE_LEFT},   {NULL, TABLE_LEFT},
 };
 
-static json_t *row_of(const struct saga *s)
+static json_t *saga_row(const struct saga *s)
 {
     bool runs = s->mark != NULL && !saga_final(s) && mark_lives(r.store, s->mark);
     int64_t done = 0;
@@ -55,14 +56,14 @@ static int list_saga(const struct doc *doc, void *table, struct err *e)
     if (!saga_read(&s, doc->value))
         say_warn("saga %s is damaged", err_quote_text(doc->name).text);
     else if (state == NULL || strcmp(state, saga_word(s.state)) == 0)
-        got = table_row(table, row_of(&s), e) < 0 ? -1 : out_gone();
+        got = table_row(table, saga_row(&s), e) < 0 ? -1 : out_gone();
     else
         listed--;
     saga_free(&s);
     return got;
 }
 
-static int run_list(char **operand)
+static int run_saga_list(char **operand)
 {
     struct err e = ERR_NONE;
     bool known = state == NULL;
@@ -73,7 +74,7 @@ static int run_list(char **operand)
     if (!known)
         args_usage("--state wants running, compensating, completed, compensated or stuck: %s",
                    err_quote_text(state).text);
-    if (saga_verb_open(&r, STORE_READ, &e) == 0) {
+    if (spool_open(&r.store, STORE_READ, &e) == 0) {
         struct table *table = table_begin(list_columns, (enum table_form)form);
         doc_each(r.store, SAGA_KIND, list_saga, table, &e);
         table_end(table, &e);
@@ -135,7 +136,7 @@ static void open_object(struct buf *line, json_t *row)
 static int show_json(const struct saga *s, struct err *e)
 {
     struct buf line = BUF_INIT;
-    json_t *whole = row_of(s);
+    json_t *whole = saga_row(s);
 
     json_object_del(whole, "steps"); /* drop the number of results; here the results themselves
                                         follow */
@@ -159,7 +160,7 @@ static int show_json(const struct saga *s, struct err *e)
     return got;
 }
 
-static int run_show(char **operand)
+static int run_saga_show(char **operand)
 {
     struct err e = ERR_NONE;
 
@@ -181,7 +182,7 @@ const struct cmd saga_verb_list = {
     .examples = {"saga list", "saga list --state stuck"},
     .options = list_options,
     .most = ARGS_NO_OPERAND,
-    .run = run_list,
+    .run = run_saga_list,
 };
 
 const struct cmd saga_verb_show = {
@@ -193,5 +194,5 @@ const struct cmd saga_verb_show = {
     .least = 1,
     .most = 1,
     .wants = "ID",
-    .run = run_show,
+    .run = run_saga_show,
 };

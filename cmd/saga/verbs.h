@@ -12,9 +12,7 @@ extern const struct cmd saga_verb_run, saga_verb_resume, saga_verb_list, saga_ve
 #define SAGA_VERB_DEFAULTS {.jobs = 4, .keep_ms = INT64_C(30) * 86400000}
 /* clang-format on */
 
-/* Open the spool for *r. 0, or -1. */
-int saga_verb_open(struct saga_run *r, enum store_mode mode, struct err *e);
-/* The same, and load the saga called id, after a check of its name. 0, or -1. */
+/* Open the spool for *r and load the saga called id, after a check of its name. 0, or -1. */
 int saga_verb_load(struct saga_run *r, enum store_mode mode, const char *id, struct err *e);
 /* Free *r, close its spool, report e. Returns the exit status. */
 int saga_verb_finish(struct saga_run *r, struct err *e);

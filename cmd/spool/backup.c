@@ -2,13 +2,14 @@
  * spool backup: a copy of the spool, while it is in use.
  */
 #include "cli/out.h"
+#include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-static int run_backup(char **operand)
+static int run_spool_backup(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
@@ -17,7 +18,7 @@ static int run_backup(char **operand)
 
     if (operand[0][0] == '\0')
         args_usage("FILE is empty (an unset variable?)");
-    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
+    if (spool_open(&spool, STORE_READ, &e) == 0 &&
         store_backup(spool, operand[0], &size, &e) == 0) {
         err_escape(&line, operand[0], strlen(operand[0]));
         buf_printf(&line, ": %" PRId64 " bytes", size);
@@ -36,5 +37,5 @@ const struct cmd spool_backup = {
     .least = 1,
     .most = 1,
     .wants = "one FILE",
-    .run = run_backup,
+    .run = run_spool_backup,
 };

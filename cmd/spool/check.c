@@ -4,6 +4,7 @@
 #include "base/json_tree.h"
 #include "cli/out.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
@@ -28,7 +29,7 @@ static const struct table_column columns[] = {
     {"limit", TABLE_RIGHT}, {"message", TABLE_LEFT}, {NULL, TABLE_LEFT},
 };
 
-static int show(const struct check_finding *found, void *table, struct err *e)
+static int print_finding(const struct check_finding *found, void *table, struct err *e)
 {
     json_t *row =
         json_pack("{s:s,s:o,s:I,s:I,s:o}", "kind", found->kind, "group",
@@ -37,7 +38,7 @@ static int show(const struct check_finding *found, void *table, struct err *e)
     return table_row(table, row, e) < 0 ? -1 : out_gone();
 }
 
-static int run_check(char **operand)
+static int run_spool_check(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
@@ -50,9 +51,9 @@ static int run_check(char **operand)
         terms.max_lag = -1;
     if (!args_given("max-age"))
         terms.max_age_ms = -1;
-    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0) {
+    if (spool_open(&spool, STORE_READ, &e) == 0) {
         struct table *table = table_begin(columns, (enum table_form)form);
-        found = store_check(spool, &terms, show, table, &e);
+        found = store_check(spool, &terms, print_finding, table, &e);
         table_end(table, &e);
     }
     store_close(spool);
@@ -67,5 +68,5 @@ const struct cmd spool_check = {
     .examples = {"spool check", "spool check --quick --max-dead 0 --max-lag 1000 --max-age 1h"},
     .options = options,
     .most = ARGS_NO_OPERAND,
-    .run = run_check,
+    .run = run_spool_check,
 };

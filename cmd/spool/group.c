@@ -4,6 +4,7 @@
 #include "base/json_tree.h"
 #include "cli/out.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
@@ -71,7 +72,7 @@ static int show_groups(const char *name, struct err *e)
 {
     struct store *spool = NULL;
 
-    if (store_open(&spool, args_spool(), STORE_READ, e) >= 0) {
+    if (spool_open(&spool, STORE_READ, e) == 0) {
         struct table *table = table_begin(group_columns, (enum table_form)form);
         group_each(spool, name, group_row_of, table, e);
         table_end(table, e);
@@ -128,7 +129,7 @@ static int change_group(const char *name, const struct change *change)
     struct store *spool = NULL;
     struct buf line = BUF_INIT;
 
-    if (store_open(&spool, args_spool(), STORE_WRITE, &e) >= 0 && change->f(spool, name, &e) == 0) {
+    if (spool_open(&spool, STORE_WRITE, &e) == 0 && change->f(spool, name, &e) == 0) {
         buf_puts(&line, "group ");
         err_escape(&line, name, strlen(name));
         buf_char(&line, ' ');
@@ -147,7 +148,7 @@ static int change_group(const char *name, const struct change *change)
 /* ---------------------------------------------------------------------------------- which it is */
 
 /* Each option belongs to one of the verbs after "group". */
-static void check_options(const char *verb)
+static void check_group_options(const char *verb)
 {
     static const char *const of[][2] = {
         {"type", "set"}, {"ordered", "set"}, {"unordered", "set"}, {"dry-run", "seek"}};
@@ -171,7 +172,7 @@ static void read_point(const char *text)
         args_usage("POINT %s", e.text);
 }
 
-static int run_group(char **operand)
+static int run_spool_group(char **operand)
 {
     int given = args_count(operand);
     const char *verb = given > 0 ? operand[0] : "list";
@@ -186,7 +187,7 @@ static int run_group(char **operand)
         args_name("GROUP", name, NAME_BYTES);
     if (strcmp(verb, "list") == 0 && name != NULL)
         args_usage("group list takes no operand: %s", err_quote_text(name).text);
-    check_options(verb);
+    check_group_options(verb);
     if (strcmp(verb, "list") == 0)
         return show_groups(NULL, &e);
     while (i < n && strcmp(verb, changes[i].verb) != 0)
@@ -210,5 +211,5 @@ const struct cmd spool_group = {
                  "spool group set email -t 'order.*' -t payment.failed"},
     .options = options,
     .rules = rules,
-    .run = run_group,
+    .run = run_spool_group,
 };

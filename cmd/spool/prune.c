@@ -3,6 +3,7 @@
  */
 #include "cli/out.h"
 #include "cli/say.h"
+#include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
@@ -44,7 +45,7 @@ static void say_held(const struct prune_held *held)
                  group.text, held->n, why[held->why], held->n == 1 ? "" : "s", held->first);
 }
 
-static int run_prune(char **operand)
+static int run_spool_prune(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
@@ -54,7 +55,7 @@ static int run_prune(char **operand)
     if (args_given("before"))
         terms.before = &before;
     terms.held = say_held;
-    if (store_open(&spool, args_spool(), terms.dry_run ? STORE_READ : STORE_WRITE, &e) >= 0)
+    if (spool_open(&spool, terms.dry_run ? STORE_READ : STORE_WRITE, &e) == 0)
         n = log_prune(spool, &terms, &e);
     if (n >= 0) {
         char text[60];
@@ -74,5 +75,5 @@ const struct cmd spool_prune = {
     .options = options,
     .rules = rules,
     .most = ARGS_NO_OPERAND,
-    .run = run_prune,
+    .run = run_spool_prune,
 };

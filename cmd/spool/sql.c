@@ -6,13 +6,13 @@
 #include "base/mem.h"
 #include "cli/out.h"
 #include "cli/table.h"
+#include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define SQL_MAX 65536 /* bytes of the longest statement */
 
@@ -75,8 +75,7 @@ static json_t *value_of(const struct query_value *v)
     }
 }
 
-/* JSON is inserted byte for byte: parsing it would change its numbers. On a terminal it is made
-   harmless: it may contain DEL, C1 and bidirectional controls. */
+/* JSON is inserted byte for byte: parsing it would change its numbers. */
 static int put_line(struct buf *line, const struct query_row *row, struct err *e)
 {
     buf_reset(line);
@@ -85,10 +84,7 @@ static int put_line(struct buf *line, const struct query_row *row, struct err *e
         js_quote(line, str_of(row->name[i]));
         buf_char(line, ':');
         if (row->value[i].kind == QUERY_JSON) {
-            if (isatty(STDOUT_FILENO) == 1)
-                js_show(line, row->value[i].bytes);
-            else
-                buf_str(line, row->value[i].bytes);
+            buf_str(line, row->value[i].bytes);
             continue;
         }
         json_t *value = value_of(&row->value[i]);
@@ -96,7 +92,7 @@ static int put_line(struct buf *line, const struct query_row *row, struct err *e
         json_decref(value);
     }
     buf_char(line, '}');
-    return out_line((struct str){line->p, line->n}, e);
+    return out_json((struct str){line->p, line->n}, e);
 }
 
 static void begin(struct listing *l, const struct query_row *row)
@@ -151,15 +147,14 @@ static int read_sql(const char *operand, struct buf *sql, struct err *e)
     return 0;
 }
 
-static int run_sql(char **operand)
+static int run_spool_sql(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
     struct listing listing = {0};
     struct buf sql = BUF_INIT;
 
-    if (read_sql(operand[0], &sql, &e) == 0 &&
-        store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
+    if (read_sql(operand[0], &sql, &e) == 0 && spool_open(&spool, STORE_READ, &e) == 0 &&
         store_query(spool, (struct str){buf_text(&sql), sql.n}, put_row, &listing, &e) < 0 &&
         e.status == EX_USAGE)
         err_at(&e, "sql: ");
@@ -181,5 +176,5 @@ const struct cmd spool_sql = {
     .wants = "one SELECT, in quotes, or - for standard input",
     .note = "views: events, group_list, waiting, dead_letters, attempts, claims, outcomes, "
             "durations, documents",
-    .run = run_sql,
+    .run = run_spool_sql,
 };

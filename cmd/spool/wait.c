@@ -3,6 +3,7 @@
  */
 #include "cli/out.h"
 #include "cli/say.h"
+#include "command/spool.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
@@ -71,18 +72,15 @@ static int wait_for_group(struct store *spool, int64_t last, struct err *e)
                    err_quote_text(group).text, left.ahead, left.in_flight, left.due, left.waiting);
 }
 
-static int run_wait(char **operand)
+static int run_spool_wait(char **operand)
 {
     struct err e = ERR_NONE;
     struct store *spool = NULL;
-    int64_t behind;
+    int64_t last;
 
     (void)operand;
-    if (store_open(&spool, args_spool(), STORE_READ, &e) >= 0 &&
-        log_point(spool, &to, &behind, &e) == 0) {
-        int64_t last = behind - (to.kind != CLOCK_SEQ);
+    if (spool_open(&spool, STORE_READ, &e) == 0 && log_until(spool, &to, &last, &e) == 0)
         wait_for_group(spool, last > 0 ? last : -1, &e);
-    }
     store_close(spool);
     return out_finish(&e);
 }
@@ -95,5 +93,5 @@ const struct cmd spool_wait = {
     .options = options,
     .rules = rules,
     .most = ARGS_NO_OPERAND,
-    .run = run_wait,
+    .run = run_spool_wait,
 };

@@ -24,6 +24,19 @@ bool str_is(struct str a, const char *text)
     return str_eq(a, str_of(text));
 }
 
+struct str str_trim(struct str text, const char *chars)
+{
+    size_t n = strlen(chars);
+
+    while (text.n > 0 && memchr(chars, text.p[text.n - 1], n) != NULL)
+        text.n--;
+    while (text.n > 0 && memchr(chars, *text.p, n) != NULL) {
+        text.p++;
+        text.n--;
+    }
+    return text;
+}
+
 size_t str_distance(struct str a, struct str b)
 {
     size_t width = b.n + 1, result;

@@ -25,6 +25,8 @@ struct str {
 struct str str_of(const char *text); /* a view of a C string; NULL gives an absent str */
 bool str_eq(struct str a, struct str b);
 bool str_is(struct str a, const char *text);
+/* Without the chars at its ends; blank text becomes empty, not absent. */
+struct str str_trim(struct str text, const char *chars);
 /* How many letters to add, drop, change or swap with their neighbour to make a into b; used to find
    which of a few names the user meant. Costs a.n * b.n steps. */
 size_t str_distance(struct str a, struct str b);

@@ -1,6 +1,7 @@
 #include "cli/out.h"
 
 #include "base/io.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "cli/say.h"
 
@@ -18,6 +19,7 @@ static struct {
     bool gone;
     bool cut;           /* by a signal, although the reader is there */
     bool watch;         /* out_watch was called */
+    int terminal;       /* is stdout one? 0: not known yet; -1: no */
     int failed;         /* errno of the write that failed; what came after it is lost */
     bool (*stop)(void); /* called when a signal interrupts a write */
     struct pollfd *all; /* of out_poll */
@@ -93,6 +95,21 @@ int out_line(struct str line, struct err *e)
     if (out_write(line.p, line.n, e) < 0)
         return -1;
     return out_write("\n", 1, e);
+}
+
+int out_json(struct str line, struct err *e)
+{
+    struct buf text = BUF_INIT;
+    int got;
+
+    if (out.terminal == 0)
+        out.terminal = isatty(STDOUT_FILENO) ? 1 : -1;
+    if (out.terminal < 0)
+        return out_line(line, e);
+    js_show(&text, line);
+    got = out_line((struct str){text.p, text.n}, e);
+    buf_free(&text);
+    return got;
 }
 
 int out_flush(struct err *e)

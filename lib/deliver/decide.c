@@ -366,13 +366,13 @@ void decide_take_back(struct decide *d, bool printed)
 /* Put the made events into the log, in one transaction with the settling that follows. When one of
    them cannot be stored, start over without it. Its cause becomes a dead letter, or is tried again
    when others have published that version in the meantime. */
-static int begin_emit(struct decide *d, struct err *e)
+static int begin_emit(struct decide *d, struct txn **t, struct err *e)
 {
     const struct log_terms terms = {.chained = true, .now_ms = clock_now_ms()};
     struct err why = ERR_NONE;
     int got = 1;
 
-    if (log_begin(d->store, &terms, e) < 0) {
+    if (txn_begin(d->store, TXN_PUBLISH, &terms, t, e) < 0) {
         if (store_locked(d->store))
             return -1;
         decide_stop(d, e); /* as on a disk that is nearly full, where settling still works */
@@ -383,10 +383,11 @@ static int begin_emit(struct decide *d, struct err *e)
     for (size_t i = 0; i < d->settles && got > 0; i++) {
         if (d->made[i].n == 0)
             continue;
-        got = emit_put(&d->emit, d->made[i].at, d->made[i].n, &why, e);
+        got = emit_put(&d->emit, *t, d->made[i].at, d->made[i].n, &why, e);
         if (got > 0)
             continue;
-        log_rollback(d->store);
+        txn_rollback(*t);
+        *t = NULL; /* when no other event emits, there is nothing to begin again */
         if (got < 0)
             return -1;
         const struct outcome bad = {.event = (struct group_event *)(uintptr_t)d->settle[i].event,
@@ -430,6 +431,7 @@ static bool prints(const struct decide *d)
 int decide_settle(struct decide *d, struct err *e)
 {
     struct err unwritten = ERR_NONE;
+    struct txn *t = NULL;
     int got;
 
     if (d->settles == 0)
@@ -438,10 +440,15 @@ int decide_settle(struct decide *d, struct err *e)
         decide_stop(d, &unwritten);
     if (out_lost())
         decide_take_back(d, true);
-    while (emits(d) && (got = begin_emit(d, e)) <= 0)
+    while (emits(d) && (got = begin_emit(d, &t, e)) <= 0)
         if (got < 0)
             return stop_when_locked(d, e);
-    got = group_settle(d->group, d->settle, d->settles, e);
+    if (t == NULL)
+        got = group_settle(d->group, d->settle, d->settles, e);
+    else if ((got = txn_settle(t, d->group, d->settle, d->settles, e)) < 0)
+        txn_rollback(t);
+    else
+        got = txn_commit(t, e);
     if (got < 0)
         return stop_when_locked(d, e);
     forget_settled(d);

@@ -34,7 +34,7 @@ struct decide {
     size_t settles, settle_room;
     int64_t settle_ms; /* monotonic: when the first of them was decided */
 
-    struct emit emit;       /* its store and group are set, too; the rest is decide's own */
+    struct emit emit;       /* its group is set, too; the rest is decide's own */
     int64_t deferrals;      /* consecutive ones, for the backoff of the group */
     int cannot_run;         /* consecutive events that ended with 126 or 127 */
     int64_t cannot_run_seq; /* the last of those events */

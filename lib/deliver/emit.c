@@ -150,12 +150,12 @@ static void explain(const struct event *ev, const struct log_put *put, struct er
     err_at(why, "its output: ");
 }
 
-int emit_put(struct emit *m, size_t at, size_t n, struct err *why, struct err *e)
+int emit_put(struct emit *m, struct txn *t, size_t at, size_t n, struct err *why, struct err *e)
 {
     struct log_put put;
 
     for (struct emitted *made = m->made + at; n > 0; n--, made++) {
-        if (log_put(m->store, &made->event, &put, e) < 0)
+        if (log_put(t, &made->event, &put, e) < 0)
             return -1;
         if (put.fate == LOG_STORED || put.fate == LOG_DUPLICATE ||
             (put.fate == LOG_CLASH && made->derived))

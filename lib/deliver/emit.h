@@ -3,9 +3,9 @@
  * handled. So each event is published exactly once, however often the handler runs.
  *
  *     emit_make(&m, &cause, recorded_ms, output, &why)   outside: what is wrong is found
- *     log_begin(…)
- *     emit_put(&m, at, n, &why, &e)                      for each that was made
- *     group_settle(…)                                    commits both
+ *     txn_begin(…)
+ *     emit_put(&m, t, at, n, &why, &e)                   for each that was made
+ *     txn_settle(…), txn_commit(…)
  *     emit_forget(&m)
  *
  * The lines are events as publish takes them without -t; a type is enough. They continue the causal
@@ -22,8 +22,7 @@
 
 #define EMIT_LINE_MAX (1 << 20)
 
-struct emit { /* all zero except the first two; one for a whole run */
-    struct store *store;
+struct emit { /* all zero except the group; one for a whole run */
     const char *group;
 
     size_t n; /* how many events are made and not forgotten, numbered from 0 */
@@ -44,7 +43,7 @@ int emit_make(struct emit *m, const struct event *cause, int64_t recorded_ms, st
    with the reason in why: the caller rolls back and continues without these events; -1 when the
    store failed. The status in why is 65, or 75 when another process has published that version of
    the event's subject: the handler may decide otherwise when it runs again. */
-int emit_put(struct emit *m, size_t at, size_t n, struct err *why, struct err *e);
+int emit_put(struct emit *m, struct txn *t, size_t at, size_t n, struct err *why, struct err *e);
 
 void emit_forget(struct emit *m); /* all that was made */
 

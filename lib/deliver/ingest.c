@@ -1,28 +1,12 @@
 #include "deliver/ingest.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #define EVENTS_MAX 1000 /* with a hundred, two thirds of the speed; with ten thousand, no gain */
 #define BYTES_MAX (1 << 20)
+#define HELD_MAX (64 << 20)
 #define QUEUE_BYTES (16 << 10) /* of lines; log_crowded does not count them */
-
-static void complain(struct ingest *b, struct ingest_place place, struct str line,
-                     const struct err *why)
-{
-    b->bad++;
-    if (place.name != NULL)
-        buf_printf(&b->complaints, "%s: ", place.name);
-    if (place.file != NULL)
-        buf_printf(&b->complaints, "%s: ", place.file);
-    if (place.line > 0)
-        buf_printf(&b->complaints, "line %" PRId64 ": ", place.line);
-    buf_puts(&b->complaints, why->text);
-    buf_char(&b->complaints, '\0');
-    if (b->keep_rejected && line.p != NULL) {
-        buf_str(&b->rejected, line);
-        buf_char(&b->rejected, '\n');
-    }
-}
 
 static void explain_stale(const struct ingest *b, const struct event *ev, int64_t stands,
                           struct err *why)
@@ -104,7 +88,7 @@ static int begin(struct ingest *b, struct err *e)
     b->room = backpressure_wait(&b->pending, b->store, e);
     if (b->pending.most > 0)
         b->terms.now_ms = clock_now_ms(); /* getting the lock may have taken long */
-    return b->room < 0 ? -1 : log_begin(b->store, &b->terms, e);
+    return b->room < 0 ? -1 : txn_begin(b->store, TXN_PUBLISH, &b->terms, &b->txn, e);
 }
 
 static void note_fate(struct ingest *b, size_t i, const struct log_put *put)
@@ -117,21 +101,22 @@ static void note_fate(struct ingest *b, size_t i, const struct log_put *put)
     if (put->fate != LOG_STORED && put->fate != LOG_DUPLICATE) {
         err_clear(&why);
         explain(b, ev, put, &why);
-        complain(b, b->place[i], b->line[i], &why);
+        refused_add(&b->refused, b->place[i].file, b->place[i].line, b->line[i], why.text);
     } else if (b->echo) {
         buf_str(&b->safe, put->fate == LOG_DUPLICATE ? put->line : ev->line);
         buf_char(&b->safe, '\n');
     }
 }
 
-int ingest_flush(struct ingest *b, struct err *e)
+/* Put the events that wait in the queue into the transaction. */
+static int flush(struct ingest *b, struct err *e)
 {
     size_t n = b->queued;
     struct log_put put;
 
     b->queued = b->queued_bytes = 0;
     for (size_t i = 0; i < n;) {
-        int some = log_put_some(b->store, b->event + i, n - i, &put, e);
+        int some = log_put_some(b->txn, b->event + i, n - i, &put, e);
         if (some < 0)
             return -1;
         while (some-- > 0)
@@ -140,25 +125,25 @@ int ingest_flush(struct ingest *b, struct err *e)
     return 0;
 }
 
-int ingest_refuse(struct ingest *b, struct ingest_place place, struct str line,
-                  const struct err *why, struct err *e)
+/* Messages are in the order of the lines. */
+static int refuse(struct ingest *b, struct ingest_place place, struct str line, struct err *e)
 {
-    if (ingest_flush(b, e) < 0) /* complaints are in the order of the lines */
+    if (flush(b, e) < 0)
         return -1;
-    complain(b, place, line, why);
+    refused_add(&b->refused, place.file, place.line, line, b->why.text);
     return 0;
 }
 
 int ingest_put(struct ingest *b, struct ingest_place place, struct str line, struct err *e)
 {
     /* A line that is rejected is not copied; and only event[0] grows large. */
-    bool alone = b->keep_rejected || line.n > QUEUE_BYTES;
+    bool alone = b->refused.path != NULL || line.n > QUEUE_BYTES;
 
-    if (alone && ingest_flush(b, e) < 0)
+    if (alone && flush(b, e) < 0)
         return -1;
     struct event *ev = &b->event[b->queued];
     if (make(b, ev, line) < 0)
-        return ingest_refuse(b, place, line, &b->why, e);
+        return refuse(b, place, line, e);
     if (b->lines == 0 && begin(b, e) < 0)
         return -1;
     b->lines++;
@@ -168,14 +153,89 @@ int ingest_put(struct ingest *b, struct ingest_place place, struct str line, str
     b->queued_bytes += line.n;
     /* The caller may want to know at once that a version is stale. */
     alone |= b->terms.versions != LOG_UNVERSIONED || ev->version != 0;
-    return alone || b->queued == INGEST_QUEUE || b->queued_bytes > QUEUE_BYTES ? ingest_flush(b, e)
-                                                                               : 0;
+    return alone || b->queued == INGEST_QUEUE || b->queued_bytes > QUEUE_BYTES ? flush(b, e) : 0;
 }
+
+/* -------------------------------------------------------------------------------------- a line */
+
+struct str ingest_unmarked(struct str text)
+{
+    bool mark = text.n >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0;
+    return mark ? (struct str){text.p + 3, text.n - 3} : text;
+}
+
+static struct str content(struct line line)
+{
+    struct str text = line.number == 1 ? ingest_unmarked(line.text) : line.text;
+
+    if (text.n > 0 && text.p[text.n - 1] == '\r')
+        text.n--;
+    return text;
+}
+
+/* A producer that died in the middle of a line leaves a line without a newline. Whether a line is
+   whole can be seen for JSON, except for a number, but not for text. */
+static bool maybe_cut(const struct ingest *b, const struct line *line, struct str text)
+{
+    char last = text.n == 0 ? ' ' : text.p[text.n - 1];
+    return !line->newline && b->fill.type != NULL &&
+           (b->fill.text || (last >= '0' && last <= '9' && *text.p != '{' && *text.p != '['));
+}
+
+struct held {
+    struct ingest_place place;
+    size_t n;
+};
+
+static int hold(struct ingest *b, struct ingest_place place, struct str text, struct err *e)
+{
+    struct held head = {place, text.n};
+
+    if (b->held.n + text.n > HELD_MAX)
+        return err_set(e, EX_DATAERR, "the input is larger than 64 MiB, too much for --atomic");
+    buf_add(&b->held, &head, sizeof head);
+    buf_str(&b->held, text);
+    return 0;
+}
+
+int ingest_line(struct ingest *b, const struct line *line, bool too_long, const char *file,
+                struct err *e)
+{
+    struct ingest_place place = {file, line->number};
+    struct str text = content(*line);
+
+    err_clear(&b->why);
+    if (too_long)
+        err_set(&b->why, EX_DATAERR, "longer than %" PRId64 " bytes (--max-size)", b->max_size);
+    else if (text.n == 0 || (*text.p <= ' ' && str_trim(text, " \t").n == 0))
+        return 0;
+    else if (maybe_cut(b, line, text))
+        err_set(&b->why, EX_DATAERR, "value may be cut off: no newline at the end of input");
+    b->seen++;
+    if (b->why.status != 0)
+        return refuse(b, place, text, e);
+    return b->atomic ? hold(b, place, text, e) : ingest_put(b, place, text, e);
+}
+
+int ingest_held(struct ingest *b, struct err *e)
+{
+    for (size_t at = 0; at < b->held.n && b->stale == 0;) {
+        struct held head;
+        memcpy(&head, b->held.p + at, sizeof head);
+        at += sizeof head;
+        if (ingest_put(b, head.place, (struct str){b->held.p + at, head.n}, e) < 0)
+            return -1;
+        at += head.n;
+    }
+    return flush(b, e);
+}
+
+/* -------------------------------------------------------------------------------------- commit */
 
 bool ingest_full(const struct ingest *b)
 {
     return b->lines >= EVENTS_MAX || b->bytes >= BYTES_MAX ||
-           (b->lines > 0 && (b->lines >= b->room || log_crowded(b->store)));
+           (b->lines > 0 && (b->lines >= b->room || log_crowded(b->txn)));
 }
 
 bool ingest_open(const struct ingest *b)
@@ -187,33 +247,26 @@ int ingest_commit(struct ingest *b, struct err *e)
 {
     bool open = ingest_open(b);
 
-    if (ingest_flush(b, e) < 0)
+    if (flush(b, e) < 0)
         return -1;
     b->lines = b->bytes = 0;
-    return open ? log_commit(b->store, e) : 0;
+    return open ? txn_commit(b->txn, e) : 0;
 }
 
 void ingest_abandon(struct ingest *b)
 {
     if (ingest_open(b))
-        log_rollback(b->store);
+        txn_rollback(b->txn);
     b->queued = b->queued_bytes = 0;
     b->lines = b->bytes = b->duplicates = 0;
     buf_reset(&b->safe);
 }
 
-void ingest_told(struct ingest *b)
-{
-    buf_shrink(&b->safe, BYTES_MAX);
-    buf_shrink(&b->complaints, BYTES_MAX);
-    buf_shrink(&b->rejected, BYTES_MAX);
-}
-
 void ingest_free(struct ingest *b)
 {
     buf_free(&b->safe);
-    buf_free(&b->complaints);
-    buf_free(&b->rejected);
+    buf_free(&b->held);
+    refused_free(&b->refused);
     for (size_t i = 0; i < INGEST_QUEUE; i++)
         event_free(&b->event[i]);
     js_scan_free(&b->scan);

@@ -2,26 +2,27 @@
  * ingest: store lines as events in the log, many per commit.
  *
  *     struct ingest b = {.store = s, .fill = …, .terms = …};       the rest zero
- *     ingest_put(&b, place, line, &e)                              for each line
+ *     ingest_line(&b, &line, false, file, &e)                      for each line
  *     if (ingest_full(&b) || no more input is waiting)
- *         ingest_commit(&b, &e), then print safe, complaints and rejected
+ *         ingest_commit(&b, &e), then print safe, and refused_report(&b.refused, &e)
  *
- * A line that cannot be stored becomes a complaint and does not affect the others. Print nothing
- * while the transaction is open, since writing may block while others wait for the lock: print
- * after ingest_commit or ingest_abandon, or when ingest_open is false.
+ * A line that cannot be stored is refused and does not affect the others. Print nothing while the
+ * transaction is open, since writing may block while others wait for the lock: print after
+ * ingest_commit or ingest_abandon, or when ingest_open is false.
  */
 #ifndef DELIVER_INGEST_H
 #define DELIVER_INGEST_H
 
+#include "cli/lines.h"
+#include "cli/refused.h"
 #include "deliver/backpressure.h"
 
 #define INGEST_QUEUE LOG_SOME
 
 /* Where a line came from, for messages; a view that must stay until the batch is committed. */
 struct ingest_place {
-    const char *file; /* NULL: stdin, or the place that name names */
-    int64_t line;     /* 0: the place has a name instead */
-    const char *name; /* "-d" */
+    const char *file; /* NULL: stdin */
+    int64_t line;     /* 0: file names a place that has no lines, such as "-d" */
 };
 
 struct ingest {
@@ -30,18 +31,20 @@ struct ingest {
     struct event_fill fill;
     int64_t delay_ms, ttl_ms; /* 0: none; from the time of each batch */
     struct backpressure pending;
-    bool echo, keep_rejected;
+    int64_t max_size; /* bytes of the longest line */
+    bool echo;
+    bool atomic; /* all or nothing: ingest_line keeps the lines for ingest_held */
 
-    /* counted since the beginning */
-    int64_t duplicates, bad, stale; /* stale are among the bad */
-
-    /* for the caller to print, who then calls ingest_told */
-    struct buf safe;       /* with echo: the events that are on disk now, a line each */
-    struct buf complaints; /* messages, each with a NUL behind it */
-    struct buf rejected;   /* with keep_rejected: the lines that the complaints are about */
+    /* since the beginning; blank lines are not counted, and stale ones are among the refused */
+    int64_t seen, duplicates, stale;
+    struct refused refused;
+    /* With echo: the events that are on disk now, a line each, for the caller to print and reset */
+    struct buf safe;
 
     /* the batch's own */
+    struct txn *txn;
     int64_t lines, bytes, room;
+    struct buf held;
     size_t queued, queued_bytes; /* events that are made, but not yet put into the log */
     struct event event[INGEST_QUEUE];
     struct ingest_place place[INGEST_QUEUE];
@@ -50,15 +53,17 @@ struct ingest {
     struct err why;
 };
 
-/* 0 when the line is in the transaction, is about to be, or is a complaint; -1 when the store
-   failed. */
-int ingest_put(struct ingest *b, struct ingest_place place, struct str line, struct err *e);
-/* Add a complaint about a line that is wrong before it is parsed. line may be absent. 0 or -1. */
-int ingest_refuse(struct ingest *b, struct ingest_place place, struct str line,
-                  const struct err *why, struct err *e);
-/* Lines are put into the transaction several at a time: put those that are waiting, so that all
-   counts are right. 0 or -1. */
-int ingest_flush(struct ingest *b, struct err *e);
+/* 0 when the text is in the transaction, is about to be, or is refused; -1 when the store failed.
+   Texts are put into the transaction several at a time: text stays until ingest_commit. */
+int ingest_put(struct ingest *b, struct ingest_place place, struct str text, struct err *e);
+/* The same with a line of an input: without a byte order mark before the first line and a CR before
+   the newline. Blank lines are skipped. -1 with 65 for more than 64 MiB that have to be kept. */
+int ingest_line(struct ingest *b, const struct line *line, bool too_long, const char *file,
+                struct err *e);
+/* Put the lines that were kept, until one of them is stale: a version conflict concerns the whole
+   input and is reported once. All counts are right then. 0, or -1 when the store failed. */
+int ingest_held(struct ingest *b, struct err *e);
+struct str ingest_unmarked(struct str text); /* without a byte order mark */
 bool ingest_full(
     const struct ingest *b); /* a thousand lines, a megabyte, or less when little room is
                                            left on disk */
@@ -66,7 +71,6 @@ bool ingest_open(const struct ingest *b);
 int ingest_commit(struct ingest *b, struct err *e); /* when it returns 0, safe is on disk */
 void ingest_abandon(struct ingest *b);              /* nothing of the batch is stored; safe is
                                                      empty */
-void ingest_told(struct ingest *b);
 void ingest_free(struct ingest *b);
 
 #endif

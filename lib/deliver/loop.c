@@ -287,7 +287,7 @@ int loop_run(struct store *store, struct group *group, const struct loop_terms *
                                    .group = group,
                                    .terms = terms,
                                    .result = out,
-                                   .emit = {.store = store, .group = terms->group}},
+                                   .emit = {.group = terms->group}},
                         .store = store,
                         .group = group,
                         .terms = terms,

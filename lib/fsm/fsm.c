@@ -2,7 +2,7 @@
 
 #include "base/crc32c.h"
 #include "base/sha1.h"
-#include "cli/lines.h"
+#include "cli/feed.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -10,25 +10,6 @@
 #define DEFINITION_MAX (1 << 20)
 
 /* ------------------------------------------------------------------------------ the definition */
-
-static int read_file(const char *path, struct buf *text, struct err *e)
-{
-    struct lines *in = NULL;
-    struct line line;
-    int got = lines_open(&in, path, DEFINITION_MAX, e);
-
-    while (got == 0 && (got = lines_next(in, &line, e)) > 0) {
-        if (got == LINES_TOO_LONG || text->n + line.text.n > DEFINITION_MAX) {
-            got = err_set(e, EX_DATAERR, "%s: longer than 1 MiB", path);
-            break;
-        }
-        buf_str(text, line.text);
-        buf_char(text, '\n');
-        got = 0;
-    }
-    lines_close(in);
-    return got;
-}
 
 static struct str without(struct str name, const char *suffix)
 {
@@ -46,7 +27,7 @@ int fsm_load(struct machine *m, const char *path, struct machine_findings *findi
     struct buf text = BUF_INIT;
 
     *m = (struct machine)MACHINE_INIT;
-    int got = read_file(path, &text, e);
+    int got = feed_text(path, DEFINITION_MAX, "1 MiB", &text, e);
     if (got == 0) {
         got = machine_read(m, (struct str){buf_text(&text), text.n},
                            without(without(name, ".json"), ".machine"), findings, e);
@@ -210,9 +191,8 @@ static void repeat_transition(struct fsm *f, const struct event *ev, const struc
 
 static int begin(struct fsm *f, struct err *e)
 {
-    if (!f->open && doc_begin(f->store, true, e) < 0)
+    if (f->txn == NULL && txn_begin(f->store, TXN_LASTING, NULL, &f->txn, e) < 0)
         return -1;
-    f->open = true;
     f->taken++;
     return 0;
 }
@@ -268,12 +248,12 @@ static int step(struct fsm *f, const struct event *ev, const struct doc *doc,
         return refuse(ev, state[from].name, answer, why);
 
     write_document(f, ev, was, state[from].name, state[to].name);
-    int got = doc_put(f->store,
-                      &(struct doc_put){.kind = FSM_KIND,
-                                        .name = doc->name,
-                                        .rev = doc->rev,
-                                        .value = {f->value.p, f->value.n}},
-                      e);
+    int got = txn_doc_put(f->txn,
+                          &(struct doc_put){.kind = FSM_KIND,
+                                            .name = doc->name,
+                                            .rev = doc->rev,
+                                            .value = {f->value.p, f->value.n}},
+                          e);
     if (got <= 0)
         return got < 0 ? -1 : err_set(e, EX_SOFTWARE, "%s changed within a transaction", doc->name);
     count(f, ev->subject);
@@ -313,9 +293,10 @@ bool fsm_full(const struct fsm *f)
 
 int fsm_commit(struct fsm *f, struct err *e)
 {
-    int got = f->open ? doc_commit(f->store, false, e) : 0;
+    int got = f->txn != NULL ? txn_commit(f->txn, e) : 0;
 
-    f->open = f->crowded = false;
+    f->txn = NULL;
+    f->crowded = false;
     f->taken = 0;
     memset(f->of_subject, 0, sizeof f->of_subject);
     return got;
@@ -323,9 +304,9 @@ int fsm_commit(struct fsm *f, struct err *e)
 
 void fsm_free(struct fsm *f)
 {
-    if (f->open)
-        doc_rollback(f->store);
-    f->open = false;
+    if (f->txn != NULL)
+        txn_rollback(f->txn);
+    f->txn = NULL;
     buf_free(&f->name);
     buf_free(&f->quoted);
     buf_free(&f->value);

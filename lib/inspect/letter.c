@@ -6,7 +6,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
 
 static const struct dead_attempt *last_attempt(const struct dead_letter *l)
 {
@@ -65,12 +64,10 @@ int letter_print(const struct dead_letter *l, struct err *e)
     buf_puts(&line, ",\"event\":");
     if (l->event.line.p == NULL)
         buf_puts(&line, "null");
-    else if (isatty(STDOUT_FILENO))
-        js_show(&line, l->event.line);
     else
         buf_str(&line, l->event.line);
     buf_char(&line, '}');
-    int got = out_line((struct str){line.p, line.n}, e);
+    int got = out_json((struct str){line.p, line.n}, e);
     buf_free(&line);
     json_decref(object);
     return got;

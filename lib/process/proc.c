@@ -31,7 +31,7 @@ static int64_t grace_ms = -1;         /* from the first signal until proc_forced
 static sigset_t ours, before;         /* the signals blocked now, and when we were started */
 static sigset_t ignored;              /* ignored when we were started; found for proc_start */
 static bool found;
-static int reaper;                    /* were we a subreaper when we were started? */
+static int reaper; /* were we a subreaper when we were started? */
 
 /* -------------------------------------------------------------------------------------- signals */
 
@@ -98,8 +98,8 @@ void proc_stage(void)
     for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++) {
         /* Ignored at the start, as with nohup or in the background of a script: leave them
            ignored. */
-        if ((caught[i] == SIGHUP || caught[i] == SIGINT) &&
-            sigaction(caught[i], NULL, &was) == 0 && was.sa_handler == SIG_IGN)
+        if ((caught[i] == SIGHUP || caught[i] == SIGINT) && sigaction(caught[i], NULL, &was) == 0 &&
+            was.sa_handler == SIG_IGN)
             continue;
         sigaddset(&ours, caught[i]);
         sigaction(caught[i], &action, NULL);

@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/args.h"
 #include "cli/lines.h"
 #include "cli/out.h"
 #include "cli/say.h"
@@ -123,7 +122,7 @@ static struct gcra *rate_of(struct rates *f, const char *name)
     return &(*found)->pace;
 }
 
-static void alone(const struct err *why)
+void pacer_alone(const struct err *why)
 {
     say_warn("%s: the rate is not shared with other processes", why->text);
 }
@@ -138,7 +137,7 @@ static int64_t next_turn(struct rates *f, const char *name, int64_t now_us)
     if (f->p->store != NULL && take_shared(f->p, name, -1, &wait_us, &broken) > 0)
         return now_us + wait_us;
     if (broken.status != 0) {
-        alone(&broken);
+        pacer_alone(&broken);
         store_close(f->p->store);
         f->p->store = NULL;
     }
@@ -318,15 +317,9 @@ static int rate_each(struct rates *f, struct lines *in, const char *by, struct e
 int pacer_filter(struct pacer *p, const char *by, struct err *e)
 {
     struct rates f = {.p = p, .own = p->pace};
-    struct err broken = ERR_NONE;
     struct lines *in = NULL;
     int got;
 
-    got = p->name == NULL ? 0 : store_open(&p->store, args_spool(), STORE_CREATE, &broken);
-    if (got > 0)
-        say_note("created the spool %s", store_path(p->store));
-    else if (got < 0)
-        alone(&broken);
     out_watch();
     got = lines_open(&in, NULL, LINE_MAX_BYTES, e);
     if (got == 0)
@@ -336,6 +329,5 @@ int pacer_filter(struct pacer *p, const char *by, struct err *e)
                       f.left_out == 1 ? "" : "s");
     lines_close(in);
     forget_all(&f);
-    store_close(p->store);
     return got;
 }

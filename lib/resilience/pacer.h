@@ -3,7 +3,8 @@
  *
  * With a name the rate is a bucket of the spool, shared by all processes that use that name;
  * without a name it is this process's own. When the spool cannot be used, this process keeps the
- * rate alone and reports that once: a rate limit must not lose lines.
+ * rate alone and reports that once: a rate limit must not lose lines. pacer_filter then closes the
+ * store; a caller that could not open it calls pacer_alone.
  */
 #ifndef RESILIENCE_PACER_H
 #define RESILIENCE_PACER_H
@@ -15,7 +16,7 @@
 struct pacer {
     struct gcra pace;    /* the rate and the burst */
     const char *name;    /* NULL: not shared */
-    struct store *store; /* opened by pacer_filter, or by the caller of pacer_turn */
+    struct store *store; /* the caller's; NULL: not shared */
 };
 
 /*
@@ -32,6 +33,8 @@ int pacer_turn(struct pacer *p, const char *name, int64_t max_ms, int64_t *wait_
  * when lines longer than 64 MiB were dropped, each with a message.
  */
 int pacer_filter(struct pacer *p, const char *by, struct err *e);
+
+void pacer_alone(const struct err *why);
 
 /* Append the name of the bucket for the line's value at by: "NAME/value", or "NAME/" when the line
    has no value there or is not JSON. */

@@ -39,7 +39,7 @@ static int64_t published(const char *line)
 {
     CHECK(ingest_put(&batch, (struct ingest_place){0}, str_of(line), &error) == 0);
     CHECK(ingest_commit(&batch, &error) == 0);
-    CHECK_INT(batch.bad, 0);
+    CHECK_INT(batch.refused.n, 0);
     ingest_free(&batch);
     return scans;
 }
@@ -125,7 +125,8 @@ static void a_claimed_event_is_scanned_once(void)
 static void an_emitted_line_is_scanned_once(void)
 {
     const struct log_terms terms = {.chained = true, .now_ms = clock_now_ms()};
-    struct emit m = {.store = batch.store, .group = "emits"};
+    struct emit m = {.group = "emits"};
+    struct txn *t = NULL;
     struct group *g;
     struct group_event *event = claimed("emits", &g);
     const struct event *cause = group_read(g, event, &error);
@@ -135,13 +136,14 @@ static void an_emitted_line_is_scanned_once(void)
                     str_of("{\"type\":\"a\"}\n\n{\"type\":\"b\",\"id\":\"b\"}\n"), &error) == 0);
     CHECK_INT((int64_t)m.n, 2);
     for (int i = 0; i < 2; i++) { /* once more, as after one that cannot be stored */
-        CHECK(log_begin(batch.store, &terms, &error) == 0);
-        CHECK_INT(emit_put(&m, 0, m.n, &error, &error), 1);
+        CHECK(txn_begin(batch.store, TXN_PUBLISH, &terms, &t, &error) == 0);
+        CHECK_INT(emit_put(&m, t, 0, m.n, &error, &error), 1);
         if (i == 0)
-            log_rollback(batch.store);
+            txn_rollback(t);
     }
-    CHECK(group_settle(g, &(struct group_settle){.event = event, .outcome = GROUP_DONE}, 1,
-                       &error) == 0);
+    CHECK(txn_settle(t, g, &(struct group_settle){.event = event, .outcome = GROUP_DONE}, 1,
+                     &error) == 0);
+    CHECK(txn_commit(t, &error) == 0);
     CHECK_INT(scans, 3);
     emit_free(&m);
     group_close(g);

@@ -27,11 +27,11 @@ static void continue_chain(const struct event *cause, struct chain *chain, struc
     fill->hops = cause->hops;
 }
 
-int sys_put(struct store *s, const char *type, const char *group, const struct event *cause,
+int sys_put(struct txn *t, const char *type, const char *group, const struct event *cause,
             json_t *data, struct err *e)
 {
     struct event_fill fill = {
-        .type = type, .subject = group, .priority = -1, .hops = -1, .now_ms = s->put.terms.now_ms};
+        .type = type, .subject = group, .priority = -1, .hops = -1, .now_ms = t->terms.now_ms};
     struct chain chain = {BUF_INIT, BUF_INIT};
     struct buf source = BUF_INIT, text = BUF_INIT;
     struct err unmade = ERR_NONE;
@@ -47,8 +47,8 @@ int sys_put(struct store *s, const char *type, const char *group, const struct e
         continue_chain(cause, &chain, &fill);
     tree_print(&text, data);
     json_decref(data);
-    if (event_make(&ev, &s->scan, &fill, (struct str){text.p, text.n}, &unmade) == 0)
-        got = log_put(s, &ev, &put, e);
+    if (event_make(&ev, &t->s->scan, &fill, (struct str){text.p, text.n}, &unmade) == 0)
+        got = log_put(t, &ev, &put, e);
     event_free(&ev);
     buf_free(&text);
     buf_free(&source);
