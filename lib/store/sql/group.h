@@ -20,7 +20,8 @@ enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_BEHIND = 2, ITEM_DEAD = 3 }; /* 
 struct held {
     struct group_event shown; /* the first member: the caller's pointer to it is one to us */
     struct claim *claim;
-    bool item; /* the event has a row in item */
+    struct event *read; /* see group_read; NULL: not yet */
+    bool item;          /* the event has a row in item */
     bool open;
 };
 
@@ -91,6 +92,7 @@ struct group {
        claim.c. */
     bool alone;       /* such an event is held */
     bool draining;    /* such an event is due: nothing new is claimed until it can be alone */
+    bool skipped;     /* one whose consumer died once cannot begin at once */
     bool others_turn; /* such an event was the last claim: other events go first */
     int64_t drain_ms; /* wall: since when draining is true; 0: it is not */
 
@@ -121,10 +123,11 @@ int group_mark_seen(struct group *g, struct err *e);
 int64_t *claim_seqs(const struct claim *c, size_t *n);
 void claim_spare(struct group *g, struct claim *c); /* keep a finished claim for reuse */
 
-/* Append to the log that an event of the group is a dead letter, in a transaction that appends. 0
-   or -1. */
-int death_tell(struct group *g, struct txn *t, const struct log_entry *event, int64_t attempts,
-               int status, const char *reason, struct err *e);
+/* Append to the log that an event of the group is a dead letter, in a transaction that appends.
+   cause is the same event; NULL when its line is damaged. 0 or -1. */
+int death_tell(struct group *g, struct txn *t, const struct log_entry *event,
+               const struct event *cause, int64_t attempts, int status, const char *reason,
+               struct err *e);
 
 /* Write down the outcome of an event, and put the attempt on record. item: the event may have a
    row. 0 or -1. */

@@ -51,7 +51,7 @@ struct store {
 /* sys.c: append one of the toolkit's own events to the log, in a transaction that
    appends. cause is the event that it is about, or NULL; data is taken over. An event
    that cannot be appended, as at the end of a causal chain, is left out. 0 or -1. */
-int sys_put(struct txn *t, const char *type, const char *group, const struct log_entry *cause,
+int sys_put(struct txn *t, const char *type, const char *group, const struct event *cause,
             json_t *data, struct err *e);
 bool sys_type(struct str type); /* is it one of the toolkit's own? */
 
