@@ -112,7 +112,7 @@ static int print_state(struct relay *r, struct err *e)
     return table_end(t, e) < 0 ? -1 : got;
 }
 
-static int give_back(struct relay *r, struct err *e)
+static int retry_failed_rows(struct relay *r, struct err *e)
 {
     char text[60];
     int64_t n = relay_retry_failed(r, e);
@@ -142,7 +142,7 @@ static int relay_move(struct relay *r, struct relay_result *result, struct err *
     if (spool != NULL)
         store_stop(spool, proc_stopping);
     if (got >= 0 && retry_failed)
-        got = give_back(r, e);
+        got = retry_failed_rows(r, e);
     if (got >= 0)
         got = relay_run(r, spool, result, e);
     store_close(spool);
@@ -174,7 +174,7 @@ static bool nothing_behind_dashes(int argc, char **argv)
 }
 
 /* Without "--" a second word is more likely another database than a command. */
-static void check_operands(int argc, char **argv, int first, bool sink_missing)
+static void check_relay_operands(int argc, char **argv, int first, bool sink_missing)
 {
     bool dashes = false;
 
@@ -205,7 +205,7 @@ int main(int argc, char **argv)
     bool sink_missing = nothing_behind_dashes(argc, argv); /* before parsing reorders argv */
     int first = args_parse(&self, argc, argv);
 
-    check_operands(argc, argv, first, sink_missing);
+    check_relay_operands(argc, argv, first, sink_missing);
     terms.backoff = (struct backoff){backoff[0], backoff[1], BACKOFF_FULL};
     if (terms.source == NULL)
         terms.source = getenv("EVENT_DEFAULT_SOURCE");

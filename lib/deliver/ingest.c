@@ -238,14 +238,9 @@ bool ingest_full(const struct ingest *b)
            (b->lines > 0 && (b->lines >= b->room || log_crowded(b->store)));
 }
 
-bool ingest_open(const struct ingest *b)
-{
-    return b->lines > 0;
-}
-
 int ingest_commit(struct ingest *b, struct err *e)
 {
-    bool open = ingest_open(b);
+    bool open = b->lines > 0;
 
     if (flush(b, e) < 0)
         return -1;
@@ -255,7 +250,7 @@ int ingest_commit(struct ingest *b, struct err *e)
 
 void ingest_abandon(struct ingest *b)
 {
-    if (ingest_open(b))
+    if (b->lines > 0)
         log_rollback(b->store);
     b->queued = b->queued_bytes = 0;
     b->lines = b->bytes = b->duplicates = 0;
