@@ -132,7 +132,7 @@ static void explain(const struct emit *m, const struct log_put *put, struct err 
     err_at(why, "its output: ");
 }
 
-int emit_put(struct emit *m, struct str lines, struct err *why, struct err *e)
+int emit_put(struct emit *m, struct txn *t, struct str lines, struct err *why, struct err *e)
 {
     const struct event_fill nothing = {.priority = -1, .hops = -1};
     struct log_put put;
@@ -142,7 +142,7 @@ int emit_put(struct emit *m, struct str lines, struct err *why, struct err *e)
         char kind = *line.p++;
         line.n--;
         if (event_make(&m->event, &m->scan, &nothing, line, e) < 0 ||
-            log_put(m->store, &m->event, &put, e) < 0)
+            log_put(t, &m->event, &put, e) < 0)
             return -1;
         if (put.fate == LOG_STORED || put.fate == LOG_DUPLICATE ||
             (put.fate == LOG_CLASH && kind == DERIVED))

@@ -3,9 +3,9 @@
  * handled. So each event is published exactly once, however often the handler runs.
  *
  *     emit_make(&m, &cause, recorded_ms, output, &lines, &why)   outside: what is wrong is found
- *     log_begin(…)
+ *     txn_begin(…)
  *     emit_put(&m, lines, &why, &e)                              for each that was made
- *     group_settle(…)                                            commits both
+ *     txn_settle(…), txn_commit(…)
  *
  * The lines are events as publish takes them without -t; a type is enough. They continue the causal
  * chain of cause. An event without an id of its own gets an id that depends only on its cause, the
@@ -40,7 +40,7 @@ int emit_make(struct emit *m, const struct event *cause, int64_t recorded_ms, st
    with the reason in why: the caller rolls back and continues without these lines; -1 when the
    store failed. The status in why is 65, or 75 when another process has published that version of
    the event's subject: the handler may decide otherwise when it runs again. */
-int emit_put(struct emit *m, struct str lines, struct err *why, struct err *e);
+int emit_put(struct emit *m, struct txn *t, struct str lines, struct err *why, struct err *e);
 
 void emit_free(struct emit *m);
 

@@ -88,7 +88,7 @@ static int begin(struct ingest *b, struct err *e)
     b->room = backpressure_wait(&b->pending, b->store, e);
     if (b->pending.most > 0)
         b->terms.now_ms = clock_now_ms(); /* getting the lock may have taken long */
-    return b->room < 0 ? -1 : log_begin(b->store, &b->terms, e);
+    return b->room < 0 ? -1 : txn_begin(b->store, TXN_PUBLISH, &b->terms, &b->txn, e);
 }
 
 static void note_fate(struct ingest *b, size_t i, const struct log_put *put)
@@ -116,7 +116,7 @@ static int flush(struct ingest *b, struct err *e)
 
     b->queued = b->queued_bytes = 0;
     for (size_t i = 0; i < n;) {
-        int some = log_put_some(b->store, b->event + i, n - i, &put, e);
+        int some = log_put_some(b->txn, b->event + i, n - i, &put, e);
         if (some < 0)
             return -1;
         while (some-- > 0)
@@ -235,7 +235,7 @@ int ingest_held(struct ingest *b, struct err *e)
 bool ingest_full(const struct ingest *b)
 {
     return b->lines >= EVENTS_MAX || b->bytes >= BYTES_MAX ||
-           (b->lines > 0 && (b->lines >= b->room || log_crowded(b->store)));
+           (b->lines > 0 && (b->lines >= b->room || log_crowded(b->txn)));
 }
 
 int ingest_commit(struct ingest *b, struct err *e)
@@ -245,13 +245,13 @@ int ingest_commit(struct ingest *b, struct err *e)
     if (flush(b, e) < 0)
         return -1;
     b->lines = b->bytes = 0;
-    return open ? log_commit(b->store, e) : 0;
+    return open ? txn_commit(b->txn, e) : 0;
 }
 
 void ingest_abandon(struct ingest *b)
 {
     if (b->lines > 0)
-        log_rollback(b->store);
+        txn_rollback(b->txn);
     b->queued = b->queued_bytes = 0;
     b->lines = b->bytes = b->duplicates = 0;
     buf_reset(&b->safe);

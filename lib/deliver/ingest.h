@@ -42,6 +42,7 @@ struct ingest {
     struct buf safe;
 
     /* the batch's own */
+    struct txn *txn;
     int64_t lines, bytes, room;
     struct buf held;
     size_t queued, queued_bytes; /* events that are made, but not yet put into the log */

@@ -360,13 +360,13 @@ static void take_back(struct loop *loop, bool printed)
 /* Put the made events into the log, in one transaction with the settling that follows. When one of
    them cannot be stored, start over without it. Its cause becomes a dead letter, or is tried again
    when others have published that version in the meantime. */
-static int begin_emit(struct loop *loop, struct err *e)
+static int begin_emit(struct loop *loop, struct txn **t, struct err *e)
 {
     const struct log_terms terms = {.chained = true, .now_ms = clock_now_ms()};
     struct err why = ERR_NONE;
     int got = 1;
 
-    if (log_begin(loop->store, &terms, e) < 0) {
+    if (txn_begin(loop->store, TXN_PUBLISH, &terms, t, e) < 0) {
         if (store_locked(loop->store))
             return -1;
         decide_stop(loop, e); /* as on a disk that is nearly full, where settling still works */
@@ -377,11 +377,11 @@ static int begin_emit(struct loop *loop, struct err *e)
     for (size_t i = 0; i < loop->settles && got > 0; i++) {
         if (loop->made[i].n == 0)
             continue;
-        got = emit_put(&loop->emit, (struct str){loop->lines.p + loop->made[i].at, loop->made[i].n},
-                       &why, e);
+        got = emit_put(&loop->emit, *t,
+                       (struct str){loop->lines.p + loop->made[i].at, loop->made[i].n}, &why, e);
         if (got > 0)
             continue;
-        log_rollback(loop->store);
+        txn_rollback(*t);
         if (got < 0)
             return -1;
         const struct outcome bad = {.event = (struct group_event *)(uintptr_t)loop->settle[i].event,
@@ -417,6 +417,7 @@ static bool emits(const struct loop *loop)
 static int settle(struct loop *loop, struct err *e)
 {
     struct err unwritten = ERR_NONE;
+    struct txn *t = NULL;
     int got;
 
     if (loop->settles == 0)
@@ -425,10 +426,15 @@ static int settle(struct loop *loop, struct err *e)
         decide_stop(loop, &unwritten);
     if (out_lost())
         take_back(loop, true);
-    while (emits(loop) && (got = begin_emit(loop, e)) <= 0)
+    while (emits(loop) && (got = begin_emit(loop, &t, e)) <= 0)
         if (got < 0)
             return stop_when_locked(loop, e);
-    got = group_settle(loop->group, loop->settle, loop->settles, e);
+    if (t == NULL)
+        got = group_settle(loop->group, loop->settle, loop->settles, e);
+    else if ((got = txn_settle(t, loop->group, loop->settle, loop->settles, e)) < 0)
+        txn_rollback(t);
+    else
+        got = txn_commit(t, e);
     if (got < 0)
         return stop_when_locked(loop, e);
     clear_settles(loop);

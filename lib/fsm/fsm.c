@@ -191,9 +191,8 @@ static void repeat_transition(struct fsm *f, const struct event *ev, const struc
 
 static int begin(struct fsm *f, struct err *e)
 {
-    if (!f->open && doc_begin(f->store, true, e) < 0)
+    if (f->txn == NULL && txn_begin(f->store, TXN_LASTING, NULL, &f->txn, e) < 0)
         return -1;
-    f->open = true;
     f->taken++;
     return 0;
 }
@@ -249,12 +248,12 @@ static int step(struct fsm *f, const struct event *ev, const struct doc *doc,
         return refuse(ev, state[from].name, answer, why);
 
     write_document(f, ev, was, state[from].name, state[to].name);
-    int got = doc_put(f->store,
-                      &(struct doc_put){.kind = FSM_KIND,
-                                        .name = doc->name,
-                                        .rev = doc->rev,
-                                        .value = {f->value.p, f->value.n}},
-                      e);
+    int got = txn_doc_put(f->txn,
+                          &(struct doc_put){.kind = FSM_KIND,
+                                            .name = doc->name,
+                                            .rev = doc->rev,
+                                            .value = {f->value.p, f->value.n}},
+                          e);
     if (got <= 0)
         return got < 0 ? -1 : err_set(e, EX_SOFTWARE, "%s changed within a transaction", doc->name);
     count(f, ev->subject);
@@ -294,9 +293,10 @@ bool fsm_full(const struct fsm *f)
 
 int fsm_commit(struct fsm *f, struct err *e)
 {
-    int got = f->open ? doc_commit(f->store, false, e) : 0;
+    int got = f->txn != NULL ? txn_commit(f->txn, e) : 0;
 
-    f->open = f->crowded = false;
+    f->txn = NULL;
+    f->crowded = false;
     f->taken = 0;
     memset(f->of_subject, 0, sizeof f->of_subject);
     return got;
@@ -304,9 +304,9 @@ int fsm_commit(struct fsm *f, struct err *e)
 
 void fsm_free(struct fsm *f)
 {
-    if (f->open)
-        doc_rollback(f->store);
-    f->open = false;
+    if (f->txn != NULL)
+        txn_rollback(f->txn);
+    f->txn = NULL;
     buf_free(&f->name);
     buf_free(&f->quoted);
     buf_free(&f->value);

@@ -33,7 +33,7 @@ struct fsm { /* all zero except the first two */
     struct store *store;
     const struct machine *machine;
 
-    bool open; /* a transaction is open; the rest belongs to it */
+    struct txn *txn; /* NULL: none is open; the rest belongs to it */
     int taken;
     unsigned char of_subject[1024]; /* events in the batch, by a hash of the subject */
     bool crowded;                   /* one of those counts has reached FSM_KEPT */

@@ -293,11 +293,11 @@ static void explain(struct relay *r, struct relay_row *row, const struct log_put
     hold_behind(r, row);
 }
 
-static int put_row(struct relay *r, struct relay_row *row, struct err *e)
+static int put_row(struct relay *r, struct txn *t, struct relay_row *row, struct err *e)
 {
     struct log_put put;
 
-    if (log_put(r->spool, row->event, &put, e) < 0)
+    if (log_put(t, row->event, &put, e) < 0)
         return -1;
     if (put.fate == LOG_STORED || put.fate == LOG_DUPLICATE)
         row->fate = RELAY_DONE;
@@ -309,15 +309,16 @@ static int put_row(struct relay *r, struct relay_row *row, struct err *e)
 static int into_spool(struct relay *r, struct err *e)
 {
     const struct log_terms terms = {.now_ms = clock_now_ms()};
+    struct txn *t;
 
-    if (log_begin(r->spool, &terms, e) < 0)
+    if (txn_begin(r->spool, TXN_PUBLISH, &terms, &t, e) < 0)
         return -1;
     for (size_t i = 0; i < r->page.n; i++)
-        if (r->page.row[i].fate == RELAY_READY && put_row(r, &r->page.row[i], e) < 0) {
-            log_rollback(r->spool);
+        if (r->page.row[i].fate == RELAY_READY && put_row(r, t, &r->page.row[i], e) < 0) {
+            txn_rollback(t);
             return -1;
         }
-    return log_commit(r->spool, e);
+    return txn_commit(t, e);
 }
 
 /* --------------------------------------------------------------------------------------- rounds */

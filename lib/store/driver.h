@@ -85,7 +85,8 @@ enum db_sync { DB_FULL, DB_NORMAL };
 
 /* A transaction that may write waits for other writers, and keeps them out until its end. */
 int db_begin(struct db *db, enum db_sync sync, struct err *e);
-int db_commit(struct db *db, bool ring, struct err *e); /* ring: the bell, once it is committed */
+/* 0; -1 nothing has changed; TXN_UNKNOWN. ring: the bell, once it is committed. */
+int db_commit(struct db *db, bool ring, struct err *e);
 void db_rollback(struct db *db);
 /* Reads from here to db_rollback see one moment. */
 int db_begin_read(struct db *db, struct err *e);

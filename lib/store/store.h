@@ -6,15 +6,15 @@
  *     64 wrong name    65 not a spool, or of a newer version    66 no such spool, group, event
  *     73 cannot create 74 I/O error, disk full, damage          75 others kept it locked, or a
  *     77 permission    70 a bug                                    claim was taken over
- * After 74 it is *unknown* whether the commit took place: the caller closes the store and exits;
- * a retry in the same process could commit on top of a lost write.
+ * After 74 from a commit it is *unknown* whether it took place (TXN_UNKNOWN): the caller closes the
+ * store and exits; a retry in the same process could commit on top of a lost write.
  *
  * What a commit promises: whatever appends to the log is on disk when the call returns, and so is
  * what a person asked for (dead_*, group_pause …). Claims and settles survive a kill of any
  * process at once, but a power cut may undo the last of them: then events are delivered again.
  *
- * No function waits for input, and none holds a lock between calls, except from log_begin to
- * log_commit, from doc_begin to doc_commit, and from the first lease_settle to lease_commit.
+ * No function waits for input, and none holds a lock between calls, except from txn_begin to the
+ * transaction's end, and from the first lease_settle to lease_commit.
  * A wait for others' transactions ends with 75 after half a minute, or at once when the function
  * given to store_stop returns true; then nothing has changed, and store_locked is true. One
  * process, one store, one thread; a store does not cross a fork.
@@ -70,6 +70,40 @@ struct store_info {
 };
 int store_info(struct store *s, struct store_info *out, struct err *e);
 
+/* -------------------------------------------------------------------------------- transactions */
+
+/*
+ * What is put into a transaction happens together, or not at all:
+ *
+ *     txn_begin(s, TXN_PUBLISH, &terms, &t, &e)
+ *     log_put(t, …), txn_doc_put(t, …), txn_settle(t, …)      and reads of all kinds
+ *     txn_commit(t, &e), or txn_rollback(t)
+ *
+ * Other writers wait until it ends: so in between, read no input and write no output that may block
+ * (the reader of a pipe may be waiting for us), make no more than about a thousand changes, and
+ * call no other function that writes. What is read stays true until the end. A store has one
+ * transaction at a time; a kill before txn_commit returns leaves all of it or nothing.
+ */
+struct txn;
+
+enum txn_kind {
+    TXN_LIGHT,   /* a kill cannot undo it, a power cut may */
+    TXN_LASTING, /* on disk when it is committed */
+    TXN_APPEND,  /* the same; and the toolkit's own events may be put into the log */
+    TXN_PUBLISH, /* the same; other events, too: refused with 74 when the room that is left on the
+                    disk is kept for settling; and lets those who wait for the lock go first */
+};
+
+struct log_terms;
+/* terms: how events are put into the log; NULL: the toolkit's own only, now. 0 or -1. */
+int txn_begin(struct store *s, enum txn_kind kind, const struct log_terms *terms, struct txn **t,
+              struct err *e);
+/* 0; -1 when nothing of it has happened; TXN_UNKNOWN, also negative, when the spool could not be
+   asked whether it has (status 74). In all cases the transaction is over. */
+#define TXN_UNKNOWN (-2)
+int txn_commit(struct txn *t, struct err *e);
+void txn_rollback(struct txn *t);
+
 /* ------------------------------------------------------------------------------------ the log */
 
 enum log_fate {
@@ -105,29 +139,22 @@ struct log_terms {
  * unchanged, even in part, with holes, or in another order. The other two modes give each event the
  * next version; a version that an event brings must be that next version.
  *
- * Appending is one transaction: log_begin, log_put for each event, log_commit or log_rollback.
- * Other writers wait until it ends: in between, read no input that may block, and append no more
- * than about a thousand events.
+ * Appending is one transaction of the kind TXN_PUBLISH, with about a thousand events at most.
  *
- * When the file system is nearly full, log_begin refuses with 74, and so does log_put for an event
+ * When the file system is nearly full, txn_begin refuses with 74, and so does log_put for an event
  * that no longer fits. They refuse before settling would fail, so that consumers can still settle
  * what they hold. When little room is left, an early commit frees some: log_crowded returns true
  * when it is time for one.
  * log_put returns 0 and sets out->fate; only LOG_STORED changes the log. A second copy of an event
  * is LOG_DUPLICATE, whatever its version, so that a publish whose outcome is unknown can be
  * repeated. log_put may raise ev's hops to one more than its cause's.
- * When log_commit returns 0, the events are on disk and every group will see them.
- * A kill before log_commit returns leaves all of them or none.
  */
-int log_begin(struct store *s, const struct log_terms *terms, struct err *e);
-int log_put(struct store *s, struct event *ev, struct log_put *out, struct err *e);
+int log_put(struct txn *t, struct event *ev, struct log_put *out, struct err *e);
 /* Put the first of n events, or the first LOG_SOME at once when there are as many and nothing
    speaks against it, which is cheaper. Returns how many, or -1; *out is right for each of them but
    for its seq, which is the last one's. */
-int log_put_some(struct store *s, struct event *ev, size_t n, struct log_put *out, struct err *e);
-bool log_crowded(const struct store *s);
-int log_commit(struct store *s, struct err *e);
-void log_rollback(struct store *s);
+int log_put_some(struct txn *t, struct event *ev, size_t n, struct log_put *out, struct err *e);
+bool log_crowded(const struct txn *t);
 
 /* Append to b the types of the causal chain behind an event, nearest first, at most five, as
    " ← order.paid ← order.placed". */
@@ -256,14 +283,16 @@ struct group_settle {
     struct str tail;
 };
 
-/* Settle n events of this process's claims, all or none. Afterwards the events are no longer valid,
-   even on failure, unless store_locked is true: then the call may be repeated. After log_begin,
-   group_settle is also the log_commit: the events put into the log, and the settling of the events
-   that they were made from, are one transaction, on disk when it returns. For each event that
-   becomes a dead letter it appends a sys.dead-lettered to the log, unless the event is one of the
-   toolkit's own.
-   75 when a claim is no longer ours: then the handler's output must not be passed on. */
+/* Settle n events of this process's claims, all or none. Afterwards the events are no longer
+   valid, even on failure, unless store_locked is true: then the call may be repeated. For each
+   event that becomes a dead letter a sys.dead-lettered is appended to the log, unless the event is
+   one of the toolkit's own. txn_settle does the same in a transaction that may append: then the
+   events put into the log, and the settling of the events that they were made from, are one; after
+   -1 roll it back. 75 when a claim is no longer ours: then the handler's output must not be passed
+   on. */
 int group_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e);
+int txn_settle(struct txn *t, struct group *g, const struct group_settle *settle, size_t n,
+               struct err *e);
 
 /* With a lease: the other end of the pipe has what was claimed, and group_close leaves it there. */
 void group_hand_over(struct group *g);
@@ -653,16 +682,9 @@ int doc_put(struct store *s, const struct doc_put *put, struct err *e);
 /* Remove a document, whatever its revision: 1; 0 when there is no such document; -1. */
 int doc_forget(struct store *s, const char *kind, const char *name, struct err *e);
 
-/*
- * Many changes as one transaction: doc_begin, doc_get and doc_put, doc_commit or doc_rollback. In
- * between, doc_put ignores durable and wake, and must not be given an event. What doc_get returns
- * stays true until the end, because other writers wait: so read no input and write no output that
- * may block (the reader of a pipe may be waiting for us), and make no more than about a thousand
- * changes.
- */
-int doc_begin(struct store *s, bool durable, struct err *e);
-int doc_commit(struct store *s, bool wake, struct err *e);
-void doc_rollback(struct store *s);
+/* The same in a transaction, of which durable says nothing; one that appends, if put has an
+   event. */
+int txn_doc_put(struct txn *t, const struct doc_put *put, struct err *e);
 
 /* Call f for each document of a kind, by name; f may change documents, and may return non-zero to
    stop. */

@@ -56,9 +56,9 @@ static int remember_death(struct group *g, int64_t seq, int64_t now, struct err 
     return g->ordered ? order_place(g->s, g->grp, seq, e) : 0;
 }
 
-static int tell_takeover(struct group *g, int64_t pid, size_t events, struct err *e)
+static int tell_takeover(struct group *g, struct txn *t, int64_t pid, size_t events, struct err *e)
 {
-    return sys_put(g->s, "sys.group.taken-over", g->name, NULL,
+    return sys_put(t, "sys.group.taken-over", g->name, NULL,
                    json_pack("{s:o,s:I,s:I}", "group", tree_text(str_of(g->name)), "pid",
                              (json_int_t)pid, "events", (json_int_t)events),
                    e);
@@ -99,16 +99,16 @@ static int inherit_claim(struct group *g, int64_t owner, int64_t now, size_t *ro
 
 /* Inside a transaction: give the claims of a dead owner back to the group, and delete the owner's
    row with the last of them. 0; 1 when some claims must wait for the next transaction; -1. */
-static int inherit(struct group *g, const struct session *dead, int64_t now, size_t *rows,
+static int inherit(struct group *g, struct txn *t, const struct session *dead, size_t *rows,
                    struct err *e)
 {
     size_t before = *rows, claims = 0;
     int got;
 
-    for (; (got = inherit_claim(g, dead->owner, now, rows, e)) == 1; claims++)
+    for (; (got = inherit_claim(g, dead->owner, t->terms.now_ms, rows, e)) == 1; claims++)
         continue;
     size_t events = *rows - before - claims;
-    if (got < 0 || (events > 0 && tell_takeover(g, dead->pid, events, e) < 0))
+    if (got < 0 || (events > 0 && tell_takeover(g, t, dead->pid, events, e) < 0))
         return -1;
     ++*rows;
     return got == 2 ? 1
@@ -123,17 +123,18 @@ static int inherit(struct group *g, const struct session *dead, int64_t now, siz
 static int inherit_some(struct group *g, const struct session *dead, size_t n, size_t *at,
                         struct err *e)
 {
-    const struct log_terms terms = {.now_ms = clock_now_ms()};
+    struct txn *t;
     size_t rows = 0;
     int got = 0;
 
-    if (append_begin(g->s, &terms, e) < 0)
+    if (txn_begin(g->s, TXN_APPEND, NULL, &t, e) < 0)
         return -1;
-    while (*at < n && rows < DB_ROWS && (got = inherit(g, &dead[*at], terms.now_ms, &rows, e)) == 0)
+    while (*at < n && rows < DB_ROWS && (got = inherit(g, t, &dead[*at], &rows, e)) == 0)
         ++*at;
+    t->wake = true;
     if (got >= 0)
-        return append_commit(g->s, true, e);
-    log_rollback(g->s);
+        return txn_commit(t, e);
+    txn_rollback(t);
     return -1;
 }
 
@@ -580,8 +581,9 @@ static int take_gone(struct group *g, int64_t seq, struct err *e)
     return got > 0 ? item_forget(g->s, g->grp, g->ordered, seq, e) : got;
 }
 
-static int take_notes(struct group *g, int64_t now, struct err *e)
+static int take_notes(struct group *g, struct txn *t, struct err *e)
 {
+    int64_t now = t->terms.now_ms;
     struct group_settle damaged = {.started_ms = now, .reason = "damaged in the spool"};
     int got;
 
@@ -595,7 +597,7 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
         if (g->damage.note[i].value == DAMAGED_ITEM && (got = still_waits(g, seq, e)) <= 0)
             return got;
         if (set_dead(g, seq, now, e) < 0 || attempt_add(g, seq, &damaged, e) < 0 ||
-            (g->damage.note[i].value != BROKEN && death_tell_seq(g, seq, damaged.reason, e) < 0))
+            (g->damage.note[i].value != BROKEN && death_tell_seq(g, t, seq, damaged.reason, e) < 0))
             return -1;
     }
     for (size_t i = 0; i < g->gone.n; i++)
@@ -605,7 +607,7 @@ static int take_notes(struct group *g, int64_t now, struct err *e)
         int64_t seq = g->dying.note[i].seq;
         if ((got = still_waits(g, seq, e)) <= 0)
             return got;
-        if (set_dead(g, seq, now, e) < 0 || death_tell_seq(g, seq, "its consumer died", e) < 0)
+        if (set_dead(g, seq, now, e) < 0 || death_tell_seq(g, t, seq, "its consumer died", e) < 0)
             return -1;
     }
     return 1;
@@ -665,27 +667,26 @@ static int take_claim(struct group *g, struct claim *c, struct err *e)
 /* 1 when the claim is taken; 0 when something has changed, in *table; -1. */
 static int take(struct group *g, struct claim *c, const char **table, struct err *e)
 {
-    const struct log_terms terms = {.now_ms = clock_now_ms()};
-    int64_t now = terms.now_ms;
     bool appends = g->damage.n > 0 || g->dying.n > 0;
+    struct txn *t;
     int got;
 
-    if ((appends ? append_begin(g->s, &terms, e) : db_begin(g->s->db, DB_NORMAL, e)) < 0)
+    if (txn_begin(g->s, appends ? TXN_APPEND : TXN_LIGHT, NULL, &t, e) < 0)
         return -1;
     *table = "groups";
-    if ((got = take_group(g, now, e)) > 0 && (got = pace_take(g, c->n, e)) > 0) {
+    if ((got = take_group(g, t->terms.now_ms, e)) > 0 && (got = pace_take(g, c->n, e)) > 0) {
         *table = "cursor";
         if ((got = take_cursors(g, e)) > 0) {
             *table = "item";
-            if ((got = take_notes(g, now, e)) > 0 && (got = take_items(g, c, e)) > 0)
+            if ((got = take_notes(g, t, e)) > 0 && (got = take_items(g, c, e)) > 0)
                 got = take_claim(g, c, e);
         }
     }
     if (got <= 0) {
-        log_rollback(g->s);
+        txn_rollback(t);
         return got;
     }
-    if ((appends ? append_commit(g->s, false, e) : db_commit(g->s->db, false, e)) < 0)
+    if (txn_commit(t, e) < 0)
         return -1;
     g->damaged += (int64_t)g->damage.n;
     g->buried += (int64_t)g->dying.n;

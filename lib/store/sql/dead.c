@@ -139,32 +139,33 @@ int group_backlog(struct store *s, const char *except, int64_t most, int64_t *la
     return got < 0 ? -1 : 0;
 }
 
-static int set_paused(struct store *s, const char *name, bool paused, struct err *e)
+static int set_paused(struct txn *t, const char *name, bool paused, struct err *e)
 {
     /* A resume also ends a hold: a person who resumes knows that the dependency is back. */
-    int got = db_run(s->db, e,
+    int got = db_run(t->s->db, e,
                      SQL("dead_set_paused",
                          "UPDATE groups SET paused=?1, hold=hold*?1, rev=rev+1 WHERE name=?2 AND "
                          "(paused<>?1 OR (?1=0 AND hold>0))"),
                      "it", (int64_t)paused, name);
 
     return got <= 0 ? got
-                    : sys_put(s, paused ? "sys.group.paused" : "sys.group.resumed", name, NULL,
+                    : sys_put(t, paused ? "sys.group.paused" : "sys.group.resumed", name, NULL,
                               json_pack("{s:o}", "group", tree_text(str_of(name))), e);
 }
 
 int group_pause(struct store *s, const char *name, bool paused, struct err *e)
 {
-    const struct log_terms terms = {.now_ms = clock_now_ms()};
+    struct txn *t;
     int64_t grp;
 
-    if (group_row(s, name, &grp, e) < 0 || append_begin(s, &terms, e) < 0)
+    if (group_row(s, name, &grp, e) < 0 || txn_begin(s, TXN_APPEND, NULL, &t, e) < 0)
         return -1;
-    if (set_paused(s, name, paused, e) < 0) {
-        log_rollback(s);
+    if (set_paused(t, name, paused, e) < 0) {
+        txn_rollback(t);
         return -1;
     }
-    return append_commit(s, true, e);
+    t->wake = true;
+    return txn_commit(t, e);
 }
 
 /* Delete a group's counts, at most a thousand rows of each table. 1 when none is left, 0, -1. */

@@ -83,56 +83,36 @@ static int sweep(struct store *s, struct err *e)
                   "ii", clock_now_ms(), (int64_t)SWEEP);
 }
 
-int doc_begin(struct store *s, bool durable, struct err *e)
+int txn_doc_put(struct txn *t, const struct doc_put *put, struct err *e)
 {
-    if (db_begin(s->db, durable ? DB_FULL : DB_NORMAL, e) < 0)
-        return -1;
-    s->gathering = true;
-    return 0;
-}
+    int got = change(t->s, put, e);
 
-int doc_commit(struct store *s, bool wake, struct err *e)
-{
-    s->gathering = false;
-    if (sweep(s, e) < 0) {
-        db_rollback(s->db);
+    if (got > 0 && !t->swept && sweep(t->s, e) < 0)
         return -1;
-    }
-    return db_commit(s->db, wake, e);
-}
-
-void doc_rollback(struct store *s)
-{
-    s->gathering = false;
-    db_rollback(s->db);
+    t->swept |= got > 0;
+    t->wake |= got > 0 && put->wake;
+    if (got <= 0 || put->event == NULL)
+        return got;
+    const struct log_entry cause = {.line = put->cause};
+    return sys_put(t, put->event, put->name, put->cause.p == NULL ? NULL : &cause,
+                   json_loadb(put->data.p, put->data.n, 0, NULL), e) < 0
+               ? -1
+               : 1;
 }
 
 int doc_put(struct store *s, const struct doc_put *put, struct err *e)
 {
-    const struct log_terms terms = {.now_ms = clock_now_ms()};
-    int got;
+    enum txn_kind kind = put->event != NULL ? TXN_APPEND : put->durable ? TXN_LASTING : TXN_LIGHT;
+    struct txn *t;
 
-    if (s->gathering)
-        return change(s, put, e);
-    if (put->event != NULL ? append_begin(s, &terms, e) < 0
-                           : db_begin(s->db, put->durable ? DB_FULL : DB_NORMAL, e) < 0)
+    if (txn_begin(s, kind, NULL, &t, e) < 0)
         return -1;
-    if ((got = change(s, put, e)) > 0 && sweep(s, e) < 0)
-        got = -1;
-    if (got > 0 && put->event != NULL) {
-        const struct log_entry cause = {.line = put->cause};
-        got = sys_put(s, put->event, put->name, put->cause.p == NULL ? NULL : &cause,
-                      json_loadb(put->data.p, put->data.n, 0, NULL), e) < 0
-                  ? -1
-                  : 1;
-    }
+    int got = txn_doc_put(t, put, e);
     if (got <= 0) {
-        log_rollback(s);
+        txn_rollback(t);
         return got;
     }
-    if (put->event != NULL)
-        return append_commit(s, true, e) < 0 ? -1 : 1;
-    return db_commit(s->db, put->wake, e) < 0 ? -1 : 1;
+    return txn_commit(t, e) < 0 ? -1 : 1;
 }
 
 /* Deletes any revision, even a damaged document: it is the way to get rid of one. */

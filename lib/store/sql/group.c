@@ -270,8 +270,10 @@ static int settle_claim(struct group *g, const struct claim *c, struct err *e)
     return got;
 }
 
-static void forget_settled(struct group *g)
+static void forget_settled(void *group)
 {
+    struct group *g = group;
+
     for (struct claim **link = &g->claims; *link != NULL;) {
         struct claim *c = *link;
         if (c->open > 0) {
@@ -290,25 +292,12 @@ static struct held *held_of(const struct group_event *event)
     return (struct held *)(uintptr_t)event; /* event is the member shown, the first of a held */
 }
 
-/* A transaction that appends is flushed: a log that lost an event would reuse its position. */
-static int begin_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e)
+static int tell_death(struct group *g, struct txn *t, const struct group_settle *s, struct err *e)
 {
-    const struct log_terms terms = {.now_ms = clock_now_ms()};
-    bool appends = false;
-
-    if (g->s->appending)
-        return 0;
-    for (size_t i = 0; i < n; i++)
-        appends |= tells_of_death(&settle[i], settle[i].event->entry.type);
-    return appends ? append_begin(g->s, &terms, e) : db_begin(g->s->db, DB_NORMAL, e);
+    return death_tell(g, t, &s->event->entry, s->event->attempts + 1, s->status, s->reason, e);
 }
 
-static int tell_death(struct group *g, const struct group_settle *s, struct err *e)
-{
-    return death_tell(g, &s->event->entry, s->event->attempts + 1, s->status, s->reason, e);
-}
-
-static int settle_one(struct group *g, const struct group_settle *s, struct err *e)
+static int settle_one(struct group *g, struct txn *t, const struct group_settle *s, struct err *e)
 {
     struct held *h = held_of(s->event);
 
@@ -318,35 +307,52 @@ static int settle_one(struct group *g, const struct group_settle *s, struct err 
     tally_add(&g->tallies, s->event->entry.type, s);
     if (settle_item(g, s->event->entry.seq, h->item, s, e) < 0)
         return -1;
-    return tells_of_death(s, s->event->entry.type) ? tell_death(g, s, e) : 0;
+    return tells_of_death(s, s->event->entry.type) ? tell_death(g, t, s, e) : 0;
 }
 
-int group_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e)
+/* A transaction that appends is flushed: a log that lost an event would reuse its position. */
+static enum txn_kind kind_of(const struct group_settle *settle, size_t n)
 {
-    bool ring = false, failed = false;
+    for (size_t i = 0; i < n; i++)
+        if (tells_of_death(&settle[i], settle[i].event->entry.type))
+            return TXN_APPEND;
+    return TXN_LIGHT;
+}
 
-    if (n == 0)
-        return g->s->appending ? log_commit(g->s, e) : 0;
-    if (begin_settle(g, settle, n, e) < 0)
-        return -1;
+int txn_settle(struct txn *t, struct group *g, const struct group_settle *settle, size_t n,
+               struct err *e)
+{
+    bool failed = false;
+
     for (size_t i = 0; i < n; i++) {
         struct held *h = held_of(settle[i].event);
         h->open = false;
         h->claim->written = false;
         h->claim->open--;
         g->held--;
-        ring |= settle[i].outcome != GROUP_DONE && settle[i].outcome != GROUP_DROP;
+        t->wake |= settle[i].outcome != GROUP_DONE && settle[i].outcome != GROUP_DROP;
     }
     for (size_t i = 0; i < n && !failed; i++)
-        failed = settle_one(g, &settle[i], e) < 0;
-    if (failed || tally_write(g, &g->tallies, e) < 0) {
-        log_rollback(g->s);
+        failed = settle_one(g, t, &settle[i], e) < 0;
+    if (failed || tally_write(g, &g->tallies, e) < 0)
         return -1;
-    }
-    if ((g->s->appending ? append_commit(g->s, ring, e) : db_commit(g->s->db, ring, e)) < 0)
-        return -1;
-    forget_settled(g);
+    t->then = forget_settled;
+    t->arg = g;
     return 0;
+}
+
+int group_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e)
+{
+    struct txn *t;
+
+    if (n == 0)
+        return 0;
+    if (txn_begin(g->s, kind_of(settle, n), NULL, &t, e) < 0)
+        return -1;
+    if (txn_settle(t, g, settle, n, e) == 0)
+        return txn_commit(t, e);
+    txn_rollback(t);
+    return -1;
 }
 
 void group_hand_over(struct group *g)

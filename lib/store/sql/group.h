@@ -99,7 +99,7 @@ struct group {
     struct leased *leased;
     size_t leases, lease_room;
     struct notes pipes;
-    bool leasing, gave_back;
+    struct txn *leasing; /* between lease_settle and lease_commit */
 
     /* what a claim in preparation will do, besides the events in it */
     int64_t cursor[10], moved[10];
@@ -121,8 +121,8 @@ int64_t *claim_seqs(const struct claim *c, size_t *n);
 void claim_spare(struct group *g, struct claim *c); /* keep a finished claim for reuse */
 
 /* Append to the log that an event of the group is a dead letter, in a transaction that appends. */
-int death_tell(struct group *g, const struct log_entry *event, int64_t attempts, int status,
-               const char *reason, struct err *e);
+int death_tell(struct group *g, struct txn *t, const struct log_entry *event, int64_t attempts,
+               int status, const char *reason, struct err *e);
 
 /* Write down the outcome of an event, and put the attempt on record. item: the event may have a
    row. */
@@ -147,7 +147,7 @@ int lease_expire(struct group *g, struct err *e);
 void lease_forget(struct group *g); /* what is handed out, as we have read it */
 
 /* Like death_tell, for an event that this process does not hold, by its position. */
-int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err *e);
+int death_tell_seq(struct group *g, struct txn *t, int64_t seq, const char *reason, struct err *e);
 
 /* Put an attempt on record, with what s tells about it. */
 int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, struct err *e);

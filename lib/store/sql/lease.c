@@ -48,7 +48,7 @@ static int find_expired(struct group *g, struct expired *x, struct err *e)
 }
 
 /* Count an attempt whose outcome nobody reported. */
-static int run_out(struct group *g, int64_t seq, int64_t now, struct err *e)
+static int run_out(struct group *g, struct txn *t, int64_t seq, int64_t now, struct err *e)
 {
     struct group_settle s = {.outcome = GROUP_RETRY,
                              .due_ms = now,
@@ -69,25 +69,26 @@ static int run_out(struct group *g, int64_t seq, int64_t now, struct err *e)
     if (s.outcome != GROUP_DEAD)
         return 0;
     g->buried++;
-    return death_tell_seq(g, seq, s.reason, e);
+    return death_tell_seq(g, t, seq, s.reason, e);
 }
 
 static int expire_some(struct group *g, struct expired *x, struct err *e)
 {
-    const struct log_terms terms = {.now_ms = clock_now_ms()};
+    struct txn *t;
     int got;
 
-    if (append_begin(g->s, &terms, e) < 0)
+    if (txn_begin(g->s, TXN_APPEND, NULL, &t, e) < 0)
         return -1;
     got = find_expired(g, x, e); /* again, inside the transaction, where nobody else can settle */
     for (size_t i = 0; i < x->seqs.n && got >= 0; i++)
-        got = run_out(g, x->seqs.note[i].seq, terms.now_ms, e);
+        got = run_out(g, t, x->seqs.note[i].seq, t->terms.now_ms, e);
     for (size_t i = 0; i < x->claims.n && got >= 0; i++)
         got = db_run(g->s->db, e, SQL("lease_expire_some", "DELETE FROM claim WHERE claim=?"), "i",
                      x->claims.note[i].seq);
+    t->wake = x->seqs.n > 0;
     if (got >= 0)
-        return append_commit(g->s, x->seqs.n > 0, e);
-    log_rollback(g->s);
+        return txn_commit(t, e);
+    txn_rollback(t);
     return -1;
 }
 
@@ -128,15 +129,12 @@ static int load(struct group *g, struct err *e)
     return got;
 }
 
-static int begin(struct group *g, bool appends, struct err *e)
+static int lease_begin(struct group *g, bool appends, struct err *e)
 {
-    const struct log_terms terms = {.now_ms = clock_now_ms()};
-
-    if (g->leasing)
+    if (g->leasing != NULL)
         return 0;
-    if ((appends ? append_begin(g->s, &terms, e) : db_begin(g->s->db, DB_NORMAL, e)) < 0)
+    if (txn_begin(g->s, appends ? TXN_APPEND : TXN_LIGHT, NULL, &g->leasing, e) < 0)
         return -1;
-    g->leasing = true;
     return load(g, e);
 }
 
@@ -313,11 +311,11 @@ static int settle_named(struct group *g, const struct named *x, const struct gro
     *x->at = -seq; /* marks it as settled, and keeps the order */
     x->in->open--;
     x->in->changed = true;
-    g->gave_back |= s.outcome != GROUP_DONE;
+    g->leasing->wake |= s.outcome != GROUP_DONE;
     tally_add(&g->tallies, type, &s);
     if (settle_item(g, seq, item > 0, &s, e) < 0)
         return -1;
-    return tells_of_death(&s, type) ? death_tell_seq(g, seq, s.reason, e) : 0;
+    return tells_of_death(&s, type) ? death_tell_seq(g, g->leasing, seq, s.reason, e) : 0;
 }
 
 static int settle_one(struct group *g, const struct lease_name *name, struct named *x,
@@ -350,7 +348,7 @@ int lease_settle(struct group *g, const struct lease_name *name, const struct gr
 {
     bool appends = how->outcome == GROUP_DEAD || how->outcome == GROUP_RETRY;
     struct named x = {.type = BUF_INIT};
-    int got = begin(g, appends, e);
+    int got = lease_begin(g, appends, e);
 
     if (got == 0)
         got = settle_one(g, name, &x, how, max_attempts, e);
@@ -401,11 +399,12 @@ static int renew(struct group *g, const struct leased *l, struct err *e)
 
 int lease_commit(struct group *g, struct err *e)
 {
+    struct txn *t = g->leasing;
     int got = 0;
 
-    if (!g->leasing)
+    if (t == NULL)
         return 0;
-    g->leasing = false;
+    g->leasing = NULL;
     for (size_t i = 0; i < g->leases && got >= 0; i++) {
         if (!g->leased[i].changed)
             continue;
@@ -414,13 +413,10 @@ int lease_commit(struct group *g, struct err *e)
         if (got >= 0 && !same_pipe_before(g, i))
             got = renew(g, &g->leased[i], e);
     }
-    if (got < 0 || tally_write(g, &g->tallies, e) < 0) {
-        log_rollback(g->s);
-        return -1;
-    }
-    bool ring = g->gave_back;
-    g->gave_back = false;
-    return g->s->appending ? append_commit(g->s, ring, e) : db_commit(g->s->db, ring, e);
+    if (got >= 0 && tally_write(g, &g->tallies, e) >= 0)
+        return txn_commit(t, e);
+    txn_rollback(t);
+    return -1;
 }
 
 int lease_left(struct group *g, int64_t *left, struct err *e)

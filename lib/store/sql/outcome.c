@@ -81,12 +81,12 @@ bool tells_of_death(const struct group_settle *s, struct str type)
     return s->outcome == GROUP_DEAD && !sys_type(type);
 }
 
-int death_tell(struct group *g, const struct log_entry *event, int64_t attempts, int status,
-               const char *reason, struct err *e)
+int death_tell(struct group *g, struct txn *t, const struct log_entry *event, int64_t attempts,
+               int status, const char *reason, struct err *e)
 {
     struct str why = str_of(reason == NULL ? "" : reason);
 
-    return sys_put(g->s, "sys.dead-lettered", g->name, event->damaged ? NULL : event,
+    return sys_put(t, "sys.dead-lettered", g->name, event->damaged ? NULL : event,
                    json_pack("{s:o,s:I,s:o,s:o,s:I,s:i,s:o}", "group", tree_text(str_of(g->name)),
                              "seq", (json_int_t)event->seq, "id", tree_text(event->id), "type",
                              tree_text(event->type), "attempts", (json_int_t)attempts, "status",
@@ -95,7 +95,7 @@ int death_tell(struct group *g, const struct log_entry *event, int64_t attempts,
 }
 
 /* Report the death of an event that nobody settled. */
-int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err *e)
+int death_tell_seq(struct group *g, struct txn *t, int64_t seq, const char *reason, struct err *e)
 {
     struct query *q =
         db_query(g->s->db, e,
@@ -115,7 +115,7 @@ int death_tell_seq(struct group *g, int64_t seq, const char *reason, struct err 
     int64_t attempts = db_i64(q, LOG_END);
     db_done(q);
     if (!sys_type(copy.entry[0].type))
-        got = death_tell(g, &copy.entry[0], attempts, 0, reason, e);
+        got = death_tell(g, t, &copy.entry[0], attempts, 0, reason, e);
     page_free(&copy);
     return got;
 }

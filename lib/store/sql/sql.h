@@ -23,36 +23,35 @@
 
 #include <jansson.h>
 
+struct txn {
+    struct store *s;
+    struct log_terms terms;
+    int64_t first, last, recorded; /* seqs before and now; time of the last event */
+    int64_t room;                  /* bytes of disk left for log_put; INT64_MAX: no limit */
+    int64_t segment_ms;            /* DB_NONE, or when a new segment begins */
+    bool singly;                   /* log_put_some has met a duplicate */
+    bool wake;                     /* ring the bell even if nothing is appended */
+    bool swept;                    /* expired documents have been removed */
+    void (*then)(void *arg);       /* after the commit */
+    void *arg;
+};
+
 struct store {
     struct db *db;
     const char *name; /* the driver's */
 
     bool wrote;       /* has appended before: others may be waiting for us */
-    bool appending;   /* between log_begin and its end */
-    bool gathering;   /* between doc_begin and its end */
     int64_t last_old; /* position of the last event with a checksum of schema 1; -1: not read */
-
-    struct {
-        struct log_terms terms;
-        int64_t first, last, recorded; /* seqs before and now; time of the last event */
-        int64_t room;                  /* bytes of disk left for log_put; INT64_MAX: no limit */
-        int64_t segment_ms;            /* DB_NONE, or when a new segment begins */
-        bool singly;                   /* there are duplicates: put one event after the other */
-    } put;
+    struct txn txn;
     struct js_scan scan;
     struct event seen; /* scratch for looking at stored events */
     struct buf stored; /* the line of the last duplicate */
 };
 
-/* log.c: begin to append without checking the space that is left; and commit. With ring, the
-   commit rings the bell even if nothing was appended. log_rollback ends such a transaction, too. */
-int append_begin(struct store *s, const struct log_terms *terms, struct err *e);
-int append_commit(struct store *s, bool ring, struct err *e);
-
-/* sys.c: append one of the toolkit's own events to the log, in the transaction that
-   append_begin began. cause is the event that it is about, or NULL; data is taken over. An event
+/* sys.c: append one of the toolkit's own events to the log, in a transaction that
+   appends. cause is the event that it is about, or NULL; data is taken over. An event
    that cannot be appended, as at the end of a causal chain, is left out. */
-int sys_put(struct store *s, const char *type, const char *group, const struct log_entry *cause,
+int sys_put(struct txn *t, const char *type, const char *group, const struct log_entry *cause,
             json_t *data, struct err *e);
 bool sys_type(struct str type); /* is it one of the toolkit's own? */
 

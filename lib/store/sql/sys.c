@@ -33,11 +33,11 @@ static void continue_chain(struct store *s, const struct log_entry *cause, struc
     fill->hops = s->seen.hops;
 }
 
-int sys_put(struct store *s, const char *type, const char *group, const struct log_entry *cause,
+int sys_put(struct txn *t, const char *type, const char *group, const struct log_entry *cause,
             json_t *data, struct err *e)
 {
     struct event_fill fill = {
-        .type = type, .subject = group, .priority = -1, .hops = -1, .now_ms = s->put.terms.now_ms};
+        .type = type, .subject = group, .priority = -1, .hops = -1, .now_ms = t->terms.now_ms};
     struct chain chain = {BUF_INIT, BUF_INIT};
     struct buf source = BUF_INIT, text = BUF_INIT;
     struct err unmade = ERR_NONE;
@@ -49,11 +49,11 @@ int sys_put(struct store *s, const char *type, const char *group, const struct l
         return err_set(e, EX_SOFTWARE, "bug: the data of a %s event is not valid", type);
     source_here(&source, "eventutils");
     fill.source = buf_text(&source);
-    continue_chain(s, cause, &chain, &fill);
+    continue_chain(t->s, cause, &chain, &fill);
     tree_print(&text, data);
     json_decref(data);
-    if (event_make(&ev, &s->scan, &fill, (struct str){text.p, text.n}, &unmade) == 0)
-        got = log_put(s, &ev, &put, e);
+    if (event_make(&ev, &t->s->scan, &fill, (struct str){text.p, text.n}, &unmade) == 0)
+        got = log_put(t, &ev, &put, e);
     event_free(&ev);
     buf_free(&text);
     buf_free(&source);

@@ -433,12 +433,13 @@ int db_commit(struct db *db, bool ring, struct err *e)
     pages_written(db); /* resets the count; few pages were spilled before this */
     db->frames = -1;
     if (db_run(db, e, SQL("commit", "COMMIT"), "") < 0) {
+        bool unknown = e->status == EX_IOERR && !db->full; /* a full disk undoes it for sure */
         db_rollback(db);
-        return -1;
+        return unknown ? TXN_UNKNOWN : -1;
     }
     /* After the commit, and before reporting that it is on disk: SQLite does not check this. */
     if (db->sync == DB_FULL && db_moved(db))
-        return db_fail_moved(db, e);
+        return db_fail_moved(db, e), TXN_UNKNOWN;
     db->lasting |= db->sync == DB_FULL;
     checkpoint(db, pages_written(db));
     if (ring)

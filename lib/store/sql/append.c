@@ -1,0 +1,267 @@
+/*
+ * Appending to the log, in a transaction.
+ *
+ * A position is the last one plus one, bound under the write lock, so the log has no gaps and
+ * commits in order. AUTOINCREMENT would leave a gap for each duplicate that is skipped.
+ */
+#include "store/sql/sql.h"
+
+#include <string.h>
+
+#define CROWDED (64 << 10) /* bytes of room: enough for a line that is not very long */
+
+/* 1: an event with this id and source is stored, and out->fate is LOG_DUPLICATE or LOG_CLASH; 0:
+   none is; -1. */
+static int find_same(struct txn *t, const struct event *ev, struct log_put *out, struct err *e)
+{
+    struct query *q =
+        db_query(t->s->db, e,
+                 SQL("log_find_same", "SELECT seq,type,subject,line FROM event WHERE id=? AND "
+                                      "source=?"),
+                 "ss", ev->id, ev->source);
+    int got = q == NULL ? -1 : db_row(t->s->db, q, e);
+
+    if (got <= 0)
+        return got;
+    out->seq = db_i64(q, 0);
+    struct str type = db_text(q, 1), subject = db_text(q, 2), line = db_text(q, 3);
+    struct err damaged = ERR_NONE;
+    bool same = str_eq(type, ev->type) && str_eq(subject, ev->subject) &&
+                event_read(&t->s->seen, &t->s->scan, line, &damaged) == 0 &&
+                str_eq(t->s->seen.data, ev->data) && t->s->seen.base64 == ev->base64;
+    out->fate = same ? LOG_DUPLICATE : LOG_CLASH;
+    if (same) {
+        buf_reset(&t->s->stored);
+        buf_str(&t->s->stored, line);
+        out->line = (struct str){t->s->stored.p, t->s->stored.n};
+    }
+    db_done(q);
+    return 1;
+}
+
+/* The hops of the event with this id, the most if several sources use it; -1: no such event. */
+static int cause_hops(struct txn *t, struct str id, int64_t *hops, struct err *e)
+{
+    struct query *q = db_query(
+        t->s->db, e, SQL("log_cause_hops", "SELECT line FROM event WHERE id=? LIMIT 8"), "s", id);
+    struct err damaged = ERR_NONE;
+    int got = -1;
+
+    *hops = -1;
+    while (q != NULL && (got = db_row(t->s->db, q, e)) > 0)
+        if (event_read(&t->s->seen, &t->s->scan, db_text(q, 0), &damaged) == 0 &&
+            t->s->seen.hops > *hops)
+            *hops = t->s->seen.hops;
+    return got;
+}
+
+static int count_hops(struct txn *t, struct event *ev, struct log_put *out, struct err *e)
+{
+    int64_t cause;
+
+    if (ev->causationid.p != NULL && !t->terms.chained) {
+        if (cause_hops(t, ev->causationid, &cause, e) < 0)
+            return -1;
+        if (cause + 1 > ev->hops)
+            event_set_hops(ev, cause + 1);
+    }
+    if (ev->hops > EVENT_HOPS_MAX)
+        out->fate = LOG_CYCLE;
+    return 0;
+}
+
+/* The version of the event's subject; *ours: an event of this transaction has that version. */
+static int find_version(struct txn *t, const struct event *ev, int64_t *stands, bool *ours,
+                        struct err *e)
+{
+    struct query *q = db_query(t->s->db, e,
+                               SQL("log_find_version",
+                                   "SELECT version,seq FROM event WHERE subject=? AND version IS "
+                                   "NOT NULL ORDER BY version DESC LIMIT 1"),
+                               "s", ev->subject);
+    int got = q == NULL ? -1 : db_row(t->s->db, q, e);
+
+    *stands = got > 0 ? db_i64(q, 0) : 0;
+    *ours = got > 0 && db_i64(q, 1) > t->first;
+    if (got > 0)
+        db_done(q);
+    return got < 0 ? -1 : 0;
+}
+
+/* An event that brings its version keeps it, if that place in the stream is free. */
+static int keep_version(struct txn *t, const struct event *ev, int64_t stands, struct log_put *out,
+                        struct err *e)
+{
+    int64_t seq;
+    int taken =
+        ev->version > stands
+            ? 0
+            : db_int(t->s->db, e, &seq,
+                     SQL("log_keep_version", "SELECT seq FROM event WHERE subject=? AND version=?"),
+                     "si", ev->subject, ev->version);
+
+    if (taken > 0)
+        out->fate = LOG_STALE;
+    out->version = taken > 0 ? stands : ev->version;
+    return taken < 0 ? -1 : 0;
+}
+
+/* Give the event its place in its subject's stream, or find that the stream is at another version.
+   If an earlier event of this transaction gave that version, it was compared then. */
+static int give_version(struct txn *t, struct event *ev, struct log_put *out, struct err *e)
+{
+    int64_t stands;
+    bool ours;
+
+    if (find_version(t, ev, &stands, &ours, e) < 0)
+        return -1;
+    if (t->terms.versions == LOG_UNVERSIONED)
+        return keep_version(t, ev, stands, out, e);
+    out->version = stands;
+    if ((t->terms.versions == LOG_EXACT_VERSION && !ours && stands != t->terms.expected) ||
+        (ev->version != 0 && ev->version != stands + 1)) {
+        out->fate = LOG_STALE;
+        return 0;
+    }
+    out->version = stands + 1;
+    if (ev->version != out->version)
+        event_set_version(ev, out->version);
+    return 0;
+}
+
+static int begin_segment(struct txn *t, struct err *e)
+{
+    if (db_run(t->s->db, e,
+               SQL("log_begin_segment", "INSERT INTO segment(seq,recorded) VALUES(?,?)"), "ii",
+               t->last + 1, t->segment_ms) < 0)
+        return -1;
+    t->segment_ms = DB_NONE;
+    return 0;
+}
+
+static int64_t or_none(int64_t value)
+{
+    return value == 0 ? DB_NONE : value;
+}
+
+#define ROW "(?,?,?,?,?,?,?,?,?,?,?,?)"
+#define ROW_TYPES "iiiissssbooo"
+#define ROW_COLUMNS 12
+#define FOUR(row) row "," row "," row "," row
+#define INSERT(rows)                                                                               \
+    "INSERT INTO event(seq,recorded,priority,sums,id,source,type,subject,line,due,expires,"        \
+    "version) VALUES" rows " ON CONFLICT(id,source) DO NOTHING"
+
+/* Insert n events, one or LOG_SOME. Returns how many were new, or -1. */
+static int insert(struct txn *t, const struct event *ev, size_t n, int64_t version, struct err *e)
+{
+    struct db_value values[LOG_SOME * ROW_COLUMNS], *v = values;
+
+    for (size_t i = 0; i < n; i++, ev++, v += ROW_COLUMNS) {
+        const struct log_row row = {
+            .seq = t->last + 1 + (int64_t)i,
+            .recorded = t->recorded,
+            .priority = ev->priority,
+            .due = or_none(ev->notbefore_ms),
+            .expires = or_none(ev->expiry_ms),
+            .version = or_none(version),
+            .id = ev->id,
+            .source = ev->source,
+            .type = ev->type,
+            .subject = ev->subject,
+            .line = ev->line,
+        };
+        v[0].number = row.seq;
+        v[1].number = row.recorded;
+        v[2].number = row.priority;
+        v[3].number = sum_of(&row);
+        v[4].text = row.id;
+        v[5].text = row.source;
+        v[6].text = row.type;
+        v[7].text = row.subject;
+        v[8].text = row.line;
+        v[9].number = row.due;
+        v[10].number = row.expires;
+        v[11].number = row.version;
+    }
+    return db_run_rows(t->s->db, e,
+                       n == 1 ? SQL("log_insert", INSERT(ROW))
+                              : SQL("log_insert_some", INSERT(FOUR(FOUR(ROW)))),
+                       ROW_TYPES, values, n);
+}
+
+/* Twice what goes into an index as well as a column, and a quarter for pages not quite full. */
+static int64_t bytes_of(const struct event *ev)
+{
+    return (int64_t)(ev->line.n + 2 * (ev->id.n + ev->source.n) + ev->type.n + ev->subject.n + 64) *
+           5 / 4;
+}
+
+int log_put(struct txn *t, struct event *ev, struct log_put *out, struct err *e)
+{
+    bool versions =
+        t->terms.versions != LOG_UNVERSIONED || (ev->version != 0 && ev->subject.p != NULL);
+    int got = 0;
+
+    *out = (struct log_put){.fate = LOG_STORED};
+    if (versions && (got = find_same(t, ev, out, e)) != 0)
+        return got < 0 ? -1 : 0;
+    if (count_hops(t, ev, out, e) < 0)
+        return -1;
+    if (out->fate == LOG_STORED && versions && give_version(t, ev, out, e) < 0)
+        return -1;
+    if (out->fate == LOG_CYCLE && (got = find_same(t, ev, out, e)) != 0)
+        return got < 0 ? -1 : 0;
+    if (out->fate != LOG_STORED)
+        return 0;
+    if (t->room != INT64_MAX && (t->room -= bytes_of(ev)) < 0)
+        return db_no_room(t->s->db, e);
+    if (t->segment_ms != DB_NONE && begin_segment(t, e) < 0)
+        return -1;
+    if ((got = insert(t, ev, 1, out->version, e)) < 0)
+        return -1;
+    if (got == 0)
+        return find_same(t, ev, out, e) < 0 ? -1 : 0;
+    out->seq = ++t->last;
+    return 0;
+}
+
+/* May the event be put without a look at what is in the log? */
+static bool is_plain(const struct txn *t, const struct event *ev)
+{
+    return t->terms.versions == LOG_UNVERSIONED && ev->version == 0 &&
+           (ev->causationid.p == NULL || t->terms.chained) && ev->hops <= EVENT_HOPS_MAX;
+}
+
+int log_put_some(struct txn *t, struct event *ev, size_t n, struct log_put *out, struct err *e)
+{
+    bool some = n >= LOG_SOME && !t->singly && t->segment_ms == DB_NONE;
+    int64_t bytes = 0;
+    int got = 0;
+
+    for (size_t i = 0; i < LOG_SOME && some; i++) {
+        some = is_plain(t, &ev[i]);
+        bytes += bytes_of(&ev[i]);
+    }
+    if (some && bytes <= t->room && (got = insert(t, ev, LOG_SOME, 0, e)) < 0)
+        return -1;
+    if (got == LOG_SOME) {
+        t->room -= t->room == INT64_MAX ? 0 : bytes;
+        t->last += LOG_SOME;
+        *out = (struct log_put){.fate = LOG_STORED, .seq = t->last};
+        return LOG_SOME;
+    }
+    /* A duplicate has left a gap: begin again, one by one, and do so up to the end of the
+       transaction, since duplicates seldom come alone. */
+    t->singly |= some && bytes <= t->room;
+    if (got > 0 &&
+        db_run(t->s->db, e, SQL("log_take_back", "DELETE FROM event WHERE seq>? AND seq<=?"), "ii",
+               t->last, t->last + LOG_SOME) < 0)
+        return -1;
+    return log_put(t, ev, out, e) < 0 ? -1 : 1;
+}
+
+bool log_crowded(const struct txn *t)
+{
+    return t->room < CROWDED;
+}
