@@ -112,7 +112,7 @@ static int print_state(struct relay *r, struct err *e)
     return table_end(t, e) < 0 ? -1 : got;
 }
 
-static int give_back(struct relay *r, struct err *e)
+static int retry_failed_rows(struct relay *r, struct err *e)
 {
     char text[60];
     int64_t n = relay_retry_failed(r, e);
@@ -135,7 +135,7 @@ static int relay_move(struct relay *r, struct relay_result *result, struct err *
     if (spool != NULL)
         store_stop(spool, proc_stopping);
     if (got >= 0 && retry_failed)
-        got = give_back(r, e);
+        got = retry_failed_rows(r, e);
     if (got >= 0)
         got = relay_run(r, spool, result, e);
     store_close(spool);
