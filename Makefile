@@ -70,7 +70,7 @@ all: $(library) $(programs)
 
 # A command may keep its verbs in a folder of its name.
 .SECONDEXPANSION:
-$(programs) $(hooked): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$(BUILD)/%.o,$$(wildcard cmd/$$(@F)/*.c)) \
+$(programs) $(hooked): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$$(BUILD)/%.o,$$(wildcard cmd/$$(@F)/*.c)) \
     $(library) $(BUILD)/libraries.mk
 	@mkdir -p $(@D)
 	$(link) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS) $(libs)
