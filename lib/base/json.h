@@ -91,7 +91,7 @@ bool js_integer(struct str value, int64_t *out);
 /* The value that an RFC 6901 pointer ("/data/orderId"; "" is the whole) names inside value; absent
    (p == NULL) when there is no such value. Costs one walk over what comes before that value. */
 struct str js_pointer(struct str value, const char *pointer);
-int js_pointer_check(const char *pointer, struct err *e); /* a pointer? if not, 64 and the reason */
+int js_pointer_check(const char *pointer, struct err *e); /* a pointer? 0; if not, -1 with 64 */
 
 /* The value of an object's member, from the object's span; absent when there is no such member. */
 struct str js_get(struct str object, const char *key);

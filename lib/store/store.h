@@ -269,6 +269,10 @@ struct group_event {
 int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
                 struct group_event ***out, struct err *e);
 
+/* The event as its line tells it, read at the first call; a view until the event is settled. NULL:
+   the line is not that of an event, with 65 and the reason in e. */
+const struct event *group_read(struct group *g, const struct group_event *event, struct err *e);
+
 enum group_outcome {
     GROUP_DONE,
     GROUP_RETRY,   /* try again at due_ms; counts as an attempt */
@@ -305,6 +309,9 @@ void group_hand_over(struct group *g);
 
 /* Is the event still ours to settle? 1 yes, 0 no, -1. Call it before passing on output. */
 int group_holds(struct group *g, const struct group_event *event, struct err *e);
+
+/* Did the last claim leave an event that a consumer died with until it can begin at once? */
+bool group_skipped(const struct group *g);
 
 /* For how long the rate keeps events that could be claimed from being claimed; 0: it keeps none. */
 int64_t group_pace_ms(struct group *g);

@@ -50,8 +50,8 @@ struct store {
 
 /* sys.c: append one of the toolkit's own events to the log, in a transaction that
    appends. cause is the event that it is about, or NULL; data is taken over. An event
-   that cannot be appended, as at the end of a causal chain, is left out. */
-int sys_put(struct txn *t, const char *type, const char *group, const struct log_entry *cause,
+   that cannot be appended, as at the end of a causal chain, is left out. 0 or -1. */
+int sys_put(struct txn *t, const char *type, const char *group, const struct event *cause,
             json_t *data, struct err *e);
 bool sys_type(struct str type); /* is it one of the toolkit's own? */
 
@@ -86,7 +86,7 @@ int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *
 int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e); /* set all cursors */
 
 /* claim.c: give back to a group what its dead consumers still hold, and what was handed out
-   on leases that have run out. */
+   on leases that have run out. 0 or -1. */
 int group_recover(struct store *s, const char *name, struct err *e);
 
 /* seek.c. Inside a transaction: forget about a thousand of a group's rows below position
@@ -96,7 +96,7 @@ int group_recover(struct store *s, const char *name, struct err *e);
 int group_forget(struct store *s, int64_t grp, int64_t to, int64_t *below, struct err *e);
 
 /* left.c: like group_left, for a group whose patterns are known, without dead and oldest_ms.
-   The count of what is ahead stops once it is above most. */
+   The count of what is ahead stops once it is above most. 0 or -1. */
 int left_count(struct store *s, int64_t grp, const struct pattern_list *types, int64_t last,
                int64_t most, struct group_left *out, struct err *e);
 /* In SQL: has the event of the item i expired at this time? */
