@@ -65,7 +65,7 @@ int ingest_line(struct ingest *b, const struct line *line, bool too_long, const 
 int ingest_held(struct ingest *b, struct err *e);
 struct str ingest_unmarked(struct str text); /* without a byte order mark */
 bool ingest_full(
-    const struct ingest *b); /* a thousand lines, a megabyte, or less when little room is
+    const struct ingest *b); /* about a thousand lines, a megabyte, or less when little room is
                                            left on disk */
 int ingest_commit(struct ingest *b, struct err *e); /* when it returns 0, safe is on disk */
 void ingest_abandon(struct ingest *b);              /* nothing of the batch is stored; safe is
