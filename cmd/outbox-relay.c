@@ -158,7 +158,8 @@ static int relay(struct relay_result *result, struct err *e)
     return got;
 }
 
-/* Where the first "--" is, which ends our arguments; later ones belong to the sink. argc: nowhere. */
+/* Where the first "--" is, which ends our arguments; later ones belong to the sink. argc:
+   nowhere. */
 static int dashes_at(int argc, char **argv)
 {
     int i = 1;

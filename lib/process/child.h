@@ -102,7 +102,8 @@ void child_end_input(struct child *c);
 void child_time_up(struct child *c, int64_t now_ms); /* as when timeout_ms is over */
 
 bool child_has_output(const struct child *c);
-int child_output(struct child *c, struct buf *into, struct err *e); /* NULL: to our stdout */
+/* Append what it printed to into (NULL: write it to our stdout). 0 or -1. */
+int child_output(struct child *c, struct buf *into, struct err *e);
 void child_reset(struct child *c);
 void child_free(struct child *c);
 

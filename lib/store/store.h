@@ -176,7 +176,7 @@ struct log_query {
     const char *group; /* only what this group has yet to settle: events that match its patterns and
                           are not yet claimed, claimed, or waiting; not dead, and not expired */
     bool due;          /* only what could be claimed now: not early, not expired, not claimed */
-    bool lines;        /* id, source, type and subject are not needed, and may be absent */
+    bool lines;        /* id, source, type and subject are not needed, and are absent */
     int64_t newest;    /* only the newest n that match; 0: all */
     /* Instead of all the above, either the versioned events of the subject stream, by version, from
        this version on (an index finds them); or the events at these seqs positions, ascending and
@@ -193,6 +193,11 @@ struct log;
    the end, where later calls return what was appended since; -1 on error. */
 int log_open(struct log **out, struct store *s, const struct log_query *query, struct err *e);
 int log_next(struct log *l, struct log_entry *out, struct err *e);
+/* For a query of lines: the lines of up to most events at once, a newline behind each, as a view
+   until the next call. Returns how many events; LOG_DAMAGED when the next one is damaged: then
+   log_next returns it; 0 at the end; -1. */
+enum { LOG_DAMAGED = -2 };
+int log_lines(struct log *l, int64_t most, struct str *text, struct err *e);
 void log_close(struct log *l);
 
 /* The version of a subject's stream when the log ended at position last. Returns 1 and sets

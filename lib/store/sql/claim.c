@@ -227,16 +227,18 @@ static struct claim *new_claim(struct group *g, size_t max)
     return c;
 }
 
-static bool add_held(struct claim *c, size_t max, const struct log_entry *row, struct query *q,
-                     bool item, int64_t attempts, int64_t deaths)
+static bool add_held(struct claim *c, size_t max, const struct log_entry *entry,
+                     const struct log_row *row, bool item, int64_t attempts, int64_t deaths)
 {
-    if (c->n == max || !page_add(&c->page, row))
+    if (c->n == max || !page_add(&c->page, entry))
         return false;
-    c->held[c->n++] = (struct held){
-        .shown = {.attempts = attempts, .deaths = deaths, .expires_ms = db_i64(q, LOG_EXPIRES)},
-        .claim = c,
-        .item = item,
-        .open = true};
+    c->held[c->n++] =
+        (struct held){.shown = {.attempts = attempts,
+                                .deaths = deaths,
+                                .expires_ms = row->expires == DB_NONE ? 0 : row->expires},
+                      .claim = c,
+                      .item = item,
+                      .open = true};
     return true;
 }
 
@@ -253,9 +255,9 @@ static int add_item(struct group *g, struct claim *c, size_t max, const struct d
     struct query *q = db_query(
         g->s->db, e, SQL("claim_add_item", "SELECT " LOG_COLUMNS " FROM event WHERE seq=?"), "i",
         item->seq);
-    struct log_entry row;
+    struct log_entry entry;
+    struct log_row row;
     int got = q == NULL ? -1 : db_row(g->s->db, q, e);
-    int64_t expires;
 
     if (got < 0)
         return -1;
@@ -263,14 +265,13 @@ static int add_item(struct group *g, struct claim *c, size_t max, const struct d
         notes_add(&g->gone, item->seq, 0);
         return 1;
     }
-    log_entry_read(g->s, q, &row);
-    expires = db_i64(q, LOG_EXPIRES); /* ignored if the row is damaged */
-    if (log_entry_damaged(q, &row))
+    log_entry_read(g->s, q, &row, &entry);
+    if (log_entry_damaged(&row, &entry))
         notes_add(&g->damage, item->seq, DAMAGED_ITEM);
-    else if (expires != 0 && expires <= now)
+    else if (log_row_expired(&row, now))
         notes_add(&g->gone, item->seq, 0);
     else
-        got = add_held(c, max, &row, q, true, item->attempts, item->deaths);
+        got = add_held(c, max, &entry, &row, true, item->attempts, item->deaths);
     db_done(q);
     return got;
 }
@@ -387,32 +388,30 @@ static int add_damaged(struct group *g, const struct log_entry *row, int priorit
 static int add_event(struct group *g, struct claim *c, size_t max, struct query *q, int priority,
                      int64_t now, struct err *e)
 {
-    struct log_entry row;
-    int64_t due, expires;
+    struct log_entry entry;
+    struct log_row row;
     int held;
 
-    log_entry_read(g->s, q, &row);
-    if (row.damaged)
-        return add_damaged(g, &row, priority);
-    if (!g->ordered && db_i64(q, LOG_PRIORITY) != priority)
+    log_entry_read(g->s, q, &row, &entry);
+    if (entry.damaged)
+        return add_damaged(g, &entry, priority);
+    if (!g->ordered && row.priority != priority)
         return 1;
     if (!pattern_any(&g->types, row.type))
         return 1;
-    due = db_i64(q, LOG_DUE);
-    expires = db_i64(q, LOG_EXPIRES);
-    if (expires != 0 && expires <= now)
+    if (log_row_expired(&row, now))
         return 1;
     if ((held = held_back(g, row.subject, e)) < 0)
         return -1;
     if (held > 0) {
-        notes_add(&g->later, row.seq, due > now ? due : now);
-    } else if (due > now) {
-        notes_add(&g->later, row.seq, due);
+        notes_add(&g->later, row.seq, row.due > now ? row.due : now);
+    } else if (row.due > now) {
+        notes_add(&g->later, row.seq, row.due);
         note_aside(g, row.subject);
-    } else if (log_entry_damaged(q, &row)) {
+    } else if (log_entry_damaged(&row, &entry)) {
         notes_add(&g->damage, row.seq, 0);
     } else {
-        return add_held(c, max, &row, q, false, 0, 0);
+        return add_held(c, max, &entry, &row, false, 0, 0);
     }
     return 1;
 }

@@ -63,7 +63,7 @@ struct tallies {
 
 void tally_add(struct tallies *all, struct str type, const struct group_settle *s);
 void tally_clear(struct tallies *all);
-/* Inside the transaction. Afterwards *all is empty. */
+/* Inside the transaction. Afterwards *all is empty. 0 or -1. */
 int tally_write(struct group *g, struct tallies *all, struct err *e);
 
 struct group {
@@ -115,7 +115,8 @@ void notes_add(struct notes *list, int64_t seq, int64_t value);
 int group_reload(struct group *g, struct err *e);        /* its patterns */
 int group_dropped(const struct group *g, struct err *e); /* e: the group was dropped; -1 */
 
-/* Inside a transaction: record that a consumer joins or leaves now. */
+/* Inside a transaction: record that a consumer joins or leaves now. Returns -1 when
+   that failed. */
 int group_mark_seen(struct group *g, struct err *e);
 
 /* The positions of a claim that are still open, ascending; the caller frees them. */
@@ -129,7 +130,7 @@ int death_tell(struct group *g, struct txn *t, const struct log_entry *event,
                struct err *e);
 
 /* Write down the outcome of an event, and put the attempt on record. item: the event may have a
-   row. */
+   row. 0 or -1. */
 int settle_item(struct group *g, int64_t seq, bool item, const struct group_settle *s,
                 struct err *e);
 bool tells_of_death(const struct group_settle *s, struct str type);
@@ -146,14 +147,15 @@ void order_leave(struct group *g);
 int order_resume(struct group *g, struct err *e);
 int order_held(struct group *g, struct str subject, struct err *e); /* does a row hold subject? */
 
-/* lease.c: inside group_claim, outside a transaction: take back events of expired leases. */
+/* lease.c: inside group_claim, outside a transaction: take back events of expired leases. 0
+   or -1. */
 int lease_expire(struct group *g, struct err *e);
 void lease_forget(struct group *g); /* what is handed out, as we have read it */
 
-/* Like death_tell, for an event that this process does not hold, by its position. */
+/* Like death_tell, for an event that this process does not hold, by its position. 0 or -1. */
 int death_tell_seq(struct group *g, struct txn *t, int64_t seq, const char *reason, struct err *e);
 
-/* Put an attempt on record, with what s tells about it. */
+/* Put an attempt on record, with what s tells about it. Returns -1 when that failed. */
 int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, struct err *e);
 
 #endif

@@ -106,18 +106,19 @@ int death_tell_seq(struct group *g, struct txn *t, int64_t seq, const char *reas
                  "ii", g->grp, seq);
     struct page copy = {NULL, 0, BUF_INIT};
     struct err unread = ERR_NONE;
-    struct log_entry row;
+    struct log_entry entry;
+    struct log_row row;
     int got = q == NULL ? -1 : db_row(g->s->db, q, e);
 
     if (got <= 0)
         return got;
-    log_entry_read(g->s, q, &row);
-    row.damaged = log_entry_damaged(q, &row);
-    page_add(&copy, &row);
+    log_entry_read(g->s, q, &row, &entry);
+    entry.damaged = log_entry_damaged(&row, &entry);
+    page_add(&copy, &entry);
     int64_t attempts = db_i64(q, LOG_END);
     db_done(q);
     bool whole =
-        !row.damaged && event_read(&g->s->seen, &g->s->scan, copy.entry[0].line, &unread) == 0;
+        !entry.damaged && event_read(&g->s->seen, &g->s->scan, copy.entry[0].line, &unread) == 0;
     if (!sys_type(copy.entry[0].type))
         got = death_tell(g, t, &copy.entry[0], whole ? &g->s->seen : NULL, attempts, 0, reason, e);
     page_free(&copy);
