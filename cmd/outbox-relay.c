@@ -123,13 +123,6 @@ static int retry_failed_rows(struct relay *r, struct err *e)
     return out_line(str_of(text), e) < 0 ? -1 : out_flush(e);
 }
 
-static void say_moved(const struct relay_result *result)
-{
-    if (isatty(STDERR_FILENO) && !dry_run)
-        say_note("%" PRId64 " row%s relayed, %" PRId64 " pruned", result->relayed,
-                 result->relayed == 1 ? "" : "s", result->pruned);
-}
-
 static int relay_move(struct relay *r, struct relay_result *result, struct err *e)
 {
     struct store *spool = NULL;
@@ -146,7 +139,9 @@ static int relay_move(struct relay *r, struct relay_result *result, struct err *
     if (got >= 0)
         got = relay_run(r, spool, result, e);
     store_close(spool);
-    say_moved(result);
+    if (isatty(STDERR_FILENO))
+        say_note("%" PRId64 " row%s relayed, %" PRId64 " pruned", result->relayed,
+                 result->relayed == 1 ? "" : "s", result->pruned);
     return got;
 }
 
@@ -163,66 +158,70 @@ static int relay(struct relay_result *result, struct err *e)
     return got;
 }
 
-/* The first "--" ends our arguments; later ones belong to the sink. */
-static bool nothing_behind_dashes(int argc, char **argv)
+/* Where the first "--" is, which ends our arguments; later ones belong to the sink. argc:
+   nowhere. */
+static int dashes_at(int argc, char **argv)
 {
     int i = 1;
 
     while (i < argc && strcmp(argv[i], "--") != 0)
         i++;
-    return i == argc - 1;
+    return i;
 }
 
 /* Without "--" a second word is more likely another database than a command. */
-static void check_relay_operands(int argc, char **argv, int first, bool sink_missing)
+static void take_operands(int argc, char **argv, int first, int dashes)
 {
-    bool dashes = false;
+    const char *second = first + 1 < argc ? argv[first + 1] : NULL;
 
-    for (int i = 1; i < argc; i++)
-        dashes |= strcmp(argv[i], "--") == 0;
     if (first < argc)
         terms.database = argv[first];
     if (terms.database != NULL && *terms.database == '\0')
         args_usage("DB is empty: is a variable unset?");
-    if (terms.database != NULL && sink_missing) /* the spool would be the wrong place */
+    if (terms.database != NULL && dashes == argc - 1) /* the spool would be the wrong place */
         args_usage("a sink is missing after -- (an unset variable?)");
-    if (first + 1 < argc && !dashes)
-        args_usage("one database at a time%s%s; a command goes after --",
-                   strchr(argv[first + 1], ':') != NULL ? "" : ": ", /* it may hold a password */
-                   strchr(argv[first + 1], ':') != NULL ? ""
-                                                        : err_quote_text(argv[first + 1]).text);
-    if (first + 1 < argc && (status || dry_run || schema))
+    if (second == NULL)
+        return;
+    if (dashes == argc && strchr(second, ':') != NULL) /* it may hold a password */
+        args_usage("one database at a time; a command goes after --");
+    if (dashes == argc)
+        args_usage("one database at a time: %s; a command goes after --",
+                   err_quote_text(second).text);
+    if (status || dry_run || schema)
         args_usage("%s", changes_nothing);
-    if (first + 1 < argc)
-        terms.sink = argv + first + 1;
+    terms.sink = argv + first + 1;
+}
+
+static const char *default_source(struct buf *here)
+{
+    const char *given = getenv("EVENT_DEFAULT_SOURCE");
+
+    if (given != NULL && *given != '\0')
+        return args_name("EVENT_DEFAULT_SOURCE", given, NAME_TEXT_BYTES);
+    source_here(here, NULL);
+    return buf_text(here);
 }
 
 int main(int argc, char **argv)
 {
-    static struct buf source;
+    struct buf source = BUF_INIT;
     struct relay_result result = {0};
     struct err e = ERR_NONE;
-    bool sink_missing = nothing_behind_dashes(argc, argv); /* before parsing reorders argv */
-    int first = args_parse(&self, argc, argv);
+    int dashes = dashes_at(argc, argv); /* before parsing reorders argv */
 
-    check_relay_operands(argc, argv, first, sink_missing);
+    take_operands(argc, argv, args_parse(&self, argc, argv), dashes);
     terms.backoff = (struct backoff){backoff[0], backoff[1], BACKOFF_FULL};
     if (terms.source == NULL)
-        terms.source = getenv("EVENT_DEFAULT_SOURCE");
-    if (terms.source != NULL && *terms.source != '\0') {
-        args_name("EVENT_DEFAULT_SOURCE", terms.source, NAME_TEXT_BYTES);
-    } else {
-        source_here(&source, NULL);
-        terms.source = buf_text(&source);
-    }
+        terms.source = default_source(&source);
     if (schema) {
         print_schema(&e);
-        return out_finish(&e);
+    } else {
+        proc_stage();
+        proc_grace(RELAY_GRACE_MS);
+        relay(&result, &e);
     }
-    proc_stage();
-    proc_grace(RELAY_GRACE_MS);
-    relay(&result, &e);
     if (e.status == 0 && result.failed > 0)
         e.status = EX_NO;
+    buf_free(&source);
     return out_finish(&e);
 }

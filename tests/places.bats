@@ -194,7 +194,7 @@ said() {
     local gone=': was deleted, moved or replaced while in use: start again when it is back in place'
     printf '%s\n' '-- @init' 'CREATE TABLE t(seq);' '-- @on x' 'INSERT INTO t VALUES(:seq);' >m.sql
     for how in 'rm s' 'cp s copy && mv copy s'; do
-        rm -f s* err.*
+        rm -f s* err.* running
         put s
         consume -s s -g lags --from start -n 1 --backoff 9d..9d -- false
         pids=()

@@ -293,17 +293,28 @@ static void explain(struct relay *r, struct relay_row *row, const struct log_put
     hold_behind(r, row);
 }
 
-static int put_row(struct relay *r, struct txn *t, struct relay_row *row, struct err *e)
+/* How many rows from i on are ready, of as many as are put at once. */
+static size_t ready_run(const struct relay *r, size_t i)
+{
+    size_t n = 0;
+
+    while (n < LOG_SOME && i + n < r->page.n && r->page.row[i + n].fate == RELAY_READY)
+        n++;
+    return n;
+}
+
+/* Put the first of n rows, or more. Returns how many, or -1. */
+static int put_rows(struct relay *r, struct txn *t, struct relay_row *row, size_t n, struct err *e)
 {
     struct log_put put;
+    int got = log_put_some(t, row->event, n, &put, e);
 
-    if (log_put(t, row->event, &put, e) < 0)
-        return -1;
-    if (put.fate == LOG_STORED || put.fate == LOG_DUPLICATE)
-        row->fate = RELAY_DONE;
-    else
-        explain(r, row, &put);
-    return 0;
+    for (int i = 0; i < got; i++)
+        if (put.fate == LOG_STORED || put.fate == LOG_DUPLICATE)
+            row[i].fate = RELAY_DONE;
+        else
+            explain(r, &row[i], &put);
+    return got;
 }
 
 static int into_spool(struct relay *r, struct err *e)
@@ -313,11 +324,14 @@ static int into_spool(struct relay *r, struct err *e)
 
     if (txn_begin(r->spool, TXN_PUBLISH, &terms, &t, e) < 0)
         return -1;
-    for (size_t i = 0; i < r->page.n; i++)
-        if (r->page.row[i].fate == RELAY_READY && put_row(r, t, &r->page.row[i], e) < 0) {
+    for (size_t i = 0, n; i < r->page.n;) {
+        int got = (n = ready_run(r, i)) == 0 ? 1 : put_rows(r, t, &r->page.row[i], n, e);
+        if (got < 0) {
             txn_rollback(t);
             return -1;
         }
+        i += (size_t)got;
+    }
     return txn_commit(t, e);
 }
 

@@ -94,30 +94,16 @@ static int check_json(struct relay *r, struct str text, const char *name, bool o
     return 0;
 }
 
-static void partial_name(struct buf *b, const char *name)
-{
-    buf_puts(b, b->n == 1 ? "\"" : ",\"");
-    buf_puts(b, name);
-    buf_puts(b, "\":");
-}
-
-static void partial_text(struct buf *b, const char *name, struct str value)
+/* key: as it stands before the value. */
+static void partial_text(struct buf *b, struct str key, struct str value)
 {
     if (value.p == NULL)
         return;
-    partial_name(b, name);
+    buf_str(b, key);
     js_quote(b, value);
 }
 
-static void partial_json(struct buf *b, const char *name, struct str value)
-{
-    if (value.p == NULL)
-        return;
-    partial_name(b, name);
-    buf_str(b, value);
-}
-
-static void partial_base64(struct buf *b, struct str bytes)
+static void put_base64(struct buf *b, struct str bytes)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -174,15 +160,16 @@ static void partial_header(struct buf *b, const char *name, struct str value)
     enum js_kind kind = js_kind(value);
     struct buf text = BUF_INIT;
 
+    buf_printf(b, ",\"%s\":", name);
     if (kind == JS_OBJECT || kind == JS_ARRAY) {
         compact(&text, value);
-        partial_text(b, name, (struct str){text.p, text.n});
+        js_quote(b, (struct str){text.p, text.n});
         buf_free(&text);
     } else if (kind == JS_NUMBER &&
                (strcmp(name, "correlationid") == 0 || strcmp(name, "causationid") == 0)) {
-        partial_text(b, name, value);
+        js_quote(b, value);
     } else {
-        partial_json(b, name, value);
+        buf_str(b, value);
     }
 }
 
@@ -228,13 +215,15 @@ static void partial_payload(struct relay *r, struct buf *b, const struct relay_r
     struct str payload = row->text[RELAY_PAYLOAD];
     struct err ignored = ERR_NONE;
 
-    if (!row->blob[RELAY_PAYLOAD] || payload.p == NULL ||
-        check_json(r, payload, "payload", false, &ignored) == 0) {
-        partial_json(b, "data", payload);
+    if (payload.p == NULL)
+        return;
+    if (!row->blob[RELAY_PAYLOAD] || check_json(r, payload, "payload", false, &ignored) == 0) {
+        buf_str(b, STR(",\"data\":"));
+        buf_str(b, payload);
         return;
     }
-    partial_name(b, "data_base64");
-    partial_base64(b, payload);
+    buf_str(b, STR(",\"data_base64\":"));
+    put_base64(b, payload);
 }
 
 /* Everything but the payload, whose check is that the event can be made. */
@@ -293,30 +282,47 @@ static bool payload_is_data(const struct relay_row *row, const struct event *ev)
     return ev->data.n == text.n;
 }
 
-static void partial_make(struct relay *r, const struct relay_row *row, int64_t created_ms)
+/* complete: with everything that event_make would fill in, where it would. */
+static void partial_make(struct relay *r, const struct relay_row *row, int64_t created_ms,
+                         bool complete)
 {
-    char id[CLOCK_UUID_SIZE], time[CLOCK_TEXT_SIZE];
+    char uuid[CLOCK_UUID_SIZE], time[CLOCK_TEXT_SIZE];
     const struct str *text = row->text;
+    struct str id = text[RELAY_EVENT_ID];
     struct buf *b = &r->partial;
 
     buf_shrink(b, KEPT_BYTES);
-    buf_char(b, '{');
-    if (text[RELAY_EVENT_ID].p == NULL)
-        derive_id(r, row, created_ms, id);
-    partial_text(b, "id", text[RELAY_EVENT_ID].p != NULL ? text[RELAY_EVENT_ID] : str_of(id));
-    partial_text(b, "type", text[RELAY_TYPE]);
-    partial_text(b, "subject", text[RELAY_AGGREGATE]);
+    if (id.p == NULL) {
+        derive_id(r, row, created_ms, uuid);
+        id = str_of(uuid);
+    }
+    if (complete) {
+        partial_text(b, STR("{\"specversion\":\"1.0\",\"source\":"), str_of(r->fill.source));
+        if (text[RELAY_CREATED].p == NULL)
+            partial_text(b, STR(",\"time\":"), str_of(clock_format(time, r->fill.now_ms)));
+        partial_text(b, STR(",\"correlationid\":"), id);
+    }
+    partial_text(b, complete ? STR(",\"id\":") : STR("{\"id\":"), id);
+    partial_text(b, STR(",\"type\":"), text[RELAY_TYPE]);
+    partial_text(b, STR(",\"subject\":"), text[RELAY_AGGREGATE]);
     if (text[RELAY_CREATED].p != NULL)
-        partial_text(b, "time", str_of(clock_format(time, created_ms)));
+        partial_text(b, STR(",\"time\":"), str_of(clock_format(time, created_ms)));
     partial_headers(b, row);
     partial_payload(r, b, row);
     buf_char(b, '}');
 }
 
+static int make_event(struct relay *r, const struct relay_row *row, int64_t created_ms,
+                      bool complete, struct event *ev, struct err *why)
+{
+    partial_make(r, row, created_ms, complete);
+    return event_make(ev, &r->scan, &r->fill, (struct str){r->partial.p, r->partial.n}, why);
+}
+
 int relay_make(struct relay *r, struct relay_row *row, struct err *why)
 {
     struct event *ev = &r->events[row - r->page.row];
-    struct err payload = ERR_NONE;
+    struct err payload = ERR_NONE, filled = ERR_NONE;
     int64_t created_ms = 0;
     int got;
 
@@ -324,8 +330,11 @@ int relay_make(struct relay *r, struct relay_row *row, struct err *why)
     buf_shrink(&ev->decoded, KEPT_BYTES);
     if (check_row(r, row, &created_ms, why) < 0)
         return -1;
-    partial_make(r, row, created_ms);
-    got = event_make(ev, &r->scan, &r->fill, (struct str){r->partial.p, r->partial.n}, why);
+    /* Headers may bring what else is filled in. Of an event that is refused, the message names what
+       the row has, not a copy of it. */
+    if (row->text[RELAY_HEADERS].p != NULL ||
+        (got = make_event(r, row, created_ms, true, ev, &filled)) < 0)
+        got = make_event(r, row, created_ms, false, ev, why);
     if ((got < 0 || !payload_is_data(row, ev)) && check_payload(r, row, &payload) < 0) {
         *why = payload; /* says more than the event's error, or there is none */
         got = -1;

@@ -11,16 +11,14 @@
 static void note_text(struct sqlite *q, sqlite3_stmt *s, struct relay_row *row, int i)
 {
     int type = sqlite3_column_type(s, i);
-    const void *p =
-        type == SQLITE_BLOB ? sqlite3_column_blob(s, i) : (const void *)sqlite3_column_text(s, i);
-    size_t n = (size_t)sqlite3_column_bytes(s, i);
+    const void *p;
 
-    row->text[i] = (struct str){NULL, 0};
     row->blob[i] = type == SQLITE_BLOB;
     if (type == SQLITE_NULL)
         return;
-    row->text[i] = (struct str){"", n};
-    buf_add(&q->text, p == NULL ? "" : p, n);
+    p = type == SQLITE_BLOB ? sqlite3_column_blob(s, i) : (const void *)sqlite3_column_text(s, i);
+    row->text[i] = (struct str){"", (size_t)sqlite3_column_bytes(s, i)};
+    buf_add(&q->text, p == NULL ? "" : p, row->text[i].n);
 }
 
 static int note_row(struct relay *r, sqlite3_stmt *s, struct err *e)

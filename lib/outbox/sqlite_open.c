@@ -209,8 +209,8 @@ static void watch_folder(struct sqlite *q)
 }
 
 /* Settings that shorten our own commits and change nothing for others: marks need no flush of their
-   own in WAL mode (a mark lost in a power cut is made again), and checkpoints are left to the
-   application. */
+   own in WAL mode (a mark lost in a power cut is made again), checkpoints are left to the
+   application, and what undoes a statement is kept in memory instead of in a file for each page. */
 static int settle_manners(struct relay *r, struct err *e)
 {
     struct sqlite *q = r->db;
@@ -219,6 +219,8 @@ static int settle_manners(struct relay *r, struct err *e)
 
     if (got == 0 && strcmp(buf_text(&mode), "wal") == 0)
         got = sqlite_run(r, "PRAGMA synchronous=NORMAL", e);
+    if (got == 0)
+        got = sqlite_run(r, "PRAGMA temp_store=MEMORY", e);
     sqlite3_wal_autocheckpoint(q->db, 0);
     buf_free(&mode);
     return got;

@@ -1,6 +1,7 @@
 #include "resilience/circuit.h"
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/json_tree.h"
 #include "base/mem.h"
 
@@ -62,103 +63,149 @@ static const struct field of_figures[] = {
     {NULL, 0},
 };
 
-static json_t *write_fields(const struct field *field, const void *from)
+static int64_t *member_of(const struct field *field, const void *of)
 {
-    json_t *out = json_object();
-
-    for (; field->name != NULL; field++)
-        json_object_set_new(
-            out, field->name,
-            json_integer(*(const int64_t *)(const void *)((const char *)from + field->offset)));
-    return out;
+    return (int64_t *)(void *)((char *)(uintptr_t)of + field->offset);
 }
 
-static void read_fields(const struct field *field, json_t *from, void *to)
+static void write_fields(struct buf *out, const struct field *field, const void *from)
 {
-    for (; field->name != NULL; field++)
-        *(int64_t *)(void *)((char *)to + field->offset) =
-            json_integer_value(json_object_get(from, field->name));
+    for (char before = '{'; field->name != NULL; field++, before = ',') {
+        buf_char(out, before);
+        js_quote(out, str_of(field->name));
+        buf_char(out, ':');
+        buf_int(out, *member_of(field, from));
+    }
+    buf_char(out, '}');
 }
 
-static json_t *write_array(const int64_t *number, size_t n)
+static void read_fields(const struct field *field, struct str from, void *to)
 {
-    json_t *out = json_array();
+    struct str key, item;
 
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(out, json_integer(number[i]));
-    return out;
+    for (const struct field *f = field; f->name != NULL; f++)
+        *member_of(f, to) = 0;
+    for (size_t at = 0; js_each(from, &at, &key, &item);)
+        for (const struct field *f = field; f->name != NULL; f++)
+            if (key.n > 2 && str_is((struct str){key.p + 1, key.n - 2}, f->name))
+                js_integer(item, member_of(f, to));
 }
 
-static void read_array(json_t *from, int64_t *number, size_t n)
+static void write_array(struct buf *out, const int64_t *number, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        number[i] = json_integer_value(json_array_get(from, i));
-}
-
-static char *write_circuit(const struct breaker *b, const struct breaker_terms *t)
-{
-    json_t *root = json_object(), *slots = json_array(), *holders = json_array();
-
-    for (size_t i = 0; i < BREAKER_SLOTS; i++)
-        if (b->slot[i].calls > 0)
-            json_array_append_new(slots, write_array((const int64_t *)&b->slot[i], 3));
-    for (size_t i = 0; i < b->holders; i++)
-        json_array_append_new(holders, json_pack("[s,b]", b->holder[i].mark, b->holder[i].probe));
-    json_object_set_new(root, "state", json_integer(b->state));
-    json_object_set_new(root, "disabled", json_boolean(b->disabled));
-    json_object_set_new(root, "reason", tree_text(str_of(b->reason)));
-    json_object_set_new(root, "breaker", write_fields(of_breaker, b));
-    json_object_set_new(root, "terms", write_fields(of_terms, t));
-    json_object_set_new(root, "figures", write_fields(of_figures, &b->figures));
-    json_object_set_new(root, "times", write_array(b->figures.time, HISTOGRAM));
-    json_object_set_new(root, "slots", slots);
-    json_object_set_new(root, "holders", holders);
-    char *text = json_dumps(root, JSON_COMPACT);
-    json_decref(root);
-    return text;
-}
-
-static void read_holders(json_t *list, struct breaker *b)
-{
-    size_t n = json_array_size(list);
-
-    b->holder = mem_zero(n + 1, sizeof *b->holder);
     for (size_t i = 0; i < n; i++) {
-        json_t *one = json_array_get(list, i);
-        const char *mark = json_string_value(json_array_get(one, 0));
-        snprintf(b->holder[b->holders].mark, BREAKER_MARK, "%s", mark == NULL ? "" : mark);
-        b->holder[b->holders++].probe = json_is_true(json_array_get(one, 1));
+        buf_char(out, i == 0 ? '[' : ',');
+        buf_int(out, number[i]);
+    }
+    buf_char(out, ']');
+}
+
+static void read_array(struct str from, int64_t *number, size_t n)
+{
+    struct str key, item;
+
+    for (size_t i = 0, at = 0; i < n; i++) {
+        number[i] = 0;
+        if (js_each(from, &at, &key, &item))
+            js_integer(item, &number[i]);
+    }
+}
+
+/* By hand instead of by a tree, which cost a seventh of what a call through a breaker does. */
+static void write_circuit(struct buf *out, const struct breaker *b, const struct breaker_terms *t)
+{
+    const char *before = "";
+
+    buf_printf(out, "{\"state\":%d,\"disabled\":%s,\"reason\":", b->state,
+               b->disabled ? "true" : "false");
+    js_quote(out, str_of(b->reason));
+    buf_puts(out, ",\"breaker\":");
+    write_fields(out, of_breaker, b);
+    buf_puts(out, ",\"terms\":");
+    write_fields(out, of_terms, t);
+    buf_puts(out, ",\"figures\":");
+    write_fields(out, of_figures, &b->figures);
+    buf_puts(out, ",\"times\":");
+    write_array(out, b->figures.time, HISTOGRAM);
+    buf_puts(out, ",\"slots\":[");
+    for (size_t i = 0; i < BREAKER_SLOTS; i++)
+        if (b->slot[i].calls > 0) {
+            buf_puts(out, before);
+            write_array(out, (const int64_t *)&b->slot[i], 3);
+            before = ",";
+        }
+    buf_puts(out, "],\"holders\":[");
+    for (size_t i = 0; i < b->holders; i++) {
+        buf_puts(out, i == 0 ? "[" : ",[");
+        js_quote(out, str_of(b->holder[i].mark));
+        buf_puts(out, b->holder[i].probe ? ",true]" : ",false]");
+    }
+    buf_puts(out, "]}");
+}
+
+/* The value of a member of the document; null if there is none. */
+static struct str value_of(const struct js_scan *doc, const char *name)
+{
+    const struct js_member *m = js_member(doc, name);
+
+    return m == NULL ? STR("null") : m->value;
+}
+
+/* "" for what is not a string. */
+static void read_string(struct str value, char *out, size_t size)
+{
+    struct buf decoded = BUF_INIT;
+    struct str text = js_kind(value) == JS_STRING ? js_string(value, &decoded) : STR("");
+
+    snprintf(out, size, "%.*s", (int)text.n, text.p);
+    buf_free(&decoded);
+}
+
+static void read_holders(struct str list, struct breaker *b)
+{
+    struct str key, one, mark, probe;
+
+    for (size_t at = 0; js_each(list, &at, &key, &one);) {
+        size_t in = 0;
+        b->holder = mem_grow(b->holder, b->holders + 1, sizeof *b->holder);
+        struct breaker_holder *h = &b->holder[b->holders++];
+        *h = (struct breaker_holder){.probe = false};
+        if (js_each(one, &in, &key, &mark))
+            read_string(mark, h->mark, sizeof h->mark);
+        if (js_each(one, &in, &key, &probe))
+            h->probe = str_is(probe, "true");
     }
 }
 
 bool circuit_read(struct str value, struct breaker *b, struct breaker_terms *t)
 {
-    json_t *root = json_loadb(value.p, value.n, 0, NULL), *slots, *slot;
-    size_t i;
+    struct js_scan doc = JS_SCAN_INIT;
+    struct err ignored = ERR_NONE;
+    struct str key, slot;
+    int64_t state = 0;
 
     *b = (struct breaker){0};
-    if (root == NULL)
-        return false;
-    json_int_t state = json_integer_value(json_object_get(root, "state"));
-    b->state = state == BREAKER_OPEN || state == BREAKER_HALF_OPEN ? (enum breaker_state)state
-                                                                   : BREAKER_CLOSED;
-    b->disabled = json_is_true(json_object_get(root, "disabled"));
-    const char *reason = json_string_value(json_object_get(root, "reason"));
-    snprintf(b->reason, sizeof b->reason, "%s", reason == NULL ? "" : reason);
-    read_fields(of_breaker, json_object_get(root, "breaker"), b);
-    read_fields(of_terms, json_object_get(root, "terms"), t);
-    read_fields(of_figures, json_object_get(root, "figures"), &b->figures);
-    read_array(json_object_get(root, "times"), b->figures.time, HISTOGRAM);
-    slots = json_object_get(root, "slots");
-    json_array_foreach (slots, i, slot) {
-        struct breaker_slot s;
-        read_array(slot, (int64_t *)&s, 3);
-        if (s.number >= 0)
-            b->slot[s.number % BREAKER_SLOTS] = s;
+    bool good = js_scan(&doc, value.p, value.n, &ignored) == 0;
+    if (good) {
+        js_integer(value_of(&doc, "state"), &state);
+        b->state = state == BREAKER_OPEN || state == BREAKER_HALF_OPEN ? (enum breaker_state)state
+                                                                       : BREAKER_CLOSED;
+        b->disabled = str_is(value_of(&doc, "disabled"), "true");
+        read_string(value_of(&doc, "reason"), b->reason, sizeof b->reason);
+        read_fields(of_breaker, value_of(&doc, "breaker"), b);
+        read_fields(of_terms, value_of(&doc, "terms"), t);
+        read_fields(of_figures, value_of(&doc, "figures"), &b->figures);
+        read_array(value_of(&doc, "times"), b->figures.time, HISTOGRAM);
+        for (size_t at = 0; js_each(value_of(&doc, "slots"), &at, &key, &slot);) {
+            struct breaker_slot s;
+            read_array(slot, (int64_t *)&s, 3);
+            if (s.number >= 0)
+                b->slot[s.number % BREAKER_SLOTS] = s;
+        }
+        read_holders(value_of(&doc, "holders"), b);
     }
-    read_holders(json_object_get(root, "holders"), b);
-    json_decref(root);
-    return true;
+    js_scan_free(&doc);
+    return good;
 }
 
 /* --------------------------------------------------------------------------------------- store */
@@ -207,8 +254,10 @@ json_t *circuit_figures(const struct breaker *b)
         const char *name;
         double share;
     } percentiles[] = {{"p50_ms", 0.5}, {"p95_ms", 0.95}, {"p99_ms", 0.99}};
-    json_t *out = write_fields(of_figures, &b->figures);
+    json_t *out = json_object();
 
+    for (const struct field *f = of_figures; f->name != NULL; f++)
+        json_object_set_new(out, f->name, json_integer(*member_of(f, &b->figures)));
     for (size_t i = 0; i < sizeof percentiles / sizeof percentiles[0]; i++) {
         int64_t ms = histogram_percentile(b->figures.time, percentiles[i].share);
         json_object_set_new(out, percentiles[i].name,
@@ -240,18 +289,21 @@ static int save(struct circuit *c, const struct doc *doc, bool changed, struct e
 {
     static const char *const types[] = {"sys.breaker.closed", "sys.breaker.opened",
                                         "sys.breaker.half-opened"};
-    char *value = write_circuit(&c->breaker, &c->terms), *data = changed ? about(c) : NULL;
+    char *data = changed ? about(c) : NULL;
+    struct buf value = BUF_INIT;
+
+    write_circuit(&value, &c->breaker, &c->terms);
     const struct doc_put put = {.kind = CIRCUIT_KIND,
                                 .name = c->name,
                                 .rev = doc->rev,
-                                .value = str_of(value),
+                                .value = {value.p, value.n},
                                 .event = !changed              ? NULL
                                          : c->breaker.disabled ? "sys.breaker.disabled"
                                                                : types[c->breaker.state],
                                 .data = changed ? str_of(data) : (struct str){NULL, 0}};
     int got = doc_put(c->store, &put, e);
 
-    free(value);
+    buf_free(&value);
     free(data);
     return got;
 }

@@ -8,7 +8,6 @@
  * id, computes no checksum, and leaves checkpoints to SQLite.
  */
 #include "bench.h"
-#include "cli/lines.h"
 
 #include <fcntl.h>
 #include <stdbool.h>

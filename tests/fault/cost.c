@@ -52,11 +52,24 @@ static int ended(unsigned kind, void *db, void *statement, void *time)
     return 0;
 }
 
+/* A connection has one trace. The command has its own only while it opens the spool. */
+int sqlite3_trace_v2(sqlite3 *db, unsigned mask, int (*f)(unsigned, void *, void *, void *),
+                     void *arg)
+{
+    union {
+        void *p;
+        int (*f)(sqlite3 *, unsigned, int (*)(unsigned, void *, void *, void *), void *);
+    } next = {dlsym(RTLD_NEXT, "sqlite3_trace_v2")};
+
+    return mask != 0 || log_path == NULL ? next.f(db, mask, f, arg)
+                                         : next.f(db, SQLITE_TRACE_PROFILE, ended, db);
+}
+
 static int hook(sqlite3 *db, const char **error, const struct sqlite3_api_routines *api)
 {
     (void)error;
     (void)api;
-    return sqlite3_trace_v2(db, SQLITE_TRACE_PROFILE, ended, db);
+    return sqlite3_trace_v2(db, 0, NULL, NULL);
 }
 
 __attribute__((constructor)) static void begin(void)

@@ -76,11 +76,20 @@ static int change(struct store *s, const struct doc_put *put, struct err *e)
 
 static int sweep(struct store *s, struct err *e)
 {
+    int64_t now = clock_now_ms(), oldest;
+    /* Mostly there is nothing to delete, and the statement below takes three times as long to
+       prepare as this one. */
+    int got = db_int(s->db, e, &oldest,
+                     SQL("doc_expired", "SELECT expires FROM document WHERE expires<=? LIMIT 1"),
+                     "i", now);
+
+    if (got <= 0)
+        return got;
     return db_run(s->db, e,
                   SQL("doc_sweep",
                       "DELETE FROM document WHERE rowid IN (SELECT rowid FROM document WHERE "
                       "expires<=? ORDER BY expires LIMIT ?)"),
-                  "ii", clock_now_ms(), (int64_t)SWEEP);
+                  "ii", now, (int64_t)SWEEP);
 }
 
 int txn_doc_put(struct txn *t, const struct doc_put *put, struct err *e)

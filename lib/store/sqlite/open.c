@@ -505,6 +505,8 @@ int db_open(struct db **out, const char *name, enum store_mode mode, struct err 
     sqlite3_config(SQLITE_CONFIG_SINGLETHREAD);
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     sqlite3_config(SQLITE_CONFIG_MMAP_SIZE, (sqlite3_int64)0, (sqlite3_int64)0);
+    /* A short process reads ten pages: a block for twenty would be touched from end to end. */
+    sqlite3_config(SQLITE_CONFIG_PAGECACHE, NULL, 0, 0);
     *out = db;
     db->mode = mode;
     db->lock_fd = -1;
