@@ -53,9 +53,7 @@ pages = $(wildcard man/*.[1-9])
 
 # Build.
 
-.DELETE_ON_ERROR:
-.SECONDARY:
-.SUFFIXES:
+.DELETE_ON_ERROR .SECONDARY .SUFFIXES:
 # What is built for somebody who wants to see something else is a line, not a page.
 ifneq ($(filter test demo,$(MAKECMDGOALS)),)
 .SILENT:
@@ -70,7 +68,7 @@ all: $(library) $(programs)
 
 # A command may keep its verbs in a folder of its name.
 .SECONDEXPANSION:
-$(programs) $(hooked): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$(BUILD)/%.o,$$(wildcard cmd/$$(@F)/*.c)) \
+$(programs) $(hooked): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$$(BUILD)/%.o,$$(wildcard cmd/$$(@F)/*.c)) \
     $(library) $(BUILD)/libraries.mk
 	@mkdir -p $(@D)
 	$(link) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS) $(libs)
@@ -80,7 +78,7 @@ $(library): $(objects)
 	rm -f $@
 	$(AR) qcs $@ $^
 
-$(BUILD)/%.o: %.c Makefile
+$(BUILD)/%.o: %.c Makefile $(BUILD)/libraries.mk
 	@mkdir -p $(@D)
 	$(compile) $(sanitize) -MMD -MP -c -o $@ $<
 
@@ -107,9 +105,7 @@ $(BUILD)/cmd/ev.o: defines = -DEVENTUTILS_LIBEXECDIR='"$(libexecdir)/eventutils"
 
 # libpq is for one command alone: what it brings along takes the others longer to load than to work.
 $(BUILD)/bin/outbox-relay: libs = $(PQ_LIBS)
-of_libpq = $(BUILD)/lib/outbox/postgres.o $(BUILD)/lib/outbox/postgres_open.o
-$(of_libpq): defines = $(PQ_CFLAGS)
-$(of_libpq): $(BUILD)/libraries.mk
+$(BUILD)/lib/outbox/postgres%: defines = $(PQ_CFLAGS)
 
 # Rewritten only when libexecdir is another one than last time.
 $(BUILD)/libexecdir: FORCE
@@ -118,11 +114,11 @@ $(BUILD)/libexecdir: FORCE
 
 # The libraries, asked for before anything is built: make has this file written, then reads it. Goals
 # that promise to do all the set-up install them first.
-ifneq ($(filter-out uninstall lint setup clean format,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out uninstall setup clean format,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/libraries.mk
 endif
 $(BUILD)/libraries.mk: FORCE
-	@$(if $(filter test demo bench,$(MAKECMDGOALS)),share/setup build || :,:)
+	@$(if $(filter test demo bench lint,$(MAKECMDGOALS)),share/setup build || :,:)
 	@mkdir -p $(@D)
 	@CC='$(CC)' STATIC='$(STATIC)' SHARED='$(SHARED)' LIBPQ='$(LIBPQ)' share/libraries $@
 
@@ -141,8 +137,8 @@ bench: setup-build all $(benches)
 demo: setup-build all
 	@$(run) PATH='$(abspath $(BUILD)/bin)':"$$PATH" share/demo
 
-lint: setup-lint
-	@tests/lint
+lint: setup-lint $(library)
+	@OBJECTS=$(BUILD)/lib tests/lint
 
 format:
 	clang-format -i $$(find cmd lib tests -name "*.[ch]")
@@ -153,7 +149,7 @@ setup-build:
 setup-test:
 	@share/setup build test
 setup-lint:
-	@share/setup lint
+	@share/setup build lint
 
 clean:
 	rm -rf build

@@ -105,23 +105,46 @@ static int print_entry(const struct log_entry *entry, struct err *e)
     return out_line(str_of(text), e);
 }
 
+static bool enough(void)
+{
+    return out_gone() || (most > 0 && shown + damaged >= most);
+}
+
+/* Print many lines at once, up to the end of the log or a damaged event: 0; 1: stop; -1: error. */
+static int pour(struct log *log, struct err *e)
+{
+    struct str text;
+    int got;
+
+    while ((got = log_lines(log, most == 0 ? INT64_MAX : most - shown - damaged, &text, e)) > 0) {
+        shown += got;
+        if (out_json_lines(text, e) < 0)
+            return -1;
+        if (enough())
+            return 1;
+    }
+    return got == -1 ? -1 : 0;
+}
+
 /* Print up to the current end of the log. 0; 1: stop; -1: error. */
 static int print_rest(struct log *log, struct err *e)
 {
+    bool unchanged = form == FORM_NDJSON && until_ms == 0 && speed == 0;
     struct log_entry entry;
     int got;
 
-    while ((got = log_next(log, &entry, e)) > 0) {
+    for (;;) {
+        if ((unchanged && (got = pour(log, e)) != 0) || (got = log_next(log, &entry, e)) <= 0)
+            return got;
         if (until_ms != 0 && entry.recorded_ms >= until_ms)
             return 1;
         if (speed > 0 && !entry.damaged && (out_flush(e) < 0 || !keep_pace(&entry)))
             return e->status == 0 ? 1 : -1;
         if (print_entry(&entry, e) < 0)
             return -1;
-        if (out_gone() || (most > 0 && shown + damaged >= most))
+        if (enough())
             return 1;
     }
-    return got;
 }
 
 /* With --to there is an end also when following: once the log has reached it. */

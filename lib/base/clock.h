@@ -14,6 +14,7 @@
 
 #include <stdint.h>
 
+/* Each returns the time. */
 int64_t clock_now_ms(void);
 int64_t clock_now_us(void);  /* the same in microseconds */
 int64_t clock_mono_ms(void); /* CLOCK_MONOTONIC: stands still while the machine sleeps */
@@ -69,6 +70,7 @@ struct clock_point {
     enum clock_point_kind kind;
     int64_t value; /* CLOCK_SEQ: the position; CLOCK_TIME: wall milliseconds */
 };
+/* 0, or -1 with 64 and the reason. */
 int clock_point(const char *text, int64_t now_ms, struct clock_point *out, struct err *e);
 
 /* A new UUIDv7 (RFC 9562 5.7) as text, 36 characters and a NUL. Ids made by one process are in

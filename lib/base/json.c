@@ -100,11 +100,13 @@ static const byte *string(struct pass *s, const byte *p)
         if (*p == '"')
             return p + 1;
         if (*p == '\\') {
+            s->scan->escapes = true;
             if ((p = escape(s, p)) == NULL)
                 return NULL;
         } else if (*p < 0x80) {
             return unexpected_in(s, p, " in a string");
         } else {
+            s->scan->beyond = true;
             do {
                 size_t n = utf8_length(p, s->end);
                 if (n == 0)
@@ -346,6 +348,7 @@ static void begin_scan(struct js_scan *scan)
     buf_shrink(&scan->scratch, KEEP_BYTES);
     scan->members = scan->keys = 0;
     scan->value = (struct str){NULL, 0};
+    scan->escapes = scan->beyond = false;
 }
 
 int js_scan(struct js_scan *scan, const char *line, size_t len, struct err *e)
@@ -375,7 +378,9 @@ int js_members(struct js_scan *scan, struct str object, struct err *e)
     struct str key, value;
 
     begin_scan(scan);
-    if (memchr(object.p, '\\', object.n) != NULL)
+    scan->escapes = memchr(object.p, '\\', object.n) != NULL;
+    scan->beyond = true; /* perhaps */
+    if (scan->escapes)
         buf_need(&scan->scratch, object.n); /* there are views of it: it must not move */
     for (size_t at = 0; js_each(object, &at, &key, &value);) {
         struct str text = js_string(key, &scan->scratch);

@@ -39,6 +39,7 @@ struct js_scan {
     bool envelope;            /* set by the caller: one more level, around data of JS_DEPTH_MAX */
     enum js_kind kind;        /* of the whole line */
     struct str value;         /* the line without surrounding white space */
+    bool escapes, beyond;     /* is there an escape, or a byte beyond ASCII, in any string? */
     struct js_member *member; /* of the top-level object, in order */
     size_t members;
     size_t member_room; /* this and the rest are private */
@@ -90,7 +91,7 @@ bool js_integer(struct str value, int64_t *out);
 /* The value that an RFC 6901 pointer ("/data/orderId"; "" is the whole) names inside value; absent
    (p == NULL) when there is no such value. Costs one walk over what comes before that value. */
 struct str js_pointer(struct str value, const char *pointer);
-int js_pointer_check(const char *pointer, struct err *e); /* a pointer? if not, 64 and the reason */
+int js_pointer_check(const char *pointer, struct err *e); /* a pointer? 0; if not, -1 with 64 */
 
 /* The value of an object's member, from the object's span; absent when there is no such member. */
 struct str js_get(struct str object, const char *key);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define OUT_BLOCK ((size_t)64 * 1024)
+#define OUT_DIRECT ((size_t)16 * 1024) /* from here on a write is worth more than a copy */
 
 static struct {
     char block[OUT_BLOCK];
@@ -97,19 +98,50 @@ int out_line(struct str line, struct err *e)
     return out_write("\n", 1, e);
 }
 
+static bool to_terminal(void)
+{
+    if (out.terminal == 0)
+        out.terminal = isatty(STDOUT_FILENO) ? 1 : -1;
+    return out.terminal > 0;
+}
+
 int out_json(struct str line, struct err *e)
 {
     struct buf text = BUF_INIT;
     int got;
 
-    if (out.terminal == 0)
-        out.terminal = isatty(STDOUT_FILENO) ? 1 : -1;
-    if (out.terminal < 0)
+    if (!to_terminal())
         return out_line(line, e);
     js_show(&text, line);
     got = out_line((struct str){text.p, text.n}, e);
     buf_free(&text);
     return got;
+}
+
+int out_json_lines(struct str text, struct err *e)
+{
+    while (to_terminal() && text.n > 0) {
+        size_t n = (size_t)((const char *)memchr(text.p, '\n', text.n) - text.p);
+        if (out_json((struct str){text.p, n}, e) < 0)
+            return -1;
+        text.p += n + 1;
+        text.n -= n + 1;
+    }
+    if (text.n < OUT_DIRECT)
+        return out_write(text.p, text.n, e);
+    if (out_flush(e) < 0)
+        return -1;
+    while (text.n > 0 && !out.gone) {
+        size_t n = text.n < OUT_BLOCK ? text.n : OUT_BLOCK;
+        const char *newline = memrchr(text.p, '\n', n);
+        if (newline != NULL)
+            n = (size_t)(newline - text.p) + 1;
+        if (put(text.p, n, e) < 0)
+            return -1;
+        text.p += n;
+        text.n -= n;
+    }
+    return 0;
 }
 
 int out_flush(struct err *e)

@@ -19,6 +19,7 @@ int out_line(struct str line, struct err *e); /* followed by a newline */
 /* The same for JSON: on a terminal, what could control it (DEL, C1, bidirectional controls) is
    escaped. */
 int out_json(struct str line, struct err *e);
+int out_json_lines(struct str text, struct err *e); /* each ends with a newline; many: no copy */
 int out_write(const void *p, size_t n, struct err *e);
 int out_flush(struct err *e);
 bool out_gone(void);

@@ -1,14 +1,21 @@
 #include "deliver/emit.h"
 
+#include "base/mem.h"
 #include "base/sha1.h"
 #include "event/source.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* Precedes each line that was made: has the event an id of its own, or a derived one? */
-enum { OWN = 'o', DERIVED = 'd' };
+#define KEPT 64          /* made events whose memory is used again, */
+#define KEPT_BYTES 16384 /* unless they are larger */
+
+struct emitted {
+    struct event event;
+    bool derived; /* its id is not its own */
+};
 
 static const char *kept(struct buf *b, struct str text)
 {
@@ -54,25 +61,36 @@ static void derive_id(const struct emit *m, const struct event *cause, int64_t r
     clock_uuid8(out, recorded_ms, digest);
 }
 
-static int make_line(struct emit *m, struct str line, const char *derived, struct buf *lines,
-                     struct err *why)
+static struct emitted *new_event(struct emit *m)
 {
+    if (m->n == m->room) {
+        size_t room = m->room == 0 ? 16 : m->room * 2;
+        m->made = mem_grow(m->made, room, sizeof *m->made);
+        memset(m->made + m->room, 0, (room - m->room) * sizeof *m->made);
+        m->room = room;
+    }
+    return &m->made[m->n];
+}
+
+static int make_event(struct emit *m, struct str line, const char *derived, struct err *why)
+{
+    struct emitted *made = new_event(m);
+
     if (line.n > EMIT_LINE_MAX)
         return err_set(why, EX_DATAERR, "longer than 1 MiB");
     m->fill.id = derived;
-    if (event_make(&m->event, &m->scan, &m->fill, line, why) < 0) {
+    if (event_make(&made->event, &m->scan, &m->fill, line, why) < 0) {
         char *remedy = strstr(why->text, "; -t TYPE"); /* that hint is for publish: here there is no
                                                           such option */
         if (remedy != NULL)
             *remedy = '\0';
         return -1;
     }
-    if (m->event.hops > EVENT_HOPS_MAX)
+    if (made->event.hops > EVENT_HOPS_MAX)
         return err_set(why, EX_DATAERR, "causal chain longer than %d events, is it a cycle?",
                        EVENT_HOPS_MAX);
-    buf_char(lines, str_is(m->event.id, derived) ? DERIVED : OWN);
-    buf_str(lines, m->event.line);
-    buf_char(lines, '\n');
+    made->derived = str_is(made->event.id, derived);
+    m->n++;
     return 0;
 }
 
@@ -95,10 +113,10 @@ static bool blank(struct str line)
 }
 
 int emit_make(struct emit *m, const struct event *cause, int64_t recorded_ms, struct str output,
-              struct buf *lines, struct err *why)
+              struct err *why)
 {
     char derived[CLOCK_UUID_SIZE];
-    size_t before = lines->n;
+    size_t before = m->n;
     int64_t number = 0;
 
     continue_chain(m, cause);
@@ -108,57 +126,62 @@ int emit_make(struct emit *m, const struct event *cause, int64_t recorded_ms, st
         if (blank(line))
             continue;
         derive_id(m, cause, recorded_ms, number, derived);
-        if (make_line(m, line, derived, lines, why) < 0) {
-            lines->n = before;
+        if (make_event(m, line, derived, why) < 0) {
+            m->n = before;
             return err_at(why, "line %" PRId64 " of its output: ", number);
         }
     }
     return 0;
 }
 
-static void explain(const struct emit *m, const struct log_put *put, struct err *why)
+static void explain(const struct event *ev, const struct log_put *put, struct err *why)
 {
-    struct err_quoted id = err_quote(m->event.id.p, m->event.id.n);
+    struct err_quoted id = err_quote(ev->id.p, ev->id.n);
 
     if (put->fate == LOG_CYCLE)
         err_set(why, EX_DATAERR, "causal chain longer than %d events, is it a cycle?",
                 EVENT_HOPS_MAX);
     else if (put->fate == LOG_STALE)
         err_set(why, EX_TEMPFAIL, "subject %s has another event at version %" PRId64,
-                err_quote(m->event.subject.p, m->event.subject.n).text, m->event.version);
+                err_quote(ev->subject.p, ev->subject.n).text, ev->version);
     else
         err_set(why, EX_DATAERR, "id %s is already stored with other content (seq %" PRId64 ")",
                 id.text, put->seq);
     err_at(why, "its output: ");
 }
 
-int emit_put(struct emit *m, struct txn *t, struct str lines, struct err *why, struct err *e)
+int emit_put(struct emit *m, struct txn *t, size_t at, size_t n, struct err *why, struct err *e)
 {
-    const struct event_fill nothing = {.priority = -1, .hops = -1};
     struct log_put put;
 
-    while (lines.n > 0) {
-        struct str line = next_line(&lines);
-        char kind = *line.p++;
-        line.n--;
-        if (event_make(&m->event, &m->scan, &nothing, line, e) < 0 ||
-            log_put(t, &m->event, &put, e) < 0)
+    for (struct emitted *made = m->made + at; n > 0; n--, made++) {
+        if (log_put(t, &made->event, &put, e) < 0)
             return -1;
         if (put.fate == LOG_STORED || put.fate == LOG_DUPLICATE ||
-            (put.fate == LOG_CLASH && kind == DERIVED))
+            (put.fate == LOG_CLASH && made->derived))
             continue;
-        explain(m, &put, why);
+        explain(&made->event, &put, why);
         return 0;
     }
     return 1;
 }
 
+void emit_forget(struct emit *m)
+{
+    for (size_t i = 0; i < m->n; i++)
+        if (i >= KEPT || m->made[i].event.line.n > KEPT_BYTES)
+            event_free(&m->made[i].event);
+    m->n = 0;
+}
+
 void emit_free(struct emit *m)
 {
+    for (size_t i = 0; i < m->room; i++)
+        event_free(&m->made[i].event);
+    free(m->made);
     buf_free(&m->source);
     buf_free(&m->id);
     buf_free(&m->correlationid);
     buf_free(&m->traceparent);
-    event_free(&m->event);
     js_scan_free(&m->scan);
 }

@@ -2,8 +2,9 @@
  * A process for each event: start it, feed it, and decide by its exit status.
  */
 #include "base/mem.h"
+#include "cli/out.h"
 #include "cli/say.h"
-#include "deliver/decide.h"
+#include "deliver/crew.h"
 #include "process/child.h"
 #include "process/environment.h"
 #include "process/proc.h"
@@ -16,11 +17,11 @@
 #include <sys/resource.h>
 
 #define PAUSE_MS 1000
+#define SETTLE_MS 5 /* what short handlers do in this time is claimed and settled together */
 
 /* A slot, in which a handler runs or none. */
 struct slot {
     struct group_event *event; /* NULL: free */
-    struct event parsed;
     struct child child;
     struct environment environment;
     char marker[40];
@@ -28,7 +29,8 @@ struct slot {
 
 struct hands {
     struct slot *slot;
-    size_t most; /* as many as the descriptors suffice for */
+    size_t most;  /* as many as the descriptors suffice for */
+    bool one_end; /* there are descriptors to spare */
 };
 
 static struct slot *slots(const struct loop *loop)
@@ -44,17 +46,20 @@ static size_t count(const struct loop *loop)
 static int handlers_open(struct loop *loop, struct err *e)
 {
     struct slot *slot = mem_zero(count(loop), sizeof *slot);
+    struct rlimit limit = {0, 0};
 
     (void)e;
+    getrlimit(RLIMIT_NOFILE, &limit);
     for (size_t i = 0; i < count(loop); i++) {
         child_init(&slot[i].child);
         slot[i].environment.word = true;
     }
     struct hands *hands = mem_zero(1, sizeof *hands);
-    *hands = (struct hands){slot, count(loop)};
+    *hands = (struct hands){slot, count(loop), limit.rlim_cur >= 64 + 8 * count(loop)};
     loop->hands = hands;
     loop->fds_max = CHILD_FDS * count(loop);
     loop->queue_max = 2 * count(loop);
+    loop->settle_wait_ms = SETTLE_MS;
     return 0;
 }
 
@@ -85,7 +90,7 @@ static void too_few_files(struct loop *loop)
         err_set(&why, EX_OSERR,
                 "no handler can be run: the limit of open files, %lld, is too low (ulimit -n)",
                 (long long)limit.rlim_cur);
-        decide_stop(loop, &why);
+        decide_stop(&loop->decide, &why);
         return;
     }
     *most = loop->running < 5 ? loop->running : loop->running - loop->running / 5;
@@ -103,11 +108,11 @@ static int cannot_start(struct loop *loop, struct group_event *ge, struct err *w
         loop->pause_ms = clock_mono_ms() + PAUSE_MS;
         return 0;
     case EX_DATAERR:
-        decide_hopeless(loop, ge, why);
+        decide_hopeless(&loop->decide, ge, why);
         return 1;
     case EX_CANNOT_RUN:
     case EX_NOT_FOUND:
-        decide_stop(loop, why);
+        decide_stop(&loop->decide, why);
         return 0;
     default:
         *e = *why;
@@ -120,24 +125,26 @@ static int handlers_begin(struct loop *loop, struct group_event *ge, struct err 
     struct slot *s = free_slot(loop);
     struct err why = ERR_NONE;
 
-    if (event_read(&s->parsed, &loop->scan, ge->entry.line, &why) < 0) {
-        decide_hopeless(loop, ge, &why);
+    const struct event *ev = group_read(loop->group, ge, &why);
+    if (ev == NULL) {
+        decide_hopeless(&loop->decide, ge, &why);
         return 1;
     }
     snprintf(s->marker, sizeof s->marker, "EVENT_SEQ=%" PRId64, ge->entry.seq);
     struct child_run run = {
         .argv = loop->terms->argv,
-        .envp = environment_make(&s->environment, &s->parsed, ge->entry.seq, ge->attempts + 1,
+        .envp = environment_make(&s->environment, ev, ge->entry.seq, ge->attempts + 1,
                                  loop->terms->group, store_path(loop->store)),
         .marker = s->marker,
         .input = {ge->entry.line.p, ge->entry.line.n + 1}, /* including its newline */
         .timeout_ms = loop->terms->timeout_ms,
         .grace_ms = loop->terms->grace_ms,
         .fd4 = group_tail(loop->group),
+        .one_end = ((const struct hands *)loop->hands)->one_end,
         .about = {.id = ge->entry.id,
                   .type = ge->entry.type,
                   .group = str_of(loop->terms->group),
-                  .correlationid = s->parsed.correlationid,
+                  .correlationid = ev->correlationid,
                   .attempt = ge->attempts + 1}};
     if (child_start(&s->child, &run, &why) < 0) {
         if (errno != EMFILE)
@@ -179,7 +186,8 @@ static void handlers_ended(struct loop *loop, pid_t pid, int wait_status, int64_
     }
 }
 
-/* Output goes to stdout block by block, however long it is. */
+/* Output goes to stdout block by block, however long it is, and before the next handler begins: if
+   it cannot be written, none does. */
 static int succeed(struct loop *loop, struct child *c, const struct outcome *o, struct err *e)
 {
     struct outcome done = *o;
@@ -192,18 +200,19 @@ static int succeed(struct loop *loop, struct child *c, const struct outcome *o, 
         got = child_output(c, &loop->output, &why);
         output = (struct str){loop->output.p, loop->output.n};
     } else if (child_has_output(c)) {
-        if (decide_print(loop, o->event, e) < 0)
+        if (decide_print(&loop->decide, o->event, e) < 0)
             return -1;
-        proc_unblock(); /* output that does not fit our block is written at once, and the write may
-                        block */
+        proc_unblock(); /* the write may block */
         got = child_output(c, NULL, &why);
+        if (got == 0)
+            got = out_flush(&why);
         proc_block();
         done.printed = true;
     }
     if (got == 0)
-        return decide_done(loop, &done, output, e);
-    decide_stop(loop, &why);
-    decide_release(loop, o->event);
+        return decide_done(&loop->decide, &done, output, e);
+    decide_stop(&loop->decide, &why);
+    decide_release(&loop->decide, o->event);
     return 0;
 }
 
@@ -224,21 +233,21 @@ static int judge(struct loop *loop, struct slot *s, struct err *e)
                                                       own */
         proc_kill(0, NULL, SIGKILL);
     if (c->lost) {
-        decide_release(loop, s->event);
+        decide_release(&loop->decide, s->event);
         return 0;
     }
     if (c->status == 0)
         return succeed(loop, c, &o, e);
     if (c->force != CHILD_RUNS && !c->timed_out) /* we ended it ourselves */
-        decide_release(loop, s->event);
+        decide_release(&loop->decide, s->event);
     else if (coded && loop->terms->defer_on[c->status])
-        return decide_defer(loop, &o, e);
+        return decide_defer(&loop->decide, &o, e);
     else if (coded && loop->terms->dead_on[c->status])
-        decide_dead(loop, &o);
+        decide_dead(&loop->decide, &o);
     else if (coded && c->status == EX_CONFIG)
-        decide_misconfigured(loop, &o);
+        decide_misconfigured(&loop->decide, &o);
     else
-        decide_retry(loop, &o);
+        decide_retry(&loop->decide, &o);
     return 0;
 }
 
@@ -250,13 +259,14 @@ static int handlers_move(struct loop *loop, int64_t now_ms, struct err *e)
             continue;
         struct err why = ERR_NONE;
         if (child_io(&s->child, now_ms, &why) < 0) {
-            decide_stop(loop, &why);
+            decide_stop(&loop->decide, &why);
             child_lose(&s->child, now_ms);
         }
         if (!child_done(&s->child))
             continue;
         if (judge(loop, s, e) < 0)
             return -1;
+        loop->queue_max = count(loop) * (2 + (size_t)(SETTLE_MS / (1 + s->child.took_ms)));
         child_reset(&s->child);
         s->event = NULL;
         loop->running--;
@@ -294,7 +304,6 @@ static void handlers_close(struct loop *loop)
 {
     for (size_t i = 0; i < count(loop); i++) {
         child_free(&slots(loop)[i].child);
-        event_free(&slots(loop)[i].parsed);
         environment_free(&slots(loop)[i].environment);
     }
     free(slots(loop));

@@ -7,9 +7,8 @@
  * worker is started again when there is work, after a pause if it answered nothing.
  */
 #include "base/mem.h"
-#include "cli/lines.h"
 #include "cli/say.h"
-#include "deliver/decide.h"
+#include "deliver/crew.h"
 #include "process/child.h"
 #include "process/environment.h"
 
@@ -73,6 +72,7 @@ static int workers_open(struct loop *loop, struct err *e)
     loop->hands = w;
     loop->fds_max = CHILD_FDS * count(loop);
     loop->queue_max = 2 * count(loop) * window(loop);
+    loop->settle_wait_ms = 50;
     if (loop->queue_max < CLAIM_AHEAD)
         loop->queue_max = CLAIM_AHEAD;
     return 0;
@@ -134,7 +134,7 @@ static void too_few_files(struct loop *loop, struct worker *w)
     err_set(&why, EX_OSERR,
             "no worker can be run: the limit of open files, %lld, is too low (ulimit -n)",
             (long long)limit.rlim_cur);
-    decide_stop(loop, &why);
+    decide_stop(&loop->decide, &why);
 }
 
 /* 1; 0: not now; -1: error. */
@@ -168,7 +168,7 @@ static int start(struct loop *loop, struct worker *w, struct err *e)
     }
     if (why.status != EX_CANNOT_RUN && why.status != EX_NOT_FOUND)
         return err_set(e, why.status, "%s", why.text);
-    decide_stop(loop, &why);
+    decide_stop(&loop->decide, &why);
     return 0;
 }
 
@@ -178,8 +178,8 @@ static int workers_begin(struct loop *loop, struct group_event *ge, struct err *
     struct err why = ERR_NONE;
     int got;
 
-    if (event_read(&loop->event, &loop->scan, ge->entry.line, &why) < 0) {
-        decide_hopeless(loop, ge, &why);
+    if (group_read(loop->group, ge, &why) == NULL) {
+        decide_hopeless(&loop->decide, ge, &why);
         return 1;
     }
     while (!w->running && (got = start(loop, w, e)) <= 0)
@@ -303,15 +303,15 @@ static int decide(struct loop *loop, const struct flight *f, const struct answer
 
     loop->running--;
     if (a->status == SAYS_DONE)
-        return decide_done(loop, &o, lines_of(loop, a->out, &loop->output), e);
+        return decide_done(&loop->decide, &o, lines_of(loop, a->out, &loop->output), e);
     buf_str(&why, a->error.p != NULL ? a->error : STR("its worker says so"));
     o.why = buf_text(&why);
     if (a->status == SAYS_DEFER)
-        got = decide_defer(loop, &o, e);
+        got = decide_defer(&loop->decide, &o, e);
     else if (a->status == SAYS_DEAD)
-        decide_dead(loop, &o);
+        decide_dead(&loop->decide, &o);
     else
-        decide_retry(loop, &o);
+        decide_retry(&loop->decide, &o);
     buf_free(&why);
     return got;
 }
@@ -389,11 +389,11 @@ static void give_up_flights(struct loop *loop, struct worker *w)
                                   .tail = w->child.tail};
         loop->running--;
         if (broken && !w->forced)
-            decide_misconfigured(loop, &o);
+            decide_misconfigured(&loop->decide, &o);
         else if (charged)
-            decide_release(loop, f.event);
+            decide_release(&loop->decide, f.event);
         else
-            decide_retry(loop, &o);
+            decide_retry(&loop->decide, &o);
         charged = true;
     }
     buf_free(&why);

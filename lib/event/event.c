@@ -13,14 +13,14 @@ static int bad(struct err *e, const char *name, const char *what)
 }
 
 /* Check a string attribute: bounded, not empty, no control characters (in UTF-8: bytes below 0x20,
-   0x7f, and c2 80 to c2 9f). raw: s is part of a scanned line, which has no bytes below 0x20. */
-static int check_text(const char *name, struct str s, bool raw, struct err *e)
+   0x7f, and c2 80 to c2 9f). printable: it is known to have none. */
+static int check_text(const char *name, struct str s, bool printable, struct err *e)
 {
     if (s.n == 0)
         return bad(e, name, "is empty");
     if (s.n > EVENT_ATTRIBUTE_MAX)
         return err_set(e, EX_DATAERR, "\"%s\" is longer than %d bytes", name, EVENT_ATTRIBUTE_MAX);
-    if (raw && memchr(s.p, 0x7f, s.n) == NULL && memchr(s.p, 0xc2, s.n) == NULL)
+    if (printable)
         return 0;
     for (size_t i = 0; i < s.n; i++) {
         unsigned c = (unsigned char)s.p[i];
@@ -48,19 +48,20 @@ struct attribute {
 
 #define AT(member) offsetof(struct event, member)
 
+/* Sorted by the length of their names. */
 static const struct attribute attributes[] = {
     {NAME("id"), TEXT, AT(id), 0, 0},
-    {NAME("source"), TEXT, AT(source), 0, 0},
     {NAME("type"), TEXT, AT(type), 0, 0},
-    {NAME("subject"), TEXT, AT(subject), 0, 0},
     {NAME("time"), TIME, AT(time), 0, 0},
-    {NAME("correlationid"), TEXT, AT(correlationid), 0, 0},
-    {NAME("causationid"), TEXT, AT(causationid), 0, 0},
-    {NAME("traceparent"), TEXT, AT(traceparent), 0, 0},
     {NAME("hops"), INTEGER, AT(hops), 0, INT32_MAX},
+    {NAME("source"), TEXT, AT(source), 0, 0},
+    {NAME("subject"), TEXT, AT(subject), 0, 0},
     {NAME("priority"), INTEGER, AT(priority), 0, 9},
     {NAME("notbefore"), TIME, AT(notbefore_ms), 0, 0},
     {NAME("expirytime"), TIME, AT(expiry_ms), 0, 0},
+    {NAME("causationid"), TEXT, AT(causationid), 0, 0},
+    {NAME("traceparent"), TEXT, AT(traceparent), 0, 0},
+    {NAME("correlationid"), TEXT, AT(correlationid), 0, 0},
 };
 
 /* A value as its author would recognise it: in quotes only if it is a string. */
@@ -77,9 +78,23 @@ static struct err_quoted shown(const struct js_member *m)
     return out;
 }
 
-static int read_attribute(struct event *ev, const struct attribute *a, const struct js_member *m,
-                          struct err *e)
+/* A string's text, and whether it is known to be printable; plain: so are all strings of the line,
+   and they have no escapes. */
+static struct str text_of(struct event *ev, const struct js_member *m, bool plain, bool *printable)
 {
+    struct str raw = {m->value.p + 1, m->value.n - 2}, text = raw;
+
+    if (!plain)
+        text = js_string(m->value, &ev->decoded);
+    *printable = plain || (text.p == raw.p && memchr(raw.p, 0x7f, raw.n) == NULL &&
+                           memchr(raw.p, 0xc2, raw.n) == NULL);
+    return text;
+}
+
+static int read_attribute(struct event *ev, const struct attribute *a, const struct js_member *m,
+                          bool plain, struct err *e)
+{
+    bool printable;
     char *to = (char *)ev + a->at;
     struct str text;
     int64_t number;
@@ -95,8 +110,8 @@ static int read_attribute(struct event *ev, const struct attribute *a, const str
     }
     if (m->kind != JS_STRING)
         return bad(e, a->name.p, "must be a string");
-    text = js_string(m->value, &ev->decoded);
-    if (check_text(a->name.p, text, text.p == m->value.p + 1, e) < 0)
+    text = text_of(ev, m, plain, &printable);
+    if (check_text(a->name.p, text, printable, e) < 0)
         return -1;
     if (a->kind == TIME && !clock_parse(text, &number))
         return err_set(e, EX_DATAERR, "\"%s\" is not RFC 3339: %s", a->name.p,
@@ -110,11 +125,17 @@ static int read_attribute(struct event *ev, const struct attribute *a, const str
     return 0;
 }
 
+#define ATTRIBUTES (sizeof attributes / sizeof attributes[0])
+
 static const struct attribute *find_attribute(struct str name)
 {
-    for (size_t i = 0; i < sizeof attributes / sizeof attributes[0]; i++)
-        if (name.n == attributes[i].name.n && str_eq(name, attributes[i].name))
-            return &attributes[i];
+    const struct attribute *a = attributes, *end = attributes + ATTRIBUTES;
+
+    while (a < end && a->name.n < name.n)
+        a++;
+    for (; a < end && a->name.n == name.n; a++)
+        if (memcmp(a->name.p, name.p, name.n) == 0)
+            return a;
     return NULL;
 }
 
@@ -137,16 +158,22 @@ static int check_other(const struct js_member *m, struct err *e)
     return 0;
 }
 
-static int read_member(struct event *ev, const struct js_member *m, struct err *e)
+static bool key_is(const struct js_member *m, struct str name)
 {
+    return m->key.n == name.n && memcmp(m->key.p, name.p, name.n) == 0;
+}
+
+static int read_member(struct event *ev, const struct js_member *m, bool plain, struct err *e)
+{
+    bool printable;
     const struct attribute *known = find_attribute(m->key);
 
     if (known != NULL && m->kind != JS_NULL) {
         if (known->at == AT(hops))
             ev->hops_text = m->value;
-        return read_attribute(ev, known, m, e);
+        return read_attribute(ev, known, m, plain, e);
     }
-    if (str_is(m->key, "data") || str_is(m->key, "data_base64")) {
+    if (key_is(m, STR("data")) || key_is(m, STR("data_base64"))) {
         if (ev->data.p != NULL)
             return err_set(e, EX_DATAERR, "has both \"data\" and \"data_base64\"");
         if (m->key.n > 4 && m->kind != JS_STRING)
@@ -157,22 +184,22 @@ static int read_member(struct event *ev, const struct js_member *m, struct err *
     }
     if (m->kind == JS_NULL)
         return check_other(m, e);
-    if (str_is(m->key, "tracestate") && m->kind == JS_STRING) {
+    if (key_is(m, STR("tracestate")) && m->kind == JS_STRING) {
         struct err unfit = ERR_NONE; /* not fit for an environment; it stays in the line */
-        struct str text = js_string(m->value, &ev->decoded);
-        if (check_text("tracestate", text, text.p == m->value.p + 1, &unfit) == 0)
+        struct str text = text_of(ev, m, plain, &printable);
+        if (check_text("tracestate", text, printable, &unfit) == 0)
             ev->tracestate = text;
         return 0;
     }
-    if (str_is(m->key, "specversion")) {
+    if (key_is(m, STR("specversion"))) {
         if (!str_is(m->value, "\"1.0\""))
             return err_set(e, EX_DATAERR, "\"specversion\" must be the string \"1.0\", not %s",
                            shown(m).text);
         return 0;
     }
-    if (str_is(m->key, "version") && m->kind <= JS_STRING)
+    if (key_is(m, STR("version")) && m->kind <= JS_STRING)
         ev->version_text = m->value;
-    if (str_is(m->key, "version") && m->kind == JS_NUMBER) {
+    if (key_is(m, STR("version")) && m->kind == JS_NUMBER) {
         if (!js_integer(m->value, &ev->version) || ev->version < 0 ||
             ev->version > EVENT_VERSION_MAX)
             ev->version = 0;
@@ -197,12 +224,13 @@ static int read_members(struct event *ev, const struct js_scan *scan, struct str
                         struct err *e)
 {
     begin_read(ev, line);
-    if (memchr(line.p, '\\', line.n) != NULL)
+    if (scan->escapes)
         buf_need(&ev->decoded, line.n); /* there are views of it: it must not move */
+    bool plain = !scan->escapes && !scan->beyond && memchr(line.p, 0x7f, line.n) == NULL;
     if (scan->kind != JS_OBJECT)
         return err_set(e, EX_DATAERR, "is not an object; -t TYPE publishes lines as data");
     for (size_t i = 0; i < scan->members; i++)
-        if (read_member(ev, &scan->member[i], e) < 0)
+        if (read_member(ev, &scan->member[i], plain, e) < 0)
             return -1;
     return 0;
 }
@@ -274,7 +302,7 @@ static int read_head(struct event *ev, size_t end, struct err *e)
     }
     for (size_t at = 0; at < end && js_each(ev->line, &at, &key, &value);) {
         const struct js_member m = {{key.p + 1, key.n - 2}, value, 0, js_kind(value)};
-        if (read_member(ev, &m, e) < 0)
+        if (read_member(ev, &m, false, e) < 0)
             return -1;
     }
     return 0;

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/name.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,8 +132,9 @@ int pattern_add(struct pattern_list *list, const char *pattern, struct err *e)
 {
     if (pattern_check(pattern, e) < 0)
         return -1;
-    list->item = mem_grow(list->item, list->n + 1, sizeof *list->item);
-    list->item[list->n++] = mem_dup(pattern, strlen(pattern));
+    const char **item = mem_grow((void *)(uintptr_t)list->item, list->n + 1, sizeof *item);
+    item[list->n++] = mem_dup(pattern, strlen(pattern));
+    list->item = item;
     return 0;
 }
 
@@ -161,7 +163,7 @@ static bool within(const struct pattern_list *a, const struct pattern_list *b)
 
 bool pattern_same(const struct pattern_list *a, const struct pattern_list *b)
 {
-    static char all[] = "#", *one[] = {all};
+    static const char *const one[] = {"#"};
     static const struct pattern_list everything = {one, 1};
 
     if (a->n == 0)
@@ -174,7 +176,7 @@ bool pattern_same(const struct pattern_list *a, const struct pattern_list *b)
 void pattern_free(struct pattern_list *list)
 {
     for (size_t i = 0; i < list->n; i++)
-        free(list->item[i]);
-    free(list->item);
+        free((void *)(uintptr_t)list->item[i]);
+    free((void *)(uintptr_t)list->item);
     *list = (struct pattern_list){NULL, 0};
 }

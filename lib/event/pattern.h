@@ -30,11 +30,12 @@ bool pattern_match(const char *pattern, struct str type);
 
 /* Several patterns: a type matches if one of them does. An empty list means "#". */
 struct pattern_list {
-    char **item; /* owned, each a C string */
+    const char *const *item; /* of a list that pattern_add has filled: owned, each a C string */
     size_t n;
 };
 
-int pattern_add(struct pattern_list *list, const char *pattern, struct err *e); /* a checked copy */
+/* Add a copy, checked as by pattern_check. 0 or -1. */
+int pattern_add(struct pattern_list *list, const char *pattern, struct err *e);
 bool pattern_any(const struct pattern_list *list, struct str type);
 bool pattern_same(const struct pattern_list *a, const struct pattern_list *b); /* as sets */
 void pattern_free(struct pattern_list *list);

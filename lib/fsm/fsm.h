@@ -26,7 +26,8 @@
 #define FSM_BATCH 1000 /* events, accepted or not */
 
 /* Read a machine's definition; path "-" is stdin. As machine_read, and also sets e's status to 65
-   when findings has what is wrong; e's text is then empty, otherwise it begins with the path. */
+   when findings has what is wrong; e's text is then empty, otherwise it begins with the path. 0 or
+   -1. */
 int fsm_load(struct machine *m, const char *path, struct machine_findings *findings, struct err *e);
 
 struct fsm { /* all zero except the first two */

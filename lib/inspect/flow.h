@@ -43,7 +43,7 @@ struct flow_query {
 };
 
 /* Add the edges in the log. A cause may be anywhere in the log; a cause that is not there adds
-   nothing. */
+   nothing. 0 or -1. */
 int flow_read(struct flow *f, struct store *s, const struct flow_query *query, struct err *e);
 
 /* Append an edge as "order.placed -> order.paid 12", or as a line for graphviz. */

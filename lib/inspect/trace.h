@@ -68,7 +68,7 @@ struct trace_query {
 };
 
 /* Find and link the events of a correlation: those with the same correlationid, and the event that
-   has it as its id. Looks at each event in the range once. */
+   has it as its id. Looks at each event in the range once. 0 or -1. */
 int trace_read(struct trace *t, struct store *s, const struct trace_query *query, struct err *e);
 
 /* Append the line for an event: position, type, subject, age, and any problem with it. Escaped,

@@ -69,10 +69,10 @@ void relay_close(struct relay *r); /* NULL is fine */
    Failed rows are reported and counted, and are not an error. 65: a mark changed nothing; 69: the
    connection is lost; 75: the sink reports that it is not available, or others kept a lock; 126 or
    127: the sink cannot be run. With follow, relay_run waits until a lost connection (69) or a lock
-   has passed. */
+   has passed. 0 or -1. */
 int relay_run(struct relay *r, struct store *spool, struct relay_result *result, struct err *e);
 
-/* Print the events that relay_run would publish now, and report bad rows. */
+/* Print the events that relay_run would publish now, and report bad rows. 0 or -1. */
 int relay_print(struct relay *r, struct relay_result *result, struct err *e);
 
 /* Make failed rows be tried again, starting with a first attempt. Returns how many. */

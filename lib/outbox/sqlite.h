@@ -34,6 +34,7 @@ int sqlite_statement(struct relay *r, enum relay_statement which, sqlite3_stmt *
 /* The number of commits of others that this connection knows of: 0, or -1. */
 int sqlite_version(struct relay *r, int64_t *out, struct err *e);
 
+/* As in engine.h. Each returns 0 or more, or -1. */
 int sqlite_open(struct relay *r, enum relay_mode mode, struct err *e);
 void sqlite_close(struct relay *r);
 int sqlite_begin(struct relay *r, struct err *e);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,17 +39,31 @@ static void end(const struct child *c, pid_t leader, int signal_number)
         proc_kill_all(leader, signal_number);
 }
 
+static void shut_theirs(struct child *c)
+{
+    for (int i = 0; i < CHILD_FDS; i++)
+        shut(&c->theirs[i]);
+}
+
 static void shut_all(struct child *c)
 {
+    shut_theirs(c);
     for (int i = 0; i < CHILD_FDS; i++)
         shut(&c->fd[i]);
 }
 
-/* The pipes: theirs are the child's ends; c->fd are ours, which never block. */
+/* May its input fill the pipe? If not, one write at the start is enough, and never blocks. */
+static bool feeds_on(const struct child *c)
+{
+    return c->run.stay || c->run.input.n > PIPE_BUF;
+}
+
+/* The pipes: theirs are the child's ends; c->fd are ours. We write only what fits, and read only
+   when poll says that there is something. */
 static int make_pipes(struct child *c, int *theirs, struct err *e)
 {
     for (int i = 0; i < CHILD_FDS; i++)
-        c->fd[i] = theirs[i] = -1;
+        c->fd[i] = c->theirs[i] = theirs[i] = -1;
     for (int i = 0; i < CHILD_FDS; i++) {
         int pair[2];
         if (c->run.given != NULL && c->run.given[i] != CHILD_PIPE) {
@@ -63,7 +78,8 @@ static int make_pipes(struct child *c, int *theirs, struct err *e)
         }
         c->fd[i] = pair[i == IN];
         theirs[i] = pair[i != IN];
-        fcntl(c->fd[i], F_SETFL, O_NONBLOCK);
+        if (i == IN && feeds_on(c))
+            fcntl(c->fd[i], F_SETFL, O_NONBLOCK);
     }
     return 0;
 }
@@ -107,7 +123,9 @@ int child_start(struct child *c, const struct child_run *run, struct err *e)
     }
     why = errno;
     for (int i = 0; i < CHILD_FDS; i++)
-        if (run->given == NULL || run->given[i] == CHILD_PIPE)
+        if (run->one_end && i != IN)
+            c->theirs[i] = theirs[i];
+        else if (run->given == NULL || run->given[i] == CHILD_PIPE)
             shut(&theirs[i]);
     if (failed) {
         shut_all(c);
@@ -145,7 +163,7 @@ static int spill(struct child *c, const char *p, size_t n, struct err *e)
     return io_write(c->spill, p, n) == 0 ? 0 : err_errno(e, EX_IOERR, "a temporary file");
 }
 
-static int hold(struct child *c, const char *p, size_t n, struct err *e)
+static int keep_output(struct child *c, const char *p, size_t n, struct err *e)
 {
     c->out_size += (int64_t)n;
     if (c->run.stay)
@@ -224,29 +242,45 @@ static void note_word(struct child *c, const char *p, size_t n)
     }
 }
 
-/* Read a few blocks at most: a flood of output must not delay the timeouts. */
-static int drain(struct child *c, int which, struct err *e)
+static int take_block(struct child *c, int which, struct err *e)
 {
     char block[65536];
+    ssize_t n = read(c->fd[which], block, sizeof block);
 
-    for (int i = 0; i < 8 && c->fd[which] >= 0; i++) {
-        ssize_t n = read(c->fd[which], block, sizeof block);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return 0;
-        if (n <= 0)
-            shut(&c->fd[which]);
-        else if (which == ERRORS)
-            note_errors(c, block, (size_t)n);
-        else if (which == WORD)
-            note_word(c, block, (size_t)n);
-        else if (hold(c, block, (size_t)n, e) < 0)
-            return -1;
-        if (n < (ssize_t)sizeof block) /* the rest comes with the next wait */
-            return 0;
-    }
+    if (n < 0 && errno == EINTR)
+        return 0;
+    if (n <= 0)
+        shut(&c->fd[which]);
+    else if (which == ERRORS)
+        note_errors(c, block, (size_t)n);
+    else if (which == WORD)
+        note_word(c, block, (size_t)n);
+    else
+        return keep_output(c, block, (size_t)n, e);
     return 0;
+}
+
+/* Take a block at most from each pipe. 1; 0: there is nothing now; -1. */
+static int take_blocks(struct child *c, struct err *e)
+{
+    struct pollfd fds[CHILD_FDS];
+    int which[CHILD_FDS], n = 0;
+
+    for (int i = OUT; i < CHILD_FDS; i++)
+        if (c->fd[i] >= 0) {
+            fds[n] = (struct pollfd){.fd = c->fd[i], .events = POLLIN};
+            which[n++] = i;
+        }
+    if (n == 0 || poll(fds, (nfds_t)n, 0) <= 0)
+        return 0;
+    for (int i = 0; i < n; i++)
+        if (fds[i].revents & POLLIN) {
+            if (take_block(c, which[i], e) < 0)
+                return -1;
+        } else if (fds[i].revents != 0) {
+            shut(&c->fd[which[i]]);
+        }
+    return 1;
 }
 
 /* ------------------------------------------------------------------------------------ the clock */
@@ -317,9 +351,15 @@ void child_lose(struct child *c, int64_t now_ms)
 
 int child_io(struct child *c, int64_t now_ms, struct err *e)
 {
+    int got = 1;
+
     feed(c);
-    if (drain(c, OUT, e) < 0 || drain(c, ERRORS, e) < 0 || drain(c, WORD, e) < 0)
-        return -1;
+    /* All that it left behind, but no flood: that must not delay the timeouts. */
+    for (int i = 0; i < 8 && got > 0; i++)
+        if ((got = take_blocks(c, e)) < 0)
+            return -1;
+        else if (!c->ended)
+            break;
     act_on_clock(c, now_ms);
     c->open = c->fd[OUT] >= 0 || c->fd[ERRORS] >= 0;
     return 0;
@@ -352,6 +392,7 @@ void child_ended(struct child *c, int wait_status, int64_t now_ms)
     c->status = c->timed_out ? EX_TIMED_OUT : proc_status(wait_status);
     explain(c, wait_status);
     shut(&c->fd[IN]);
+    shut_theirs(c);
     if (c->force != CHILD_RUNS) /* processes in other sessions that survived it */
         end(c, 0, SIGKILL);
 }
@@ -419,7 +460,8 @@ int child_output(struct child *c, struct buf *into, struct err *e)
 
 void child_init(struct child *c)
 {
-    *c = (struct child){.spill = -1, .fd = {-1, -1, -1, -1}, .delay_ms = -1};
+    *c = (struct child){
+        .spill = -1, .fd = {-1, -1, -1, -1}, .theirs = {-1, -1, -1, -1}, .delay_ms = -1};
 }
 
 void child_reset(struct child *c)

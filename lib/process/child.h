@@ -45,14 +45,15 @@
 
 struct child_run {
     char *const *argv, *const *envp;
-    struct str input;       /* a view: stays valid until child_reset */
-    bool stay;              /* more input comes through child_feed; the caller takes output as it
+    struct str input;   /* a view: stays valid until child_reset */
+    bool stay;          /* more input comes through child_feed; the caller takes output as it
                                comes */
-    const int *given;       /* for wrappers, see below; NULL: pipes, as above */
-    const char *marker;     /* a view, not copied: see proc_kill */
-    int fd4;                /* becomes the command's descriptor 4; 0: none */
-    int64_t timeout_ms;     /* 0: none */
-    int64_t grace_ms;       /* between SIGTERM and SIGKILL */
+    bool one_end;       /* the ends of its pipes are seen when it ends itself: see child_start */
+    const int *given;   /* for wrappers, see below; NULL: pipes, as above */
+    const char *marker; /* a view, not copied: see proc_kill */
+    int fd4;            /* becomes the command's descriptor 4; 0: none */
+    int64_t timeout_ms; /* 0: none */
+    int64_t grace_ms;   /* between SIGTERM and SIGKILL */
     struct say_about about; /* for its stderr lines under --log json */
 };
 
@@ -67,7 +68,7 @@ struct child {
 
     /* the child's own */
     struct child_run run;
-    int fd[CHILD_FDS], spill;
+    int fd[CHILD_FDS], theirs[CHILD_FDS], spill;
     size_t fed;
     struct buf in, out, errors, line, word, reason, text;
     int64_t out_size, began_ms, ended_ms, kill_at_ms;
@@ -76,7 +77,9 @@ struct child {
 };
 
 void child_init(struct child *c);
-/* As proc_start: -1 with 127, 126, 71 or 65, and errno; then nothing runs. */
+/* 0, or as proc_start -1 with 127, 126, 71 or 65, and errno; then nothing runs. A command that ends
+   closes its pipes one after the other, and each would wake us: with one_end we keep its ends open
+   until it has ended, which takes three more descriptors. */
 int child_start(struct child *c, const struct child_run *run, struct err *e);
 
 /* The descriptors that the child waits for, at most CHILD_FDS; returns how many. */
@@ -99,7 +102,8 @@ void child_end_input(struct child *c);
 void child_time_up(struct child *c, int64_t now_ms); /* as when timeout_ms is over */
 
 bool child_has_output(const struct child *c);
-int child_output(struct child *c, struct buf *into, struct err *e); /* NULL: to our stdout */
+/* Append what it printed to into (NULL: write it to our stdout). 0 or -1. */
+int child_output(struct child *c, struct buf *into, struct err *e);
 void child_reset(struct child *c);
 void child_free(struct child *c);
 

@@ -18,6 +18,8 @@ static bool of_a_handler(const char *variable)
         "EVENT_SPOOL=", "EVENT_CTL=",     "EVENT_WORKER=", "TRACEPARENT=",         "TRACESTATE=",
     };
 
+    if (strchr("ET", variable[0]) == NULL)
+        return false;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strncmp(variable, names[i], strlen(names[i])) == 0)
             return true;

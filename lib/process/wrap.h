@@ -62,7 +62,7 @@ bool wrap_heard(void);
    consume(1). A negative delay or an absent reason writes no such word. */
 void wrap_say(int64_t delay_ms, struct str reason);
 
-/* The exit status of a wrapper that a signal ended before its command ended: 128 + n. */
+/* Returns the exit status of a wrapper that a signal ended before its command ended: 128 + n. */
 int wrap_stopped(void);
 
 #endif

@@ -57,7 +57,8 @@ int model_text(struct model *m, struct err *e, struct buf *out, const char *sql,
                ...);
 struct str model_column(sqlite3_stmt *q, int column); /* text; a view until the next step */
 
-int model_begin(struct model *m, struct err *e); /* IMMEDIATE */
+/* 0 or -1. It is BEGIN IMMEDIATE. */
+int model_begin(struct model *m, struct err *e);
 int model_commit(struct model *m, struct err *e);
 void model_rollback(struct model *m);
 
@@ -77,14 +78,15 @@ struct statements {
     bool parse; /* a statement needs an attribute that only the line has */
 };
 
-/* Run the statements of "@init", in the transaction that the caller began. */
+/* Run the statements of "@init", in the transaction that the caller began; prepare the others. 0 or
+   -1. */
 int rules_init(struct model *m, const struct rules *rules, struct err *e);
 int rules_prepare(struct statements *all, struct model *m, const struct rules *rules,
                   struct err *e);
 void rules_finalize(struct statements *all);
 
-/* Try a whole file in an empty database, and append the names of the tables and views that it
-   creates, as a JSON array. 65 with the file and the line of the error. */
+/* 0, or -1. Try a whole file in an empty database, and append the names of the tables and views
+   that it creates, as a JSON array. 65 with the file and the line of the error. */
 int rules_check(const struct rules *rules, struct buf *objects, struct err *e);
 
 /* 0; 1: the event is at fault, for the reason in why; -1: the database is. */

@@ -68,7 +68,7 @@ int64_t projection_verify(const struct projection_terms *terms,
                           struct err *e);
 
 /* Each projection of a database, or the one called name, by name; f owns the row. 66 when no
-   projection has that name. */
+   projection has that name. 0 or -1. */
 int projection_status(struct store *spool, const char *database, const char *name,
                       int (*f)(json_t *row, void *arg, struct err *e), void *arg, struct err *e);
 

@@ -60,7 +60,7 @@ struct fold_subject {
     bool stream, wanted;
 };
 /* The subjects that have a matching event up to position last, in the order of their first events.
-   Reads the log once. Free *list with fold_subjects_free. */
+   Reads the log once. Free *list with fold_subjects_free. 0 or -1. */
 int fold_subjects(struct store *s, const struct pattern_list *types, int64_t last,
                   struct fold_subject **list, size_t *n, struct err *e);
 void fold_subjects_free(struct fold_subject *list, size_t n);

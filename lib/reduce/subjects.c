@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char everything[] = "#";
-static char *patterns[] = {everything};
+static const char *const patterns[] = {"#"};
 const struct pattern_list fold_types = {patterns, 1};
 
 struct found {

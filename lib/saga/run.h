@@ -46,7 +46,8 @@ int saga_load(struct saga_run *r, const char *id, struct err *e); /* 0; -1 with 
  */
 int saga_drive(struct saga_run *r, struct err *e);
 
-/* By hand: write the change, with an event when it makes the saga final. 75 while the saga runs. */
+/* By hand: write the change, with an event when it makes the saga final. 0, or -1: 75 while the
+   saga runs. */
 int saga_change(struct saga_run *r, struct err *e);
 void saga_run_free(struct saga_run *r);
 

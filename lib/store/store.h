@@ -176,7 +176,7 @@ struct log_query {
     const char *group; /* only what this group has yet to settle: events that match its patterns and
                           are not yet claimed, claimed, or waiting; not dead, and not expired */
     bool due;          /* only what could be claimed now: not early, not expired, not claimed */
-    bool lines;        /* id, source, type and subject are not needed, and may be absent */
+    bool lines;        /* id, source, type and subject are not needed, and are absent */
     int64_t newest;    /* only the newest n that match; 0: all */
     /* Instead of all the above, either the versioned events of the subject stream, by version, from
        this version on (an index finds them); or the events at these seqs positions, ascending and
@@ -193,6 +193,11 @@ struct log;
    the end, where later calls return what was appended since; -1 on error. */
 int log_open(struct log **out, struct store *s, const struct log_query *query, struct err *e);
 int log_next(struct log *l, struct log_entry *out, struct err *e);
+/* For a query of lines: the lines of up to most events at once, a newline behind each, as a view
+   until the next call. Returns how many events; LOG_DAMAGED when the next one is damaged: then
+   log_next returns it; 0 at the end; -1. */
+enum { LOG_DAMAGED = -2 };
+int log_lines(struct log *l, int64_t most, struct str *text, struct err *e);
 void log_close(struct log *l);
 
 /* The version of a subject's stream when the log ended at position last. Returns 1 and sets
@@ -263,6 +268,10 @@ struct group_event {
 int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
                 struct group_event ***out, struct err *e);
 
+/* The event as its line tells it, read at the first call; a view until the event is settled. NULL:
+   the line is not that of an event, with 65 and the reason in e. */
+const struct event *group_read(struct group *g, const struct group_event *event, struct err *e);
+
 enum group_outcome {
     GROUP_DONE,
     GROUP_RETRY,   /* try again at due_ms; counts as an attempt */
@@ -299,6 +308,9 @@ void group_hand_over(struct group *g);
 
 /* Is the event still ours to settle? 1 yes, 0 no, -1. Call it before passing on output. */
 int group_holds(struct group *g, const struct group_event *event, struct err *e);
+
+/* Did the last claim leave an event that a consumer died with until it can begin at once? */
+bool group_skipped(const struct group *g);
 
 /* For how long the rate keeps events that could be claimed from being claimed; 0: it keeps none. */
 int64_t group_pace_ms(struct group *g);

@@ -2,9 +2,9 @@
  * floor_oneshot LOG: what one event by a process of its own costs at least. Makes an event, has
  * jansson take it apart, inserts it, synchronous=FULL, and closes the log.
  *
- * It is linked to the shared libraries, as most programs are, and syncs and checkpoints as SQLite does
- * when the last one leaves. It does not look at the directory, the file's owner or the schema, reads no
- * options and no environment, and rings no bell.
+ * It is linked to the shared libraries, as most programs are, and syncs and checkpoints as SQLite
+ * does when the last one leaves. It does not look at the directory, the file's owner or the schema,
+ * reads no options and no environment, and rings no bell.
  */
 #include "bench.h"
 

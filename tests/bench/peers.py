@@ -608,6 +608,25 @@ def settle_publish(peer, out):
             type(peer), re.compile(rb"INSERTED \d+\r\n")))
 
 
+# One event after another, as a busy script does it: each waits for its echo.
+COPROCESS = r"""
+coproc P { exec publish -s "$1" --echo; }
+while IFS= read -r line; do
+    begin=${EPOCHREALTIME/./}
+    printf '%s\n' "$line" >&"${P[1]}"
+    IFS= read -r echo <&"${P[0]}"
+    echo $((${EPOCHREALTIME/./} - begin))
+    [ "$echo" = "$line" ] || exit 1
+done
+"""
+
+
+def coprocess(spool, lines):
+    answer = subprocess.run(["bash", "-c", COPROCESS, "bash", spool], check=True,
+                            input=b"\n".join(lines) + b"\n", stdout=subprocess.PIPE)
+    percentiles("coprocess", [int(us) / 1e6 for us in answer.stdout.split()][WARM:])
+
+
 def run_ours(folder, events):
     spool = ["-s", folder + "/spool"]
 
@@ -646,6 +665,7 @@ def run_ours(folder, events):
     processes("process", [["publish", *spool, "-d", line.decode()]
                           for line in events.take(WARM + TIMES)])
     processes("true", [["true"]] * (WARM + TIMES))
+    coprocess(folder + "/spool", events.take(WARM + TIMES))
     consume()
 
     # Both sides run already, as with the peers: publish reads a pipe, and commits what is there.
@@ -708,6 +728,13 @@ def table(path, n):
             milliseconds(peer, "connection"), rate(peer, "consume"),
             milliseconds(peer, "latency"), mib(peer, "memory"), mib(peer, "disk"),
         ]), "|")
+        value = middle(peer, "coprocess")
+        if value:
+            print("|", " | ".join([
+                label + ", a `publish --echo` that stays, each event after the echo of the last",
+                disk, f"{1 / (value[0] / 1000):,.0f}", milliseconds(peer, "coprocess"),
+                "-", "-", "-", "-", "-",
+            ]), "|")
     print()
     value = middle("eventutils", "true")
     if value:

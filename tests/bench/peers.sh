@@ -13,7 +13,8 @@
 #
 # What is measured, with events of about 300 bytes:
 #   publish     N of them, from the first byte sent until the last is acknowledged
-#   one event   from the start of a process, or of a connection, until it is acknowledged
+#   one event   from the start of a process, or of a connection, until it is acknowledged; and in a
+#               row of its own from the line until its echo, through a publish that is a coprocess
 #   consume     N of them, each once, into a pipe, and acknowledged
 #   waiting     from sending an event until a consumer that waits has it, both connected already
 #   memory      resident, of the server and all its processes once it holds N events; of eventutils

@@ -1,7 +1,9 @@
 /*
- * A line of input is scanned once, whatever becomes of it. The linker puts __wrap_js_scan in the
+ * A line is scanned once, whatever becomes of it: a line of input, the line of an event that is
+ * claimed, and a line that a handler emits. The linker puts __wrap_js_scan in the
  * place of js_scan (see the Makefile), and it counts.
  */
+#include "deliver/emit.h"
 #include "deliver/ingest.h"
 
 #include "store/store.h"
@@ -90,6 +92,63 @@ static void an_event_that_gets_a_version_is_scanned_once(void)
     CHECK_INT(published("{\"type\":\"t\",\"subject\":\"v\",\"version\":2}"), 1);
 }
 
+/* Claim the only event of a new group. */
+static struct group_event *claimed(const char *name, struct group **g)
+{
+    const struct clock_point now = {CLOCK_END, 0};
+    const struct group_terms terms = {.name = name, .from = &now, .attempts = 1};
+    struct group_event **got;
+
+    CHECK(group_open(g, batch.store, &terms, &error) == 0);
+    begin();
+    published("{\"type\":\"cause\"}");
+    scans = 0;
+    CHECK_INT(group_claim(*g, 1, 1, 0, &got, &error), 1);
+    return got[0];
+}
+
+static void a_claimed_event_is_scanned_once(void)
+{
+    struct group *g;
+    struct group_event *event = claimed("dead", &g);
+
+    for (int i = 0; i < 3; i++)
+        CHECK(group_read(g, event, &error) != NULL);
+    CHECK_INT(scans, 1);
+    /* The data of sys.dead-lettered is a line of its own. */
+    CHECK(group_settle(g, &(struct group_settle){.event = event, .outcome = GROUP_DEAD}, 1,
+                       &error) == 0);
+    CHECK_INT(scans, 2);
+    group_close(g);
+}
+
+static void an_emitted_line_is_scanned_once(void)
+{
+    const struct log_terms terms = {.chained = true, .now_ms = clock_now_ms()};
+    struct emit m = {.group = "emits"};
+    struct txn *t = NULL;
+    struct group *g;
+    struct group_event *event = claimed("emits", &g);
+    const struct event *cause = group_read(g, event, &error);
+
+    CHECK_INT(scans, 1);
+    CHECK(emit_make(&m, cause, event->entry.recorded_ms,
+                    str_of("{\"type\":\"a\"}\n\n{\"type\":\"b\",\"id\":\"b\"}\n"), &error) == 0);
+    CHECK_INT((int64_t)m.n, 2);
+    for (int i = 0; i < 2; i++) { /* once more, as after one that cannot be stored */
+        CHECK(txn_begin(batch.store, TXN_PUBLISH, &terms, &t, &error) == 0);
+        CHECK_INT(emit_put(&m, t, 0, m.n, &error, &error), 1);
+        if (i == 0)
+            txn_rollback(t);
+    }
+    CHECK(txn_settle(t, g, &(struct group_settle){.event = event, .outcome = GROUP_DONE}, 1,
+                     &error) == 0);
+    CHECK(txn_commit(t, &error) == 0);
+    CHECK_INT(scans, 3);
+    emit_free(&m);
+    group_close(g);
+}
+
 int main(void)
 {
     const char *tmp = getenv("TMPDIR");
@@ -105,6 +164,8 @@ int main(void)
     RUN(an_event_is_scanned_once);
     RUN(inside_a_handler_a_line_is_scanned_once);
     RUN(an_event_that_gets_a_version_is_scanned_once);
+    RUN(a_claimed_event_is_scanned_once);
+    RUN(an_emitted_line_is_scanned_once);
     store_close(batch.store);
     snprintf(command, sizeof command, "rm -r '%s'", folder);
     return system(command) != 0 || unit_done();

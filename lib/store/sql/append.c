@@ -144,50 +144,62 @@ static int64_t or_none(int64_t value)
     return value == 0 ? DB_NONE : value;
 }
 
-#define ROW "(?,?,?,?,?,?,?,?,?,?,?,?)"
-#define ROW_TYPES "iiiissssbooo"
-#define ROW_COLUMNS 12
-#define FOUR(row) row "," row "," row "," row
-#define INSERT(rows)                                                                               \
-    "INSERT INTO event(seq,recorded,priority,sums,id,source,type,subject,line,due,expires,"        \
-    "version) VALUES" rows " ON CONFLICT(id,source) DO NOTHING"
-
-/* Insert n events, one or LOG_SOME. Returns how many were new, or -1. */
-static int insert(struct txn *t, const struct event *ev, size_t n, int64_t version, struct err *e)
+static struct log_row row_of(const struct txn *t, const struct event *ev, int64_t seq,
+                             int64_t version)
 {
-    struct db_value values[LOG_SOME * ROW_COLUMNS], *v = values;
+    return (struct log_row){
+        .seq = seq,
+        .recorded = t->recorded,
+        .priority = ev->priority,
+        .due = or_none(ev->notbefore_ms),
+        .expires = or_none(ev->expiry_ms),
+        .version = or_none(version),
+        .id = ev->id,
+        .source = ev->source,
+        .type = ev->type,
+        .subject = ev->subject,
+        .line = ev->line,
+    };
+}
 
-    for (size_t i = 0; i < n; i++, ev++, v += ROW_COLUMNS) {
-        const struct log_row row = {
-            .seq = t->last + 1 + (int64_t)i,
-            .recorded = t->recorded,
-            .priority = ev->priority,
-            .due = or_none(ev->notbefore_ms),
-            .expires = or_none(ev->expiry_ms),
-            .version = or_none(version),
-            .id = ev->id,
-            .source = ev->source,
-            .type = ev->type,
-            .subject = ev->subject,
-            .line = ev->line,
-        };
-        v[0].number = row.seq;
-        v[1].number = row.recorded;
-        v[2].number = row.priority;
-        v[3].number = sum_of(&row);
-        v[4].text = row.id;
-        v[5].text = row.source;
-        v[6].text = row.type;
-        v[7].text = row.subject;
-        v[8].text = row.line;
-        v[9].number = row.due;
-        v[10].number = row.expires;
-        v[11].number = row.version;
+#define ROW_COLUMNS "seq,recorded,priority,sums,id,source,type,subject,line"
+#define ROW "?,?,?,?,?,?,?,?,?"
+#define ROW_TYPES "iiiissssb"
+#define FOUR(row) row "," row "," row "," row
+#define INSERT(columns, rows)                                                                      \
+    "INSERT INTO event(" columns ") VALUES" rows " ON CONFLICT(id,source) DO NOTHING"
+
+/* Returns how many rows were new, or -1. */
+static int insert(struct txn *t, const struct event *ev, int64_t version, struct err *e)
+{
+    const struct log_row row = row_of(t, ev, t->last + 1, version);
+
+    return db_run(t->s->db, e,
+                  SQL("log_insert", INSERT(ROW_COLUMNS ",due,expires,version", "(" ROW ",?,?,?)")),
+                  ROW_TYPES "ooo", row.seq, row.recorded, row.priority, sum_of(&row), row.id,
+                  row.source, row.type, row.subject, row.line, row.due, row.expires, row.version);
+}
+
+/* Insert LOG_SOME events that have no due, expires or version. */
+static int insert_some(struct txn *t, const struct event *ev, struct err *e)
+{
+    struct db_value values[LOG_SOME * (sizeof ROW_TYPES - 1)], *v = values;
+
+    for (int i = 1; i <= LOG_SOME; i++, ev++) {
+        const struct log_row row = row_of(t, ev, t->last + i, 0);
+        v++->number = row.seq;
+        v++->number = row.recorded;
+        v++->number = row.priority;
+        v++->number = sum_of(&row);
+        v++->text = row.id;
+        v++->text = row.source;
+        v++->text = row.type;
+        v++->text = row.subject;
+        v++->text = row.line;
     }
     return db_run_rows(t->s->db, e,
-                       n == 1 ? SQL("log_insert", INSERT(ROW))
-                              : SQL("log_insert_some", INSERT(FOUR(FOUR(ROW)))),
-                       ROW_TYPES, values, n);
+                       SQL("log_insert_some", INSERT(ROW_COLUMNS, FOUR(FOUR("(" ROW ")")))),
+                       ROW_TYPES, values, LOG_SOME);
 }
 
 /* Twice what goes into an index as well as a column, and a quarter for pages not quite full. */
@@ -218,7 +230,7 @@ int log_put(struct txn *t, struct event *ev, struct log_put *out, struct err *e)
         return db_no_room(t->s->db, e);
     if (t->segment_ms != DB_NONE && begin_segment(t, e) < 0)
         return -1;
-    if ((got = insert(t, ev, 1, out->version, e)) < 0)
+    if ((got = insert(t, ev, out->version, e)) < 0)
         return -1;
     if (got == 0)
         return find_same(t, ev, out, e) < 0 ? -1 : 0;
@@ -226,11 +238,12 @@ int log_put(struct txn *t, struct event *ev, struct log_put *out, struct err *e)
     return 0;
 }
 
-/* May the event be put without a look at what is in the log? */
+/* May insert_some put it, without a look at what is in the log? */
 static bool is_plain(const struct txn *t, const struct event *ev)
 {
-    return t->terms.versions == LOG_UNVERSIONED && ev->version == 0 &&
-           (ev->causationid.p == NULL || t->terms.chained) && ev->hops <= EVENT_HOPS_MAX;
+    return t->terms.versions == LOG_UNVERSIONED && ev->version == 0 && ev->notbefore_ms == 0 &&
+           ev->expiry_ms == 0 && (ev->causationid.p == NULL || t->terms.chained) &&
+           ev->hops <= EVENT_HOPS_MAX;
 }
 
 int log_put_some(struct txn *t, struct event *ev, size_t n, struct log_put *out, struct err *e)
@@ -243,7 +256,7 @@ int log_put_some(struct txn *t, struct event *ev, size_t n, struct log_put *out,
         some = is_plain(t, &ev[i]);
         bytes += bytes_of(&ev[i]);
     }
-    if (some && bytes <= t->room && (got = insert(t, ev, LOG_SOME, 0, e)) < 0)
+    if (some && bytes <= t->room && (got = insert_some(t, ev, e)) < 0)
         return -1;
     if (got == LOG_SOME) {
         t->room -= t->room == INT64_MAX ? 0 : bytes;

@@ -227,16 +227,18 @@ static struct claim *new_claim(struct group *g, size_t max)
     return c;
 }
 
-static bool add_held(struct claim *c, size_t max, const struct log_entry *row, struct query *q,
-                     bool item, int64_t attempts, int64_t deaths)
+static bool add_held(struct claim *c, size_t max, const struct log_entry *entry,
+                     const struct log_row *row, bool item, int64_t attempts, int64_t deaths)
 {
-    if (c->n == max || !page_add(&c->page, row))
+    if (c->n == max || !page_add(&c->page, entry))
         return false;
-    c->held[c->n++] = (struct held){
-        .shown = {.attempts = attempts, .deaths = deaths, .expires_ms = db_i64(q, LOG_EXPIRES)},
-        .claim = c,
-        .item = item,
-        .open = true};
+    c->held[c->n++] =
+        (struct held){.shown = {.attempts = attempts,
+                                .deaths = deaths,
+                                .expires_ms = row->expires == DB_NONE ? 0 : row->expires},
+                      .claim = c,
+                      .item = item,
+                      .open = true};
     return true;
 }
 
@@ -253,9 +255,9 @@ static int add_item(struct group *g, struct claim *c, size_t max, const struct d
     struct query *q = db_query(
         g->s->db, e, SQL("claim_add_item", "SELECT " LOG_COLUMNS " FROM event WHERE seq=?"), "i",
         item->seq);
-    struct log_entry row;
+    struct log_entry entry;
+    struct log_row row;
     int got = q == NULL ? -1 : db_row(g->s->db, q, e);
-    int64_t expires;
 
     if (got < 0)
         return -1;
@@ -263,14 +265,13 @@ static int add_item(struct group *g, struct claim *c, size_t max, const struct d
         notes_add(&g->gone, item->seq, 0);
         return 1;
     }
-    log_entry_read(g->s, q, &row);
-    expires = db_i64(q, LOG_EXPIRES); /* ignored if the row is damaged */
-    if (log_entry_damaged(q, &row))
+    log_entry_read(g->s, q, &row, &entry);
+    if (log_entry_damaged(&row, &entry))
         notes_add(&g->damage, item->seq, DAMAGED_ITEM);
-    else if (expires != 0 && expires <= now)
+    else if (log_row_expired(&row, now))
         notes_add(&g->gone, item->seq, 0);
     else
-        got = add_held(c, max, &row, q, true, item->attempts, item->deaths);
+        got = add_held(c, max, &entry, &row, true, item->attempts, item->deaths);
     db_done(q);
     return got;
 }
@@ -299,8 +300,10 @@ static enum suspect judge(struct group *g, const struct claim *c, const struct w
         return ENOUGH;
     if (item->deaths == 0)
         return TAKE;
-    if (item->deaths == 1)
+    if (item->deaths == 1) {
+        g->skipped |= c->n >= w->at_once;
         return c->n < w->at_once ? TAKE : LEAVE;
+    }
     if (item->deaths > 2 && item->attempts >= g->attempts) {
         notes_add(&g->dying, item->seq, 0);
         return LEAVE;
@@ -334,7 +337,7 @@ static int add_items(struct group *g, struct claim *c, const struct wanted *w, i
     enum suspect how = TAKE;
     int got = -1;
 
-    g->draining = false;
+    g->draining = g->skipped = false;
     while (q != NULL && how != ENOUGH && !g->alone && c->n < w->max && !noted_enough(g, c) &&
            (got = db_row(g->s->db, q, e)) > 0) {
         const struct due_item item = {db_i64(q, 0), db_i64(q, 1), db_i64(q, 2), db_i64(q, 3)};
@@ -385,32 +388,30 @@ static int add_damaged(struct group *g, const struct log_entry *row, int priorit
 static int add_event(struct group *g, struct claim *c, size_t max, struct query *q, int priority,
                      int64_t now, struct err *e)
 {
-    struct log_entry row;
-    int64_t due, expires;
+    struct log_entry entry;
+    struct log_row row;
     int held;
 
-    log_entry_read(g->s, q, &row);
-    if (row.damaged)
-        return add_damaged(g, &row, priority);
-    if (!g->ordered && db_i64(q, LOG_PRIORITY) != priority)
+    log_entry_read(g->s, q, &row, &entry);
+    if (entry.damaged)
+        return add_damaged(g, &entry, priority);
+    if (!g->ordered && row.priority != priority)
         return 1;
     if (!pattern_any(&g->types, row.type))
         return 1;
-    due = db_i64(q, LOG_DUE);
-    expires = db_i64(q, LOG_EXPIRES);
-    if (expires != 0 && expires <= now)
+    if (log_row_expired(&row, now))
         return 1;
     if ((held = held_back(g, row.subject, e)) < 0)
         return -1;
     if (held > 0) {
-        notes_add(&g->later, row.seq, due > now ? due : now);
-    } else if (due > now) {
-        notes_add(&g->later, row.seq, due);
+        notes_add(&g->later, row.seq, row.due > now ? row.due : now);
+    } else if (row.due > now) {
+        notes_add(&g->later, row.seq, row.due);
         note_aside(g, row.subject);
-    } else if (log_entry_damaged(q, &row)) {
+    } else if (log_entry_damaged(&row, &entry)) {
         notes_add(&g->damage, row.seq, 0);
     } else {
-        return add_held(c, max, &row, q, false, 0, 0);
+        return add_held(c, max, &entry, &row, false, 0, 0);
     }
     return 1;
 }
@@ -500,16 +501,6 @@ static int gather(struct group *g, struct claim *c, const struct wanted *w, stru
             g->moved[p] = g->moved[EVENT_PRIORITY];
     return c->n > 0 || g->later.n > 0 || g->damage.n > 0 || g->gone.n > 0 || g->dying.n > 0 ||
            memcmp(g->moved, g->cursor, sizeof g->moved) != 0;
-}
-
-/* In one read transaction: otherwise each statement would lock and unlock. */
-static int prepare(struct group *g, struct claim *c, const struct wanted *w, struct err *e)
-{
-    if (db_begin_read(g->s->db, e) < 0)
-        return -1;
-    int got = gather(g, c, w, e);
-    db_rollback(g->s->db);
-    return got;
 }
 
 /* -------------------------------------------------------------------------------- take a claim */
@@ -693,12 +684,17 @@ static int take(struct group *g, struct claim *c, const char **table, struct err
     return 1;
 }
 
-/* May events be claimed from the group now? Reads its patterns again if they have changed. */
-static int look(struct group *g, struct err *e)
+/* May events be claimed from the group now? Reads its patterns again if they have changed. *others:
+   there are other consumers or leases, of which some may be over. */
+static int look(struct group *g, bool *others, struct err *e)
 {
-    struct query *q =
-        db_query(g->s->db, e, SQL("claim_look", "SELECT rev,paused,hold FROM groups WHERE grp=?"),
-                 "i", g->grp);
+    struct query *q = db_query(
+        g->s->db, e,
+        SQL("claim_look",
+            "SELECT rev,paused,hold,EXISTS(SELECT 1 FROM consumer INDEXED BY consumer_group WHERE "
+            "grp=?1 AND owner<>?2) OR EXISTS(SELECT 1 FROM claim INDEXED BY claim_lease WHERE "
+            "grp=?1 AND lease IS NOT NULL) FROM groups WHERE grp=?1"),
+        "ii", g->grp, g->owner);
     int got = q == NULL ? -1 : db_row(g->s->db, q, e);
 
     if (got < 0)
@@ -707,11 +703,31 @@ static int look(struct group *g, struct err *e)
         return group_dropped(g, e);
     int64_t rev = db_i64(q, 0);
     bool open = db_i64(q, 1) == 0 && db_i64(q, 2) <= clock_now_ms();
+    *others = db_i64(q, 3) != 0;
     db_done(q);
     if (rev != g->rev && group_reload(g, e) < 0)
         return -1;
     g->rev = rev;
     return open;
+}
+
+/* Begin the read transaction in which a claim is prepared: as a statement of its own, each would
+   lock and unlock. Before that, take back what is over. As look. */
+static int begin_look(struct group *g, struct err *e)
+{
+    bool others, taken_back = false;
+    int got;
+
+    for (;;) {
+        if (db_begin_read(g->s->db, e) < 0 || (got = look(g, &others, e)) < 0)
+            return -1;
+        if (!others || taken_back)
+            return got;
+        db_rollback(g->s->db);
+        if (take_over(g, e) < 0 || lease_expire(g, e) < 0)
+            return -1;
+        taken_back = true;
+    }
 }
 
 /* Read the next thousand waiting items due after (*due, *seq) into later, and move both. */
@@ -819,6 +835,11 @@ static int still_sound(struct group *g, struct doubt *d, struct err *e)
                    g->s->name, d->table, err_quote_text(g->name).text);
 }
 
+bool group_skipped(const struct group *g)
+{
+    return g->skipped;
+}
+
 int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
                 struct group_event ***out, struct err *e)
 {
@@ -840,17 +861,16 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
             return got;
         if (g->unsorted && order_resume(g, e) < 0)
             return -1;
-        if (take_over(g, e) < 0 || lease_expire(g, e) < 0)
-            return -1;
-        if ((got = look(g, e)) <= 0)
-            return got;
         w.max = max > 1000 ? 1000 : max;
-        if (pace_allows(g, &w.max, e) < 0)
-            return -1;
+        if ((got = begin_look(g, e)) <= 0 || (got = pace_allows(g, &w.max, e)) < 0) {
+            db_rollback(g->s->db);
+            return got;
+        }
         bool paced = w.max == 0; /* then look only whether the rate keeps back anything */
         w.max += paced;
         c = new_claim(g, w.max);
-        bool anything = (got = prepare(g, c, &w, e)) > 0, others = g->others_turn;
+        bool anything = (got = gather(g, c, &w, e)) > 0, others = g->others_turn;
+        db_rollback(g->s->db);
         paced &= c->n > 0;
         if (anything && !paced && (got = take(g, c, &doubt.table, e)) > 0 && c->n > 0)
             break;

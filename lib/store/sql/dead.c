@@ -282,7 +282,8 @@ static int read_letter(struct store *s, const char *group, int64_t grp, int64_t 
                        struct letter *l, struct err *e)
 {
     struct query *q = db_query(s->db, e, SQL("dead_letter", LETTER("e.seq=i.seq")), "ii", grp, seq);
-    struct log_entry row;
+    struct log_entry entry;
+    struct log_row row;
     int got = q == NULL ? -1 : db_row(s->db, q, e);
 
     if (got < 0 && log_broken(s, seq, seq, &(int64_t){0}) > 0) {
@@ -292,13 +293,13 @@ static int read_letter(struct store *s, const char *group, int64_t grp, int64_t 
     }
     if (got <= 0)
         return got;
-    log_entry_read(s, q, &row);
-    row.seq = seq;
-    row.damaged = log_entry_damaged(q, &row);
-    if (row.damaged)
-        row.line = (struct str){NULL, 0};
+    log_entry_read(s, q, &row, &entry);
+    entry.seq = seq;
+    entry.damaged = log_entry_damaged(&row, &entry);
+    if (entry.damaged)
+        entry.line = (struct str){NULL, 0};
     l->page.n = 0;
-    page_add(&l->page, &row);
+    page_add(&l->page, &entry);
     l->shown = (struct dead_letter){.group = group,
                                     .event = l->page.entry[0],
                                     .attempts = db_i64(q, LOG_END),

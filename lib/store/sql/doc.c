@@ -94,6 +94,7 @@ static int sweep(struct store *s, struct err *e)
 
 int txn_doc_put(struct txn *t, const struct doc_put *put, struct err *e)
 {
+    struct err damaged = ERR_NONE;
     int got = change(t->s, put, e);
 
     if (got > 0 && !t->swept && sweep(t->s, e) < 0)
@@ -102,8 +103,9 @@ int txn_doc_put(struct txn *t, const struct doc_put *put, struct err *e)
     t->wake |= got > 0 && put->wake;
     if (got <= 0 || put->event == NULL)
         return got;
-    const struct log_entry cause = {.line = put->cause};
-    return sys_put(t, put->event, put->name, put->cause.p == NULL ? NULL : &cause,
+    bool caused =
+        put->cause.p != NULL && event_read(&t->s->seen, &t->s->scan, put->cause, &damaged) == 0;
+    return sys_put(t, put->event, put->name, caused ? &t->s->seen : NULL,
                    json_loadb(put->data.p, put->data.n, 0, NULL), e) < 0
                ? -1
                : 1;

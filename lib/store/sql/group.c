@@ -174,10 +174,21 @@ void lease_forget(struct group *g)
     g->leases = 0;
 }
 
+static void free_events(struct claim *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (c->held[i].read != NULL) {
+            event_free(c->held[i].read);
+            free(c->held[i].read);
+        }
+    c->n = 0;
+}
+
 static void free_claims(struct claim *c)
 {
     while (c != NULL) {
         struct claim *next = c->next;
+        free_events(c);
         page_free(&c->page);
         free(c->held);
         free(c);
@@ -243,12 +254,18 @@ int64_t *claim_seqs(const struct claim *c, size_t *n)
     for (size_t i = 0; i < c->n; i++)
         if (c->held[i].open)
             seq[(*n)++] = c->page.entry[i].seq;
-    qsort(seq, *n, sizeof *seq, seq_compare);
+    for (size_t i = 1; i < *n; i++)
+        if (seq[i] <
+            seq[i - 1]) { /* rare: retries come first, and priorities one after the other */
+            qsort(seq, *n, sizeof *seq, seq_compare);
+            break;
+        }
     return seq;
 }
 
 void claim_spare(struct group *g, struct claim *c)
 {
+    free_events(c);
     c->next = g->spare;
     g->spare = c;
 }
@@ -292,9 +309,27 @@ static struct held *held_of(const struct group_event *event)
     return (struct held *)(uintptr_t)event; /* event is the member shown, the first of a held */
 }
 
+const struct event *group_read(struct group *g, const struct group_event *event, struct err *e)
+{
+    struct held *h = held_of(event);
+
+    if (h->read != NULL)
+        return h->read;
+    h->read = mem_zero(1, sizeof *h->read);
+    if (event_read(h->read, &g->s->scan, event->entry.line, e) == 0)
+        return h->read;
+    event_free(h->read);
+    free(h->read);
+    h->read = NULL;
+    return NULL;
+}
+
 static int tell_death(struct group *g, struct txn *t, const struct group_settle *s, struct err *e)
 {
-    return death_tell(g, t, &s->event->entry, s->event->attempts + 1, s->status, s->reason, e);
+    struct err damaged = ERR_NONE;
+
+    return death_tell(g, t, &s->event->entry, group_read(g, s->event, &damaged),
+                      s->event->attempts + 1, s->status, s->reason, e);
 }
 
 static int settle_one(struct group *g, struct txn *t, const struct group_settle *s, struct err *e)
@@ -343,11 +378,12 @@ int txn_settle(struct txn *t, struct group *g, const struct group_settle *settle
 
 int group_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e)
 {
+    const struct log_terms terms = {.chained = true, .now_ms = clock_now_ms()};
     struct txn *t;
 
     if (n == 0)
         return 0;
-    if (txn_begin(g->s, kind_of(settle, n), NULL, &t, e) < 0)
+    if (txn_begin(g->s, kind_of(settle, n), &terms, &t, e) < 0)
         return -1;
     if (txn_settle(t, g, settle, n, e) == 0)
         return txn_commit(t, e);

@@ -20,7 +20,8 @@ enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_BEHIND = 2, ITEM_DEAD = 3 }; /* 
 struct held {
     struct group_event shown; /* the first member: the caller's pointer to it is one to us */
     struct claim *claim;
-    bool item; /* the event has a row in item */
+    struct event *read; /* see group_read; NULL: not yet */
+    bool item;          /* the event has a row in item */
     bool open;
 };
 
@@ -62,7 +63,7 @@ struct tallies {
 
 void tally_add(struct tallies *all, struct str type, const struct group_settle *s);
 void tally_clear(struct tallies *all);
-/* Inside the transaction. Afterwards *all is empty. */
+/* Inside the transaction. Afterwards *all is empty. 0 or -1. */
 int tally_write(struct group *g, struct tallies *all, struct err *e);
 
 struct group {
@@ -91,6 +92,7 @@ struct group {
        claim.c. */
     bool alone;       /* such an event is held */
     bool draining;    /* such an event is due: nothing new is claimed until it can be alone */
+    bool skipped;     /* one whose consumer died once cannot begin at once */
     bool others_turn; /* such an event was the last claim: other events go first */
     int64_t drain_ms; /* wall: since when draining is true; 0: it is not */
 
@@ -113,19 +115,22 @@ void notes_add(struct notes *list, int64_t seq, int64_t value);
 int group_reload(struct group *g, struct err *e);        /* its patterns */
 int group_dropped(const struct group *g, struct err *e); /* e: the group was dropped; -1 */
 
-/* Inside a transaction: record that a consumer joins or leaves now. */
+/* Inside a transaction: record that a consumer joins or leaves now. Returns -1 when
+   that failed. */
 int group_mark_seen(struct group *g, struct err *e);
 
 /* The positions of a claim that are still open, ascending; the caller frees them. */
 int64_t *claim_seqs(const struct claim *c, size_t *n);
 void claim_spare(struct group *g, struct claim *c); /* keep a finished claim for reuse */
 
-/* Append to the log that an event of the group is a dead letter, in a transaction that appends. */
-int death_tell(struct group *g, struct txn *t, const struct log_entry *event, int64_t attempts,
-               int status, const char *reason, struct err *e);
+/* Append to the log that an event of the group is a dead letter, in a transaction that appends.
+   cause is the same event; NULL when its line is damaged. 0 or -1. */
+int death_tell(struct group *g, struct txn *t, const struct log_entry *event,
+               const struct event *cause, int64_t attempts, int status, const char *reason,
+               struct err *e);
 
 /* Write down the outcome of an event, and put the attempt on record. item: the event may have a
-   row. */
+   row. 0 or -1. */
 int settle_item(struct group *g, int64_t seq, bool item, const struct group_settle *s,
                 struct err *e);
 bool tells_of_death(const struct group_settle *s, struct str type);
@@ -142,14 +147,15 @@ void order_leave(struct group *g);
 int order_resume(struct group *g, struct err *e);
 int order_held(struct group *g, struct str subject, struct err *e); /* does a row hold subject? */
 
-/* lease.c: inside group_claim, outside a transaction: take back events of expired leases. */
+/* lease.c: inside group_claim, outside a transaction: take back events of expired leases. 0
+   or -1. */
 int lease_expire(struct group *g, struct err *e);
 void lease_forget(struct group *g); /* what is handed out, as we have read it */
 
-/* Like death_tell, for an event that this process does not hold, by its position. */
+/* Like death_tell, for an event that this process does not hold, by its position. 0 or -1. */
 int death_tell_seq(struct group *g, struct txn *t, int64_t seq, const char *reason, struct err *e);
 
-/* Put an attempt on record, with what s tells about it. */
+/* Put an attempt on record, with what s tells about it. Returns -1 when that failed. */
 int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, struct err *e);
 
 #endif

@@ -48,7 +48,7 @@ struct log {
     size_t remembered_n;
     struct page page;
     size_t at, listed; /* indexes: in the page; in the positions of the query */
-    bool bare;         /* the query wants only lines, and has no filter */
+    bool filtered;     /* are some events left out? */
 };
 
 /* What is known of a row that cannot be read, or cannot be trusted. */
@@ -76,37 +76,44 @@ static void distrust(struct store *s, const struct log_row *row, struct log_entr
     out->line = row->line;
 }
 
-void log_entry_read(struct store *s, struct query *q, struct log_entry *out)
+void log_entry_read(struct store *s, struct query *q, struct log_row *row, struct log_entry *out)
 {
-    struct log_row row;
-
-    log_row_read(q, &row);
-    if (!sum_columns(s, q, &row)) {
-        distrust(s, &row, out);
+    log_row_read(q, row);
+    if (!sum_columns(s, q, row)) {
+        distrust(s, row, out);
         return;
     }
     *out = (struct log_entry){
-        .seq = row.seq,
-        .recorded_ms = row.recorded,
-        .id = row.id,
-        .source = row.source,
-        .type = row.type,
-        .subject = row.subject,
-        .line = row.line,
+        .seq = row->seq,
+        .recorded_ms = row->recorded,
+        .id = row->id,
+        .source = row->source,
+        .type = row->type,
+        .subject = row->subject,
+        .line = row->line,
     };
 }
 
-bool log_entry_damaged(struct query *q, const struct log_entry *entry)
+bool log_entry_damaged(const struct log_row *row, const struct log_entry *entry)
 {
-    return entry->damaged || !sum_line(db_i64(q, LOG_SUMS), entry->line);
+    return entry->damaged || !sum_line(row->sums, entry->line);
 }
 
-static struct str copy(struct buf *bytes, struct str s)
+bool log_row_expired(const struct log_row *row, int64_t now)
 {
+    return row->expires != DB_NONE && row->expires != 0 && row->expires <= now;
+}
+
+/* There is room for it. */
+static struct str page_copy(struct page *p, struct str s)
+{
+    char *to = p->bytes.p + p->bytes.n;
+
     if (s.p == NULL)
         return s;
-    buf_str(bytes, s);
-    return (struct str){bytes->p + bytes->n - s.n, s.n};
+    memcpy(to, s.p, s.n);
+    p->bytes.n += s.n;
+    return (struct str){to, s.n};
 }
 
 bool page_add(struct page *p, const struct log_entry *row)
@@ -124,12 +131,12 @@ bool page_add(struct page *p, const struct log_entry *row)
     }
     entry = &p->entry[p->n++];
     *entry = *row;
-    entry->id = copy(&p->bytes, row->id);
-    entry->source = copy(&p->bytes, row->source);
-    entry->type = copy(&p->bytes, row->type);
-    entry->subject = copy(&p->bytes, row->subject);
-    entry->line = copy(&p->bytes, row->line);
-    buf_char(&p->bytes, '\n');
+    entry->id = page_copy(p, row->id);
+    entry->source = page_copy(p, row->source);
+    entry->type = page_copy(p, row->type);
+    entry->subject = page_copy(p, row->subject);
+    entry->line = page_copy(p, row->line);
+    p->bytes.p[p->bytes.n++] = '\n';
     return true;
 }
 
@@ -152,28 +159,27 @@ static bool correlated(struct store *s, const struct log_entry *entry, const cha
 }
 
 /* Not expired and, with due, not early. */
-static bool in_time(struct query *q, bool due)
+static bool in_time(const struct log_row *row, bool due)
 {
-    int64_t now = clock_now_ms(), expires = db_i64(q, LOG_EXPIRES);
-    return (!due || db_i64(q, LOG_DUE) <= now) && (expires == 0 || expires > now);
+    int64_t now = clock_now_ms();
+    return !(due && row->due > now) && !log_row_expired(row, now);
 }
 
 /* The priority and due time of a damaged event are unknown: it becomes a dead letter as soon as the
    group reaches it. */
-static bool group_wants(const struct log *l, const struct log_entry *entry, struct query *q)
+static bool group_wants(const struct log *l, const struct log_entry *entry,
+                        const struct log_row *row)
 {
-    int64_t priority = entry->damaged ? EVENT_PRIORITY : db_i64(q, LOG_PRIORITY);
-
-    if (entry->seq > group_passed(l->cursor, priority))
+    if (entry->seq > group_passed(l->cursor, entry->damaged ? EVENT_PRIORITY : row->priority))
         return log_may_match(&l->group_types, entry) &&
-               (entry->damaged || in_time(q, l->query.due));
+               (entry->damaged || in_time(row, l->query.due));
     return l->remembered_n > 0 && bsearch(&entry->seq, l->remembered, l->remembered_n,
                                           sizeof *l->remembered, seq_compare) != NULL;
 }
 
 /* A damaged event of which nothing is known may be one that the query wants: it passes, marked as
    damaged. */
-static bool passes(struct log *l, const struct log_entry *entry, struct query *q)
+static bool passes(struct log *l, const struct log_entry *entry, const struct log_row *row)
 {
     const struct log_query *want = &l->query;
 
@@ -181,10 +187,10 @@ static bool passes(struct log *l, const struct log_entry *entry, struct query *q
         return false;
     if (want->types.n > 0 && !log_may_match(&want->types, entry))
         return false;
-    if (want->group != NULL ? !group_wants(l, entry, q)
-                            : want->due && !entry->damaged && !in_time(q, true))
+    if (want->group != NULL ? !group_wants(l, entry, row)
+                            : want->due && !entry->damaged && !in_time(row, true))
         return false;
-    return want->correlationid == NULL || log_entry_damaged(q, entry) ||
+    return want->correlationid == NULL || log_entry_damaged(row, entry) ||
            correlated(l->s, entry, want->correlationid);
 }
 
@@ -193,37 +199,36 @@ static int64_t last_wanted(const struct log *l)
     return l->query.last == 0 || l->query.last > LOG_BOUND ? LOG_BOUND : l->query.last;
 }
 
+/* Without a LIMIT: counting here is cheaper. */
 static struct query *page_query(struct log *l, struct err *e)
 {
-    int64_t last = last_wanted(l);
-
     if (l->query.stream != NULL)
         return db_query(l->s->db, e,
                         SQL("log_page_stream", "SELECT " LOG_COLUMNS
                                                " FROM event WHERE subject=? AND version>=? ORDER "
-                                               "BY version LIMIT 1000"),
+                                               "BY version"),
                         "ti", l->query.stream, l->next);
     return db_query(l->s->db, e,
-                    SQL("log_page", "SELECT " LOG_COLUMNS
-                                    " FROM event WHERE seq>=? AND seq<=? ORDER BY seq LIMIT "
-                                    "1000"),
-                    "ii", l->next, last);
+                    SQL("log_page", "SELECT " LOG_COLUMNS " FROM event WHERE seq>=? ORDER BY seq"),
+                    "i", l->next);
 }
 
 /* False when the row does not pass the filters. */
-static bool read_row(struct log *l, struct query *q, struct log_entry *row)
+static bool read_row(struct log *l, struct query *q, struct log_entry *entry)
 {
-    log_entry_read(l->s, q, row);
-    if (!l->bare && !passes(l, row, q))
+    struct log_row row;
+
+    log_entry_read(l->s, q, &row, entry);
+    if (l->filtered && !passes(l, entry, &row))
         return false;
-    if (!row->damaged)
-        row->version = db_i64(q, LOG_VERSION);
-    if (!row->damaged && log_entry_damaged(q, row)) {
-        row->damaged = true;
-        row->line = STR("");
+    if (!entry->damaged) {
+        entry->version = row.version == DB_NONE ? 0 : row.version;
+        entry->damaged = !sum_line(row.sums, row.line);
+        if (entry->damaged)
+            entry->line = STR("");
     }
-    if (l->bare) /* do not copy what nobody wants */
-        row->id = row->source = row->type = row->subject = (struct str){NULL, 0};
+    if (l->query.lines) /* do not copy what nobody wants */
+        entry->id = entry->source = entry->type = entry->subject = (struct str){NULL, 0};
     return true;
 }
 
@@ -273,27 +278,32 @@ static int read_page(struct log *l, struct err *e)
         return log_disorder(l->s, l->disorder, e);
 
     struct query *q = page_query(l, e);
+    int64_t last = last_wanted(l);
     struct log_entry row;
     int got = -1, rows = 0;
 
     l->page.n = l->at = 0;
-    while (q != NULL && (got = db_row(l->s->db, q, e)) > 0) {
-        int64_t seq = db_i64(q, LOG_SEQ);
-        if (l->query.stream == NULL && seq < l->next) { /* first the rows before it */
-            db_done(q);
-            l->disorder = seq;
-            return l->page.n > 0 ? 1 : log_disorder(l->s, seq, e);
+    while (q != NULL && rows < PAGE_EVENTS && (got = db_row(l->s->db, q, e)) > 0) {
+        bool wanted = read_row(l, q, &row);
+        if (l->query.stream == NULL && row.seq > last) {
+            got = 0;
+            break;
         }
-        if (read_row(l, q, &row) && !page_add(&l->page, &row)) {
+        if (l->query.stream == NULL && row.seq < l->next) { /* first the rows before it */
             db_done(q);
-            return 1;
+            l->disorder = row.seq;
+            return l->page.n > 0 ? 1 : log_disorder(l->s, row.seq, e);
         }
+        if (wanted && !page_add(&l->page, &row))
+            break;
         /* The version of a damaged row is unknown, but it is not below l->next. */
         l->next = l->query.stream == NULL                ? row.seq + 1
                   : row.damaged || row.version < l->next ? l->next + 1
                                                          : row.version + 1;
         rows++;
     }
+    if (got >= 0)
+        db_done(q);
     if (got < 0 && l->page.n == 0)
         return q == NULL ? -1 : add_broken(l, e);
     if (got < 0)
@@ -305,7 +315,8 @@ static int read_page(struct log *l, struct err *e)
 static int find_newest(struct log *l, struct err *e)
 {
     int64_t below = last_wanted(l) + 1, found = 0, start = l->next;
-    struct log_entry row;
+    struct log_entry entry;
+    struct log_row row;
     int got, rows;
 
     do {
@@ -317,14 +328,14 @@ static int find_newest(struct log *l, struct err *e)
         got = -1;
         rows = 0;
         while (q != NULL && found < l->query.newest && (got = db_row(l->s->db, q, e)) > 0) {
-            log_entry_read(l->s, q, &row);
+            log_entry_read(l->s, q, &row, &entry);
             if (row.seq >= below) {
                 db_done(q);
                 return log_disorder(l->s, row.seq, e);
             }
             below = row.seq;
             rows++;
-            if (passes(l, &row, q)) {
+            if (passes(l, &entry, &row)) {
                 found++;
                 l->next = row.seq;
             }
@@ -364,9 +375,10 @@ int log_open(struct log **out, struct store *s, const struct log_query *query, s
     l->s = s;
     l->query = *query;
     l->next = query->stream != NULL ? query->version : query->first;
-    l->bare = query->stream != NULL || query->seq != NULL ||
-              (query->lines && query->types.n == 0 && query->subject == NULL &&
-               query->correlationid == NULL && query->group == NULL && !query->due);
+    l->query.lines |= query->stream != NULL || query->seq != NULL;
+    l->filtered = query->stream == NULL && query->seq == NULL &&
+                  (query->types.n > 0 || query->subject != NULL || query->correlationid != NULL ||
+                   query->group != NULL || query->due);
     if ((query->group != NULL && open_group_view(l, e) < 0) ||
         (query->newest > 0 && find_newest(l, e) < 0)) {
         log_close(l);
@@ -376,16 +388,38 @@ int log_open(struct log **out, struct store *s, const struct log_query *query, s
     return 0;
 }
 
-int log_next(struct log *l, struct log_entry *out, struct err *e)
+/* 1 when there is another entry in the page, 0 at the end of the log, -1. */
+static int look_ahead(struct log *l, struct err *e)
 {
     int got = 1;
 
     while (l->at == l->page.n && (got = read_page(l, e)) > 0)
         continue;
-    if (l->at == l->page.n)
+    return l->at < l->page.n ? 1 : got;
+}
+
+int log_next(struct log *l, struct log_entry *out, struct err *e)
+{
+    int got = look_ahead(l, e);
+
+    if (got > 0)
+        *out = l->page.entry[l->at++];
+    return got;
+}
+
+/* A page of lines alone has nothing between them but their newlines. */
+int log_lines(struct log *l, int64_t most, struct str *text, struct err *e)
+{
+    const struct log_entry *entry;
+    int got = look_ahead(l, e), n = 0;
+
+    if (got <= 0)
         return got;
-    *out = l->page.entry[l->at++];
-    return 1;
+    entry = &l->page.entry[l->at];
+    *text = (struct str){entry->line.p, 0};
+    for (; l->at < l->page.n && !entry->damaged && n < most; l->at++, entry++, n++)
+        text->n += entry->line.n + 1;
+    return n > 0 ? n : LOG_DAMAGED;
 }
 
 void log_close(struct log *l)

@@ -81,12 +81,13 @@ bool tells_of_death(const struct group_settle *s, struct str type)
     return s->outcome == GROUP_DEAD && !sys_type(type);
 }
 
-int death_tell(struct group *g, struct txn *t, const struct log_entry *event, int64_t attempts,
-               int status, const char *reason, struct err *e)
+int death_tell(struct group *g, struct txn *t, const struct log_entry *event,
+               const struct event *cause, int64_t attempts, int status, const char *reason,
+               struct err *e)
 {
     struct str why = str_of(reason == NULL ? "" : reason);
 
-    return sys_put(t, "sys.dead-lettered", g->name, event->damaged ? NULL : event,
+    return sys_put(t, "sys.dead-lettered", g->name, cause,
                    json_pack("{s:o,s:I,s:o,s:o,s:I,s:i,s:o}", "group", tree_text(str_of(g->name)),
                              "seq", (json_int_t)event->seq, "id", tree_text(event->id), "type",
                              tree_text(event->type), "attempts", (json_int_t)attempts, "status",
@@ -104,18 +105,22 @@ int death_tell_seq(struct group *g, struct txn *t, int64_t seq, const char *reas
                      "grp=?1 AND item.seq=event.seq),0) FROM event WHERE seq=?2"),
                  "ii", g->grp, seq);
     struct page copy = {NULL, 0, BUF_INIT};
-    struct log_entry row;
+    struct err unread = ERR_NONE;
+    struct log_entry entry;
+    struct log_row row;
     int got = q == NULL ? -1 : db_row(g->s->db, q, e);
 
     if (got <= 0)
         return got;
-    log_entry_read(g->s, q, &row);
-    row.damaged = log_entry_damaged(q, &row);
-    page_add(&copy, &row);
+    log_entry_read(g->s, q, &row, &entry);
+    entry.damaged = log_entry_damaged(&row, &entry);
+    page_add(&copy, &entry);
     int64_t attempts = db_i64(q, LOG_END);
     db_done(q);
+    bool whole =
+        !entry.damaged && event_read(&g->s->seen, &g->s->scan, copy.entry[0].line, &unread) == 0;
     if (!sys_type(copy.entry[0].type))
-        got = death_tell(g, t, &copy.entry[0], attempts, 0, reason, e);
+        got = death_tell(g, t, &copy.entry[0], whole ? &g->s->seen : NULL, attempts, 0, reason, e);
     page_free(&copy);
     return got;
 }

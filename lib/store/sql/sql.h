@@ -50,8 +50,8 @@ struct store {
 
 /* sys.c: append one of the toolkit's own events to the log, in a transaction that
    appends. cause is the event that it is about, or NULL; data is taken over. An event
-   that cannot be appended, as at the end of a causal chain, is left out. */
-int sys_put(struct txn *t, const char *type, const char *group, const struct log_entry *cause,
+   that cannot be appended, as at the end of a causal chain, is left out. 0 or -1. */
+int sys_put(struct txn *t, const char *type, const char *group, const struct event *cause,
             json_t *data, struct err *e);
 bool sys_type(struct str type); /* is it one of the toolkit's own? */
 
@@ -85,7 +85,7 @@ int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
 
 /* claim.c: give back to a group what its dead consumers still hold, and what was handed out
-   on leases that have run out. */
+   on leases that have run out. 0 or -1. */
 int group_recover(struct store *s, const char *name, struct err *e);
 
 /* seek.c. Inside a transaction: forget about a thousand of a group's rows below position
@@ -95,7 +95,7 @@ int group_recover(struct store *s, const char *name, struct err *e);
 int group_forget(struct store *s, int64_t grp, int64_t to, int64_t *below, struct err *e);
 
 /* left.c: like group_left, for a group whose patterns are known, without dead and oldest_ms.
-   The count of what is ahead stops once it is above most. */
+   The count of what is ahead stops once it is above most. 0 or -1. */
 int left_count(struct store *s, int64_t grp, const struct pattern_list *types, int64_t last,
                int64_t most, struct group_left *out, struct err *e);
 /* In SQL: has the event of the item i expired at this time? */
@@ -143,8 +143,8 @@ struct query *log_of_priority(struct store *s, int64_t priority, int64_t behind,
 /* log.c: an event's whole row, because its checksum covers all columns. log_entry_read fills
    an entry with views of the row. It marks the entry as damaged when the columns cannot be trusted:
    then the attributes are those of the line if the line is right, otherwise empty, and no other
-   column counts. log_entry_read does not check a line otherwise; log_entry_damaged, for events that
-   are wanted, checks both. */
+   column of the row counts. log_entry_read does not check a line otherwise; log_entry_damaged, for
+   events that are wanted, checks both. */
 #define LOG_COLUMNS "seq,recorded,id,source,type,subject,sums,line,priority,due,expires,version"
 enum log_column {
     LOG_SEQ,
@@ -161,7 +161,11 @@ enum log_column {
     LOG_VERSION,
     LOG_END, /* further columns of a query begin here */
 };
-void log_entry_read(struct store *s, struct query *q, struct log_entry *out);
+struct log_row { /* DB_NONE, or absent: NULL */
+    int64_t seq, recorded, priority, due, expires, version, sums;
+    struct str id, source, type, subject, line;
+};
+void log_entry_read(struct store *s, struct query *q, struct log_row *row, struct log_entry *out);
 int log_gone(struct store *s, int64_t seq,
              struct err *e); /* 1 when the event no longer exists, 0, -1 */
 /* A row came that is not after the one before it: a flipped bit has moved one of them, and whoever
@@ -169,7 +173,9 @@ int log_gone(struct store *s, int64_t seq,
 int log_disorder(struct store *s, int64_t seq, struct err *e);
 /* May the entry match, by its type? Yes if its type is unknown. */
 bool log_may_match(const struct pattern_list *types, const struct log_entry *entry);
-bool log_entry_damaged(struct query *q, const struct log_entry *entry);
+bool log_entry_damaged(const struct log_row *row, const struct log_entry *entry);
+/* Has the event expired at that time? */
+bool log_row_expired(const struct log_row *row, int64_t now);
 /* The position at which a group that starts at point begins. A point beyond the log means its end,
    or the group would skip what is published from now on. */
 int log_start(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e);
@@ -185,10 +191,6 @@ int log_last(struct store *s, int64_t *seq, struct err *e); /* 1; 0 when the log
 
 /* sum.c: views of a whole row of LOG_COLUMNS, and its checksum. sum_columns and sum_line:
    are the columns, or the line, what was stored? */
-struct log_row {
-    int64_t seq, recorded, priority, due, expires, version, sums;
-    struct str id, source, type, subject, line;
-};
 void log_row_read(struct query *q, struct log_row *out);
 int64_t sum_of(const struct log_row *row);
 bool sum_columns(struct store *s, struct query *q, const struct log_row *row);

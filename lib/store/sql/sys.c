@@ -18,22 +18,16 @@ struct chain {
     struct buf id, correlation;
 };
 
-static void continue_chain(struct store *s, const struct log_entry *cause, struct chain *chain,
-                           struct event_fill *fill)
+static void continue_chain(const struct event *cause, struct chain *chain, struct event_fill *fill)
 {
-    struct err damaged = ERR_NONE;
-
-    if (cause == NULL || event_read(&s->seen, &s->scan, cause->line, &damaged) < 0)
-        return;
-    buf_str(&chain->id, s->seen.id);
-    buf_str(&chain->correlation,
-            s->seen.correlationid.p != NULL ? s->seen.correlationid : s->seen.id);
+    buf_str(&chain->id, cause->id);
+    buf_str(&chain->correlation, cause->correlationid.p != NULL ? cause->correlationid : cause->id);
     fill->causationid = buf_text(&chain->id);
     fill->correlationid = buf_text(&chain->correlation);
-    fill->hops = s->seen.hops;
+    fill->hops = cause->hops;
 }
 
-int sys_put(struct txn *t, const char *type, const char *group, const struct log_entry *cause,
+int sys_put(struct txn *t, const char *type, const char *group, const struct event *cause,
             json_t *data, struct err *e)
 {
     struct event_fill fill = {
@@ -49,7 +43,8 @@ int sys_put(struct txn *t, const char *type, const char *group, const struct log
         return err_set(e, EX_SOFTWARE, "bug: the data of a %s event is not valid", type);
     source_here(&source, "eventutils");
     fill.source = buf_text(&source);
-    continue_chain(t->s, cause, &chain, &fill);
+    if (cause != NULL)
+        continue_chain(cause, &chain, &fill);
     tree_print(&text, data);
     json_decref(data);
     if (event_make(&ev, &t->s->scan, &fill, (struct str){text.p, text.n}, &unmade) == 0)
