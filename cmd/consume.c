@@ -5,7 +5,8 @@
 #include "command/spool.h"
 #include "consume/report.h"
 #include "process/proc.h"
-#include "store/store.h"
+#include "store/group.h"
+#include "store/log.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 static const char *name;
 static bool follow, rebuild, verify, status, force;
 static int on_error, form;

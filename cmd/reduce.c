@@ -5,6 +5,7 @@
 #include "command/spool.h"
 #include "process/proc.h"
 #include "reduce/folds.h"
+#include "store/log.h"
 
 static const char *key, *version;
 static struct pattern_list types;

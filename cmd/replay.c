@@ -6,14 +6,13 @@
 #include "cli/table.h"
 #include "command/spool.h"
 #include "process/proc.h"
-#include "store/store.h"
+#include "store/log.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
 
 static struct log_query query;
 static struct clock_point from, to;

@@ -7,7 +7,8 @@
 #include "cli/say.h"
 #include "command/spool.h"
 #include "process/proc.h"
-#include "store/store.h"
+#include "store/group.h"
+#include "store/lease.h"
 
 #include <inttypes.h>
 #include <string.h>

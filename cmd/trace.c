@@ -2,6 +2,7 @@
 #include "cli/args.h"
 #include "cli/out.h"
 #include "command/spool.h"
+#include "store/where.h"
 #include "trace/show.h"
 
 #include <inttypes.h>

@@ -3,7 +3,7 @@
 #define DLQ_VERBS_H
 
 #include "cli/args.h"
-#include "store/store.h"
+#include "store/dead.h"
 
 extern const struct cmd dlq_list, dlq_show, dlq_stats, dlq_try, dlq_retry, dlq_drop;
 

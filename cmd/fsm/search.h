@@ -4,7 +4,7 @@
 
 #include "cli/args.h"
 #include "cli/table.h"
-#include "store/store.h"
+#include "store/doc.h"
 
 extern const char *search_machine; /* -m */
 #define SEARCH_OPT_MACHINE                                                                         \

@@ -5,6 +5,7 @@
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "saga/verbs.h"
+#include "store/doc.h"
 
 static struct saga_run r = SAGA_VERB_DEFAULTS;
 static bool all;

@@ -6,6 +6,7 @@
 #include "cli/table.h"
 #include "command/spool.h"
 #include "saga/verbs.h"
+#include "store/doc.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
 #include "cli/out.h"
 #include "command/spool.h"
 #include "spool/verbs.h"
-#include "store/store.h"
+#include "store/upkeep.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include "cli/table.h"
 #include "command/spool.h"
 #include "spool/verbs.h"
-#include "store/store.h"
+#include "store/upkeep.h"
 
 static struct check_terms terms;
 static int form;

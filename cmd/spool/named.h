@@ -7,7 +7,7 @@
 
 #include "cli/args.h"
 #include "cli/table.h"
-#include "store/store.h"
+#include "store/doc.h"
 
 extern int named_form;
 extern int64_t named_pause_ms; /* --for, or the argument after NAME */

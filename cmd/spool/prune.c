@@ -5,7 +5,8 @@
 #include "cli/say.h"
 #include "command/spool.h"
 #include "spool/verbs.h"
-#include "store/store.h"
+#include "store/log.h"
+#include "store/upkeep.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 #include "cli/table.h"
 #include "command/spool.h"
 #include "spool/verbs.h"
-#include "store/store.h"
+#include "store/upkeep.h"
 
 #include <stdio.h>
 #include <stdlib.h>

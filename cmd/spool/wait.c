@@ -6,11 +6,11 @@
 #include "command/spool.h"
 #include "process/proc.h"
 #include "spool/verbs.h"
-#include "store/store.h"
+#include "store/groups.h"
+#include "store/log.h"
 
 #include <inttypes.h>
 #include <poll.h>
-
 
 static const char *group;
 static struct clock_point to = {CLOCK_END, 0};

@@ -1,6 +1,7 @@
 #include "deliver/backpressure.h"
 
 #include "process/proc.h"
+#include "store/groups.h"
 
 #define LOOK_MS 100 /* settling wakes no waiting process */
 

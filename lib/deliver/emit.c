@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/sha1.h"
 #include "event/source.h"
+#include "store/log.h"
 
 #include <inttypes.h>
 #include <stdio.h>

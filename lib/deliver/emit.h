@@ -18,7 +18,7 @@
 #ifndef DELIVER_EMIT_H
 #define DELIVER_EMIT_H
 
-#include "store/store.h"
+#include "store/group.h"
 
 #define EMIT_LINE_MAX (1 << 20)
 

@@ -38,27 +38,28 @@ static struct slot *slots(const struct loop *loop)
     return ((struct hands *)loop->hands)->slot;
 }
 
-static size_t count(const struct loop *loop)
+static size_t handler_count(const struct loop *loop)
 {
     return (size_t)loop->terms->workers;
 }
 
 static int handlers_open(struct loop *loop, struct err *e)
 {
-    struct slot *slot = mem_zero(count(loop), sizeof *slot);
+    struct slot *slot = mem_zero(handler_count(loop), sizeof *slot);
     struct rlimit limit = {0, 0};
 
     (void)e;
     getrlimit(RLIMIT_NOFILE, &limit);
-    for (size_t i = 0; i < count(loop); i++) {
+    for (size_t i = 0; i < handler_count(loop); i++) {
         child_init(&slot[i].child);
         slot[i].environment.word = true;
     }
     struct hands *hands = mem_zero(1, sizeof *hands);
-    *hands = (struct hands){slot, count(loop), limit.rlim_cur >= 64 + 8 * count(loop)};
+    *hands =
+        (struct hands){slot, handler_count(loop), limit.rlim_cur >= 64 + 8 * handler_count(loop)};
     loop->hands = hands;
-    loop->fds_max = CHILD_FDS * count(loop);
-    loop->queue_max = 2 * count(loop);
+    loop->fds_max = CHILD_FDS * handler_count(loop);
+    loop->queue_max = 2 * handler_count(loop);
     loop->settle_wait_ms = SETTLE_MS;
     return 0;
 }
@@ -79,7 +80,7 @@ static struct slot *free_slot(struct loop *loop)
 }
 
 /* Each handler needs four descriptors of ours, and a fifth when it prints much. */
-static void too_few_files(struct loop *loop)
+static void handler_too_few_files(struct loop *loop)
 {
     size_t *most = &((struct hands *)loop->hands)->most;
     struct rlimit limit = {0, 0};
@@ -96,7 +97,7 @@ static void too_few_files(struct loop *loop)
     *most = loop->running < 5 ? loop->running : loop->running - loop->running / 5;
     say_warn("no more than %zu handlers at once, not %zu: the limit of open files is %lld "
              "(ulimit -n)",
-             *most, count(loop), (long long)limit.rlim_cur);
+             *most, handler_count(loop), (long long)limit.rlim_cur);
 }
 
 static int cannot_start(struct loop *loop, struct group_event *ge, struct err *why, struct err *e)
@@ -149,7 +150,7 @@ static int handlers_begin(struct loop *loop, struct group_event *ge, struct err 
     if (child_start(&s->child, &run, &why) < 0) {
         if (errno != EMFILE)
             return cannot_start(loop, ge, &why, e);
-        too_few_files(loop);
+        handler_too_few_files(loop);
         return 0;
     }
     s->event = ge;
@@ -161,7 +162,7 @@ static size_t handlers_fds(const struct loop *loop, struct pollfd *fds)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < count(loop); i++)
+    for (size_t i = 0; i < handler_count(loop); i++)
         if (slots(loop)[i].event != NULL)
             n += child_fds(&slots(loop)[i].child, fds + n);
     return n;
@@ -171,7 +172,7 @@ static int64_t handlers_deadline(const struct loop *loop)
 {
     int64_t until = INT64_MAX;
 
-    for (size_t i = 0; i < count(loop); i++)
+    for (size_t i = 0; i < handler_count(loop); i++)
         if (slots(loop)[i].event != NULL && child_deadline(&slots(loop)[i].child) < until)
             until = child_deadline(&slots(loop)[i].child);
     return until;
@@ -179,7 +180,7 @@ static int64_t handlers_deadline(const struct loop *loop)
 
 static void handlers_ended(struct loop *loop, pid_t pid, int wait_status, int64_t now_ms)
 {
-    for (size_t i = 0; i < count(loop); i++) {
+    for (size_t i = 0; i < handler_count(loop); i++) {
         struct slot *s = &slots(loop)[i];
         if (s->event != NULL && s->child.pid == pid && !s->child.ended)
             child_ended(&s->child, wait_status, now_ms);
@@ -253,7 +254,7 @@ static int judge(struct loop *loop, struct slot *s, struct err *e)
 
 static int handlers_move(struct loop *loop, int64_t now_ms, struct err *e)
 {
-    for (size_t i = 0; i < count(loop); i++) {
+    for (size_t i = 0; i < handler_count(loop); i++) {
         struct slot *s = &slots(loop)[i];
         if (s->event == NULL)
             continue;
@@ -266,7 +267,7 @@ static int handlers_move(struct loop *loop, int64_t now_ms, struct err *e)
             continue;
         if (judge(loop, s, e) < 0)
             return -1;
-        loop->queue_max = count(loop) * (2 + (size_t)(SETTLE_MS / (1 + s->child.took_ms)));
+        loop->queue_max = handler_count(loop) * (2 + (size_t)(SETTLE_MS / (1 + s->child.took_ms)));
         child_reset(&s->child);
         s->event = NULL;
         loop->running--;
@@ -276,7 +277,7 @@ static int handlers_move(struct loop *loop, int64_t now_ms, struct err *e)
 
 static bool handlers_has(const struct loop *loop, struct str subject)
 {
-    for (size_t i = 0; i < count(loop); i++)
+    for (size_t i = 0; i < handler_count(loop); i++)
         if (slots(loop)[i].event != NULL && str_eq(slots(loop)[i].event->entry.subject, subject))
             return true;
     return false;
@@ -290,7 +291,7 @@ static void handlers_quit(struct loop *loop, int64_t now_ms)
 
 static void handlers_force(struct loop *loop, int64_t now_ms)
 {
-    for (size_t i = 0; i < count(loop); i++)
+    for (size_t i = 0; i < handler_count(loop); i++)
         if (slots(loop)[i].event != NULL)
             child_stop(&slots(loop)[i].child, now_ms);
 }
@@ -302,7 +303,7 @@ static bool handlers_busy(const struct loop *loop)
 
 static void handlers_close(struct loop *loop)
 {
-    for (size_t i = 0; i < count(loop); i++) {
+    for (size_t i = 0; i < handler_count(loop); i++) {
         child_free(&slots(loop)[i].child);
         environment_free(&slots(loop)[i].environment);
     }

@@ -16,6 +16,7 @@
 #include "cli/lines.h"
 #include "cli/refused.h"
 #include "deliver/backpressure.h"
+#include "store/log.h"
 
 #define INGEST_QUEUE LOG_SOME
 

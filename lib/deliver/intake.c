@@ -11,7 +11,8 @@ static int find_last(struct intake *in, struct err *e)
         return 0;
     if (log_point(in->decide->store, &end, &in->last, e) < 0)
         return -1;
-    if (--in->last == 0) /* 0 would mean no limit */
+    in->last = log_before(in->last);
+    if (in->last == 0) /* 0 would mean no limit */
         in->last = -1;
     return 0;
 }

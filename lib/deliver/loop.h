@@ -20,7 +20,7 @@
 #define DELIVER_LOOP_H
 
 #include "base/backoff.h"
-#include "store/store.h"
+#include "store/group.h"
 
 struct loop_terms {
     char *const *argv;  /* the handler; NULL: events go to stdout, settled once written */

@@ -49,7 +49,7 @@ static struct worker *workers(const struct loop *loop)
     return loop->hands;
 }
 
-static size_t count(const struct loop *loop)
+static size_t worker_count(const struct loop *loop)
 {
     return (size_t)loop->terms->workers;
 }
@@ -61,17 +61,17 @@ static size_t window(const struct loop *loop)
 
 static int workers_open(struct loop *loop, struct err *e)
 {
-    struct worker *w = mem_zero(count(loop), sizeof *w);
+    struct worker *w = mem_zero(worker_count(loop), sizeof *w);
 
     (void)e;
-    for (size_t i = 0; i < count(loop); i++) {
+    for (size_t i = 0; i < worker_count(loop); i++) {
         child_init(&w[i].child);
         w[i].flight = mem_zero(window(loop), sizeof *w[i].flight);
         snprintf(w[i].marker, sizeof w[i].marker, "EVENT_WORKER=%zu", i + 1);
     }
     loop->hands = w;
-    loop->fds_max = CHILD_FDS * count(loop);
-    loop->queue_max = 2 * count(loop) * window(loop);
+    loop->fds_max = CHILD_FDS * worker_count(loop);
+    loop->queue_max = 2 * worker_count(loop) * window(loop);
     loop->settle_wait_ms = 50;
     if (loop->queue_max < CLAIM_AHEAD)
         loop->queue_max = CLAIM_AHEAD;
@@ -93,7 +93,7 @@ static size_t workers_room(const struct loop *loop)
     int64_t now = clock_mono_ms();
     size_t room = 0;
 
-    for (size_t i = 0; i < count(loop); i++)
+    for (size_t i = 0; i < worker_count(loop); i++)
         room += room_of(loop, &workers(loop)[i], now);
     return room;
 }
@@ -103,7 +103,7 @@ static struct worker *least_busy(struct loop *loop)
     int64_t now = clock_mono_ms();
     struct worker *best = NULL;
 
-    for (size_t i = 0; i < count(loop); i++) {
+    for (size_t i = 0; i < worker_count(loop); i++) {
         struct worker *w = &workers(loop)[i];
         if (room_of(loop, w, now) > 0 && (best == NULL || w->flights < best->flights))
             best = w;
@@ -112,21 +112,21 @@ static struct worker *least_busy(struct loop *loop)
 }
 
 /* A worker for which there are no descriptors is never started; the others do its work. */
-static void too_few_files(struct loop *loop, struct worker *w)
+static void worker_too_few_files(struct loop *loop, struct worker *w)
 {
     struct rlimit limit = {0, 0};
     struct err why = ERR_NONE;
     size_t n = 0;
 
     getrlimit(RLIMIT_NOFILE, &limit);
-    for (size_t i = 0; i < count(loop); i++)
+    for (size_t i = 0; i < worker_count(loop); i++)
         n += workers(loop)[i].running;
     w->rest_ms = INT64_MAX;
     if (n > 0) {
         say_warn("no more than %zu workers at once, not %zu: the limit of open files is %lld "
                  "(ulimit -n)",
-                 n, count(loop), (long long)limit.rlim_cur);
-        for (size_t i = 0; i < count(loop); i++)
+                 n, worker_count(loop), (long long)limit.rlim_cur);
+        for (size_t i = 0; i < worker_count(loop); i++)
             if (!workers(loop)[i].running)
                 workers(loop)[i].rest_ms = INT64_MAX;
         return;
@@ -158,7 +158,7 @@ static int start(struct loop *loop, struct worker *w, struct err *e)
         return 1;
     }
     if (errno == EMFILE) {
-        too_few_files(loop, w);
+        worker_too_few_files(loop, w);
         return 0;
     }
     if (why.status == EX_OSERR) {
@@ -445,7 +445,7 @@ static void watch_clock(struct loop *loop, struct worker *w, int64_t now_ms)
 
 static int workers_move(struct loop *loop, int64_t now_ms, struct err *e)
 {
-    for (size_t i = 0; i < count(loop); i++) {
+    for (size_t i = 0; i < worker_count(loop); i++) {
         struct worker *w = &workers(loop)[i];
         if (!w->running)
             continue;
@@ -464,7 +464,7 @@ static size_t workers_fds(const struct loop *loop, struct pollfd *fds)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < count(loop); i++)
+    for (size_t i = 0; i < worker_count(loop); i++)
         if (workers(loop)[i].running)
             n += child_fds(&workers(loop)[i].child, fds + n);
     return n;
@@ -474,7 +474,7 @@ static int64_t workers_deadline(const struct loop *loop)
 {
     int64_t until = INT64_MAX, now = clock_mono_ms();
 
-    for (size_t i = 0; i < count(loop); i++) {
+    for (size_t i = 0; i < worker_count(loop); i++) {
         const struct worker *w = &workers(loop)[i];
         int64_t at = w->running ? child_deadline(&w->child) : INT64_MAX;
         if (!w->running && w->rest_ms > now)
@@ -494,7 +494,7 @@ static int64_t workers_deadline(const struct loop *loop)
 
 static void workers_ended(struct loop *loop, pid_t pid, int wait_status, int64_t now_ms)
 {
-    for (size_t i = 0; i < count(loop); i++) {
+    for (size_t i = 0; i < worker_count(loop); i++) {
         struct worker *w = &workers(loop)[i];
         if (w->running && w->child.pid == pid && !w->child.ended)
             child_ended(&w->child, wait_status, now_ms);
@@ -503,7 +503,7 @@ static void workers_ended(struct loop *loop, pid_t pid, int wait_status, int64_t
 
 static bool workers_has(const struct loop *loop, struct str subject)
 {
-    for (size_t i = 0; i < count(loop); i++)
+    for (size_t i = 0; i < worker_count(loop); i++)
         for (size_t k = 0; k < workers(loop)[i].flights; k++)
             if (str_eq(workers(loop)[i].flight[k].event->entry.subject, subject))
                 return true;
@@ -512,7 +512,7 @@ static bool workers_has(const struct loop *loop, struct str subject)
 
 static void workers_quit(struct loop *loop, int64_t now_ms)
 {
-    for (size_t i = 0; i < count(loop); i++) {
+    for (size_t i = 0; i < worker_count(loop); i++) {
         struct worker *w = &workers(loop)[i];
         if (!w->quitting)
             end_by(w, now_ms + loop->terms->grace_ms);
@@ -524,7 +524,7 @@ static void workers_quit(struct loop *loop, int64_t now_ms)
 
 static void workers_force(struct loop *loop, int64_t now_ms)
 {
-    for (size_t i = 0; i < count(loop); i++) {
+    for (size_t i = 0; i < worker_count(loop); i++) {
         workers(loop)[i].forced = true;
         if (workers(loop)[i].running)
             child_stop(&workers(loop)[i].child, now_ms);
@@ -533,7 +533,7 @@ static void workers_force(struct loop *loop, int64_t now_ms)
 
 static bool workers_busy(const struct loop *loop)
 {
-    for (size_t i = 0; i < count(loop); i++)
+    for (size_t i = 0; i < worker_count(loop); i++)
         if (workers(loop)[i].running)
             return true;
     return false;
@@ -541,7 +541,7 @@ static bool workers_busy(const struct loop *loop)
 
 static void workers_close(struct loop *loop)
 {
-    for (size_t i = 0; i < count(loop); i++) {
+    for (size_t i = 0; i < worker_count(loop); i++) {
         child_free(&workers(loop)[i].child);
         environment_free(&workers(loop)[i].environment);
         free(workers(loop)[i].flight);

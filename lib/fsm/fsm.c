@@ -3,6 +3,7 @@
 #include "base/crc32c.h"
 #include "base/sha1.h"
 #include "cli/feed.h"
+#include "store/doc.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -9,6 +9,7 @@
 #include "base/json_tree.h"
 #include "base/mem.h"
 #include "event/event.h"
+#include "store/log.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #ifndef INSPECT_LETTER_H
 #define INSPECT_LETTER_H
 
-#include "store/store.h"
+#include "store/dead.h"
 
 #include <jansson.h>
 

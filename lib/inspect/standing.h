@@ -7,7 +7,7 @@
 #ifndef INSPECT_STANDING_H
 #define INSPECT_STANDING_H
 
-#include "store/store.h"
+#include "store/where.h"
 
 #include <jansson.h>
 

@@ -16,7 +16,7 @@
 #ifndef INSPECT_TRACE_H
 #define INSPECT_TRACE_H
 
-#include "store/store.h"
+#include "store/log.h"
 
 #include <jansson.h>
 

@@ -7,6 +7,7 @@
 #include "cli/say.h"
 #include "outbox/engine.h"
 #include "process/proc.h"
+#include "store/log.h"
 
 #include <inttypes.h>
 #include <stdio.h>

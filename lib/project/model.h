@@ -18,6 +18,8 @@
 #define PROJECT_MODEL_H
 
 #include "project/projection.h"
+#include "store/doc.h"
+#include "store/groups.h"
 
 #include <sqlite3.h>
 

@@ -4,6 +4,7 @@
  * name, and what the group has not seen is not pruned.
  */
 #include "project/model.h"
+#include "store/group.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -418,7 +418,7 @@ static enum fate apply_batch(struct projection *p, struct log_entry *entry, stru
 
 static int open_log(struct projection *p, struct err *e)
 {
-    const struct log_query query = {.first = p->position + 1,
+    const struct log_query query = {.first = log_after(p->position),
                                     .last = p->until == INT64_MAX ? 0 : p->until,
                                     .types = p->terms.rules->types};
 
@@ -498,7 +498,7 @@ int projection_advance(struct projection *p, struct err *e)
 
     if (got < 0 || log_point(p->terms.spool, &end, &last, e) < 0)
         return -1;
-    last = last - 1 < p->until ? last - 1 : p->until;
+    last = log_before(last) < p->until ? log_before(last) : p->until;
     while (!p->terms.stopping() && (got = log_next(p->log, &entry, e)) > 0) {
         enum fate fate = apply_batch(p, &entry, e);
         if (fate == FAILED && p->model.stopped) {

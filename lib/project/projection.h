@@ -22,7 +22,7 @@
 #define PROJECT_PROJECTION_H
 
 #include "project/rules.h"
-#include "store/store.h"
+#include "store/log.h"
 
 #include <jansson.h>
 

@@ -14,7 +14,7 @@ struct ahead {
 static int count_ahead(struct store *s, int64_t position, struct str types, struct ahead *out,
                        struct err *e)
 {
-    struct log_query query = {.first = position + 1};
+    struct log_query query = {.first = log_after(position)};
     json_t *list = json_loadb(types.p == NULL ? "" : types.p, types.n, 0, NULL), *item;
     struct log_entry entry;
     struct log *log = NULL;

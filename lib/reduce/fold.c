@@ -2,6 +2,8 @@
 
 #include "base/mem.h"
 #include "process/child.h"
+#include "store/doc.h"
+#include "store/log.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -178,7 +180,7 @@ static int find_end(struct fold *f, struct err *e)
 static int open_log(struct fold *f, struct err *e)
 {
     struct log_query query = {
-        .first = f->seq + 1, .last = f->terms->last, .lines = true, .types = fold_types};
+        .first = log_after(f->seq), .last = f->terms->last, .lines = true, .types = fold_types};
 
     log_close(f->log);
     f->log = NULL;

@@ -1,6 +1,7 @@
 #include "reduce/fold_priv.h"
 
 #include "base/mem.h"
+#include "store/log.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,5 +1,7 @@
 #include "resilience/bucket.h"
 
+#include "store/doc.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>

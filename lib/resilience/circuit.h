@@ -16,7 +16,7 @@
 #define RESILIENCE_CIRCUIT_H
 
 #include "resilience/breaker.h"
-#include "store/store.h"
+#include "store/doc.h"
 
 #include <jansson.h>
 

@@ -17,7 +17,7 @@
 #define RESILIENCE_ONCE_KEY_H
 
 #include "base/buf.h"
-#include "store/store.h"
+#include "store/doc.h"
 
 #define ONCE_KEY_KIND "key"
 #define ONCE_KEY_OUTPUT_MAX (16 << 20) /* a longer output is not kept */

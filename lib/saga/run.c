@@ -9,6 +9,7 @@
 #include "process/environment.h"
 #include "process/proc.h"
 #include "process/wrap.h"
+#include "store/doc.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,7 +1,6 @@
 /*
  * The spool as a whole. Here an engine would be chosen by the spool's name.
  */
-#include "store/store.h"
 
 #include "base/mem.h"
 #include "store/sql/sql.h"
@@ -81,6 +80,11 @@ int store_wait(struct store *s, struct pollfd *fds, size_t n, int64_t timeout_ms
 int store_there(struct store *s, struct err *e)
 {
     return db_there(s->db, e);
+}
+
+bool store_can(const struct store *s, enum store_ability what)
+{
+    return db_can(s->db, what);
 }
 
 int store_info(struct store *s, struct store_info *out, struct err *e)

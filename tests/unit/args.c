@@ -1,6 +1,7 @@
 #include "cli/args.h"
 
 #include "cli/out.h"
+#include "store/log.h"
 #include "unit.h"
 
 #include <fcntl.h>

@@ -6,7 +6,8 @@
 #include "deliver/emit.h"
 #include "deliver/ingest.h"
 
-#include "store/store.h"
+#include "store/group.h"
+#include "store/log.h"
 #include "unit.h"
 
 #include <limits.h>

@@ -203,7 +203,7 @@ static int insert_some(struct txn *t, const struct event *ev, struct err *e)
 }
 
 /* Twice what goes into an index as well as a column, and a quarter for pages not quite full. */
-static int64_t bytes_of(const struct event *ev)
+static int64_t append_bytes_of(const struct event *ev)
 {
     return (int64_t)(ev->line.n + 2 * (ev->id.n + ev->source.n) + ev->type.n + ev->subject.n + 64) *
            5 / 4;
@@ -226,7 +226,7 @@ int log_put(struct txn *t, struct event *ev, struct log_put *out, struct err *e)
         return got < 0 ? -1 : 0;
     if (out->fate != LOG_STORED)
         return 0;
-    if (t->room != INT64_MAX && (t->room -= bytes_of(ev)) < 0)
+    if (t->room != INT64_MAX && (t->room -= append_bytes_of(ev)) < 0)
         return db_no_room(t->s->db, e);
     if (t->segment_ms != DB_NONE && begin_segment(t, e) < 0)
         return -1;
@@ -254,7 +254,7 @@ int log_put_some(struct txn *t, struct event *ev, size_t n, struct log_put *out,
 
     for (size_t i = 0; i < LOG_SOME && some; i++) {
         some = is_plain(t, &ev[i]);
-        bytes += bytes_of(&ev[i]);
+        bytes += append_bytes_of(&ev[i]);
     }
     if (some && bytes <= t->room && (got = insert_some(t, ev, e)) < 0)
         return -1;

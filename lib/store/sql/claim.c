@@ -10,6 +10,7 @@
 #include "store/sql/group.h"
 
 #include "base/mem.h"
+#include "store/group.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -417,7 +418,7 @@ static int add_event(struct group *g, struct claim *c, size_t max, struct query 
 }
 
 /* Move past a row that cannot be read: 1. If that is not what went wrong: -1, with e unchanged. */
-static int add_broken(struct group *g, int priority, int64_t last, struct err *e)
+static int claim_add_broken(struct group *g, int priority, int64_t last, struct err *e)
 {
     int64_t seq;
 
@@ -462,7 +463,7 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
         return -1;
     db_done(q);
     if (got < 0 && passed == 0)
-        return add_broken(g, priority, last, e);
+        return claim_add_broken(g, priority, last, e);
     if (got < 0)
         err_clear(e); /* first the rows before it; the next call meets the error again */
     return passed;
@@ -686,7 +687,7 @@ static int take(struct group *g, struct claim *c, const char **table, struct err
 
 /* May events be claimed from the group now? Reads its patterns again if they have changed. *others:
    there are other consumers or leases, of which some may be over. */
-static int look(struct group *g, bool *others, struct err *e)
+static int claim_look_at(struct group *g, bool *others, struct err *e)
 {
     struct query *q = db_query(
         g->s->db, e,
@@ -719,7 +720,7 @@ static int begin_look(struct group *g, struct err *e)
     int got;
 
     for (;;) {
-        if (db_begin_read(g->s->db, e) < 0 || (got = look(g, &others, e)) < 0)
+        if (db_begin_read(g->s->db, e) < 0 || (got = claim_look_at(g, &others, e)) < 0)
             return -1;
         if (!others || taken_back)
             return got;

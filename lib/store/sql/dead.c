@@ -6,6 +6,8 @@
 #include "store/sql/sql.h"
 
 #include "base/mem.h"
+#include "store/dead.h"
+#include "store/groups.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,9 +37,9 @@ static int fill_info(struct store *s, int64_t grp, struct group_info *info, stru
     return 0;
 }
 
-static int one_group(struct store *s, const char *name,
-                     int (*f)(const struct group_info *info, void *arg, struct err *e), void *arg,
-                     struct err *e)
+static int dead_of_group(struct store *s, const char *name,
+                         int (*f)(const struct group_info *info, void *arg, struct err *e),
+                         void *arg, struct err *e)
 {
     struct query *q =
         db_query(s->db, e,
@@ -79,7 +81,9 @@ int group_each(struct store *s, const char *name,
     int got = 0;
 
     if (name != NULL)
-        return group_row(s, name, &grp, e) < 0 ? -1 : one_group(s, name, f, arg, e) < 0 ? -1 : 0;
+        return group_row(s, name, &grp, e) < 0         ? -1
+               : dead_of_group(s, name, f, arg, e) < 0 ? -1
+                                                       : 0;
     struct query *q =
         db_query(s->db, e, SQL("dead_group_each", "SELECT name FROM groups ORDER BY name"), "");
     while (q != NULL && (got = db_row(s->db, q, e)) > 0) {
@@ -89,7 +93,7 @@ int group_each(struct store *s, const char *name,
     if (q == NULL)
         got = -1;
     for (size_t at = 0; at < names.n && got == 0; at += strlen(names.p + at) + 1)
-        got = one_group(s, names.p + at, f, arg, e);
+        got = dead_of_group(s, names.p + at, f, arg, e);
     buf_free(&names);
     return got < 0 ? -1 : 0;
 }
@@ -529,9 +533,9 @@ static int add_dead(const struct dead_letter *letter, void *batch, struct err *e
     return b->n == DB_ROWS || b->rows >= DB_ROWS ? change_batch(b, e) : 0;
 }
 
-static int64_t change(struct store *s, const struct dead_filter *filter,
-                      int (*f)(struct store *s, const struct dead *dead, struct err *e),
-                      struct err *e)
+static int64_t dead_change(struct store *s, const struct dead_filter *filter,
+                           int (*f)(struct store *s, const struct dead *dead, struct err *e),
+                           struct err *e)
 {
     struct ingest b = {.s = s, .f = f};
     int got = dead_each(s, filter, add_dead, &b, e) < 0 ? -1 : change_batch(&b, e);
@@ -542,10 +546,10 @@ static int64_t change(struct store *s, const struct dead_filter *filter,
 
 int64_t dead_retry(struct store *s, const struct dead_filter *filter, struct err *e)
 {
-    return change(s, filter, retry_one, e);
+    return dead_change(s, filter, retry_one, e);
 }
 
 int64_t dead_drop(struct store *s, const struct dead_filter *filter, struct err *e)
 {
-    return change(s, filter, drop_one, e);
+    return dead_change(s, filter, drop_one, e);
 }

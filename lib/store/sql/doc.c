@@ -2,6 +2,7 @@
  * Documents: one value for each name, changed by compare-and-set; and marks, which show whether a
  * process named in a document is alive.
  */
+#include "store/doc.h"
 #include "store/sql/sql.h"
 
 #include "base/mem.h"
@@ -47,7 +48,7 @@ int doc_get(struct store *s, const char *kind, const char *name, struct doc *out
 }
 
 /* Returns the number of rows changed; 0 when the document is at another revision. */
-static int change(struct store *s, const struct doc_put *put, struct err *e)
+static int doc_change(struct store *s, const struct doc_put *put, struct err *e)
 {
     int64_t rev = put->rev == 0 ? (int64_t)(clock_random() >> 8) + 1 : put->rev + 1;
 
@@ -95,7 +96,7 @@ static int sweep(struct store *s, struct err *e)
 int txn_doc_put(struct txn *t, const struct doc_put *put, struct err *e)
 {
     struct err damaged = ERR_NONE;
-    int got = change(t->s, put, e);
+    int got = doc_change(t->s, put, e);
 
     if (got > 0 && !t->swept && sweep(t->s, e) < 0)
         return -1;

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "store/group.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -332,7 +333,8 @@ static int tell_death(struct group *g, struct txn *t, const struct group_settle 
                       s->event->attempts + 1, s->status, s->reason, e);
 }
 
-static int settle_one(struct group *g, struct txn *t, const struct group_settle *s, struct err *e)
+static int group_settle_one(struct group *g, struct txn *t, const struct group_settle *s,
+                            struct err *e)
 {
     struct held *h = held_of(s->event);
 
@@ -368,7 +370,7 @@ int txn_settle(struct txn *t, struct group *g, const struct group_settle *settle
         t->wake |= settle[i].outcome != GROUP_DONE && settle[i].outcome != GROUP_DROP;
     }
     for (size_t i = 0; i < n && !failed; i++)
-        failed = settle_one(g, t, &settle[i], e) < 0;
+        failed = group_settle_one(g, t, &settle[i], e) < 0;
     if (failed || tally_write(g, &g->tallies, e) < 0)
         return -1;
     t->then = forget_settled;

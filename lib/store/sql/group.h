@@ -5,6 +5,7 @@
 #define STORE_SQL_GROUP_H
 
 #include "base/histogram.h"
+#include "store/group.h"
 #include "store/sql/sql.h"
 
 enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_BEHIND = 2, ITEM_DEAD = 3 }; /* item.state */

@@ -6,6 +6,8 @@
 #include "store/sql/group.h"
 
 #include "base/mem.h"
+#include "store/group.h"
+#include "store/lease.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -318,8 +320,8 @@ static int settle_named(struct group *g, const struct named *x, const struct gro
     return tells_of_death(&s, type) ? death_tell_seq(g, g->leasing, seq, s.reason, e) : 0;
 }
 
-static int settle_one(struct group *g, const struct lease_name *name, struct named *x,
-                      const struct group_settle *how, int64_t max_attempts, struct err *e)
+static int lease_settle_one(struct group *g, const struct lease_name *name, struct named *x,
+                            const struct group_settle *how, int64_t max_attempts, struct err *e)
 {
     struct err_quoted id = err_quote(name->id.p, name->id.n);
     int got;
@@ -351,7 +353,7 @@ int lease_settle(struct group *g, const struct lease_name *name, const struct gr
     int got = lease_begin(g, appends, e);
 
     if (got == 0)
-        got = settle_one(g, name, &x, how, max_attempts, e);
+        got = lease_settle_one(g, name, &x, how, max_attempts, e);
     buf_free(&x.type);
     return got;
 }

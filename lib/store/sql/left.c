@@ -11,6 +11,8 @@
  */
 #include "store/sql/sql.h"
 
+#include "store/groups.h"
+
 #include <stdlib.h>
 
 struct left {

@@ -256,7 +256,7 @@ static int read_listed(struct log *l, struct err *e)
 }
 
 /* Add an entry for a row that cannot be read: only its position is known. */
-static int add_broken(struct log *l, struct err *e)
+static int log_add_broken(struct log *l, struct err *e)
 {
     int64_t last = last_wanted(l);
     struct log_entry row = unknown(0);
@@ -305,7 +305,7 @@ static int read_page(struct log *l, struct err *e)
     if (got >= 0)
         db_done(q);
     if (got < 0 && l->page.n == 0)
-        return q == NULL ? -1 : add_broken(l, e);
+        return q == NULL ? -1 : log_add_broken(l, e);
     if (got < 0)
         err_clear(e); /* first the rows before it; the next call meets the error again */
     return got < 0 || rows > 0;

@@ -17,6 +17,8 @@
  */
 #include "store/sql/group.h"
 
+#include "store/group.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>

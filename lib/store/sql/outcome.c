@@ -4,6 +4,7 @@
  * over a pipe, claim.c for those that nobody settled.
  */
 #include "base/json_tree.h"
+#include "store/group.h"
 #include "store/sql/group.h"
 
 #define HISTORY_MAX 100 /* attempts remembered for an event */

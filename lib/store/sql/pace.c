@@ -8,6 +8,7 @@
 #include "store/sql/group.h"
 
 #include "base/gcra.h"
+#include "store/group.h"
 
 #define TOGETHER_US 50000
 

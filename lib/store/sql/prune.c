@@ -8,6 +8,8 @@
  */
 #include "store/sql/sql.h"
 
+#include "store/upkeep.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -269,7 +271,7 @@ static int64_t strip_claim(struct store *s, int64_t claim, bool change, struct e
 }
 
 /* One transaction for each claim, and only for claims that have a removed event. */
-static int forget_claims(struct forget *f, struct err *e)
+static int prune_strip_claims(struct forget *f, struct err *e)
 {
     int64_t claim = 0, gone = 0;
     int got;
@@ -324,7 +326,7 @@ static int forget_all(struct forget *f, struct err *e)
         if (q == NULL || (got = db_row(f->s->db, q, e)) < 0)
             return -1;
         if (got == 0)
-            return forget_claims(f, e);
+            return prune_strip_claims(f, e);
         f->grp = db_i64(q, 0);
         f->ordered = db_i64(q, 1) != 0;
         db_done(q);

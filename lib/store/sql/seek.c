@@ -5,6 +5,7 @@
 #include "store/sql/group.h"
 
 #include "base/json.h"
+#include "store/groups.h"
 
 #include <string.h>
 
@@ -48,7 +49,7 @@ static int count_dropped(struct store *s, int64_t grp, struct group_seek *out, s
     return 0;
 }
 
-static int look(struct store *s, int64_t grp, struct group_seek *out, struct err *e)
+static int seek_look(struct store *s, int64_t grp, struct group_seek *out, struct err *e)
 {
     if (db_begin_read(s->db, e) < 0)
         return -1;
@@ -111,7 +112,7 @@ static int forget_rows(struct store *s, int64_t grp, int64_t to, int64_t *below,
 /* The caller gives claims back first, which adds rows: 0 while there are such claims. Claims that
    belong to no consumer and no lease can only be damage, and nobody would give them back: delete
    them. 1 when no claim is left, 0, -1. */
-static int forget_claims(struct store *s, int64_t grp, struct err *e)
+static int seek_forget_claims(struct store *s, int64_t grp, struct err *e)
 {
     int64_t one;
     int got =
@@ -142,7 +143,7 @@ int group_forget(struct store *s, int64_t grp, int64_t to, int64_t *below, struc
                SQL("seek_group_forget_update_groups", "UPDATE groups SET rev=rev+1 WHERE grp=?"),
                "i", grp) < 0)
         return -1;
-    if ((got = forget_claims(s, grp, e)) <= 0) {
+    if ((got = seek_forget_claims(s, grp, e)) <= 0) {
         *below = INT64_MAX;
         return got;
     }
@@ -181,7 +182,7 @@ int group_seek(struct store *s, const char *name, const struct clock_point *poin
     *out = (struct group_seek){0};
     if (group_row(s, name, &grp, e) < 0 || log_start(s, point, &out->to, e) < 0)
         return -1;
-    if (look(s, grp, out, e) < 0)
+    if (seek_look(s, grp, out, e) < 0)
         return in_group(name, e);
     while (!dry_run && got == 0) {
         if (group_recover(s, name, e) < 0 || (got = move(s, grp, out->to, &below, e)) < 0)

@@ -20,6 +20,8 @@
 #define STORE_SQL_SQL_H
 
 #include "store/driver.h"
+#include "store/groups.h"
+#include "store/log.h"
 
 #include <jansson.h>
 
@@ -193,7 +195,7 @@ int log_broken(struct store *s, int64_t from, int64_t last, int64_t *seq);
 int log_last(struct store *s, int64_t *seq, struct err *e); /* 1; 0 when the log is empty; -1 */
 
 /* sum.c: views of a whole row of LOG_COLUMNS, and its checksum. sum_columns and sum_line:
-   are the columns, or the line, what was stored? */
+   are the columns, or the line, what was stored? sum_of returns what it should be. */
 void log_row_read(struct query *q, struct log_row *out);
 int64_t sum_of(const struct log_row *row);
 bool sum_columns(struct store *s, struct query *q, const struct log_row *row);

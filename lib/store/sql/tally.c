@@ -5,6 +5,7 @@
 #include "store/sql/group.h"
 
 #include "base/mem.h"
+#include "store/group.h"
 
 #include <stdlib.h>
 #include <string.h>

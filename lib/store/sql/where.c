@@ -8,6 +8,8 @@
  */
 #include "store/sql/group.h"
 
+#include "store/where.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -247,7 +249,7 @@ static int find_state(struct look *l, struct err *e)
 /* ------------------------------------------------------------------------------ the interface */
 
 /* 1; 0 when the group or the event no longer exists; -1. */
-static int look(struct look *l, struct err *e)
+static int where_look(struct look *l, struct err *e)
 {
     int got;
 
@@ -259,15 +261,15 @@ static int look(struct look *l, struct err *e)
     return got;
 }
 
-static int one_group(struct store *s, const char *name, int64_t seq,
-                     int (*f)(const struct where *w, void *arg, struct err *e), void *arg,
-                     struct err *e)
+static int where_one_group(struct store *s, const char *name, int64_t seq,
+                           int (*f)(const struct where *w, void *arg, struct err *e), void *arg,
+                           struct err *e)
 {
     struct look l = {.s = s, .seq = seq, .owner = -1, .now_ms = clock_now_ms()};
 
     l.w.group = name;
     l.w.types = &l.types;
-    int got = look(&l, e);
+    int got = where_look(&l, e);
     if (got > 0)
         got = f(&l.w, arg, e);
     pattern_free(&l.types);
@@ -296,7 +298,7 @@ int where_each(struct store *s, const char *group, int64_t seq,
         buf_char(&names, '\0');
     }
     for (size_t at = 0; at < names.n && got == 0; at += strlen(names.p + at) + 1)
-        got = one_group(s, names.p + at, seq, f, arg, e);
+        got = where_one_group(s, names.p + at, seq, f, arg, e);
     buf_free(&names);
     return got < 0 ? -1 : 0;
 }

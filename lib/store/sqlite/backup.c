@@ -10,6 +10,7 @@
 #include "store/sqlite/sqlite.h"
 
 #include "base/mem.h"
+#include "store/upkeep.h"
 
 #include <errno.h>
 #include <fcntl.h>

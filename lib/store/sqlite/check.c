@@ -10,6 +10,8 @@
 #include "store/sqlite/sqlite.h"
 
 #include "base/mem.h"
+#include "store/groups.h"
+#include "store/upkeep.h"
 
 #include <stdarg.h>
 #include <stdio.h>

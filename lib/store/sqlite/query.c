@@ -11,6 +11,7 @@
 #include "store/sqlite/sqlite.h"
 
 #include "base/mem.h"
+#include "store/upkeep.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,7 +67,7 @@ static void time_text(sqlite3_context *c, int n, sqlite3_value **v)
         sqlite3_result_text(c, clock_format(text, sqlite3_value_int64(v[0])), -1, SQLITE_TRANSIENT);
 }
 
-static struct str bytes_of(sqlite3_value *v)
+static struct str query_bytes_of(sqlite3_value *v)
 {
     const void *p = sqlite3_value_blob(v);
     return (struct str){p == NULL ? "" : p, (size_t)sqlite3_value_bytes(v)};
@@ -77,11 +78,11 @@ static struct str bytes_of(sqlite3_value *v)
 static void event_part(sqlite3_context *c, int n, sqlite3_value **v)
 {
     struct store *s = sqlite3_user_data(c);
-    struct str part = bytes_of(v[1]), found;
+    struct str part = query_bytes_of(v[1]), found;
     struct err damaged = ERR_NONE;
 
     (void)n;
-    if (event_read(&s->seen, &s->scan, bytes_of(v[0]), &damaged) < 0)
+    if (event_read(&s->seen, &s->scan, query_bytes_of(v[0]), &damaged) < 0)
         return;
     found = str_is(part, "data")            ? s->seen.data
             : str_is(part, "time")          ? s->seen.time
@@ -95,7 +96,7 @@ static void open_list(sqlite3_context *c, int n, sqlite3_value **v)
 {
     struct buf b = BUF_INIT;
     int64_t *seq;
-    size_t count = open_decode(bytes_of(v[0]), &seq);
+    size_t count = open_decode(query_bytes_of(v[0]), &seq);
 
     (void)n;
     for (size_t i = 0; i < count; i++) {
