@@ -1,8 +1,8 @@
 /*
  * floor_publish LOG [FILE [unchecked]]: what publishing a file of complete events costs at least.
- * Reads it, or stdin, checks each line in one strict pass that builds nothing, and appends it through
- * a prepared statement, 1000 a transaction, synchronous=FULL. With "unchecked" it appends alone: it
- * takes the attributes from where it finds their names.
+ * Reads it, or stdin, checks each line in one strict pass that builds nothing, and appends it
+ * through a prepared statement, 1000 a transaction, synchronous=FULL. With "unchecked" it appends
+ * alone: it takes the attributes from where it finds their names.
  *
  * It does what makes the bytes valid and durable and the ids unique. It does not check UTF-8, what
  * attributes may hold or the duplicate keys of inner objects, does not compare what has the same
