@@ -179,7 +179,7 @@ static bool group_wants(const struct log *l, const struct log_entry *entry,
 
 /* A damaged event of which nothing is known may be one that the query wants: it passes, marked as
    damaged. */
-static bool passes(struct log *l, const struct log_entry *entry, const struct log_row *row)
+static bool log_passes(struct log *l, const struct log_entry *entry, const struct log_row *row)
 {
     const struct log_query *want = &l->query;
 
@@ -214,12 +214,12 @@ static struct query *page_query(struct log *l, struct err *e)
 }
 
 /* False when the row does not pass the filters. */
-static bool read_row(struct log *l, struct query *q, struct log_entry *entry)
+static bool log_read_row(struct log *l, struct query *q, struct log_entry *entry)
 {
     struct log_row row;
 
     log_entry_read(l->s, q, &row, entry);
-    if (l->filtered && !passes(l, entry, &row))
+    if (l->filtered && !log_passes(l, entry, &row))
         return false;
     if (!entry->damaged) {
         entry->version = row.version == DB_NONE ? 0 : row.version;
@@ -246,7 +246,7 @@ static int read_listed(struct log *l, struct err *e)
             return -1;
         if (got == 0)
             continue;
-        read_row(l, q, &row);
+        log_read_row(l, q, &row);
         bool full = !page_add(&l->page, &row);
         db_done(q);
         if (full)
@@ -256,7 +256,7 @@ static int read_listed(struct log *l, struct err *e)
 }
 
 /* Add an entry for a row that cannot be read: only its position is known. */
-static int add_broken(struct log *l, struct err *e)
+static int log_add_broken(struct log *l, struct err *e)
 {
     int64_t last = last_wanted(l);
     struct log_entry row = unknown(0);
@@ -284,7 +284,7 @@ static int read_page(struct log *l, struct err *e)
 
     l->page.n = l->at = 0;
     while (q != NULL && rows < PAGE_EVENTS && (got = db_row(l->s->db, q, e)) > 0) {
-        bool wanted = read_row(l, q, &row);
+        bool wanted = log_read_row(l, q, &row);
         if (l->query.stream == NULL && row.seq > last) {
             got = 0;
             break;
@@ -305,7 +305,7 @@ static int read_page(struct log *l, struct err *e)
     if (got >= 0)
         db_done(q);
     if (got < 0 && l->page.n == 0)
-        return q == NULL ? -1 : add_broken(l, e);
+        return q == NULL ? -1 : log_add_broken(l, e);
     if (got < 0)
         err_clear(e); /* first the rows before it; the next call meets the error again */
     return got < 0 || rows > 0;
@@ -335,7 +335,7 @@ static int find_newest(struct log *l, struct err *e)
             }
             below = row.seq;
             rows++;
-            if (passes(l, &entry, &row)) {
+            if (log_passes(l, &entry, &row)) {
                 found++;
                 l->next = row.seq;
             }
