@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOK_MS 1000
 
 static struct log_query query;
 static struct clock_point from, to;
@@ -127,7 +126,7 @@ static int pour(struct log *log, struct err *e)
 }
 
 /* Print up to the current end of the log. 0; 1: stop; -1: error. */
-static int drain(struct log *log, struct err *e)
+static int print_rest(struct log *log, struct err *e)
 {
     bool unchanged = form == FORM_NDJSON && until_ms == 0 && speed == 0;
     struct log_entry entry;
@@ -148,7 +147,7 @@ static int drain(struct log *log, struct err *e)
 }
 
 /* With --to there is an end also when following: once the log has reached it. */
-static int passed_last(struct err *e)
+static int passed_replay_end(struct err *e)
 {
     const struct clock_point end = {CLOCK_END, 0};
     int64_t last;
@@ -167,22 +166,18 @@ static int read_log(struct err *e)
         return -1;
     for (;;) {
         bool time_is_up = until_ms != 0 && clock_now_ms() >= until_ms; /* before the last look */
-        if (follow)
-            store_bell_clear(spool);
-        if ((got = drain(log, e)) != 0 || !follow || (got = out_flush(e)) != 0 || out_gone() ||
-            time_is_up || (got = passed_last(e)) != 0)
+        if ((got = print_rest(log, e)) != 0 || !follow || (got = out_flush(e)) != 0 || out_gone() ||
+            time_is_up || (got = passed_replay_end(e)) != 0)
             break;
-        struct pollfd bell = {.fd = store_bell(spool), .events = POLLIN};
         proc_unblock(); /* a signal may end it here, as it ends any filter */
-        proc_wait(&bell, bell.fd >= 0, LOOK_MS);
-        if (proc_stopping())
+        if ((got = store_wait(spool, NULL, 0, -1, proc_wait, e)) < 0 || proc_stopping())
             break;
     }
     log_close(log);
     return got < 0 ? -1 : 0;
 }
 
-static int read_named(int n, char **name, struct err *e)
+static int replay_named(int n, char **name, struct err *e)
 {
     int got = 0;
 
@@ -246,12 +241,12 @@ int main(int argc, char **argv)
         query.lines = form != FORM_TABLE;
         if (form == FORM_TABLE)
             table = table_begin(columns, TABLE_TABLE);
-        got = first < argc ? read_named(argc - first, argv + first, &e) : read_log(&e);
+        got = first < argc ? replay_named(argc - first, argv + first, &e) : read_log(&e);
         if (table != NULL && table_end(table, &e) < 0)
             got = -1;
     }
     if (got >= 0 && e.status == 0 && shown + damaged == 0 && !follow)
-        args_nothing("events", store_path(spool), "type key group from to correlation");
+        args_nothing("events", store_name(spool), "type key group from to correlation");
     if (got == 0 && damaged > 0)
         err_set(&e, EX_IOERR, "%" PRId64 " damaged, left out", damaged);
     store_close(spool);

@@ -319,3 +319,27 @@ END
     [ "$(grep -c . <<<"$output")" -eq 31 ]
     [ "$(grep busy <<<"$output")" = "$(seq -f 'busy %g' 30)" ]
 }
+
+@test "ordered: an event whose output cannot be published yet holds back the next one of its subject" {
+    publish -t n -k s -d 1 && publish -t n -k s -d 2
+    publish -t made -k stream --expect-version 0 -d 0
+    cat >worker <<'END'
+#!/bin/sh
+while read -r line; do
+    id=$(jq -r .id <<EOF
+$line
+EOF
+)
+    jq -r .data >>seen <<EOF
+$line
+EOF
+    out=
+    [ -e tried ] || out=',"out":{"type":"made","subject":"stream","version":1}'
+    : >tried
+    echo "{\"id\":\"$id\"$out}"
+done
+END
+    chmod +x worker
+    run -0 consume -g g -t n --from start --ordered --workers --emit --backoff 0..0 -- ./worker
+    [ "$(cat seen)" = $'1\n1\n2' ]
+}

@@ -32,8 +32,8 @@ static void explain_stale(const struct ingest *b, const struct event *ev, int64_
 }
 
 /* Why an event did not go into the log, if it did not. */
-static void ingest_explain(const struct ingest *b, const struct event *ev,
-                           const struct log_put *put, struct err *why)
+static void explain_fate(const struct ingest *b, const struct event *ev, const struct log_put *put,
+                         struct err *why)
 {
     struct err ignored = ERR_NONE;
     struct buf chain = BUF_INIT;
@@ -84,7 +84,7 @@ static int make(struct ingest *b, struct event *ev, struct str line)
     return 0;
 }
 
-static int ingest_begin(struct ingest *b, struct err *e)
+static int begin(struct ingest *b, struct err *e)
 {
     b->room = backpressure_wait(&b->pending, b->store, e);
     if (b->pending.most > 0)
@@ -101,7 +101,7 @@ static void note_fate(struct ingest *b, size_t i, const struct log_put *put)
     b->stale += put->fate == LOG_STALE;
     if (put->fate != LOG_STORED && put->fate != LOG_DUPLICATE) {
         err_clear(&why);
-        ingest_explain(b, ev, put, &why);
+        explain_fate(b, ev, put, &why);
         refused_add(&b->refused, b->place[i].file, b->place[i].line, b->line[i], why.text);
     } else if (b->echo) {
         buf_str(&b->safe, put->fate == LOG_DUPLICATE ? put->line : ev->line);
@@ -110,7 +110,7 @@ static void note_fate(struct ingest *b, size_t i, const struct log_put *put)
 }
 
 /* Put the events that wait in the queue into the transaction. */
-static int ingest_put_queued(struct ingest *b, struct err *e)
+static int put_queue(struct ingest *b, struct err *e)
 {
     size_t n = b->queued;
     struct log_put put;
@@ -127,10 +127,9 @@ static int ingest_put_queued(struct ingest *b, struct err *e)
 }
 
 /* Messages are in the order of the lines. */
-static int ingest_refuse_line(struct ingest *b, struct ingest_place place, struct str line,
-                              struct err *e)
+static int refuse(struct ingest *b, struct ingest_place place, struct str line, struct err *e)
 {
-    if (ingest_put_queued(b, e) < 0)
+    if (put_queue(b, e) < 0)
         return -1;
     refused_add(&b->refused, place.file, place.line, line, b->why.text);
     return 0;
@@ -141,12 +140,12 @@ int ingest_put(struct ingest *b, struct ingest_place place, struct str line, str
     /* A line that is rejected is not copied; and only event[0] grows large. */
     bool alone = b->refused.path != NULL || line.n > QUEUE_BYTES;
 
-    if (alone && ingest_put_queued(b, e) < 0)
+    if (alone && put_queue(b, e) < 0)
         return -1;
     struct event *ev = &b->event[b->queued];
     if (make(b, ev, line) < 0)
-        return ingest_refuse_line(b, place, line, e);
-    if (b->lines == 0 && ingest_begin(b, e) < 0)
+        return refuse(b, place, line, e);
+    if (b->lines == 0 && begin(b, e) < 0)
         return -1;
     b->lines++;
     b->bytes += (int64_t)line.n;
@@ -155,9 +154,8 @@ int ingest_put(struct ingest *b, struct ingest_place place, struct str line, str
     b->queued_bytes += line.n;
     /* The caller may want to know at once that a version is stale. */
     alone |= b->terms.versions != LOG_UNVERSIONED || ev->version != 0;
-    return alone || b->queued == INGEST_QUEUE || b->queued_bytes > QUEUE_BYTES
-               ? ingest_put_queued(b, e)
-               : 0;
+    return alone || b->queued == INGEST_QUEUE || b->queued_bytes > QUEUE_BYTES ? put_queue(b, e)
+                                                                               : 0;
 }
 
 /* -------------------------------------------------------------------------------------- a line */
@@ -191,7 +189,7 @@ struct held {
     size_t n;
 };
 
-static int ingest_hold(struct ingest *b, struct ingest_place place, struct str text, struct err *e)
+static int hold(struct ingest *b, struct ingest_place place, struct str text, struct err *e)
 {
     struct held head = {place, text.n};
 
@@ -217,8 +215,8 @@ int ingest_line(struct ingest *b, const struct line *line, bool too_long, const 
         err_set(&b->why, EX_DATAERR, "value may be cut off: no newline at the end of input");
     b->seen++;
     if (b->why.status != 0)
-        return ingest_refuse_line(b, place, text, e);
-    return b->atomic ? ingest_hold(b, place, text, e) : ingest_put(b, place, text, e);
+        return refuse(b, place, text, e);
+    return b->atomic ? hold(b, place, text, e) : ingest_put(b, place, text, e);
 }
 
 int ingest_held(struct ingest *b, struct err *e)
@@ -231,7 +229,7 @@ int ingest_held(struct ingest *b, struct err *e)
             return -1;
         at += head.n;
     }
-    return ingest_put_queued(b, e);
+    return put_queue(b, e);
 }
 
 /* -------------------------------------------------------------------------------------- commit */
@@ -242,16 +240,11 @@ bool ingest_full(const struct ingest *b)
            (b->lines > 0 && (b->lines >= b->room || log_crowded(b->txn)));
 }
 
-bool ingest_open(const struct ingest *b)
-{
-    return b->lines > 0;
-}
-
 int ingest_commit(struct ingest *b, struct err *e)
 {
-    bool open = ingest_open(b);
+    bool open = b->lines > 0;
 
-    if (ingest_put_queued(b, e) < 0)
+    if (put_queue(b, e) < 0)
         return -1;
     b->lines = b->bytes = 0;
     return open ? txn_commit(b->txn, e) : 0;
@@ -259,7 +252,7 @@ int ingest_commit(struct ingest *b, struct err *e)
 
 void ingest_abandon(struct ingest *b)
 {
-    if (ingest_open(b))
+    if (b->lines > 0)
         txn_rollback(b->txn);
     b->queued = b->queued_bytes = 0;
     b->lines = b->bytes = b->duplicates = 0;
