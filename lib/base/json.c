@@ -129,7 +129,7 @@ static const byte *digits(struct pass *s, const byte *p)
     return p;
 }
 
-static const byte *number(struct pass *s, const byte *p)
+static const byte *scan_number(struct pass *s, const byte *p)
 {
     if (*p == '-')
         p++;
@@ -174,7 +174,7 @@ static const byte *scalar(struct pass *s, const byte *p)
     case 'n':
         return word(s, p, "null");
     default:
-        return *p == '-' || js_is_digit(*p) ? number(s, p) : unexpected(s, p);
+        return *p == '-' || js_is_digit(*p) ? scan_number(s, p) : unexpected(s, p);
     }
 }
 
@@ -235,7 +235,7 @@ static int by_length(const void *left, const void *right)
     return memcmp(a->p, b->p, a->n);
 }
 
-static bool same(const struct js_key *a, const struct js_key *b)
+static bool same_key(const struct js_key *a, const struct js_key *b)
 {
     return a->text.n == b->text.n && memcmp(a->text.p, b->text.p, a->text.n) == 0;
 }
@@ -246,19 +246,19 @@ static const struct js_key *twice(struct js_key *keys, size_t n)
     if (n <= FEW_KEYS) {
         for (size_t i = 1; i < n; i++)
             for (size_t j = 0; j < i; j++)
-                if (same(&keys[i], &keys[j]))
+                if (same_key(&keys[i], &keys[j]))
                     return &keys[i];
         return NULL;
     }
     qsort(keys, n, sizeof *keys, by_length);
     for (size_t i = 1; i < n; i++)
-        if (same(&keys[i - 1], &keys[i]))
+        if (same_key(&keys[i - 1], &keys[i]))
             return &keys[i];
     return NULL;
 }
 
 /* Open the object or array at p; returns where its first value begins, or its closing bracket. */
-static const byte *enter(struct pass *s, const byte *p, bool *empty)
+static const byte *scan_enter(struct pass *s, const byte *p, bool *empty)
 {
     struct level *level;
     bool object = *p == '{';
@@ -286,7 +286,7 @@ static int pop_keys(struct js_scan *scan, size_t first, struct err *e)
                                    err_quote(again->text.p, again->text.n).text);
 }
 
-static const byte *leave(struct pass *s, const byte *p)
+static const byte *scan_leave(struct pass *s, const byte *p)
 {
     struct js_scan *scan = s->scan;
     const struct level *level = &s->level[s->depth--];
@@ -299,7 +299,7 @@ static const byte *leave(struct pass *s, const byte *p)
 
 /* A value has ended at p: close the objects and arrays that end there, too. Returns where the next
    value begins, or, with depth 0, p. */
-static const byte *after(struct pass *s, const byte *p)
+static const byte *scan_after(struct pass *s, const byte *p)
 {
     while (s->depth > 0) {
         byte closer = s->level[s->depth].closer;
@@ -316,7 +316,7 @@ static const byte *after(struct pass *s, const byte *p)
         }
         if (p == s->end || *p != closer)
             return unexpected(s, p);
-        if ((p = leave(s, p)) == NULL)
+        if ((p = scan_leave(s, p)) == NULL)
             return NULL;
     }
     return p;
@@ -329,11 +329,11 @@ static const byte *whole(struct pass *s, const byte *p)
         bool empty = true;
 
         if (p < s->end && (*p == '{' || *p == '['))
-            p = enter(s, p, &empty);
+            p = scan_enter(s, p, &empty);
         else
             p = scalar(s, p);
         if (p != NULL && empty)
-            p = after(s, p);
+            p = scan_after(s, p);
     } while (p != NULL && s->depth > 0);
     return p;
 }

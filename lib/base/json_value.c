@@ -286,7 +286,7 @@ static struct str element(struct str array, struct str index)
 }
 
 /* One step of a pointer; token is the text between two slashes. */
-static struct str step(struct str value, struct str token)
+static struct str pointer_step(struct str value, struct str token)
 {
     struct buf name = BUF_INIT;
     struct str found;
@@ -311,7 +311,7 @@ struct str js_pointer(struct str value, const char *pointer)
     while (value.p != NULL && *pointer == '/') {
         size_t n = strcspn(++pointer, "/");
 
-        value = step(value, (struct str){pointer, n});
+        value = pointer_step(value, (struct str){pointer, n});
         pointer += n;
     }
     return *pointer == '\0' ? value : (struct str){NULL, 0};

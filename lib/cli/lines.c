@@ -131,7 +131,7 @@ static int fill(struct lines *in, struct err *e)
 }
 
 /* The line ends at stop; the next line begins after its newline, if it has one. */
-static int take(struct lines *in, size_t stop, bool newline, struct line *line)
+static int lines_take(struct lines *in, size_t stop, bool newline, struct line *line)
 {
     bool long_line = in->skipping || stop - in->start > in->max;
 
@@ -172,11 +172,12 @@ int lines_next(struct lines *in, struct line *line, struct err *e)
 
     while ((newline = find_newline(in)) == NULL) {
         if (in->ended)
-            return in->end > in->start || in->skipping ? take(in, in->end, false, line) : LINES_END;
+            return in->end > in->start || in->skipping ? lines_take(in, in->end, false, line)
+                                                       : LINES_END;
         if (more(in, e) < 0)
             return -1;
     }
-    return take(in, (size_t)(newline - in->block), true, line);
+    return lines_take(in, (size_t)(newline - in->block), true, line);
 }
 
 bool lines_waiting(struct lines *in)

@@ -163,7 +163,7 @@ static bool key_is(const struct js_member *m, struct str name)
     return m->key.n == name.n && memcmp(m->key.p, name.p, name.n) == 0;
 }
 
-static int read_member(struct event *ev, const struct js_member *m, bool plain, struct err *e)
+static int event_member(struct event *ev, const struct js_member *m, bool plain, struct err *e)
 {
     bool printable;
     const struct attribute *known = find_attribute(m->key);
@@ -230,7 +230,7 @@ static int read_members(struct event *ev, const struct js_scan *scan, struct str
     if (scan->kind != JS_OBJECT)
         return err_set(e, EX_DATAERR, "is not an object; -t TYPE publishes lines as data");
     for (size_t i = 0; i < scan->members; i++)
-        if (read_member(ev, &scan->member[i], plain, e) < 0)
+        if (event_member(ev, &scan->member[i], plain, e) < 0)
             return -1;
     return 0;
 }
@@ -302,13 +302,13 @@ static int read_head(struct event *ev, size_t end, struct err *e)
     }
     for (size_t at = 0; at < end && js_each(ev->line, &at, &key, &value);) {
         const struct js_member m = {{key.p + 1, key.n - 2}, value, 0, js_kind(value)};
-        if (read_member(ev, &m, false, e) < 0)
+        if (event_member(ev, &m, false, e) < 0)
             return -1;
     }
     return 0;
 }
 
-static void set_number(struct event *ev, struct str *old, const char *name, int64_t value)
+static void event_set_number(struct event *ev, struct str *old, const char *name, int64_t value)
 {
     struct buf b = BUF_INIT;
 
@@ -335,13 +335,13 @@ static void set_number(struct event *ev, struct str *old, const char *name, int6
 void event_set_hops(struct event *ev, int64_t hops)
 {
     ev->hops = hops;
-    set_number(ev, &ev->hops_text, "hops", hops);
+    event_set_number(ev, &ev->hops_text, "hops", hops);
 }
 
 void event_set_version(struct event *ev, int64_t version)
 {
     ev->version = version;
-    set_number(ev, &ev->version_text, "version", version);
+    event_set_number(ev, &ev->version_text, "version", version);
 }
 
 /* ---------------------------------------------------------------------------- what is filled in */
@@ -354,7 +354,7 @@ static void put_key(struct buf *b, struct str key)
     buf_char(b, ':');
 }
 
-static void put(struct buf *b, const char *name, struct str value)
+static void put_text(struct buf *b, const char *name, struct str value)
 {
     put_key(b, str_of(name));
     js_quote(b, value);
@@ -363,7 +363,7 @@ static void put(struct buf *b, const char *name, struct str value)
 static void put_time(struct buf *b, const char *name, int64_t ms)
 {
     char text[CLOCK_TEXT_SIZE];
-    put(b, name, str_of(clock_format(text, ms)));
+    put_text(b, name, str_of(clock_format(text, ms)));
 }
 
 /* Write the attributes for delivery; the event's own take precedence. */
@@ -403,7 +403,7 @@ static void put_traceparent(struct buf *b, const char *parent)
 
     snprintf(child, sizeof child, "00-%.32s-%016llx-0%c", parent + 3,
              (unsigned long long)clock_random() | 1u, strchr("13579bdf", parent[54]) ? '1' : '0');
-    put(b, "traceparent", str_of(child));
+    put_text(b, "traceparent", str_of(child));
 }
 
 /* The value that a pointer names in the line, as text for an attribute. */
@@ -428,8 +428,8 @@ static int pointed(struct str value, const char *option, const char *pointer, st
     return check_text(option, *out, false, e);
 }
 
-static int choose(struct str given, const char *pointer, const char *option, struct str value,
-                  struct buf *into, struct str *out, struct err *e)
+static int choose_text(struct str given, const char *pointer, const char *option, struct str value,
+                       struct buf *into, struct str *out, struct err *e)
 {
     *out = given;
     return given.p == NULL && pointer != NULL ? pointed(value, option, pointer, into, out, e) : 0;
@@ -448,9 +448,9 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
     struct str id = has->id, subject = has->subject;
 
     if ((id.p == NULL &&
-         choose(str_of(fill->id), fill->id_from, "--id-from", value, &ids, &id, e)) ||
-        (subject.p == NULL && choose(str_of(fill->subject), fill->subject_from, "--key-from", value,
-                                     &keys, &subject, e))) {
+         choose_text(str_of(fill->id), fill->id_from, "--id-from", value, &ids, &id, e)) ||
+        (subject.p == NULL && choose_text(str_of(fill->subject), fill->subject_from, "--key-from",
+                                          value, &keys, &subject, e))) {
         buf_free(&ids);
         buf_free(&keys);
         return -1;
@@ -460,21 +460,22 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
         id = str_of(uuid);
     }
     if (!specversion)
-        put(b, "specversion", STR("1.0"));
+        put_text(b, "specversion", STR("1.0"));
     if (has->id.p == NULL)
-        put(b, "id", id);
+        put_text(b, "id", id);
     if (has->source.p == NULL)
-        put(b, "source", str_of(fill->source));
+        put_text(b, "source", str_of(fill->source));
     if (has->type.p == NULL)
-        put(b, "type", str_of(fill->type));
+        put_text(b, "type", str_of(fill->type));
     if (has->subject.p == NULL && subject.p != NULL)
-        put(b, "subject", subject);
+        put_text(b, "subject", subject);
     if (has->time.p == NULL && !complete)
         put_time(b, "time", fill->now_ms);
     if (has->correlationid.p == NULL && (fill->correlationid != NULL || !complete))
-        put(b, "correlationid", fill->correlationid != NULL ? str_of(fill->correlationid) : id);
+        put_text(b, "correlationid",
+                 fill->correlationid != NULL ? str_of(fill->correlationid) : id);
     if (has->causationid.p == NULL && fill->causationid != NULL)
-        put(b, "causationid", str_of(fill->causationid));
+        put_text(b, "causationid", str_of(fill->causationid));
     if (has->traceparent.p == NULL && fill->traceparent != NULL &&
         is_traceparent(fill->traceparent) && (!complete || fill->causationid != NULL))
         put_traceparent(b, fill->traceparent);

@@ -170,7 +170,7 @@ static struct log_row row_of(const struct txn *t, const struct event *ev, int64_
     "INSERT INTO event(" columns ") VALUES" rows " ON CONFLICT(id,source) DO NOTHING"
 
 /* Returns how many rows were new, or -1. */
-static int insert(struct txn *t, const struct event *ev, int64_t version, struct err *e)
+static int append_one(struct txn *t, const struct event *ev, int64_t version, struct err *e)
 {
     const struct log_row row = row_of(t, ev, t->last + 1, version);
 
@@ -181,7 +181,7 @@ static int insert(struct txn *t, const struct event *ev, int64_t version, struct
 }
 
 /* Insert LOG_SOME events that have no due, expires or version. */
-static int insert_some(struct txn *t, const struct event *ev, struct err *e)
+static int append_some(struct txn *t, const struct event *ev, struct err *e)
 {
     struct db_value values[LOG_SOME * (sizeof ROW_TYPES - 1)], *v = values;
 
@@ -203,7 +203,7 @@ static int insert_some(struct txn *t, const struct event *ev, struct err *e)
 }
 
 /* Twice what goes into an index as well as a column, and a quarter for pages not quite full. */
-static int64_t append_bytes_of(const struct event *ev)
+static int64_t append_bytes(const struct event *ev)
 {
     return (int64_t)(ev->line.n + 2 * (ev->id.n + ev->source.n) + ev->type.n + ev->subject.n + 64) *
            5 / 4;
@@ -226,11 +226,11 @@ int log_put(struct txn *t, struct event *ev, struct log_put *out, struct err *e)
         return got < 0 ? -1 : 0;
     if (out->fate != LOG_STORED)
         return 0;
-    if (t->room != INT64_MAX && (t->room -= append_bytes_of(ev)) < 0)
+    if (t->room != INT64_MAX && (t->room -= append_bytes(ev)) < 0)
         return db_no_room(t->s->db, e);
     if (t->segment_ms != DB_NONE && begin_segment(t, e) < 0)
         return -1;
-    if ((got = insert(t, ev, out->version, e)) < 0)
+    if ((got = append_one(t, ev, out->version, e)) < 0)
         return -1;
     if (got == 0)
         return find_same(t, ev, out, e) < 0 ? -1 : 0;
@@ -238,7 +238,7 @@ int log_put(struct txn *t, struct event *ev, struct log_put *out, struct err *e)
     return 0;
 }
 
-/* May insert_some put it, without a look at what is in the log? */
+/* May append_some put it, without a look at what is in the log? */
 static bool is_plain(const struct txn *t, const struct event *ev)
 {
     return t->terms.versions == LOG_UNVERSIONED && ev->version == 0 && ev->notbefore_ms == 0 &&
@@ -254,9 +254,9 @@ int log_put_some(struct txn *t, struct event *ev, size_t n, struct log_put *out,
 
     for (size_t i = 0; i < LOG_SOME && some; i++) {
         some = is_plain(t, &ev[i]);
-        bytes += append_bytes_of(&ev[i]);
+        bytes += append_bytes(&ev[i]);
     }
-    if (some && bytes <= t->room && (got = insert_some(t, ev, e)) < 0)
+    if (some && bytes <= t->room && (got = append_some(t, ev, e)) < 0)
         return -1;
     if (got == LOG_SOME) {
         t->room -= t->room == INT64_MAX ? 0 : bytes;

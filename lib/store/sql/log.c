@@ -179,7 +179,7 @@ static bool group_wants(const struct log *l, const struct log_entry *entry,
 
 /* A damaged event of which nothing is known may be one that the query wants: it passes, marked as
    damaged. */
-static bool passes(struct log *l, const struct log_entry *entry, const struct log_row *row)
+static bool log_passes(struct log *l, const struct log_entry *entry, const struct log_row *row)
 {
     const struct log_query *want = &l->query;
 
@@ -214,12 +214,12 @@ static struct query *page_query(struct log *l, struct err *e)
 }
 
 /* False when the row does not pass the filters. */
-static bool read_row(struct log *l, struct query *q, struct log_entry *entry)
+static bool log_read_row(struct log *l, struct query *q, struct log_entry *entry)
 {
     struct log_row row;
 
     log_entry_read(l->s, q, &row, entry);
-    if (l->filtered && !passes(l, entry, &row))
+    if (l->filtered && !log_passes(l, entry, &row))
         return false;
     if (!entry->damaged) {
         entry->version = row.version == DB_NONE ? 0 : row.version;
@@ -246,7 +246,7 @@ static int read_listed(struct log *l, struct err *e)
             return -1;
         if (got == 0)
             continue;
-        read_row(l, q, &row);
+        log_read_row(l, q, &row);
         bool full = !page_add(&l->page, &row);
         db_done(q);
         if (full)
@@ -284,7 +284,7 @@ static int read_page(struct log *l, struct err *e)
 
     l->page.n = l->at = 0;
     while (q != NULL && rows < PAGE_EVENTS && (got = db_row(l->s->db, q, e)) > 0) {
-        bool wanted = read_row(l, q, &row);
+        bool wanted = log_read_row(l, q, &row);
         if (l->query.stream == NULL && row.seq > last) {
             got = 0;
             break;
@@ -335,7 +335,7 @@ static int find_newest(struct log *l, struct err *e)
             }
             below = row.seq;
             rows++;
-            if (passes(l, &entry, &row)) {
+            if (log_passes(l, &entry, &row)) {
                 found++;
                 l->next = row.seq;
             }
