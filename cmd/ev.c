@@ -32,7 +32,7 @@ static const struct cmd self = {
     .no_spool = true,
 };
 
-static bool holds(const char *folder, const char *name)
+static bool folder_holds(const char *folder, const char *name)
 {
     struct buf path = BUF_INIT;
     struct stat st;
@@ -53,10 +53,10 @@ static const char *toolkit(struct err *e)
 
     if (n > 0 && (slash = strrchr(here, '/')) != NULL) {
         *slash = '\0';
-        if (holds(here, "publish"))
+        if (folder_holds(here, "publish"))
             return here;
     }
-    if (holds(EVENTUTILS_LIBEXECDIR, "publish"))
+    if (folder_holds(EVENTUTILS_LIBEXECDIR, "publish"))
         return EVENTUTILS_LIBEXECDIR;
     err_set(e, EX_UNAVAILABLE, "%s: the event utilities are missing: install eventutils again",
             EVENTUTILS_LIBEXECDIR);
@@ -67,7 +67,7 @@ static const char *listed;
 
 static int is_listed(const struct dirent *entry)
 {
-    return strcmp(entry->d_name, "ev") != 0 && holds(listed, entry->d_name);
+    return strcmp(entry->d_name, "ev") != 0 && folder_holds(listed, entry->d_name);
 }
 
 static int list(const char *folder, struct err *e)

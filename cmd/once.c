@@ -48,7 +48,7 @@ static const struct cmd self = {
 
 /* One word of a key of several words, with its spaces escaped, or "a b" and "c" would equal "a" and
    "b c". */
-static void add_word(struct buf *name, const char *word)
+static void add_key_word(struct buf *name, const char *word)
 {
     for (; *word != '\0'; word++)
         if (*word == ' ' || *word == '%')
@@ -67,8 +67,8 @@ static void key_of_handler(struct buf *name)
 
     if (group == NULL || id == NULL || source == NULL || *id == '\0')
         args_usage("-k KEY or --by POINTER is missing (a handler of consume needs neither)");
-    add_word(name, args_name("EVENT_GROUP", group, NAME_BYTES));
-    add_word(name, args_name("EVENT_SOURCE", source, NAME_TEXT_BYTES));
+    add_key_word(name, args_name("EVENT_GROUP", group, NAME_BYTES));
+    add_key_word(name, args_name("EVENT_SOURCE", source, NAME_TEXT_BYTES));
     buf_puts(name, args_name("EVENT_ID", id, NAME_TEXT_BYTES));
 }
 

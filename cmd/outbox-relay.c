@@ -94,7 +94,7 @@ static int print_schema(struct err *e)
     return got;
 }
 
-static int print_state(struct relay *r, struct err *e)
+static int print_backlog(struct relay *r, struct err *e)
 {
     struct table *t = table_begin(columns, form);
     struct relay_state s;
@@ -112,7 +112,7 @@ static int print_state(struct relay *r, struct err *e)
     return table_end(t, e) < 0 ? -1 : got;
 }
 
-static int give_back(struct relay *r, struct err *e)
+static int say_requeued(struct relay *r, struct err *e)
 {
     char text[60];
     int64_t n = relay_retry_failed(r, e);
@@ -135,7 +135,7 @@ static int relay_move(struct relay *r, struct relay_result *result, struct err *
     if (spool != NULL)
         store_stop(spool, proc_stopping);
     if (got >= 0 && retry_failed)
-        got = give_back(r, e);
+        got = say_requeued(r, e);
     if (got >= 0)
         got = relay_run(r, spool, result, e);
     store_close(spool);
@@ -151,15 +151,14 @@ static int relay(struct relay_result *result, struct err *e)
     int got = relay_open(&r, &terms, status || dry_run ? RELAY_LOOK : RELAY_MOVE, e);
 
     if (got == 0)
-        got = status    ? print_state(r, e)
+        got = status    ? print_backlog(r, e)
               : dry_run ? relay_print(r, result, e)
                         : relay_move(r, result, e);
     relay_close(r);
     return got;
 }
 
-/* Where the first "--" is, which ends our arguments; later ones belong to the sink. argc:
-   nowhere. */
+/* The place of the first "--", which ends our arguments: later ones belong to the sink. Or argc. */
 static int dashes_at(int argc, char **argv)
 {
     int i = 1;

@@ -67,7 +67,7 @@ static const struct table_column verify_columns[] = {
 
 static struct rules rules;
 
-static void set_aside(const struct log_entry *entry, const struct err *why)
+static void report_aside(const struct log_entry *entry, const struct err *why)
 {
     progress_set_aside(name, entry, why);
 }
@@ -112,7 +112,7 @@ static int project_rebuild(const struct projection_terms *terms, struct err *e)
     return got;
 }
 
-static int add_row(json_t *row, void *table, struct err *e)
+static int print_row(json_t *row, void *table, struct err *e)
 {
     return table_row(table, row, e);
 }
@@ -120,7 +120,7 @@ static int add_row(json_t *row, void *table, struct err *e)
 static int project_verify(const struct projection_terms *terms, struct err *e)
 {
     struct table *t = table_begin(verify_columns, form);
-    int64_t found = projection_verify(terms, add_row, t, e);
+    int64_t found = projection_verify(terms, print_row, t, e);
 
     progress_clear();
     if (table_end(t, e) < 0 || found < 0)
@@ -137,7 +137,7 @@ static int project_status(const char *database, struct err *e)
     int got = spool_open(&spool, STORE_READ, e);
 
     if (got >= 0)
-        got = projection_status(spool, database, name, add_row, t, e);
+        got = projection_status(spool, database, name, print_row, t, e);
     if (table_end(t, e) < 0)
         got = -1;
     store_close(spool);
@@ -170,7 +170,7 @@ static int project(const char *database, const char *file, struct err *e)
                                      .name = name,
                                      .set_aside = on_error == 1,
                                      .stopping = proc_stopping,
-                                     .aside = set_aside,
+                                     .aside = report_aside,
                                      .progress = progress_show};
     int got;
 

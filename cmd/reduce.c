@@ -58,7 +58,7 @@ static int worst; /* the worst status of the subjects that failed */
 static bool keeping = true;
 
 /* A signal may end a write to a reader that does not read. */
-static int print_state(const struct fold *f, struct err *e)
+static int print_subject(const struct fold *f, struct err *e)
 {
     struct buf line = BUF_INIT;
     int got;
@@ -89,7 +89,7 @@ static void keep_snapshot(struct fold *f)
 
 static int end_subject(struct fold *f, struct err *e)
 {
-    if (print_state(f, e) < 0)
+    if (print_subject(f, e) < 0)
         return -1;
     keep_snapshot(f);
     return 0;

@@ -127,7 +127,7 @@ static int pour(struct log *log, struct err *e)
 }
 
 /* Print up to the current end of the log. 0; 1: stop; -1: error. */
-static int drain(struct log *log, struct err *e)
+static int print_rest(struct log *log, struct err *e)
 {
     bool unchanged = form == FORM_NDJSON && until_ms == 0 && speed == 0;
     struct log_entry entry;
@@ -148,7 +148,7 @@ static int drain(struct log *log, struct err *e)
 }
 
 /* With --to there is an end also when following: once the log has reached it. */
-static int passed_last(struct err *e)
+static int passed_replay_end(struct err *e)
 {
     const struct clock_point end = {CLOCK_END, 0};
     int64_t last;
@@ -169,8 +169,8 @@ static int read_log(struct err *e)
         bool time_is_up = until_ms != 0 && clock_now_ms() >= until_ms; /* before the last look */
         if (follow)
             store_bell_clear(spool);
-        if ((got = drain(log, e)) != 0 || !follow || (got = out_flush(e)) != 0 || out_gone() ||
-            time_is_up || (got = passed_last(e)) != 0)
+        if ((got = print_rest(log, e)) != 0 || !follow || (got = out_flush(e)) != 0 || out_gone() ||
+            time_is_up || (got = passed_replay_end(e)) != 0)
             break;
         struct pollfd bell = {.fd = store_bell(spool), .events = POLLIN};
         proc_unblock(); /* a signal may end it here, as it ends any filter */
@@ -182,7 +182,7 @@ static int read_log(struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-static int read_named(int n, char **name, struct err *e)
+static int replay_named(int n, char **name, struct err *e)
 {
     int got = 0;
 
@@ -246,7 +246,7 @@ int main(int argc, char **argv)
         query.lines = form != FORM_TABLE;
         if (form == FORM_TABLE)
             table = table_begin(columns, TABLE_TABLE);
-        got = first < argc ? read_named(argc - first, argv + first, &e) : read_log(&e);
+        got = first < argc ? replay_named(argc - first, argv + first, &e) : read_log(&e);
         if (table != NULL && table_end(table, &e) < 0)
             got = -1;
     }

@@ -51,7 +51,7 @@ static bool worth_retrying(int status)
 }
 
 /* How long to wait before the next attempt; -1: no further attempt. */
-static int64_t next_wait(const struct child *c, int64_t attempt, int64_t left_ms)
+static int64_t wait_after(const struct child *c, int64_t attempt, int64_t left_ms)
 {
     const struct backoff b = {backoff[0], backoff[1], (enum backoff_jitter)jitter};
 
@@ -110,7 +110,7 @@ static int retry_command(struct child *c, char *const *argv, struct err *e)
             break;
         if (deadline > 0)
             left = begin + deadline - clock_mono_ms();
-        wait = next_wait(c, attempt, left);
+        wait = wait_after(c, attempt, left);
         if (c->status != 0)
             say_attempt(c, attempt, wait, left);
         if (wait < 0)

@@ -74,7 +74,7 @@ static bool settle_full(void)
 }
 
 /* A line is an event; or digits, which are a position; or an id, also as id:42. */
-static int read_name(struct str text, struct lease_name *out, struct err *why)
+static int read_lease_name(struct str text, struct lease_name *out, struct err *why)
 {
     size_t digits = 0;
 
@@ -124,7 +124,7 @@ static int settle_line(const struct line *line, bool too_long, const char *file,
         return -1;
     how.started_ms = clock_now_ms();
     how.due_ms = how.started_ms + delay;
-    if (why.status == 0 && read_name(text, &which, &why) == 0)
+    if (why.status == 0 && read_lease_name(text, &which, &why) == 0)
         got = lease_settle(group, &which, &how, attempts, &why);
     if (got < 0 && why.status != EX_DATAERR) {
         *e = why;
@@ -139,7 +139,7 @@ static int settle_line(const struct line *line, bool too_long, const char *file,
     return 0;
 }
 
-static int settle(int n, char **file, struct err *e)
+static int settle_all(int n, char **file, struct err *e)
 {
     struct feed feed = {.max = 64 << 20,
                         .take = settle_line,
@@ -190,7 +190,7 @@ int main(int argc, char **argv)
     set_outcome();
     proc_stage();
     proc_grace(GRACE_MS);
-    settle(argc - first, argv + first, &e);
+    settle_all(argc - first, argv + first, &e);
     group_close(group);
     store_close(spool);
     event_free(&event);

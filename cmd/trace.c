@@ -49,7 +49,7 @@ static const struct cmd self = {
     .common = "group graph output",
 };
 
-static bool wanted(struct str cause, struct str effect)
+static bool edge_wanted(struct str cause, struct str effect)
 {
     return types.n == 0 || pattern_any(&types, cause) || pattern_any(&types, effect);
 }
@@ -58,7 +58,7 @@ static void add_tree(struct flow *flow, const struct trace *t)
 {
     for (size_t i = 0; i < t->n; i++) {
         const struct trace_event *ev = &t->event[i];
-        if (ev->parent != TRACE_NONE && wanted(t->event[ev->parent].type, ev->type))
+        if (ev->parent != TRACE_NONE && edge_wanted(t->event[ev->parent].type, ev->type))
             flow_add(flow, t->event[ev->parent].type, ev->type);
     }
 }

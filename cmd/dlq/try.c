@@ -19,7 +19,7 @@ static struct environment environment;
 static char *const *envp;
 
 /* Make the event our stdin, and put its attributes into our environment for the command. */
-static int prepare(const struct dead_letter *letter, void *store, struct err *e)
+static int prepare_try(const struct dead_letter *letter, void *store, struct err *e)
 {
     struct str line = letter->event.line;
     struct js_scan scan = JS_SCAN_INIT;
@@ -51,7 +51,7 @@ static int run_dlq_try(char **operand)
     if (command == NULL)
         args_usage("try wants an EVENT and a command");
     if (dlq_open(STORE_READ, 1, operand, &e) == 0 &&
-        dead_each(dlq.spool, &dlq.filter, prepare, dlq.spool, &e) == 0)
+        dead_each(dlq.spool, &dlq.filter, prepare_try, dlq.spool, &e) == 0)
         dlq_found_none(1, operand, &e);
     store_close(dlq.spool);
     dlq.spool = NULL;

@@ -36,7 +36,7 @@ static const struct args_rule resume_rules[] = {
 };
 
 /* The event on stdin: one line. */
-static int read_event(struct buf *event, struct err *e)
+static int read_saga_event(struct buf *event, struct err *e)
 {
     struct lines *in = NULL;
     struct line line;
@@ -62,7 +62,7 @@ static int run_saga_run(char **operand)
 
     wrap_stage();
     if (saga_verb_define(&r.saga, operand[0], &e) < 0 ||
-        (read_event(&event, &e) == 0 && spool_open(&r.store, STORE_CREATE, &e) < 0)) {
+        (read_saga_event(&event, &e) == 0 && spool_open(&r.store, STORE_CREATE, &e) < 0)) {
         err_config(&e);
     } else if (e.status == 0) {
         store_stop(r.store, proc_stopping);

@@ -53,7 +53,7 @@ static json_t *real_of(double value)
     return real == NULL ? json_null() : real;
 }
 
-static json_t *value_of(const struct query_value *v)
+static json_t *json_of_value(const struct query_value *v)
 {
     struct buf text = BUF_INIT;
     json_t *value;
@@ -76,7 +76,7 @@ static json_t *value_of(const struct query_value *v)
 }
 
 /* JSON is inserted byte for byte: parsing it would change its numbers. */
-static int put_line(struct buf *line, const struct query_row *row, struct err *e)
+static int list_line(struct buf *line, const struct query_row *row, struct err *e)
 {
     buf_reset(line);
     for (size_t i = 0; i < row->n; i++) {
@@ -87,7 +87,7 @@ static int put_line(struct buf *line, const struct query_row *row, struct err *e
             buf_str(line, row->value[i].bytes);
             continue;
         }
-        json_t *value = value_of(&row->value[i]);
+        json_t *value = json_of_value(&row->value[i]);
         tree_print(line, value);
         json_decref(value);
     }
@@ -95,7 +95,7 @@ static int put_line(struct buf *line, const struct query_row *row, struct err *e
     return out_json((struct str){line->p, line->n}, e);
 }
 
-static void begin(struct listing *l, const struct query_row *row)
+static void begin_listing(struct listing *l, const struct query_row *row)
 {
     l->column = mem_zero(row->n + 1, sizeof *l->column);
     for (size_t i = 0; i < row->n; i++)
@@ -106,21 +106,21 @@ static void begin(struct listing *l, const struct query_row *row)
     l->table = table_begin(l->column, (enum table_form)form);
 }
 
-static int put_row(const struct query_row *row, void *listing, struct err *e)
+static int list_row(const struct query_row *row, void *listing, struct err *e)
 {
     struct listing *l = listing;
 
     if (l->table == NULL)
-        begin(l, row);
+        begin_listing(l, row);
     if (table_is_ndjson(l->table))
-        return put_line(&l->line, row, e) < 0 ? -1 : out_gone();
+        return list_line(&l->line, row, e) < 0 ? -1 : out_gone();
     json_t *object = json_object();
     for (size_t i = 0; i < row->n; i++)
-        json_object_set_new(object, row->name[i], value_of(&row->value[i]));
+        json_object_set_new(object, row->name[i], json_of_value(&row->value[i]));
     return table_row(l->table, object, e) < 0 ? -1 : out_gone();
 }
 
-static void end(struct listing *l, struct err *e)
+static void end_listing(struct listing *l, struct err *e)
 {
     table_end(l->table, e);
     for (size_t i = 0; l->column != NULL && l->column[i].name != NULL; i++)
@@ -155,10 +155,10 @@ static int run_spool_sql(char **operand)
     struct buf sql = BUF_INIT;
 
     if (read_sql(operand[0], &sql, &e) == 0 && spool_open(&spool, STORE_READ, &e) == 0 &&
-        store_query(spool, (struct str){buf_text(&sql), sql.n}, put_row, &listing, &e) < 0 &&
+        store_query(spool, (struct str){buf_text(&sql), sql.n}, list_row, &listing, &e) < 0 &&
         e.status == EX_USAGE)
         err_at(&e, "sql: ");
-    end(&listing, &e);
+    end_listing(&listing, &e);
     buf_free(&sql);
     store_close(spool);
     return out_finish(&e);

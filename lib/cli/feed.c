@@ -12,10 +12,13 @@ static int feed_file(struct feed *f, const char *path, struct err *e)
 
     if (got == 0 && f->opened != NULL)
         f->opened(in);
-    while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0)
-        failed =
-            f->take(&line, got == LINES_TOO_LONG, lines_name(in) == NULL ? NULL : path, e) < 0 ||
-            ((f->full() || !lines_ready(in)) && f->commit(e) < 0);
+    while (got >= 0 && !failed && (got = lines_next(in, &line, &unreadable)) > 0) {
+        failed = f->take(&line, got == LINES_TOO_LONG, lines_name(in) == NULL ? NULL : path, e) < 0;
+        if (failed || (!f->full() && lines_ready(in)))
+            continue;
+        failed = f->commit(e) < 0;
+        lines_ahead(in); /* so that the next commit is full, too */
+    }
     if (got < 0 && f->status == 0)
         f->status = unreadable.status;
     f->stopped |= got == LINES_END && lines_stopped(in);

@@ -59,7 +59,7 @@ int lines_open(struct lines **in, const char *path, size_t max, struct err *e)
     l->name = is_stdin ? NULL : mem_dup(path, strlen(path));
     l->max = max;
     l->file = S_ISREG(st.st_mode);
-    l->room = IN_BLOCK;
+    l->room = l->file ? 2 * IN_BLOCK : IN_BLOCK;
     l->block = mem_alloc(l->room);
     *in = l;
     return 0;
@@ -191,6 +191,21 @@ bool lines_waiting(struct lines *in)
             return true;
     }
     return true;
+}
+
+void lines_ahead(struct lines *in)
+{
+    struct err later = ERR_NONE; /* lines_next will meet the error again */
+    size_t left = in->end - in->start;
+
+    if (!in->file || in->ended || in->skipping || left > IN_BLOCK ||
+        (waiter != NULL && waiter->stopping()))
+        return;
+    memmove(in->block, in->block + in->start, left);
+    in->scan -= in->start;
+    in->start = 0;
+    in->end = left;
+    fill(in, &later);
 }
 
 bool lines_ready(struct lines *in)

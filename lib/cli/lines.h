@@ -45,6 +45,9 @@ bool lines_waiting(struct lines *in);
    asks this before each line, and releases the lock first when the answer is no: another reader of
    the same pipe may take the input that is available now, and then the read waits. */
 bool lines_ready(struct lines *in);
+/* Read on in a file, so that half of a block is there for lines_ready: for a caller that holds no
+   lock yet. Does nothing for a pipe. */
+void lines_ahead(struct lines *in);
 /* Enlarge a pipe to hold as much as one read takes, for a caller that processes all lines that
    lines_ready reports before it reads again: with lines of 1,000 bytes, commits of 64 KiB each take
    1.5 times as long. */

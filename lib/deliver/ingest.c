@@ -3,7 +3,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define EVENTS_MAX 1000 /* with a hundred, two thirds of the speed; with ten thousand, no gain */
+/* With a hundred, two thirds of the speed; with ten thousand, no gain. */
+#define EVENTS_MAX (62 * LOG_SOME)
 #define BYTES_MAX (1 << 20)
 #define HELD_MAX (64 << 20)
 #define QUEUE_BYTES (16 << 10) /* of lines; log_crowded does not count them */
@@ -31,8 +32,8 @@ static void explain_stale(const struct ingest *b, const struct event *ev, int64_
 }
 
 /* Why an event did not go into the log, if it did not. */
-static void explain(const struct ingest *b, const struct event *ev, const struct log_put *put,
-                    struct err *why)
+static void explain_fate(const struct ingest *b, const struct event *ev, const struct log_put *put,
+                         struct err *why)
 {
     struct err ignored = ERR_NONE;
     struct buf chain = BUF_INIT;
@@ -100,7 +101,7 @@ static void note_fate(struct ingest *b, size_t i, const struct log_put *put)
     b->stale += put->fate == LOG_STALE;
     if (put->fate != LOG_STORED && put->fate != LOG_DUPLICATE) {
         err_clear(&why);
-        explain(b, ev, put, &why);
+        explain_fate(b, ev, put, &why);
         refused_add(&b->refused, b->place[i].file, b->place[i].line, b->line[i], why.text);
     } else if (b->echo) {
         buf_str(&b->safe, put->fate == LOG_DUPLICATE ? put->line : ev->line);
@@ -109,7 +110,7 @@ static void note_fate(struct ingest *b, size_t i, const struct log_put *put)
 }
 
 /* Put the events that wait in the queue into the transaction. */
-static int flush(struct ingest *b, struct err *e)
+static int put_queue(struct ingest *b, struct err *e)
 {
     size_t n = b->queued;
     struct log_put put;
@@ -128,7 +129,7 @@ static int flush(struct ingest *b, struct err *e)
 /* Messages are in the order of the lines. */
 static int refuse(struct ingest *b, struct ingest_place place, struct str line, struct err *e)
 {
-    if (flush(b, e) < 0)
+    if (put_queue(b, e) < 0)
         return -1;
     refused_add(&b->refused, place.file, place.line, line, b->why.text);
     return 0;
@@ -139,7 +140,7 @@ int ingest_put(struct ingest *b, struct ingest_place place, struct str line, str
     /* A line that is rejected is not copied; and only event[0] grows large. */
     bool alone = b->refused.path != NULL || line.n > QUEUE_BYTES;
 
-    if (alone && flush(b, e) < 0)
+    if (alone && put_queue(b, e) < 0)
         return -1;
     struct event *ev = &b->event[b->queued];
     if (make(b, ev, line) < 0)
@@ -153,7 +154,8 @@ int ingest_put(struct ingest *b, struct ingest_place place, struct str line, str
     b->queued_bytes += line.n;
     /* The caller may want to know at once that a version is stale. */
     alone |= b->terms.versions != LOG_UNVERSIONED || ev->version != 0;
-    return alone || b->queued == INGEST_QUEUE || b->queued_bytes > QUEUE_BYTES ? flush(b, e) : 0;
+    return alone || b->queued == INGEST_QUEUE || b->queued_bytes > QUEUE_BYTES ? put_queue(b, e)
+                                                                               : 0;
 }
 
 /* -------------------------------------------------------------------------------------- a line */
@@ -227,7 +229,7 @@ int ingest_held(struct ingest *b, struct err *e)
             return -1;
         at += head.n;
     }
-    return flush(b, e);
+    return put_queue(b, e);
 }
 
 /* -------------------------------------------------------------------------------------- commit */
@@ -238,16 +240,11 @@ bool ingest_full(const struct ingest *b)
            (b->lines > 0 && (b->lines >= b->room || log_crowded(b->txn)));
 }
 
-bool ingest_open(const struct ingest *b)
-{
-    return b->lines > 0;
-}
-
 int ingest_commit(struct ingest *b, struct err *e)
 {
-    bool open = ingest_open(b);
+    bool open = b->lines > 0;
 
-    if (flush(b, e) < 0)
+    if (put_queue(b, e) < 0)
         return -1;
     b->lines = b->bytes = 0;
     return open ? txn_commit(b->txn, e) : 0;
@@ -255,7 +252,7 @@ int ingest_commit(struct ingest *b, struct err *e)
 
 void ingest_abandon(struct ingest *b)
 {
-    if (ingest_open(b))
+    if (b->lines > 0)
         txn_rollback(b->txn);
     b->queued = b->queued_bytes = 0;
     b->lines = b->bytes = b->duplicates = 0;

@@ -8,7 +8,7 @@
  *
  * A line that cannot be stored is refused and does not affect the others. Print nothing while the
  * transaction is open, since writing may block while others wait for the lock: print after
- * ingest_commit or ingest_abandon, or when ingest_open is false.
+ * ingest_commit or ingest_abandon.
  */
 #ifndef DELIVER_INGEST_H
 #define DELIVER_INGEST_H
@@ -65,9 +65,8 @@ int ingest_line(struct ingest *b, const struct line *line, bool too_long, const 
 int ingest_held(struct ingest *b, struct err *e);
 struct str ingest_unmarked(struct str text); /* without a byte order mark */
 bool ingest_full(
-    const struct ingest *b); /* a thousand lines, a megabyte, or less when little room is
+    const struct ingest *b); /* about a thousand lines, a megabyte, or less when little room is
                                            left on disk */
-bool ingest_open(const struct ingest *b);
 int ingest_commit(struct ingest *b, struct err *e); /* when it returns 0, safe is on disk */
 void ingest_abandon(struct ingest *b);              /* nothing of the batch is stored; safe is
                                                      empty */

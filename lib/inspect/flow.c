@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int compare(struct str a, const char *b)
+static int compare_types(struct str a, const char *b)
 {
     size_t n = strlen(b);
     int c = memcmp(a.p, b, a.n < n ? a.n : n);
@@ -27,9 +27,9 @@ void flow_add(struct flow *f, struct str from, struct str to)
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int c = compare(from, f->edge[middle].from);
+        int c = compare_types(from, f->edge[middle].from);
         if (c == 0)
-            c = compare(to, f->edge[middle].to);
+            c = compare_types(to, f->edge[middle].to);
         if (c == 0) {
             f->edge[middle].count++;
             return;

@@ -53,7 +53,7 @@ static int by_seq(const void *a, const void *b)
     return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
-static int compare(struct str a, struct str b)
+static int compare_ids(struct str a, struct str b)
 {
     size_t n = a.n < b.n ? a.n : b.n;
     int c = n == 0 ? 0 : memcmp(a.p, b.p, n);
@@ -65,7 +65,7 @@ static int by_id(const void *a, const void *b)
 {
     const struct trace_event *x = *(const struct trace_event *const *)a;
     const struct trace_event *y = *(const struct trace_event *const *)b;
-    int c = compare(x->id, y->id);
+    int c = compare_ids(x->id, y->id);
     return c != 0 ? c : by_seq(x, y);
 }
 
@@ -78,15 +78,15 @@ static size_t find_cause(const struct trace *t, struct trace_event **ids,
 
     while (low < high) { /* the first after (cause, seq): an event can be its own cause */
         size_t middle = low + (high - low) / 2;
-        int c = compare(ids[middle]->id, ev->cause);
+        int c = compare_ids(ids[middle]->id, ev->cause);
         if (c < 0 || (c == 0 && ids[middle]->seq <= ev->seq))
             low = middle + 1;
         else
             high = middle;
     }
-    if (low > 0 && compare(ids[low - 1]->id, ev->cause) == 0)
+    if (low > 0 && compare_ids(ids[low - 1]->id, ev->cause) == 0)
         return (size_t)(ids[low - 1] - t->event);
-    if (low < t->n && compare(ids[low]->id, ev->cause) == 0)
+    if (low < t->n && compare_ids(ids[low]->id, ev->cause) == 0)
         return (size_t)(ids[low] - t->event);
     return TRACE_NONE;
 }

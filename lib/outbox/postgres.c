@@ -230,7 +230,7 @@ static void keep_aggregates(struct relay *r, struct buf *kept)
     }
 }
 
-static int read_rows(struct relay *r, enum relay_mode mode, struct buf *ids, struct err *e)
+static int read_locked(struct relay *r, enum relay_mode mode, struct buf *ids, struct err *e)
 {
     struct postgres *q = r->db;
     const char *value = array_end(ids);
@@ -264,7 +264,7 @@ static int postgres_read(struct relay *r, enum relay_mode mode, int64_t after, i
         all_rows(r, &ids);
     /* A separate statement, so that it sees the changes of the last owner of these locks. */
     if (got == 0)
-        got = read_rows(r, mode, &ids, e);
+        got = read_locked(r, mode, &ids, e);
     buf_free(&ids);
     return got;
 }
@@ -272,7 +272,7 @@ static int postgres_read(struct relay *r, enum relay_mode mode, int64_t after, i
 /* -------------------------------------------------------------------------------------- marking */
 
 /* Not a row that was changed since it was read: its hash is another one. */
-static int mark_done(struct relay *r, struct err *e)
+static int mark_relayed(struct relay *r, struct err *e)
 {
     struct postgres *q = r->db;
     struct buf ids = BUF_INIT, hashes = BUF_INIT;
@@ -293,7 +293,7 @@ static int mark_done(struct relay *r, struct err *e)
     return got;
 }
 
-static int mark_other(struct relay *r, struct relay_row *row, struct err *e)
+static int mark_attempt(struct relay *r, struct relay_row *row, struct err *e)
 {
     char id[24], attempts[24], retry[32];
     const char *const values[] = {id, attempts, retry, row->reason};
@@ -308,7 +308,7 @@ static int mark_other(struct relay *r, struct relay_row *row, struct err *e)
     return n < 0 ? -1 : 0;
 }
 
-static int judge_left(struct relay *r, const struct relay_row **refused, struct err *e)
+static int find_unmarked(struct relay *r, const struct relay_row **refused, struct err *e)
 {
     const struct postgres *q = r->db;
     char from[24], to[24];
@@ -326,17 +326,17 @@ static int judge_left(struct relay *r, const struct relay_row **refused, struct 
     return left == NULL ? -1 : 0;
 }
 
-static int mark_page(struct relay *r, const struct relay_row **refused, struct err *e)
+static int mark_each(struct relay *r, const struct relay_row **refused, struct err *e)
 {
-    int got = mark_done(r, e);
+    int got = mark_relayed(r, e);
 
     for (size_t i = 0; i < r->page.n && got == 0; i++) {
         struct relay_row *row = &r->page.row[i];
         row->changed = false;
         if (row->fate == RELAY_RETRY || row->fate == RELAY_FAILED)
-            got = mark_other(r, row, e);
+            got = mark_attempt(r, row, e);
     }
-    return got < 0 ? -1 : judge_left(r, refused, e);
+    return got < 0 ? -1 : find_unmarked(r, refused, e);
 }
 
 static int postgres_settle(struct relay *r, int64_t now_ms, struct err *e)
@@ -348,7 +348,7 @@ static int postgres_settle(struct relay *r, int64_t now_ms, struct err *e)
     if (postgres_connected(r, e) < 0 ||
         (PQtransactionStatus(q->db) != PQTRANS_IDLE &&
          postgres_run(r, "ROLLBACK", NULL, 0, e) < 0) ||
-        postgres_run(r, "BEGIN", NULL, 0, e) < 0 || mark_page(r, &refused, e) < 0 ||
+        postgres_run(r, "BEGIN", NULL, 0, e) < 0 || mark_each(r, &refused, e) < 0 ||
         postgres_run(r, "COMMIT", NULL, 0, e) < 0)
         return -1;
     return refused == NULL ? 0 : relay_refused(r, refused, e);

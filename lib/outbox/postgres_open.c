@@ -6,11 +6,12 @@
  * statement within a second or two. libpq resolves host names itself, and blocks while it does: we
  * resolve a name beforehand, so that libpq gets its answer at once.
  */
+#include "outbox/engine.h"
+
 #ifdef HAVE_LIBPQ
 
-#include "outbox/postgres.h"
-
 #include "base/mem.h"
+#include "outbox/postgres.h"
 #include "process/proc.h"
 
 #include <inttypes.h>
@@ -31,7 +32,7 @@
 
 /* --------------------------------------------------------------------------------------- errors */
 
-static int status_of(const char *state)
+static int status_of_sqlstate(const char *state)
 {
     static const struct {
         const char *begins;
@@ -61,7 +62,7 @@ int postgres_fail(struct relay *r, const PGresult *result, struct err *e)
     if (words == NULL)
         words = q->db == NULL ? "closed" : PQerrorMessage(q->db);
     err_escape(&text, words, strcspn(words, "\n"));
-    err_set(e, lost ? EX_UNAVAILABLE : status_of(state), "%s: %s%.600s", r->place,
+    err_set(e, lost ? EX_UNAVAILABLE : status_of_sqlstate(state), "%s: %s%.600s", r->place,
             lost ? "the connection is lost: " : "", buf_text(&text));
     buf_free(&text);
     return -1;
@@ -198,7 +199,7 @@ static PGresult *columns_of(struct relay *r, const char *name, struct err *e)
 
 /* Find the table and its columns. As with columns, "Outbox" is the table of exactly that name or,
    otherwise the table that PostgreSQL finds for the name without quotes. */
-static int check_columns(struct relay *r, struct err *e)
+static int find_columns(struct relay *r, struct err *e)
 {
     struct buf names = BUF_INIT;
     PGresult *result = columns_of(r, r->table.name, e);
@@ -454,7 +455,7 @@ int postgres_connected(struct relay *r, struct err *e)
 
     if (q->db != NULL && PQstatus(q->db) == CONNECTION_OK)
         return 0;
-    if (connect_to(r, e) == 0 && set_up(r, e) == 0 && check_columns(r, e) == 0 &&
+    if (connect_to(r, e) == 0 && set_up(r, e) == 0 && find_columns(r, e) == 0 &&
         check_id(r, e) == 0 && (q->mode == RELAY_LOOK || check_writable(r, e) == 0) &&
         (!r->terms->follow || listen_to(r, e) == 0))
         return 0;

@@ -67,7 +67,7 @@ static bool ports_are_numbers(struct str hosts)
  * URI without "@", or with an unencoded "@" or "/" in the password. Connection strings are not
  * taken for file names either.
  */
-static int check_database(const char *database, struct err *e)
+static int check_address(const char *database, struct err *e)
 {
     const char *rest = strstr(database, "://");
 
@@ -105,7 +105,7 @@ static int check_source(struct relay *r, struct err *e)
 /* ------------------------------------------------------------------------- trouble that passes */
 
 /* A lock, or an unreachable server. */
-static bool passes(const struct err *e)
+static bool will_pass(const struct err *e)
 {
     return e->status == EX_TEMPFAIL || e->status == EX_UNAVAILABLE;
 }
@@ -140,10 +140,10 @@ static void trouble_is_over(struct relay *r)
 }
 
 /* With follow, wait for a locked or unreachable database at the start, too. */
-static int open_database(struct relay *r, enum relay_mode mode, struct err *e)
+static int open_when_there(struct relay *r, enum relay_mode mode, struct err *e)
 {
     while (r->engine->open(r, mode, e) < 0) {
-        if (!r->terms->follow || !passes(e) || r->db == NULL) /* this build does not have that
+        if (!r->terms->follow || !will_pass(e) || r->db == NULL) /* this build does not have that
                                                                  engine */
             return -1;
         r->engine->close(r);
@@ -170,10 +170,10 @@ int relay_open(struct relay **out, const struct relay_terms *terms, enum relay_m
     r->fill = (struct event_fill){.source = terms->source, .priority = -1, .hops = -1};
     child_init(&r->child);
     r->looking = mode == RELAY_LOOK;
-    if (check_database(terms->database, e) < 0 || check_source(r, e) < 0 ||
+    if (check_address(terms->database, e) < 0 || check_source(r, e) < 0 ||
         relay_map(&r->table, terms->map, e) < 0 ||
         (terms->sink != NULL && mode == RELAY_MOVE && proc_check(terms->sink[0], e) < 0) ||
-        open_database(r, mode, e) < 0) {
+        open_when_there(r, mode, e) < 0) {
         relay_close(r);
         return -1;
     }
@@ -236,7 +236,7 @@ static bool is_due(struct relay *r, struct relay_row *row, int64_t now_ms)
 
 /* Choose the rows of this page to publish. Every check that does not need the spool's lock is made
    before the lock is taken. */
-static size_t choose(struct relay *r, int64_t now_ms)
+static size_t choose_rows(struct relay *r, int64_t now_ms)
 {
     struct err why = ERR_NONE;
     size_t ready = 0;
@@ -274,7 +274,7 @@ static void hold_behind(struct relay *r, const struct relay_row *failed)
             r->page.row[i].fate = RELAY_LEFT;
 }
 
-static void explain(struct relay *r, struct relay_row *row, const struct log_put *put)
+static void refuse_row(struct relay *r, struct relay_row *row, const struct log_put *put)
 {
     struct err why = ERR_NONE;
 
@@ -304,7 +304,7 @@ static size_t ready_run(const struct relay *r, size_t i)
 }
 
 /* Put the first of n rows, or more. Returns how many, or -1. */
-static int put_rows(struct relay *r, struct txn *t, struct relay_row *row, size_t n, struct err *e)
+static int put_ready(struct relay *r, struct txn *t, struct relay_row *row, size_t n, struct err *e)
 {
     struct log_put put;
     int got = log_put_some(t, row->event, n, &put, e);
@@ -313,7 +313,7 @@ static int put_rows(struct relay *r, struct txn *t, struct relay_row *row, size_
         if (put.fate == LOG_STORED || put.fate == LOG_DUPLICATE)
             row[i].fate = RELAY_DONE;
         else
-            explain(r, &row[i], &put);
+            refuse_row(r, &row[i], &put);
     return got;
 }
 
@@ -325,7 +325,7 @@ static int into_spool(struct relay *r, struct err *e)
     if (txn_begin(r->spool, TXN_PUBLISH, &terms, &t, e) < 0)
         return -1;
     for (size_t i = 0, n; i < r->page.n;) {
-        int got = (n = ready_run(r, i)) == 0 ? 1 : put_rows(r, t, &r->page.row[i], n, e);
+        int got = (n = ready_run(r, i)) == 0 ? 1 : put_ready(r, t, &r->page.row[i], n, e);
         if (got < 0) {
             txn_rollback(t);
             return -1;
@@ -356,7 +356,7 @@ static int take_turn(struct relay *r, struct err *e)
     return got;
 }
 
-static void count(struct relay *r)
+static void count_page(struct relay *r)
 {
     for (size_t i = 0; i < r->page.n; i++) {
         struct relay_row *row = &r->page.row[i];
@@ -400,7 +400,7 @@ static int mark(struct relay *r, struct err *e)
     int got;
 
     r->marking = true;
-    while ((got = r->engine->settle(r, clock_now_ms(), e)) < 0 && passes(e) &&
+    while ((got = r->engine->settle(r, clock_now_ms(), e)) < 0 && will_pass(e) &&
            (r->terms->follow || clock_mono_ms() < until)) {
         struct err why = *e;
         if (endure(r, e) == 0) {
@@ -411,7 +411,7 @@ static int mark(struct relay *r, struct err *e)
     r->marking = false;
     if (got == 0)
         trouble_is_over(r);
-    else if (passes(e) && (r->unmarked = n > 0))
+    else if (will_pass(e) && (r->unmarked = n > 0))
         err_at(e, "%zu row%s relayed and could not be marked: ", n, n == 1 ? " was" : "s were");
     return got;
 }
@@ -424,7 +424,7 @@ static int mark(struct relay *r, struct err *e)
 static int publish_and_mark(struct relay *r, struct err *e)
 {
     int64_t now_ms = clock_now_ms();
-    size_t ready = choose(r, now_ms);
+    size_t ready = choose_rows(r, now_ms);
     int got = 0, told;
     struct err unsettled = ERR_NONE;
 
@@ -437,12 +437,12 @@ static int publish_and_mark(struct relay *r, struct err *e)
     /* A sink may have confirmed some events before it failed. */
     told = any_settled(r) ? mark(r, got < 0 ? &unsettled : e) : 0;
     if (told == 0)
-        count(r);
+        count_page(r);
     return got < 0 ? -1 : told;
 }
 
 /* Relay one page after *after. 1; 0 at the end of the table, or when we are to stop; -1: error. */
-static int go_round(struct relay *r, int64_t *after, int64_t last, struct err *e)
+static int one_page(struct relay *r, int64_t *after, int64_t last, struct err *e)
 {
     int got = take_turn(r, e);
 
@@ -462,7 +462,7 @@ static int go_round(struct relay *r, int64_t *after, int64_t last, struct err *e
 
 /* Pass over the table once, up to the row last. Only a whole pass shows which rows are held up:
    those that come after rows it has seen. */
-static int pass(struct relay *r, int64_t last, struct err *e)
+static int pass_over(struct relay *r, int64_t last, struct err *e)
 {
     int64_t after = INT64_MIN;
     int got;
@@ -470,7 +470,7 @@ static int pass(struct relay *r, int64_t last, struct err *e)
     relay_set_empty(&r->held);
     r->due_ms = INT64_MAX;
     r->busy = 0;
-    while ((got = go_round(r, &after, last, e)) > 0)
+    while ((got = one_page(r, &after, last, e)) > 0)
         continue;
     return got;
 }
@@ -504,7 +504,7 @@ static int run_once(struct relay *r, struct err *e)
         return -1;
     for (;;) {
         int64_t before = r->result->relayed;
-        if (pass(r, last, e) < 0)
+        if (pass_over(r, last, e) < 0)
             return -1;
         if (r->pause_ms > 0)
             return err_set(e, EX_TEMPFAIL, "%s: not available (exit status %d): try again later",
@@ -525,7 +525,7 @@ static int run_once(struct relay *r, struct err *e)
     }
 }
 
-static int64_t earlier(int64_t a, int64_t b)
+static int64_t sooner(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
@@ -539,11 +539,11 @@ static int wait_for_news(struct relay *r, struct err *e)
         size_t n = fds[0].fd >= 0;
 
         if (r->pause_ms > 0)
-            wait = earlier(wait, r->pause_ms - clock_mono_ms());
+            wait = sooner(wait, r->pause_ms - clock_mono_ms());
         else if (r->due_ms != INT64_MAX)
-            wait = earlier(wait, r->due_ms - now);
+            wait = sooner(wait, r->due_ms - now);
         if (r->busy > 0)
-            wait = earlier(wait, BUSY_AGAIN_MS);
+            wait = sooner(wait, BUSY_AGAIN_MS);
         n += relay_sink_fds(r, fds + n, &wait);
         proc_wait(fds, n, wait < 0 ? 0 : wait);
         if (proc_stopping())
@@ -562,7 +562,7 @@ static int wait_for_news(struct relay *r, struct err *e)
 
 static int pass_and_prune(struct relay *r, int64_t *pruned_ms, struct err *e)
 {
-    if (pass(r, INT64_MAX, e) < 0)
+    if (pass_over(r, INT64_MAX, e) < 0)
         return -1;
     trouble_is_over(r);
     if (r->terms->prune_ms < 0 || enough(r) ||
@@ -588,7 +588,7 @@ static int follow(struct relay *r, struct err *e)
             return 0;
         if (got == 0)
             got = wait_for_news(r, e);
-        if (got < 0 && (!passes(e) || r->unmarked))
+        if (got < 0 && (!will_pass(e) || r->unmarked))
             return -1;
         if (got < 0 && (got = endure(r, e)) == 0)
             err_clear(e); /* stopped, with nothing left to do */
@@ -620,7 +620,7 @@ static int print_page(struct relay *r, struct err *e)
     struct buf shown = BUF_INIT;
     int got = 0;
 
-    choose(r, clock_now_ms());
+    choose_rows(r, clock_now_ms());
     for (size_t i = 0; i < r->page.n && got == 0 && !out_gone(); i++) {
         struct relay_row *row = &r->page.row[i];
         if (row->fate != RELAY_READY)
@@ -663,7 +663,7 @@ int64_t relay_retry_failed(struct relay *r, struct err *e)
                        "as failed",
                        r->place, err_quote_text(r->table.name).text);
     int64_t n;
-    while ((n = r->engine->retry_failed(r, e)) < 0 && r->terms->follow && passes(e))
+    while ((n = r->engine->retry_failed(r, e)) < 0 && r->terms->follow && will_pass(e))
         if (endure(r, e) == 0)
             return -1;
     trouble_is_over(r);

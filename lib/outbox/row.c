@@ -59,8 +59,8 @@ bool relay_time(struct str text, int64_t *ms)
  * is reused after pruning, as SQLite does without AUTOINCREMENT: then content and time differ. The
  * time comes first so that ids sort, which keeps the spool's index small.
  */
-static void derive_id(const struct relay *r, const struct relay_row *row, int64_t created_ms,
-                      char out[CLOCK_UUID_SIZE])
+static void row_id(const struct relay *r, const struct relay_row *row, int64_t created_ms,
+                   char out[CLOCK_UUID_SIZE])
 {
     static const enum relay_column parts[] = {RELAY_AGGREGATE, RELAY_TYPE, RELAY_PAYLOAD,
                                               RELAY_CREATED};
@@ -293,7 +293,7 @@ static void partial_make(struct relay *r, const struct relay_row *row, int64_t c
 
     buf_shrink(b, KEPT_BYTES);
     if (id.p == NULL) {
-        derive_id(r, row, created_ms, uuid);
+        row_id(r, row, created_ms, uuid);
         id = str_of(uuid);
     }
     if (complete) {

@@ -48,7 +48,7 @@ static bool may_go(const struct relay *r, const struct relay_row *row)
            (row->before < 0 || r->page.row[row->before].fate == RELAY_DONE);
 }
 
-static size_t feed(struct relay *r, int64_t now_ms)
+static size_t feed_sink(struct relay *r, int64_t now_ms)
 {
     size_t n = 0;
 
@@ -129,7 +129,7 @@ static bool take_line(struct relay *r, struct str line, size_t *from)
 }
 
 /* Whole lines only, except the very last one. */
-static void take_answers(struct relay *r, bool end)
+static void sink_answers(struct relay *r, bool end)
 {
     struct buf *out = &r->child.out;
     size_t at = 0, from = 0;
@@ -153,7 +153,7 @@ static void take_answers(struct relay *r, bool end)
 
 /* -------------------------------------------------------------------------------------- one run */
 
-static int start(struct relay *r, struct err *e)
+static int start_sink(struct relay *r, struct err *e)
 {
     const struct child_run run = {
         .argv = r->terms->sink, .envp = environ, .stay = true, .grace_ms = 1000};
@@ -164,7 +164,7 @@ static int start(struct relay *r, struct err *e)
     return r->sink_runs ? 0 : -1;
 }
 
-static void reap(struct relay *r)
+static void reap_sink(struct relay *r)
 {
     int wait_status;
 
@@ -221,12 +221,12 @@ static bool input_is_over(struct relay *r, int64_t now, int64_t quiet_at)
     return true;
 }
 
-static int hear(struct relay *r, int64_t now, struct err *e)
+static int hear_sink(struct relay *r, int64_t now, struct err *e)
 {
     if (child_io(&r->child, now, e) < 0)
         return -1;
-    reap(r);
-    take_answers(r, false);
+    reap_sink(r);
+    sink_answers(r, false);
     return 0;
 }
 
@@ -241,7 +241,7 @@ static int converse(struct relay *r, struct err *e)
         int64_t now = clock_mono_ms();
         size_t before = unanswered(r);
 
-        if (hear(r, now, e) < 0)
+        if (hear_sink(r, now, e) < 0)
             return -1;
         if (proc_stopping() && stop_at == INT64_MAX)
             stop_at = now + RELAY_GRACE_MS;
@@ -249,7 +249,7 @@ static int converse(struct relay *r, struct err *e)
             child_stop(&r->child, now);
         if (!r->sink_over) {
             bool moved = unanswered(r) < before || r->child.in.n > r->child.fed;
-            if (feed(r, now) > 0 || moved)
+            if (feed_sink(r, now) > 0 || moved)
                 quiet_at = now + patience_ms(r);
             if (input_is_over(r, now, quiet_at)) {
                 r->sink_over = true;
@@ -265,7 +265,7 @@ static int converse(struct relay *r, struct err *e)
         size_t n = child_fds(&r->child, fds);
         proc_wait(fds, n, wait_ms(r, clock_mono_ms(), quiet_at, stop_at));
     }
-    take_answers(r, true);
+    sink_answers(r, true);
     r->sink_runs = false;
     return 0;
 }
@@ -283,7 +283,7 @@ int relay_sink_idle(struct relay *r, struct err *e)
 {
     if (!r->sink_runs)
         return 0;
-    if (hear(r, clock_mono_ms(), e) < 0)
+    if (hear_sink(r, clock_mono_ms(), e) < 0)
         return -1;
     if (child_done(&r->child))
         r->sink_runs = false;
@@ -299,7 +299,7 @@ int relay_sink_end(struct relay *r, struct err *e)
 /* ------------------------------------------------------------------------------------- outcomes */
 
 /* The last line that it wrote to stderr is more informative than its status. */
-static void describe(const struct relay *r, struct buf *why)
+static void sink_reason(const struct relay *r, struct buf *why)
 {
     struct str tail = r->child.tail;
     size_t from;
@@ -327,13 +327,13 @@ static void pause_sink(struct relay *r)
 
 /* Handle the events that it was given and has not confirmed. If we ended it ourselves, no row is to
    blame; nor if a kept sink has ended in the meantime: a new one gets these events. */
-static void judge(struct relay *r)
+static void judge_unanswered(struct relay *r)
 {
     struct buf why = BUF_INIT;
     int64_t n = 0;
     bool down = r->child.status == EX_UNAVAILABLE, ours = proc_stopping();
 
-    describe(r, &why);
+    sink_reason(r, &why);
     for (size_t i = 0; i < r->page.n; i++) {
         struct relay_row *row = &r->page.row[i];
         if (row->fate != RELAY_READY || !row->given)
@@ -377,11 +377,11 @@ int relay_sink(struct relay *r, struct err *e)
     }
     while (got == 0 && any_may_go(r) && r->pause_ms == 0 && !proc_stopping()) {
         if (!r->sink_runs)
-            got = start(r, e);
+            got = start_sink(r, e);
         if (got == 0)
             got = converse(r, e);
         if (got == 0 && !r->sink_runs)
-            judge(r);
+            judge_unanswered(r);
     }
     for (size_t i = 0; i < r->page.n; i++)
         if (r->page.row[i].fate == RELAY_READY) {

@@ -39,7 +39,7 @@ struct sql_words {
     const char *channel; /* for a schema */
 };
 
-static const struct relay_word common[] = {
+static const struct relay_word common_words[] = {
     {"columns", "[id], [event_id]{text}, [aggregate_id]{text}, [event_type]{text}, [payload], "
                 "[headers]{text}, [created_at]{text}, [retry_at]{text}, [attempts]{text}, "
                 "[error]{text}"}, /* as in enum relay_column */
@@ -131,7 +131,7 @@ static const char *find_word(const struct relay_word *w, struct str name)
 
 static void put_word(struct buf *b, const struct sql_words *q, struct str name)
 {
-    const char *text = find_word(common, name);
+    const char *text = find_word(common_words, name);
 
     if (text == NULL)
         text = find_word(q->dialect->words, name);

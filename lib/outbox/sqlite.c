@@ -171,7 +171,7 @@ static int step_with_ids(struct relay *r, sqlite3_stmt *s, const struct buf *ids
     return sqlite_step(r, s, e);
 }
 
-static int mark_done(struct relay *r, const struct marks *m, struct err *e)
+static int mark_by_ids(struct relay *r, const struct marks *m, struct err *e)
 {
     struct buf ids = BUF_INIT;
     sqlite3_stmt *s;
@@ -190,7 +190,7 @@ static int mark_done(struct relay *r, const struct marks *m, struct err *e)
     return got;
 }
 
-static int mark_other(struct relay *r, struct relay_row *row, struct err *e)
+static int mark_unpublished(struct relay *r, struct relay_row *row, struct err *e)
 {
     struct sqlite *q = r->db;
     char time[CLOCK_TEXT_SIZE];
@@ -212,26 +212,27 @@ static int mark_other(struct relay *r, struct relay_row *row, struct err *e)
     return got;
 }
 
-static void judge_left(struct relay *r, struct marks *m, const struct relay_row *row, bool as_read)
+static void judge_unmarked(struct relay *r, struct marks *m, const struct relay_row *row,
+                           bool as_read)
 {
     (void)r;
     relay_judge(row, as_read, &m->refused);
 }
 
-static int mark_page(struct relay *r, void *arg, struct err *e)
+static int mark_rows(struct relay *r, void *arg, struct err *e)
 {
     struct marks *m = arg;
 
-    if (find_stale(r, m, e) < 0 || mark_done(r, m, e) < 0)
+    if (find_stale(r, m, e) < 0 || mark_by_ids(r, m, e) < 0)
         return -1;
     for (size_t i = 0; i < r->page.n; i++) {
         struct relay_row *row = &r->page.row[i];
         row->changed = false;
         if ((row->fate == RELAY_RETRY || row->fate == RELAY_FAILED) && !m->stale[i] &&
-            mark_other(r, row, e) < 0)
+            mark_unpublished(r, row, e) < 0)
             return -1;
     }
-    return each_left(r, m, judge_left, e);
+    return each_left(r, m, judge_unmarked, e);
 }
 
 static int sqlite_settle(struct relay *r, int64_t now_ms, struct err *e)
@@ -239,12 +240,12 @@ static int sqlite_settle(struct relay *r, int64_t now_ms, struct err *e)
     struct marks m = {.refused = NULL};
 
     clock_format(m.now, now_ms);
-    if (in_transaction(r, mark_page, &m, e) < 0)
+    if (in_transaction(r, mark_rows, &m, e) < 0)
         return -1;
     return m.refused == NULL ? 0 : relay_refused(r, m.refused, e);
 }
 
-static int give_back(struct relay *r, void *arg, struct err *e)
+static int requeue_failed(struct relay *r, void *arg, struct err *e)
 {
     struct sqlite *q = r->db;
     int64_t *n = arg;
@@ -262,7 +263,7 @@ static int give_back(struct relay *r, void *arg, struct err *e)
 static int64_t sqlite_retry_failed(struct relay *r, struct err *e)
 {
     int64_t n = 0;
-    return in_transaction(r, give_back, &n, e) < 0 ? -1 : n;
+    return in_transaction(r, requeue_failed, &n, e) < 0 ? -1 : n;
 }
 
 /* -------------------------------------------------------------------------------------- pruning */

@@ -29,7 +29,7 @@
 
 /* SQLite tries to open in other ways when an open fails; the errno is that of the last try, and
    "not found" means nothing: the database exists. */
-static int fail_open(struct relay *r, int number, struct err *e)
+static int explain_cannot_open(struct relay *r, int number, struct err *e)
 {
     bool forbidden = number == EACCES || number == EPERM || number == EROFS;
 
@@ -69,7 +69,7 @@ int sqlite_fail(struct relay *r, struct err *e)
                        "%s: cannot be written, and relayed rows have to be marked: %s", r->place,
                        words);
     case SQLITE_CANTOPEN:
-        return fail_open(r, sqlite3_system_errno(q->db), e);
+        return explain_cannot_open(r, sqlite3_system_errno(q->db), e);
     case SQLITE_IOERR:
         return err_set(e, EX_IOERR, "%s: %s: %s", r->place, words,
                        strerror(sqlite3_system_errno(q->db)));
@@ -178,7 +178,7 @@ static int list_columns(struct relay *r, struct buf *names, struct err *e)
     return got;
 }
 
-static int check_columns(struct relay *r, struct err *e)
+static int look_up_columns(struct relay *r, struct err *e)
 {
     struct sqlite *q = r->db;
     struct buf names = BUF_INIT;
@@ -226,7 +226,7 @@ static int settle_manners(struct relay *r, struct err *e)
     return got;
 }
 
-static int open_database(struct relay *r, enum relay_mode mode, struct err *e)
+static int open_file(struct relay *r, enum relay_mode mode, struct err *e)
 {
     struct sqlite *q = r->db;
     int flags = (mode == RELAY_MOVE ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY) |
@@ -243,7 +243,7 @@ static int open_database(struct relay *r, enum relay_mode mode, struct err *e)
         return sqlite_fail(r, e);
     sqlite3_busy_handler(q->db, on_busy, r);
     sqlite3_progress_handler(q->db, 100000, on_progress, r);
-    if (settle_manners(r, e) < 0 || check_columns(r, e) < 0)
+    if (settle_manners(r, e) < 0 || look_up_columns(r, e) < 0)
         return -1;
     if (mode == RELAY_MOVE && sqlite3_db_readonly(q->db, "main") == 1)
         return err_set(e, EX_NOPERM,
@@ -301,7 +301,7 @@ int sqlite_open(struct relay *r, enum relay_mode mode, struct err *e)
     r->place = mem_dup(r->terms->database, strlen(r->terms->database));
     q->wait_ms = r->terms->wait_ms;
     q->lock_fd = q->bell = -1;
-    if (open_database(r, mode, e) < 0 || sqlite_last(r, &last, e) < 0)
+    if (open_file(r, mode, e) < 0 || sqlite_last(r, &last, e) < 0)
         return -1;
     if (mode == RELAY_LOOK)
         return 0;
@@ -383,7 +383,7 @@ static int open_lock(struct relay *r, struct err *e)
 
 /* SQLite keeps using the file that it has open, wherever that was moved: marks made there would not
    reach the application's database. */
-static int check_place(struct relay *r, struct err *e)
+static int check_not_moved(struct relay *r, struct err *e)
 {
     struct sqlite *q = r->db;
     struct stat now;
@@ -399,7 +399,7 @@ int sqlite_begin(struct relay *r, struct err *e)
 {
     struct sqlite *q = r->db;
 
-    if (check_place(r, e) < 0 || open_lock(r, e) < 0)
+    if (check_not_moved(r, e) < 0 || open_lock(r, e) < 0)
         return -1;
     if (set_lock(r, F_WRLCK) != 0)
         return errno == EAGAIN || errno == EACCES
@@ -458,7 +458,7 @@ int sqlite_news(struct relay *r, struct err *e)
     int64_t before = q->version;
 
     q->again_ms = bell_rung(q) ? 1 : q->again_ms < AGAIN_MAX_MS ? 2 * q->again_ms : 0;
-    if (check_place(r, e) < 0)
+    if (check_not_moved(r, e) < 0)
         return -1;
     if (sqlite_version(r, &q->version, e) < 0) {
         if (e->status != EX_TEMPFAIL)

@@ -57,8 +57,8 @@ static int get(struct store *s, const char *name, int64_t now_us, struct doc *do
     return 0;
 }
 
-static int put(struct store *s, const char *name, const struct doc *doc, const struct bucket *b,
-               struct err *e)
+static int bucket_put(struct store *s, const char *name, const struct doc *doc,
+                      const struct bucket *b, struct err *e)
 {
     char *text = write_bucket(b);
     int64_t last_us = b->pace.next_us > b->closed_us ? b->pace.next_us : b->closed_us;
@@ -112,7 +112,7 @@ int bucket_take(struct store *s, const char *name, const struct gcra *pace, int6
             gcra_take(&b.pace, 1, now);
             b.taken++;
         }
-    } while ((got = put(s, name, &doc, &b, e)) == 0);
+    } while ((got = bucket_put(s, name, &doc, &b, e)) == 0);
     return got < 0 ? -1 : taken;
 }
 
@@ -142,7 +142,7 @@ int bucket_close(struct store *s, const char *name, int64_t until_ms, struct err
         b.closed_us = until_ms * 1000;
         if (until_ms == 0) /* waiting processes keep their times; later ones start afresh */
             b.pace.next_us = 0;
-    } while ((got = put(s, name, &doc, &b, e)) == 0);
+    } while ((got = bucket_put(s, name, &doc, &b, e)) == 0);
     return got < 0 ? -1 : 0;
 }
 

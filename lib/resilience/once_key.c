@@ -26,7 +26,7 @@ bool once_key_read(struct str value, struct once_key_info *out)
     return good;
 }
 
-static int put(struct once_key *k, bool done, int64_t bytes, int64_t expires_ms, struct err *e)
+static int key_put(struct once_key *k, bool done, int64_t bytes, int64_t expires_ms, struct err *e)
 {
     int64_t now = clock_now_ms();
     json_t *root =
@@ -79,7 +79,7 @@ static int look(struct once_key *k, struct err *e)
     if (got > 0 && mark_lives(k->store, info.mark))
         return ONCE_KEY_BUSY;
     k->rev = doc.rev;
-    if ((got = put(k, false, 0, 0, e)) <= 0)
+    if ((got = key_put(k, false, 0, 0, e)) <= 0)
         return got < 0 ? -1 : ONCE_KEY_BUSY; /* another process was faster */
     if ((got = doc_get(k->store, ONCE_KEY_KIND, k->name, &doc, e)) < 0)
         return -1;
@@ -129,7 +129,7 @@ int once_key_done(struct once_key *k, struct str output, int64_t bytes, int64_t 
 
     /* Store the output, then mark the key done: a key that is done has its output. */
     if (keep_output(k, output, expires_ms + OUTLIVES_MS, e) < 0 ||
-        (got = put(k, true, bytes, expires_ms, e)) < 0)
+        (got = key_put(k, true, bytes, expires_ms, e)) < 0)
         return -1;
     if (got == 0)
         return err_set(e, EX_TEMPFAIL, "key %s was forgotten while its command ran",

@@ -246,7 +246,6 @@ int group_open(struct group **out, struct store *s, const struct group_terms *te
 /* What is still claimed stays claimed until the process ends, and then counts as a death: release
    it first. */
 void group_close(struct group *g);
-bool group_created(const struct group *g);
 
 struct group_event {
     struct log_entry entry;   /* its views hold until the event is settled */

@@ -64,8 +64,8 @@ done | awk -v rows=$rows -v rounds="$rounds" '
     END {
         ours = median("relay", "ours"); bare = median("relay", "bare")
         printf "%-34s %-6s %9.0f %9.0f  %4.2f %18s %-4s %s\n", "outbox-relay (1/s)", "", ours, bare,
-            ours / bare, ">=", 0.4, (ours / bare >= 0.4 ? "" : "missed")
+            ours / bare, ">=", 0.6, (ours / bare >= 0.6 ? "" : "missed")
         ours = median("write", "ours"); bare = median("write", "bare")
         printf "%-34s %-6s %9.2f %9.2f  %4.2f %18s %-4s %s\n", "beside a relay, p99 of a write (ms)", "", ours, bare,
-            ours / bare, "<=", 2, (ours / bare <= 2 ? "" : "missed")
+            ours / bare, "<=", 1.5, (ours / bare <= 1.5 ? "" : "missed")
     }'

@@ -73,7 +73,6 @@ static int create_group(struct group *g, const struct group_terms *terms, struct
                      "VALUES(?1,?2,?4,0,0,0,0,?3,?3) ON CONFLICT(name) DO NOTHING"),
                  "tsii", g->name, (struct str){patterns.p, patterns.n}, clock_now_ms(),
                  (int64_t)terms->ordered);
-    g->created = got > 0;
     buf_free(&patterns);
     if (got > 0)
         got = db_run(s->db, e,
@@ -159,11 +158,6 @@ int group_tail(const struct group *g)
 bool group_ordered(const struct group *g)
 {
     return g->ordered;
-}
-
-bool group_created(const struct group *g)
-{
-    return g->created;
 }
 
 int group_mark_seen(struct group *g, struct err *e)

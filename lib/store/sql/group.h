@@ -75,7 +75,7 @@ struct group {
     int64_t looked_ms;                  /* the last claim has seen what was due by then */
     int64_t wait_ms, latest_ms;         /* latest_ms: the latest time the clock has shown */
     struct pattern_list types;
-    bool created, joined;
+    bool joined;
 
     /* in an ordered group: */
     bool ordered, leads, active; /* leads: the byte is ours; active: and no handler is left */

@@ -16,7 +16,7 @@ static int in_group(const char *name, struct err *e)
 /* ----------------------------------------------------------------------------------------- seek */
 
 /* Creates all rows, because a damaged spool may lack some. */
-int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
+static int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
 {
     return db_run(s->db, e, SQL("seek_group_place_delete_cursor", "DELETE FROM cursor WHERE grp=?"),
                   "i", grp) < 0 ||

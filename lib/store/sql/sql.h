@@ -83,7 +83,6 @@ int64_t group_passed(const int64_t cursor[10], int64_t priority);
 int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64_t */
 /* Read a group's cursors; 74 when one of them is missing. */
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
-int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e); /* set all cursors */
 
 /* claim.c: give back to a group what its dead consumers still hold, and what was handed out
    on leases that have run out. 0 or -1. */
@@ -196,7 +195,6 @@ void log_row_read(struct query *q, struct log_row *out);
 int64_t sum_of(const struct log_row *row);
 bool sum_columns(struct store *s, struct query *q, const struct log_row *row);
 bool sum_line(int64_t sums, struct str line);
-bool sum_old(struct store *s, int64_t seq, int64_t sums); /* of schema 1, over the line alone? */
 
 /* Entries with copies of their bytes: at most a thousand, and 1 MiB unless one alone is larger. */
 struct page {

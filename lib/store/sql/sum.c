@@ -85,7 +85,8 @@ static int64_t last_old(struct store *s)
     return s->last_old;
 }
 
-bool sum_old(struct store *s, int64_t seq, int64_t sums)
+/* Of schema 1, over the line alone? */
+static bool sum_old(struct store *s, int64_t seq, int64_t sums)
 {
     return sums >= 0 && sums <= UINT32_MAX && seq <= last_old(s);
 }
