@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOOK_MS 1000
 
 static const char *name;
 static bool follow, rebuild, verify, status, force;
@@ -83,14 +82,11 @@ static int keep_up(const struct projection_terms *terms, struct err *e)
     store_stop(terms->spool, proc_forced); /* the grace for recording in the spool what has been
                                               applied */
     while (got >= 0) {
-        if (follow)
-            store_bell_clear(terms->spool);
         got = projection_advance(p, e);
         progress_clear();
         if (got < 0 || !follow || proc_stopping())
             break;
-        struct pollfd bell = {.fd = store_bell(terms->spool), .events = POLLIN};
-        proc_wait(&bell, bell.fd >= 0, LOOK_MS);
+        got = store_wait(terms->spool, NULL, 0, -1, proc_wait, e);
     }
     projection_close(p);
     return got < 0 ? -1 : 0;

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOOK_MS 1000
 
 static struct log_query query;
 static struct clock_point from, to;
@@ -167,15 +166,11 @@ static int read_log(struct err *e)
         return -1;
     for (;;) {
         bool time_is_up = until_ms != 0 && clock_now_ms() >= until_ms; /* before the last look */
-        if (follow)
-            store_bell_clear(spool);
         if ((got = print_rest(log, e)) != 0 || !follow || (got = out_flush(e)) != 0 || out_gone() ||
             time_is_up || (got = passed_replay_end(e)) != 0)
             break;
-        struct pollfd bell = {.fd = store_bell(spool), .events = POLLIN};
         proc_unblock(); /* a signal may end it here, as it ends any filter */
-        proc_wait(&bell, bell.fd >= 0, LOOK_MS);
-        if (proc_stopping())
+        if ((got = store_wait(spool, NULL, 0, -1, proc_wait, e)) < 0 || proc_stopping())
             break;
     }
     log_close(log);
@@ -251,7 +246,7 @@ int main(int argc, char **argv)
             got = -1;
     }
     if (got >= 0 && e.status == 0 && shown + damaged == 0 && !follow)
-        args_nothing("events", store_path(spool), "type key group from to correlation");
+        args_nothing("events", store_name(spool), "type key group from to correlation");
     if (got == 0 && damaged > 0)
         err_set(&e, EX_IOERR, "%" PRId64 " damaged, left out", damaged);
     store_close(spool);

@@ -19,7 +19,7 @@ static const struct opt listing[] = {
 static json_t *info_row(const struct store_info *info)
 {
     return json_pack("{s:o,s:i,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:I,s:I,s:I}", "path",
-                     tree_text(str_of(info->path)), "schema", info->schema, "size",
+                     tree_text(str_of(info->name)), "schema", info->schema, "size",
                      (json_int_t)info->size, "wal_size", (json_int_t)info->wal_size, "events",
                      (json_int_t)info->events, "first_seq", (json_int_t)info->first_seq, "last_seq",
                      (json_int_t)info->last_seq, "first_recorded", tree_time(info->first_ms),

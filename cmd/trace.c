@@ -85,7 +85,7 @@ static int find_event(const char *name, struct err *e)
     if (mine.status == EX_NOINPUT && seq > 0 && store_info(show.spool, &info, e) == 0 &&
         seq <= info.last_seq)
         return err_set(e, EX_NOINPUT, "the event at position %s was pruned from %s", name,
-                       store_path(show.spool));
+                       store_name(show.spool));
     return err_set(e, mine.status, "%s", mine.text);
 }
 
@@ -132,7 +132,7 @@ static int trace_all(int n, char **name, struct err *e)
         trace_free(&t);
     }
     if (graph && got == 0 && flow.n == 0)
-        args_nothing("causes and effects", store_path(show.spool), "type from to");
+        args_nothing("causes and effects", store_name(show.spool), "type from to");
     if (graph && got == 0)
         got = trace_show_flow(&show, &flow, e);
     damaged += flow.damaged;

@@ -88,7 +88,7 @@ void dlq_found_none(int n, char **event, struct err *e)
 
     args_used(&filters, DLQ_FILTER_NAMES);
     if (n == 0) {
-        args_none(&text, "dead letters", store_path(dlq.spool), DLQ_FILTER_NAMES);
+        args_none(&text, "dead letters", store_name(dlq.spool), DLQ_FILTER_NAMES);
     } else {
         buf_printf(&text, "%s is not a dead letter%s%s", event[0],
                    filters.n > 0 ? " that matches " : "", buf_text(&filters));

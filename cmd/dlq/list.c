@@ -40,7 +40,7 @@ static int run_dlq_list(char **operand)
         int64_t n = dead_each(dlq.spool, &dlq.filter, list_letter, table, &e);
         table_end(table, &e);
         if (n == 0)
-            args_nothing("dead letters", store_path(dlq.spool), DLQ_FILTER_NAMES);
+            args_nothing("dead letters", store_name(dlq.spool), DLQ_FILTER_NAMES);
     }
     return dlq_finish(&e);
 }

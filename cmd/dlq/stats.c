@@ -92,7 +92,7 @@ static int run_dlq_stats(char **operand)
         dead_each(dlq.spool, &dlq.filter, count_kind, kinds, &e) >= 0) {
         print_kinds(kinds, &e);
         if (json_object_size(kinds) == 0)
-            args_nothing("dead letters", store_path(dlq.spool), DLQ_FILTER_NAMES);
+            args_nothing("dead letters", store_name(dlq.spool), DLQ_FILTER_NAMES);
     }
     json_decref(kinds);
     return dlq_finish(&e);

@@ -31,7 +31,7 @@ static int prepare_try(const struct dead_letter *letter, void *store, struct err
     if (event_read(&ev, &scan, line, e) < 0)
         return -1;
     envp = environment_make(&environment, &ev, letter->event.seq, letter->attempts + 1,
-                            letter->group, store_path(store));
+                            letter->group, store_name(store));
     event_free(&ev);
     js_scan_free(&scan);
     in = memfd_create("event", MFD_CLOEXEC);

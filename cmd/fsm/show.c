@@ -114,7 +114,7 @@ static int run_fsm_list(char **operand)
     search_run(&s, STORE_READ, &e);
     table_end(s.table, &e);
     if (s.found == 0 && e.status == 0)
-        args_nothing("states of subjects", store_path(s.spool), "machine state");
+        args_nothing("states of subjects", store_name(s.spool), "machine state");
     return search_finish(&s, &e);
 }
 

@@ -79,7 +79,7 @@ static int run_saga_list(char **operand)
         doc_each(r.store, SAGA_KIND, list_saga, table, &e);
         table_end(table, &e);
         if (listed == 0 && e.status == 0)
-            args_nothing("sagas", store_path(r.store), "state");
+            args_nothing("sagas", store_name(r.store), "state");
     }
     return saga_verb_finish(&r, &e);
 }

@@ -77,7 +77,7 @@ static int show_groups(const char *name, struct err *e)
         group_each(spool, name, group_row_of, table, e);
         table_end(table, e);
         if (shown == 0 && e->status == 0)
-            args_nothing("groups", store_path(spool), "");
+            args_nothing("groups", store_name(spool), "");
     }
     store_close(spool);
     return out_finish(e);

@@ -46,7 +46,7 @@ static int show_named(const struct named_kind *kind, const char *name)
         if (name == NULL && !l.found && e.status == 0) {
             char what[16];
             snprintf(what, sizeof what, "%ss", kind->name);
-            args_nothing(what, store_path(l.spool), "");
+            args_nothing(what, store_name(l.spool), "");
         } else if (name != NULL && !l.found)
             err_set(&e, EX_NOINPUT, "there is no %s %s", kind->name, err_quote_text(name).text);
     }

@@ -4,13 +4,13 @@
 #include "cli/out.h"
 #include "cli/say.h"
 #include "command/spool.h"
+#include "process/proc.h"
 #include "spool/verbs.h"
 #include "store/store.h"
 
 #include <inttypes.h>
 #include <poll.h>
 
-#define LOOK_MS 1000
 
 static const char *group;
 static struct clock_point to = {CLOCK_END, 0};
@@ -25,20 +25,6 @@ static const struct opt options[] = {
     OPT_END,
 };
 
-/* We wait without a transaction and without writing anything, so a signal may end us as it ends any
-   filter. */
-static void wait_for_bell(struct store *spool, int64_t until_ms)
-{
-    struct pollfd bell = {.fd = store_bell(spool), .events = POLLIN};
-    int64_t left = until_ms - clock_mono_ms();
-
-    poll(&bell, 1,
-         left > LOOK_MS ? LOOK_MS
-         : left > 0     ? (int)left
-                        : 0); /* poll ignores an fd
-                                                                            of -1 */
-}
-
 static bool through(const struct group_left *left)
 {
     return left->ahead + left->in_flight + left->due + left->waiting == 0;
@@ -51,7 +37,6 @@ static int wait_for_group(struct store *spool, int64_t last, struct err *e)
     struct group_left left;
 
     for (;;) {
-        store_bell_clear(spool);
         if (group_left(spool, group, last, true, &left, e) < 0)
             return -1;
         if (through(&left)) {
@@ -60,9 +45,13 @@ static int wait_for_group(struct store *spool, int64_t last, struct err *e)
                          err_quote_text(group).text, left.dead, left.dead == 1 ? "" : "s", group);
             return 0;
         }
-        if (clock_mono_ms() >= until)
+        int64_t left_ms = until - clock_mono_ms();
+        if (left_ms <= 0)
             break;
-        wait_for_bell(spool, until);
+        /* Without a transaction, and nothing is written: a signal may end us as it ends any
+           filter. */
+        if (store_wait(spool, NULL, 0, left_ms, proc_wait, e) < 0)
+            return -1;
     }
     if (group_left(spool, group, last, false, &left, e) < 0)
         return -1;

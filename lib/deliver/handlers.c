@@ -134,7 +134,7 @@ static int handlers_begin(struct loop *loop, struct group_event *ge, struct err 
     struct child_run run = {
         .argv = loop->terms->argv,
         .envp = environment_make(&s->environment, ev, ge->entry.seq, ge->attempts + 1,
-                                 loop->terms->group, store_path(loop->store)),
+                                 loop->terms->group, store_name(loop->store)),
         .marker = s->marker,
         .input = {ge->entry.line.p, ge->entry.line.n + 1}, /* including its newline */
         .timeout_ms = loop->terms->timeout_ms,

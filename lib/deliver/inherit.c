@@ -48,7 +48,7 @@ int inherit_chain(struct event_fill *fill, struct buf *source, struct err *e)
 const char *inherit_group(const struct event_fill *fill, const struct store *s)
 {
     const char *spool = getenv("EVENT_SPOOL"), *group = getenv("EVENT_GROUP");
-    bool ours = fill->causationid != NULL && spool != NULL && strcmp(spool, store_path(s)) == 0;
+    bool ours = fill->causationid != NULL && spool != NULL && strcmp(spool, store_name(s)) == 0;
 
     return ours && group != NULL && *group != '\0' ? group : NULL;
 }

@@ -2,8 +2,6 @@
 
 #include "process/proc.h"
 
-#define LOOK_MS 1000
-
 /* Once the time to stop at has come, it is replaced by a position. */
 static int find_last(struct intake *in, struct err *e)
 {
@@ -36,7 +34,6 @@ int intake_claim(struct intake *in, size_t max, size_t at_once, struct group_eve
 {
     struct store *store = in->decide->store;
 
-    store_bell_clear(store);
     if (find_last(in, e) < 0)
         return -1;
     store_stop(store, proc_stopping);
@@ -56,8 +53,5 @@ int64_t intake_wait_ms(const struct intake *in)
     struct err met_later = ERR_NONE;
     int64_t left;
 
-    return group_next(in->decide->group, in->last, &left, &met_later) < 0 || left < 0 ||
-                   left > LOOK_MS
-               ? LOOK_MS
-               : left;
+    return group_next(in->decide->group, in->last, &left, &met_later) < 0 ? -1 : left;
 }

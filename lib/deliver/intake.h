@@ -21,8 +21,7 @@ int intake_claim(struct intake *in, size_t max, size_t at_once, struct group_eve
    that has passed is such an end, too. 0 or -1. */
 int intake_look_past(struct intake *in, struct err *e);
 
-/* For how long nothing comes in without a wake-up, at most a second, because a wake-up may be
-   missed, and a consumer may die without sending one. */
+/* Returns for how long nothing becomes due, for store_wait; -1: nothing is in sight. */
 int64_t intake_wait_ms(const struct intake *in);
 
 #endif

@@ -146,7 +146,7 @@ static int claim_and_begin(struct loop *loop, struct err *e)
 /* ----------------------------------------------------------------------------------------- loop */
 
 /* When to look for work again without a wake-up: at once, when the last look found some; when the
-   rate allows the events that are there, or the next one becomes due; and each second. */
+   rate allows the events that are there, or the next one becomes due. */
 static int64_t next_look(struct loop *loop, int64_t now)
 {
     if (loop->decide.grace_ms != 0 || wanted(loop) == 0)
@@ -155,7 +155,8 @@ static int64_t next_look(struct loop *loop, int64_t now)
         return now;
     if (loop->pace_ms != 0)
         return loop->pace_ms;
-    return loop->terms->follow ? now + intake_wait_ms(&loop->intake) : INT64_MAX;
+    int64_t wait_ms = loop->terms->follow ? intake_wait_ms(&loop->intake) : -1;
+    return wait_ms < 0 ? INT64_MAX : now + wait_ms;
 }
 
 static int64_t next_wait(struct loop *loop)
@@ -178,15 +179,12 @@ static int64_t next_wait(struct loop *loop)
 static void wait_for_something(struct loop *loop)
 {
     size_t n = loop->crew->fds(loop, loop->fds);
-    bool listen = loop->terms->follow && loop->crew->room(loop) > 0 && loop->decide.grace_ms == 0 &&
-                  store_bell(loop->store) >= 0;
+    struct err met_later = ERR_NONE; /* by the next claim */
 
-    if (listen)
-        loop->fds[n++] = (struct pollfd){.fd = store_bell(loop->store), .events = POLLIN};
-    proc_wait(loop->fds, n, next_wait(loop));
-    /* Look now if we may claim; if not, as soon as we may. */
-    if (listen)
-        store_bell_clear(loop->store);
+    if (loop->terms->follow && loop->crew->room(loop) > 0 && loop->decide.grace_ms == 0)
+        store_wait(loop->store, loop->fds, n, next_wait(loop), proc_wait, &met_later);
+    else
+        proc_wait(loop->fds, n, next_wait(loop));
 }
 
 static void reap(struct loop *loop)

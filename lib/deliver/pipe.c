@@ -39,14 +39,15 @@ static int print_claimed(struct decide *d, struct group_event **events, int n, s
 static int wait_for_more(struct intake *in, struct err *e)
 {
     struct decide *d = in->decide;
-    struct pollfd bell = {.fd = store_bell(d->store), .events = POLLIN};
     int64_t pace = group_pace_ms(d->group);
 
     if (pace == 0 && intake_look_past(in, e) < 0)
         return -1;
     if (pace == 0 && (!d->terms->follow || in->past_last))
         return 0;
-    proc_wait(&bell, pace == 0 && bell.fd >= 0, pace == 0 ? intake_wait_ms(in) : pace);
+    if (pace == 0)
+        return store_wait(d->store, NULL, 0, intake_wait_ms(in), proc_wait, e) < 0 ? -1 : 1;
+    proc_wait(NULL, 0, pace);
     return 1;
 }
 

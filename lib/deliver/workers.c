@@ -150,7 +150,7 @@ static int start(struct loop *loop, struct worker *w, struct err *e)
                             .about = {.group = str_of(loop->terms->group)}};
 
     run.envp = environment_make(&w->environment, NULL, w - workers(loop) + 1, 0, loop->terms->group,
-                                store_path(loop->store));
+                                store_name(loop->store));
     if (child_start(&w->child, &run, &why) == 0) {
         w->running = true;
         w->heard = false;

@@ -163,7 +163,7 @@ static int check_log(struct projection *p, struct err *e)
                 "%s: projection %s is at seq %" PRId64 " of another log than %s, or of a newer "
                 "copy: rebuild it with --rebuild",
                 p->model.path, err_quote_text(p->terms.name).text, p->position,
-                store_path(p->terms.spool));
+                store_name(p->terms.spool));
     return got == 0 ? 0 : -1;
 }
 

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define OUTPUT_KIND "key-output"
-#define LOOK_MS 1000
 #define OUTLIVES_MS 60000 /* an output outlives its key: a done key has its output */
 
 bool once_key_read(struct str value, struct once_key_info *out)
@@ -95,14 +94,13 @@ int once_key_take(struct once_key *k, int64_t wait_ms, struct err *e)
     if (mark_take(k->store, k->mark, e) < 0)
         return -1;
     for (;;) {
-        store_bell_clear(k->store);
         if ((got = look(k, e)) != ONCE_KEY_BUSY)
             return got;
-        int64_t left = wait_ms < 0 ? LOOK_MS : until - clock_mono_ms();
-        if (left <= 0)
+        int64_t left = wait_ms < 0 ? -1 : until - clock_mono_ms();
+        if (wait_ms >= 0 && left <= 0)
             return ONCE_KEY_BUSY;
-        struct pollfd bell = {.fd = store_bell(k->store), .events = POLLIN};
-        proc_wait(&bell, bell.fd >= 0, left < LOOK_MS ? left : LOOK_MS);
+        if (store_wait(k->store, NULL, 0, left, proc_wait, e) < 0)
+            return -1;
         if (proc_stopping())
             return err_set(e, EX_TEMPFAIL, "stopped while waiting");
     }

@@ -276,7 +276,7 @@ static int start(struct drive *d, struct hand *h, struct err *e)
     const struct child_run run = {
         .argv = argv,
         .envp = environment_make(&d->environment, &d->event, seq == NULL ? 0 : atoll(seq),
-                                 t->attempt, buf_text(&h->group), store_path(d->run->store)),
+                                 t->attempt, buf_text(&h->group), store_name(d->run->store)),
         .marker = buf_text(&h->marker),
         .input = {h->input.p, h->input.n},
         .timeout_ms = t->timeout_ms,

@@ -6,7 +6,12 @@
 #include "base/mem.h"
 #include "store/sql/sql.h"
 
+#include <poll.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* A wake-up may be missed, and a process may die without sending one. */
+#define PATIENCE_MS 1000
 
 int store_open(struct store **out, const char *name, enum store_mode mode, struct err *e)
 {
@@ -31,10 +36,11 @@ void store_close(struct store *s)
     js_scan_free(&s->scan);
     event_free(&s->seen);
     buf_free(&s->stored);
+    free(s->fds);
     free(s);
 }
 
-const char *store_path(const struct store *s)
+const char *store_name(const struct store *s)
 {
     return s->name;
 }
@@ -49,14 +55,27 @@ bool store_locked(const struct store *s)
     return db_locked(s->db);
 }
 
-int store_bell(struct store *s)
+/* Clear the bell after it rang, and before the caller looks: what is committed after the look rings
+   again. */
+int store_wait(struct store *s, struct pollfd *fds, size_t n, int64_t timeout_ms, store_poll *poll,
+               struct err *e)
 {
-    return db_bell(s->db);
-}
+    bool watched = s->watched;
+    int bell = db_bell(s->db);
 
-void store_bell_clear(struct store *s)
-{
+    s->watched = true;
+    if (s->fds_room <= n)
+        s->fds = mem_grow(s->fds, s->fds_room = n + 8, sizeof *s->fds);
+    if (n > 0)
+        memcpy(s->fds, fds, n * sizeof *fds);
+    s->fds[n] = (struct pollfd){.fd = bell, .events = POLLIN};
+    if (timeout_ms < 0 || timeout_ms > PATIENCE_MS)
+        timeout_ms = PATIENCE_MS;
+    poll(s->fds, n + (bell >= 0), watched ? timeout_ms : 0);
+    if (n > 0)
+        memcpy(fds, s->fds, n * sizeof *fds);
     db_bell_clear(s->db);
+    return db_there(s->db, e);
 }
 
 int store_there(struct store *s, struct err *e)
@@ -70,7 +89,7 @@ int store_info(struct store *s, struct store_info *out, struct err *e)
 
     db_sizes(s->db, &sizes);
     *out = (struct store_info){
-        .path = s->name, .size = sizes.size, .wal_size = sizes.wal_size, .schema = sizes.schema};
+        .name = s->name, .size = sizes.size, .wal_size = sizes.wal_size, .schema = sizes.schema};
     if (db_int(s->db, e, &out->events, SQL("info_events", "SELECT count(*) FROM event"), "") < 0 ||
         db_int(s->db, e, &out->first_seq, SQL("info_first", "SELECT min(seq) FROM event"), "") <
             0 ||

@@ -40,9 +40,9 @@ enum store_mode {
 
 /* Returns 1 when this call created the spool, which the caller reports to the user; else 0 or -1.
  */
-int store_open(struct store **out, const char *path, enum store_mode mode, struct err *e);
+int store_open(struct store **out, const char *name, enum store_mode mode, struct err *e);
 void store_close(struct store *s);             /* NULL is fine */
-const char *store_path(const struct store *s); /* absolute */
+const char *store_name(const struct store *s); /* in full: an absolute path */
 /* stopping is called during each wait for a lock; true ends the wait. Give proc_stopping while
    nothing has begun, because that is a good moment to stop; give proc_forced for what must be done
    all the same: to settle, record or mark what has already happened. */
@@ -50,20 +50,22 @@ void store_stop(struct store *s, bool (*stopping)(void));
 bool store_locked(const struct store *s); /* did the last call fail because of a lock? */
 
 /*
- * The bell: a descriptor that becomes readable when any process has committed work, or -1 when the
- * system has no descriptor to give (then look once a second, as every caller should anyway). Call
- * store_bell_clear, look for work, then wait for the bell. store_close closes the descriptor.
- *
- * store_bell_clear also checks whether the spool was deleted or replaced; from then on every call
- * fails with 74. A caller that waits without reading the spool checks with store_there, which
- * returns 0 or -1.
+ * Wait until another process has committed work or one of n descriptors is ready, at most timeout_ms
+ * (-1: no limit; the time when something becomes due, see group_next); fds as for poll(2), and poll
+ * is called to wait: proc_wait, which a signal ends, too. A loop looks for work, and waits when it
+ * finds none. It may be woken for nothing: at the first call at once, because until then nobody
+ * watched, and after a second, because a wake-up can be missed, or a process die without sending
+ * one. 0, or -1 with 74 when the spool was deleted or replaced; then every call fails.
  */
-int store_bell(struct store *s);
-void store_bell_clear(struct store *s);
+struct pollfd;
+typedef int store_poll(struct pollfd *fds, size_t n, int64_t timeout_ms);
+int store_wait(struct store *s, struct pollfd *fds, size_t n, int64_t timeout_ms, store_poll *poll,
+               struct err *e);
+/* For a caller that waits otherwise: is the spool still there? 0, or -1 as above. */
 int store_there(struct store *s, struct err *e);
 
 struct store_info {
-    const char *path; /* absolute; valid until the store is closed */
+    const char *name; /* in full; valid until the store is closed */
     int64_t size, wal_size, events, first_seq, last_seq, first_ms, last_ms; /* seqs 0: no events */
     int64_t groups, dead, segments;
     int schema;

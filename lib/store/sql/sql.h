@@ -43,6 +43,9 @@ struct store {
     bool wrote;       /* has appended before: others may be waiting for us */
     int64_t last_old; /* position of the last event with a checksum of schema 1; -1: not read */
     struct txn txn;
+    bool watched; /* the bell is, since the first store_wait */
+    struct pollfd *fds;
+    size_t fds_room;
     struct js_scan scan;
     struct event seen; /* scratch for looking at stored events */
     struct buf stored; /* the line of the last duplicate */
