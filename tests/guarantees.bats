@@ -373,7 +373,8 @@ kill_one() {
     done
     [ "$status" -eq 1 ]
     [ "$runs" -eq 5 ] # the first death counts as no attempt
-    [ "$(sort -n out)" = $'1\n2\n4\n5\n6\n7\n8' ]
+    # One that ended just before may have waited to be settled, and comes again.
+    [ "$(sort -nu out)" = $'1\n2\n4\n5\n6\n7\n8' ]
     run -0 dlq list -g g -o ndjson
     [ "${#lines[@]}" -eq 1 ]
     [ "$(jq -r '"\(.seq) \(.attempts) \(.reason)"' <<<"$output")" = '3 3 its consumer died' ]
