@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* With a hundred, two thirds of the speed; with ten thousand, no gain. */
-#define EVENTS_MAX (62 * LOG_SOME)
+#define EVENTS_MAX 1000 /* a multiple of LOG_SOME */
 #define BYTES_MAX (1 << 20)
 #define HELD_MAX (64 << 20)
 #define QUEUE_BYTES (16 << 10) /* of lines; log_crowded does not count them */

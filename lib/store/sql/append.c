@@ -166,6 +166,7 @@ static struct log_row row_of(const struct txn *t, const struct event *ev, int64_
 #define ROW "?,?,?,?,?,?,?,?,?"
 #define ROW_TYPES "iiiissssb"
 #define FOUR(row) row "," row "," row "," row
+#define FIVE(row) FOUR(row) "," row
 #define INSERT(columns, rows)                                                                      \
     "INSERT INTO event(" columns ") VALUES" rows " ON CONFLICT(id,source) DO NOTHING"
 
@@ -198,7 +199,7 @@ static int append_some(struct txn *t, const struct event *ev, struct err *e)
         v++->text = row.line;
     }
     return db_run_rows(t->s->db, e,
-                       SQL("log_insert_some", INSERT(ROW_COLUMNS, FOUR(FOUR("(" ROW ")")))),
+                       SQL("log_insert_some", INSERT(ROW_COLUMNS, FIVE(FOUR("(" ROW ")")))),
                        ROW_TYPES, values, LOG_SOME);
 }
 
