@@ -1,4 +1,5 @@
 /* publish: append events to the spool. */
+#include "base/duration.h"
 #include "cli/args.h"
 #include "cli/feed.h"
 #include "cli/lines.h"
@@ -166,7 +167,7 @@ static void check_delay(void)
     struct err ignored = ERR_NONE;
 
     if (delay == NULL || clock_parse(str_of(delay), &batch.fill.notbefore_ms) ||
-        clock_duration(delay, &batch.delay_ms, &ignored) == 0)
+        duration_read(delay, &batch.delay_ms, &ignored) == 0)
         return;
     args_usage("--delay wants a duration like 10m or a time like 2026-11-21T10:00:00Z: %s",
                err_quote_text(delay).text);

@@ -2,6 +2,7 @@
  * The relay's rounds: read a page, publish, mark; which rows fail, wait, or are held up behind
  * these; and when to look again.
  */
+#include "base/duration.h"
 #include "base/mem.h"
 #include "cli/out.h"
 #include "cli/say.h"
@@ -343,7 +344,7 @@ static int into_spool(struct relay *r, struct err *e)
 static int take_turn(struct relay *r, struct err *e)
 {
     int64_t until = clock_mono_ms() + r->terms->wait_ms;
-    char wait[CLOCK_TEXT_SIZE];
+    char wait[DURATION_TEXT_SIZE];
     int got;
 
     while ((got = r->engine->begin(r, e)) == 0) {
@@ -351,7 +352,7 @@ static int take_turn(struct relay *r, struct err *e)
             return 0;
         if (!r->terms->follow && clock_mono_ms() >= until)
             return err_set(e, EX_TEMPFAIL, "%s: another relay is at work, and has been for %s",
-                           r->place, clock_span(wait, r->terms->wait_ms));
+                           r->place, duration_format(wait, r->terms->wait_ms));
         proc_wait(NULL, 0, TURN_MS);
     }
     return got;

@@ -5,6 +5,7 @@
 #include "store/sql/group.h"
 
 #include "base/json.h"
+#include "base/point.h"
 #include "store/groups.h"
 
 #include <string.h>
@@ -173,7 +174,7 @@ static int move(struct store *s, int64_t grp, int64_t to, int64_t *below, struct
     return db_commit(s->db, got > 0, e) < 0 ? -1 : got;
 }
 
-int group_seek(struct store *s, const char *name, const struct clock_point *point, bool dry_run,
+int group_seek(struct store *s, const char *name, const struct point *point, bool dry_run,
                struct group_seek *out, struct err *e)
 {
     int64_t grp, below = INT64_MAX;

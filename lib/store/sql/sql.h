@@ -19,6 +19,7 @@
 #ifndef STORE_SQL_SQL_H
 #define STORE_SQL_SQL_H
 
+#include "base/point.h"
 #include "store/driver.h"
 #include "store/groups.h"
 #include "store/log.h"
@@ -183,7 +184,7 @@ bool log_entry_damaged(const struct log_row *row, const struct log_entry *entry)
 bool log_row_expired(const struct log_row *row, int64_t now);
 /* The position at which a group that starts at point begins. A point beyond the log means its end,
    or the group would skip what is published from now on. */
-int log_start(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e);
+int log_start(struct store *s, const struct point *point, int64_t *seq, struct err *e);
 /* After an error: is a row from position from on too damaged to be read as a row? 1 with its
    position; -1 when not, or when no row after it can be found either. When the whole page is lost,
    each position from there on counts as such a row. */

@@ -9,6 +9,7 @@
 #include "store/sql/sql.h"
 #include "store/sqlite/sqlite.h"
 
+#include "base/duration.h"
 #include "base/mem.h"
 #include "store/groups.h"
 #include "store/upkeep.h"
@@ -453,7 +454,7 @@ static int check_segment(struct check *c, int64_t seq, int64_t recorded, struct 
                                    "SELECT seq,recorded FROM event WHERE seq<? ORDER BY seq DESC "
                                    "LIMIT 1"),
                                "i", seq);
-    char age[CLOCK_TEXT_SIZE];
+    char age[DURATION_TEXT_SIZE];
     int got = q == NULL ? -1 : db_row(c->s->db, q, e);
 
     if (got <= 0)
@@ -465,7 +466,7 @@ static int check_segment(struct check *c, int64_t seq, int64_t recorded, struct 
                &(struct check_finding){
                    .kind = "clock", .value = ahead / 1000, .limit = CLOCK_STEP_MS / 1000},
                e, "recorded times up to position %lld are in the future, by %s", (long long)last,
-               clock_age(age, ahead)) < 0)
+               duration_age(age, ahead)) < 0)
         return -1;
     int64_t back = c->now + ahead - recorded;
     if (seq == INT64_MAX || recorded < c->now - DAY_MS || back <= 0)
@@ -474,7 +475,7 @@ static int check_segment(struct check *c, int64_t seq, int64_t recorded, struct 
                   &(struct check_finding){
                       .kind = "clock", .value = back / 1000, .limit = CLOCK_STEP_MS / 1000},
                   e, "the clock was set back by %s before position %lld was published",
-                  clock_span(age, back), (long long)seq);
+                  duration_format(age, back), (long long)seq);
 }
 
 static int check_clock(struct check *c, struct err *e)
@@ -580,7 +581,7 @@ static int check_space(struct check *c, struct err *e)
 static int check_idle(struct check *c, const char *name, int64_t lag, struct err *e)
 {
     int64_t seen = c->now, alive = 0, grp;
-    char age[CLOCK_TEXT_SIZE];
+    char age[DURATION_TEXT_SIZE];
 
     if (group_row(c->s, name, &grp, e) < 0 || group_alive(c->s, grp, &alive, e) < 0 ||
         db_int(c->s->db, e, &seen, SQL("check_idle", "SELECT seen FROM groups WHERE grp=?"), "i",
@@ -590,7 +591,7 @@ static int check_idle(struct check *c, const char *name, int64_t lag, struct err
         return 0;
     return report(
         c, &(struct check_finding){"idle", name, (c->now - seen) / 1000, IDLE_MS / 1000, NULL}, e,
-        "no consumer for %s, and %lld event%s yet to settle", clock_age(age, c->now - seen),
+        "no consumer for %s, and %lld event%s yet to settle", duration_age(age, c->now - seen),
         (long long)lag, plural(lag));
 }
 
@@ -599,7 +600,7 @@ static int check_limits(struct check *c, const char *name, const struct group_le
 {
     int64_t age = left->oldest_ms == 0 ? 0 : c->now - left->oldest_ms;
     const struct check_terms *max = c->terms;
-    char text[CLOCK_TEXT_SIZE];
+    char text[DURATION_TEXT_SIZE];
 
     if (max->max_dead >= 0 && left->dead > max->max_dead &&
         report(c, &(struct check_finding){"dead", name, left->dead, max->max_dead, NULL}, e,
@@ -612,7 +613,8 @@ static int check_limits(struct check *c, const char *name, const struct group_le
     if (max->max_age_ms < 0 || age <= max->max_age_ms)
         return 0;
     return report(c, &(struct check_finding){"age", name, age / 1000, max->max_age_ms / 1000, NULL},
-                  e, "its oldest event yet to settle has waited for %s", clock_span(text, age));
+                  e, "its oldest event yet to settle has waited for %s",
+                  duration_format(text, age));
 }
 
 static int check_group(struct check *c, const char *name, struct err *e)
