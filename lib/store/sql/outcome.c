@@ -1,7 +1,7 @@
 /*
  * What an outcome does to an event of a group: its row, its attempts, and the toolkit's event about
  * its death. group.c does this for events that a process holds, lease.c for those that went out
- * over a pipe, claim.c for those that nobody settled.
+ * over a pipe, claim_write.c and takeover.c for those that nobody settled.
  */
 #include "base/json_tree.h"
 #include "store/group.h"

@@ -3,10 +3,11 @@
  * engine understands. No other file includes this, except the upkeep of an engine.
  *
  *     log.c      the log                  group.c    groups: open, settle, where they stand
- *     sum.c      the log's checksums      claim.c    how groups claim, and take over from the dead
- *     sys.c      the toolkit's events     lease.c    events handed out over a pipe
- *     doc.c      documents, and marks     order.c    ordered groups: which event waits for which
- *     prune.c    removing events          pace.c     how fast a group may claim
+ *     sum.c      the log's checksums      claim.c    how groups claim: claim_choose.c chooses the
+ *     sys.c      the toolkit's events                events, claim_write.c writes the claim down
+ *     doc.c      documents, and marks     takeover.c what dead consumers held goes back
+ *     prune.c    removing events          lease.c    events handed out over a pipe
+ *     pace.c     how fast a group claims  order.c    ordered groups: which event waits for which
  *     dead.c     groups and dead letters as a person sees them
  *     where.c    where an event stands with the groups, and why
  *     seek.c     a person changes a group's place, patterns or order
@@ -90,7 +91,7 @@ int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64
 /* Read a group's cursors; 74 when one of them is missing. */
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
 
-/* claim.c: give back to a group what its dead consumers still hold, and what was handed out
+/* takeover.c: give back to a group what its dead consumers still hold, and what was handed out
    on leases that have run out. 0 or -1. */
 int group_recover(struct store *s, const char *name, struct err *e);
 
