@@ -3,9 +3,10 @@
  *
  * A claim is prepared outside the write lock, where patterns are matched and lines copied
  * (claim_choose.c), and taken inside the lock, where every statement checks that what was seen
- * still holds (claim_write.c); if not, the whole claim is thrown away and prepared again. The checks
- * compare the group's rev, its cursors and the state of each item. What is over comes back first:
- * the events of consumers that died (takeover.c), and those on leases that have run out (lease.c).
+ * still holds (claim_write.c); if not, the whole claim is thrown away and prepared again. The
+ * checks compare the group's rev, its cursors and the state of each item. What is over comes back
+ * first: the events of consumers that died (takeover.c), and those on leases that have run out
+ * (lease.c).
  */
 #include "base/mem.h"
 #include "store/group.h"

@@ -1,6 +1,6 @@
 /*
- * A group takes over from its consumers that died: what they had claimed goes back to the group, and
- * each death is remembered with the event, which may have caused it.
+ * A group takes over from its consumers that died: what they had claimed goes back to the group,
+ * and each death is remembered with the event, which may have caused it.
  */
 #include "base/json_tree.h"
 #include "store/group.h"
