@@ -51,7 +51,7 @@ struct sql {
 
 /* What engines say differently; here as SQLite says it. BY_...: the statement is bounded because it
    goes by this index. THEN_JOIN: join in this order. LESSER and GREATER of two values.
-   DB_PRIORITIES: a table of the priorities, with the column value. */
+   DB_PRIORITIES: a table of the priorities, with the column value. NO_BYTES: an empty value. */
 #define BY_EVENT_PRIORITY " INDEXED BY event_priority"
 #define BY_ITEM_DUE " INDEXED BY item_due"
 #define BY_ITEM_SUBJECT " INDEXED BY item_subject"
@@ -63,15 +63,7 @@ struct sql {
 #define LESSER(a, b) "min(" a "," b ")"
 #define GREATER(a, b) "max(" a "," b ")"
 #define DB_PRIORITIES "json_each('[0,1,2,3,4,5,6,7,8,9]')"
-
-/* What engines say differently; here as SQLite says it. BY_INDEX: the statement is bounded because
-   it goes by this index. THEN_JOIN: join in this order. LESSER and GREATER of two values.
-   DB_PRIORITIES: a table of the priorities, with the column value. */
-#define BY_INDEX(name) " INDEXED BY " name
-#define THEN_JOIN " CROSS JOIN "
-#define LESSER(a, b) "min(" a "," b ")"
-#define GREATER(a, b) "max(" a "," b ")"
-#define DB_PRIORITIES "json_each('[0,1,2,3,4,5,6,7,8,9]')"
+#define NO_BYTES "x''"
 
 struct query; /* a statement that runs */
 

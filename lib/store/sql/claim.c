@@ -62,8 +62,8 @@ static int claim_look_at(struct group *g, bool *others, struct err *e)
     struct query *q = db_query(
         g->s->db, e,
         SQL("claim_look",
-            "SELECT rev,paused,hold,EXISTS(SELECT 1 FROM consumer INDEXED BY consumer_group WHERE "
-            "grp=?1 AND owner<>?2) OR EXISTS(SELECT 1 FROM claim INDEXED BY claim_lease WHERE "
+            "SELECT rev,paused,hold,EXISTS(SELECT 1 FROM consumer" BY_CONSUMER_GROUP " WHERE "
+            "grp=?1 AND owner<>?2) OR EXISTS(SELECT 1 FROM claim" BY_CLAIM_LEASE " WHERE "
             "grp=?1 AND lease IS NOT NULL) FROM groups WHERE grp=?1"),
         "ii", g->grp, g->owner);
     int got = q == NULL ? -1 : db_row(g->s->db, q, e);
@@ -104,11 +104,11 @@ static int begin_look(struct group *g, struct err *e)
 /* Read the next thousand waiting items due after (*due, *seq) into later, and move both. */
 static int page_late(struct group *g, int64_t *due, int64_t *seq, struct err *e)
 {
-    struct query *q = db_query(g->s->db, e,
-                               SQL("claim_page_late",
-                                   "SELECT seq,due FROM item INDEXED BY item_due WHERE grp=? AND "
-                                   "state=0 AND (due,seq)>(?,?) ORDER BY due,seq LIMIT ?"),
-                               "iiii", g->grp, *due, *seq, (int64_t)DB_ROWS);
+    struct query *q =
+        db_query(g->s->db, e,
+                 SQL("claim_page_late", "SELECT seq,due FROM item" BY_ITEM_DUE " WHERE grp=? AND "
+                                        "state=0 AND (due,seq)>(?,?) ORDER BY due,seq LIMIT ?"),
+                 "iiii", g->grp, *due, *seq, (int64_t)DB_ROWS);
     int got = -1;
 
     g->later.n = 0;
@@ -129,8 +129,9 @@ static int lower_due(struct group *g, int64_t most, struct err *e)
         if (db_run(g->s->db, e,
                    SQL("claim_lower_due",
                        "UPDATE item SET due=? WHERE grp=? AND seq=? AND state=0 AND due=? AND "
-                       "due IS NOT (SELECT min(due,ifnull(expires,due)) FROM event WHERE "
-                       "event.seq=item.seq)"),
+                       "(due=(SELECT " LESSER(
+                           "due", "coalesce(expires,due)") " FROM event WHERE "
+                                                           "event.seq=item.seq)) IS NOT TRUE"),
                    "iiii", most, g->grp, g->later.note[i].seq, g->later.note[i].value) < 0) {
             db_rollback(g->s->db);
             return -1;
@@ -153,8 +154,8 @@ static int see_clock(struct group *g, struct err *e)
     if (db_begin(g->s->db, DB_NORMAL, e) < 0)
         return -1;
     if (db_run(g->s->db, e,
-               SQL("claim_see_clock", "UPDATE groups SET hold=min(hold,?) WHERE grp=?"), "ii", most,
-               g->grp) < 0) {
+               SQL("claim_see_clock", "UPDATE groups SET hold=" LESSER("hold", "?") " WHERE grp=?"),
+               "ii", most, g->grp) < 0) {
         db_rollback(g->s->db);
         return -1;
     }

@@ -113,12 +113,12 @@ static bool noted_enough(const struct group *g, const struct claim *c)
 static int add_items(struct group *g, struct claim *c, const struct wanted *w, int64_t now,
                      struct err *e)
 {
-    struct query *q = db_query(
-        g->s->db, e,
-        SQL("claim_add_items",
-            "SELECT seq,due,attempts,deaths FROM item INDEXED BY item_due WHERE grp=? AND state=0 "
-            "AND due<=? AND seq<=? ORDER BY due,seq"),
-        "iii", g->grp, now, w->last);
+    struct query *q =
+        db_query(g->s->db, e,
+                 SQL("claim_add_items", "SELECT seq,due,attempts,deaths FROM item" BY_ITEM_DUE
+                                        " WHERE grp=? AND state=0 "
+                                        "AND due<=? AND seq<=? ORDER BY due,seq"),
+                 "iii", g->grp, now, w->last);
     enum suspect how = TAKE;
     int got = -1;
 
@@ -230,7 +230,7 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
             : db_query(
                   g->s->db, e,
                   SQL("claim_events_of_priority",
-                      "SELECT " LOG_COLUMNS " FROM event INDEXED BY event_priority WHERE "
+                      "SELECT " LOG_COLUMNS " FROM event" BY_EVENT_PRIORITY " WHERE "
                       "seq>? AND seq<=? AND priority=? AND priority<>5 ORDER BY seq LIMIT 1000"),
                   "iii", at, last, (int64_t)priority);
     int got = -1, passed = 0, added = 1;
@@ -265,7 +265,7 @@ int claim_choose(struct group *g, struct claim *c, const struct wanted *w, struc
     memcpy(g->moved, g->cursor, sizeof g->moved);
     if (add_items(g, c, w, now, e) < 0 ||
         db_int(g->s->db, e, &prioritised,
-               SQL("claim_gather", "SELECT 1 FROM event INDEXED BY event_priority WHERE "
+               SQL("claim_gather", "SELECT 1 FROM event" BY_EVENT_PRIORITY " WHERE "
                                    "priority<>5 LIMIT 1"),
                "") < 0)
         return -1;

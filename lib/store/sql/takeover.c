@@ -16,7 +16,7 @@ static int remember_death(struct group *g, int64_t seq, int64_t now, struct err 
             SQL("takeover_remember_death_insert_attempt",
                 "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
                 "grp,seq,(SELECT coalesce(max(n),0)+1 FROM attempt WHERE grp=?1 AND seq=?2),?3,0,0,"
-                "'its consumer died',x'' FROM item WHERE grp=?1 AND seq=?2 AND deaths>0"),
+                "'its consumer died'," NO_BYTES " FROM item WHERE grp=?1 AND seq=?2 AND deaths>0"),
             "iii", g->grp, seq, now) < 0)
         return -1;
     if (db_run(g->s->db, e,
@@ -24,7 +24,8 @@ static int remember_death(struct group *g, int64_t seq, int64_t now, struct err 
                    "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
                    "VALUES(?1,?2,0,?3,0,1," ITEM_SUBJECT(
                        "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=0,due=?3,"
-                                   "deaths=deaths+1,attempts=attempts+(deaths>0)"),
+                                   "deaths=item.deaths+1,attempts=item.attempts+CASE WHEN "
+                                   "item.deaths>0 THEN 1 ELSE 0 END"),
                "iiii", g->grp, seq, now, (int64_t)g->ordered) < 0)
         return -1;
     return g->ordered ? order_place(g->s, g->grp, seq, e) : 0;
@@ -45,7 +46,7 @@ static int inherit_claim(struct group *g, int64_t owner, int64_t now, size_t *ro
     struct query *q =
         db_query(g->s->db, e,
                  SQL("takeover_inherit_claim_select_claim",
-                     "SELECT claim,open FROM claim INDEXED BY claim_owner WHERE grp=? AND owner=? "
+                     "SELECT claim,open FROM claim" BY_CLAIM_OWNER " WHERE grp=? AND owner=? "
                      "LIMIT 1"),
                  "ii", g->grp, owner);
     int got = q == NULL ? -1 : db_row(g->s->db, q, e);
