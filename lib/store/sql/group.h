@@ -16,7 +16,7 @@ enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_BEHIND = 2, ITEM_DEAD = 3 }; /* 
 
 /* When an item is due, in SQL: when its event expires at the latest, because then it is dropped. */
 #define ITEM_DUE(seq, due)                                                                         \
-    "min(" due ",ifnull((SELECT expires FROM event WHERE event.seq=" seq ")," due "))"
+    LESSER(due, "coalesce((SELECT expires FROM event WHERE event.seq=" seq ")," due ")")
 
 struct held {
     struct group_event shown; /* the first member: the caller's pointer to it is one to us */

@@ -133,11 +133,11 @@ int claim_row_delete(struct store *s, int64_t claim, int64_t owner, struct err *
 /* How many rows of group ?1 up to position ?3 are due at time ?2 and not expired; and how many are
    due later, or wait behind an earlier event of their subject. */
 #define COUNT_DUE                                                                                  \
-    "SELECT count(*) FROM item i INDEXED BY item_due WHERE grp=?1 AND state=0 AND due<=?2 AND "    \
+    "SELECT count(*) FROM item i" BY_ITEM_DUE " WHERE grp=?1 AND state=0 AND due<=?2 AND "         \
     "seq<=?3 AND NOT " ITEM_EXPIRED("?2")
 #define COUNT_LATER                                                                                \
-    "SELECT (SELECT count(*) FROM item INDEXED BY item_due WHERE grp=?1 AND state=0 AND due>?2 "   \
-    "AND seq<=?3)+(SELECT count(*) FROM item i INDEXED BY item_subject WHERE grp=?1 AND subject "  \
+    "SELECT (SELECT count(*) FROM item" BY_ITEM_DUE " WHERE grp=?1 AND state=0 AND due>?2 "        \
+    "AND seq<=?3)+(SELECT count(*) FROM item i" BY_ITEM_SUBJECT " WHERE grp=?1 AND subject "       \
     "IS NOT NULL AND state<>3 AND state=2 AND seq<=?3 AND NOT " ITEM_EXPIRED("?2") ")"
 
 /* left.c: seq, type, recorded and due of the next thousand events of a priority. */
