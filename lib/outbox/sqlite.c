@@ -10,15 +10,12 @@
 /* The offset of a text, while the buffer may still move. */
 static void note_text(struct sqlite *q, sqlite3_stmt *s, struct relay_row *row, int i)
 {
-    int type = sqlite3_column_type(s, i);
-    const void *p;
-
-    row->blob[i] = type == SQLITE_BLOB;
-    if (type == SQLITE_NULL)
+    row->blob[i] = sqlite3_column_type(s, i) == SQLITE_BLOB;
+    struct str text = kit_text(s, i);
+    if (text.p == NULL)
         return;
-    p = type == SQLITE_BLOB ? sqlite3_column_blob(s, i) : (const void *)sqlite3_column_text(s, i);
-    row->text[i] = (struct str){"", (size_t)sqlite3_column_bytes(s, i)};
-    buf_add(&q->text, p == NULL ? "" : p, row->text[i].n);
+    row->text[i] = (struct str){"", text.n};
+    buf_str(&q->text, text);
 }
 
 static int note_row(struct relay *r, sqlite3_stmt *s, struct err *e)
@@ -65,8 +62,7 @@ static int sqlite_read(struct relay *r, enum relay_mode mode, int64_t after, int
     if (sqlite_version(r, &q->read_version, e) < 0 ||
         sqlite_statement(r, RELAY_SQL_PAGE, &s, e) < 0)
         return -1;
-    sqlite3_bind_int64(s, 1, after);
-    sqlite3_bind_int64(s, 2, last);
+    kit_bind(s, "ii", after, last);
     do {
         if ((more = sqlite_step(r, s, e)) > 0)
             got = note_row(r, s, e);
@@ -103,15 +99,12 @@ static int in_transaction(struct relay *r, int (*body)(struct relay *r, void *ar
 
 static bool column_is(sqlite3_stmt *s, int i, const struct relay_row *row, enum relay_column c)
 {
-    int type = sqlite3_column_type(s, i);
-    const char *p =
-        type == SQLITE_BLOB ? sqlite3_column_blob(s, i) : (const char *)sqlite3_column_text(s, i);
-    size_t n = (size_t)sqlite3_column_bytes(s, i);
+    bool blob = sqlite3_column_type(s, i) == SQLITE_BLOB;
+    struct str text = kit_text(s, i);
 
-    if (type == SQLITE_NULL || row->text[c].p == NULL)
-        return type == SQLITE_NULL && row->text[c].p == NULL;
-    return (type == SQLITE_BLOB) == row->blob[c] && n == row->text[c].n &&
-           (n == 0 || memcmp(p, row->text[c].p, n) == 0);
+    if (text.p == NULL || row->text[c].p == NULL)
+        return text.p == row->text[c].p;
+    return blob == row->blob[c] && str_eq(text, row->text[c]);
 }
 
 /* Call f for the page's rows that are unpublished now, saying whether they are as they were read: a
@@ -126,8 +119,7 @@ static int each_left(struct relay *r, struct marks *m,
 
     if (got < 0)
         return -1;
-    sqlite3_bind_int64(s, 1, r->page.row[0].id);
-    sqlite3_bind_int64(s, 2, r->page.row[r->page.n - 1].id);
+    kit_bind(s, "ii", r->page.row[0].id, r->page.row[r->page.n - 1].id);
     while ((got = sqlite_step(r, s, e)) > 0) {
         const struct relay_row *row = relay_row_of(r, sqlite3_column_int64(s, 0));
         if (row != NULL)
@@ -166,8 +158,7 @@ static int step_with_ids(struct relay *r, sqlite3_stmt *s, const struct buf *ids
                          struct err *e)
 {
     sqlite3_reset(s);
-    sqlite3_bind_text(s, 1, ids->p, (int)ids->n, SQLITE_STATIC);
-    sqlite3_bind_text(s, 2, now, -1, SQLITE_STATIC);
+    kit_bind(s, "st", (struct str){ids->p, ids->n}, now);
     return sqlite_step(r, s, e);
 }
 
@@ -201,10 +192,7 @@ static int mark_unpublished(struct relay *r, struct relay_row *row, struct err *
     row->changed = true;
     if (got < 0 || s == NULL) /* the relay remembers this instead */
         return got;
-    sqlite3_bind_int64(s, 1, row->id);
-    sqlite3_bind_int64(s, 2, row->attempts);
-    sqlite3_bind_text(s, 3, clock_format(time, row->retry_ms), -1, SQLITE_STATIC);
-    sqlite3_bind_text(s, 4, row->reason, -1, SQLITE_STATIC);
+    kit_bind(s, "iitt", row->id, row->attempts, clock_format(time, row->retry_ms), row->reason);
     got = sqlite_step(r, s, e);
     row->changed = sqlite3_changes(q->db) > 0;
     sqlite3_reset(s);
@@ -286,14 +274,12 @@ static int find_old(struct relay *r, int64_t before_ms, int64_t *after, struct o
                              "FROM {table} WHERE [id] > {after} ORDER BY [id] LIMIT ?2",
                              &s, e);
 
-    sqlite3_bind_int64(s, 1, *after);
-    sqlite3_bind_int64(s, 2, PRUNE_LOOK);
+    kit_bind(s, "ii", *after, (int64_t)PRUNE_LOOK);
     while (got >= 0 && old->n < RELAY_PAGE && (got = sqlite_step(r, s, e)) > 0) {
-        struct str text = {(const char *)sqlite3_column_text(s, 1), 0};
-        text.n = (size_t)sqlite3_column_bytes(s, 1);
         *after = sqlite3_column_int64(s, 0);
         seen++;
-        if (sqlite3_column_int(s, 2) == 1 && relay_time(text, &time) && time < before_ms) {
+        if (sqlite3_column_int(s, 2) == 1 && relay_time(kit_text(s, 1), &time) &&
+            time < before_ms) {
             add_id(&old->ids, *after);
             old->n++;
         }

@@ -3,8 +3,8 @@
 #define OUTBOX_SQLITE_H
 
 #include "outbox/engine.h"
+#include "sqlitekit/kit.h"
 
-#include <sqlite3.h>
 #include <sys/stat.h>
 
 struct sqlite {

@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PATIENCE_MS                                                                                \
@@ -26,17 +25,6 @@
 #define AGAIN_MAX_MS 250 /* for a commit that was announced but is not visible yet */
 
 /* --------------------------------------------------------------------------------------- errors */
-
-/* SQLite tries to open in other ways when an open fails; the errno is that of the last try, and
-   "not found" means nothing: the database exists. */
-static int explain_cannot_open(struct relay *r, int number, struct err *e)
-{
-    bool forbidden = number == EACCES || number == EPERM || number == EROFS;
-
-    return err_set(e, forbidden ? EX_NOPERM : EX_IOERR,
-                   "%s: cannot open it, or the files beside it%s%s", r->place,
-                   number == ENOENT ? "" : ": ", number == ENOENT ? "" : strerror(number));
-}
 
 int sqlite_fail(struct relay *r, struct err *e)
 {
@@ -57,11 +45,10 @@ int sqlite_fail(struct relay *r, struct err *e)
                        "%s: kept locked by another process for %.1f s; try again later", r->place,
                        (double)q->wait_ms / 1000);
     case SQLITE_FULL:
-        return err_set(e, EX_IOERR, "%s: the disk is full", r->place);
     case SQLITE_NOTADB:
-        return err_set(e, EX_DATAERR, "%s: not a SQLite database", r->place);
     case SQLITE_CORRUPT:
-        return err_set(e, EX_IOERR, "%s: damaged (%s)", r->place, words);
+    case SQLITE_NOMEM:
+        return kit_fail(q->db, r->place, e);
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_AUTH:
@@ -69,12 +56,10 @@ int sqlite_fail(struct relay *r, struct err *e)
                        "%s: cannot be written, and relayed rows have to be marked: %s", r->place,
                        words);
     case SQLITE_CANTOPEN:
-        return explain_cannot_open(r, sqlite3_system_errno(q->db), e);
+        return kit_fail_open(r->place, "files", sqlite3_system_errno(q->db), e);
     case SQLITE_IOERR:
         return err_set(e, EX_IOERR, "%s: %s: %s", r->place, words,
                        strerror(sqlite3_system_errno(q->db)));
-    case SQLITE_NOMEM:
-        return err_set(e, EX_OSERR, "%s: no memory", r->place);
     case SQLITE_INTERRUPT:
         return err_set(e, EX_TEMPFAIL, "%s: stopped while it was being read", r->place);
     default: /* a constraint or a trigger of the application, or a type that does not fit */
@@ -87,15 +72,8 @@ static int on_busy(void *arg, int times)
 {
     struct relay *r = arg;
     struct sqlite *q = r->db;
-    int64_t now = clock_mono_ms();
 
-    if (times == 0)
-        q->busy_until_ms = now + q->wait_ms;
-    if (now >= q->busy_until_ms || relay_must_end(r))
-        return 0;
-    struct timespec pause = {0, 500000 + (long)(clock_random() % 1500000)};
-    nanosleep(&pause, NULL);
-    return 1;
+    return kit_wait(&q->busy_until_ms, times, q->wait_ms, relay_must_end(r));
 }
 
 /* Reading a table without the index may take long. */
@@ -169,7 +147,7 @@ static int list_columns(struct relay *r, struct buf *names, struct err *e)
     sqlite3_stmt *s = NULL;
     int got = sqlite_prepare(r, "SELECT name FROM pragma_table_info(?1)", &s, e);
 
-    sqlite3_bind_text(s, 1, r->table.name, -1, SQLITE_STATIC);
+    kit_bind(s, "t", r->table.name);
     while (got >= 0 && (got = sqlite_step(r, s, e)) > 0) {
         buf_puts(names, (const char *)sqlite3_column_text(s, 0));
         buf_char(names, '\0');

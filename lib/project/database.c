@@ -14,80 +14,31 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#define BUSY_MS 30000
-#define CHECKPOINT_MS 20
 #define CHECKPOINT_FRAMES 1000
-#define PATH_LENGTH 480     /* SQLite takes 512 bytes, with the names beside it */
 #define STOP_MS 1000        /* how long a statement may run after a signal */
 #define SPOOL_ID 1702262132 /* a spool's application_id, see share/schema.sql */
 
 static int fail_busy(struct model *m, struct err *e)
 {
     m->stopped = m->stopping != NULL && m->stopping();
-    if (m->stopped)
-        return err_set(e, EX_TEMPFAIL, "%s: stopped while waiting for its lock", m->path);
-    return err_set(e, EX_TEMPFAIL,
-                   "%s: kept locked by another process for %d s; is one stopped? see fuser %s",
-                   m->path, BUSY_MS / 1000, m->path);
-}
-
-static int fail_io(struct model *m, const char *words, struct err *e)
-{
-    int number = sqlite3_system_errno(m->db);
-    if (number == 0)
-        return err_set(e, EX_IOERR, "%s: %s", m->path, words);
-    return err_set(e, EX_IOERR, "%s: %s: %s", m->path, words, strerror(number));
-}
-
-/* The file, or its journal, -wal or -shm. When an open fails, SQLite tries again in other ways, and
-   errno is that of the last try: an ENOENT then means nothing. */
-static int fail_open(struct model *m, struct err *e)
-{
-    int number = sqlite3_system_errno(m->db);
-    bool forbidden = number == EACCES || number == EPERM || number == EROFS;
-
-    if (access(m->path, F_OK) != 0)
-        return err_errno(e, 0, "%s", m->path);
-    return err_set(e, forbidden ? EX_NOPERM : EX_IOERR,
-                   "%s: cannot open it, or the files beside it%s%s", m->path,
-                   number == 0 || number == ENOENT ? "" : ": ",
-                   number == 0 || number == ENOENT ? "" : strerror(number));
+    return kit_fail_locked(m->path, m->stopped, e);
 }
 
 int model_fail(struct model *m, struct err *e)
 {
-    int code = sqlite3_extended_errcode(m->db);
-    const char *words = sqlite3_errmsg(m->db);
-
-    switch (code & 0xff) {
+    switch (sqlite3_errcode(m->db) & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_PROTOCOL:
     case SQLITE_LOCKED:
         return fail_busy(m, e);
-    case SQLITE_FULL:
-        return err_set(e, EX_IOERR, "%s: the disk is full", m->path);
-    case SQLITE_IOERR:
-        if (code == SQLITE_IOERR_SHMSIZE)
-            return err_set(e, EX_IOERR, "%s: the disk is full", m->path);
-        return fail_io(m, words, e);
-    case SQLITE_CORRUPT:
-        return err_set(e, EX_IOERR, "%s: damaged (%s)", m->path, words);
-    case SQLITE_NOTADB:
-        return err_set(e, EX_DATAERR, "%s: not a SQLite database", m->path);
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-        return err_set(e, EX_NOPERM, "%s: cannot write to it: %s", m->path, words);
-    case SQLITE_CANTOPEN:
-        return fail_open(m, e);
-    case SQLITE_NOMEM:
-        return err_set(e, EX_OSERR, "%s: no memory", m->path);
-    case SQLITE_INTERRUPT:
-        return err_set(e, EX_TEMPFAIL, "%s: interrupted", m->path);
+    case SQLITE_CANTOPEN: /* the file, or its journal, -wal or -shm */
+        return access(m->path, F_OK) != 0
+                   ? err_errno(e, 0, "%s", m->path)
+                   : kit_fail_open(m->path, "files", sqlite3_system_errno(m->db), e);
     default:
-        return err_set(e, EX_DATAERR, "%s: %s", m->path, words);
+        return kit_fail(m->db, m->path, e);
     }
 }
 
@@ -96,25 +47,13 @@ int model_fail(struct model *m, struct err *e)
 static int busy(void *model, int times)
 {
     struct model *m = model;
-    const struct timespec pause = {0, 500000 + (long)(clock_random() % 1500000)};
 
-    if (times == 0)
-        m->busy_until_ms = clock_mono_ms() + (m->checkpointing ? CHECKPOINT_MS : BUSY_MS);
-    if (clock_mono_ms() < m->busy_until_ms && !(m->stopping != NULL && m->stopping())) {
-        nanosleep(&pause, NULL);
+    if (kit_wait(&m->busy_until_ms, times, m->checkpointing ? KIT_CHECKPOINT_MS : KIT_BUSY_MS,
+                 m->stopping != NULL && m->stopping()))
         return 1;
-    }
     if (m->checkpointing) /* else SQLite continues with a PASSIVE one */
         sqlite3_interrupt(m->db);
     return 0;
-}
-
-static int note_frames(void *model, sqlite3 *db, const char *name, int frames)
-{
-    (void)db;
-    (void)name;
-    ((struct model *)model)->frames = frames;
-    return SQLITE_OK;
 }
 
 /* A signal stops the work after the current transaction, but one statement may take long. */
@@ -152,11 +91,11 @@ static int fail_create(const char *path, int number, struct err *e)
         return err_errno(e, EX_CANTCREAT, "%s: cannot create it", path);
     close(fd);
     unlink(path);
-    if (strlen(path) > PATH_LENGTH)
+    if (strlen(path) > KIT_PATH_LENGTH)
         return err_set(
             e, EX_CANTCREAT,
             "%s: cannot create it: the path is longer than %d bytes, too long for SQLite", path,
-            PATH_LENGTH);
+            KIT_PATH_LENGTH);
     errno = number;
     return err_errno(e, EX_CANTCREAT, "%s: cannot create it", path);
 }
@@ -187,7 +126,7 @@ int model_open(struct model *m, const char *path, enum model_mode mode, bool (*s
         return -1;
     if (id == SPOOL_ID) /* with a table of ours it would no longer be a spool */
         return err_set(e, EX_DATAERR, "%s: is a spool: name another database", path);
-    sqlite3_wal_hook(m->db, note_frames, m); /* instead of the automatic checkpoint */
+    sqlite3_wal_hook(m->db, kit_note_frames, &m->frames);
     return 0;
 }
 
@@ -204,24 +143,12 @@ static sqlite3_stmt *query(struct model *m, struct err *e, const char *sql, cons
                            va_list ap)
 {
     sqlite3_stmt *q = NULL;
-    struct str view;
 
     if (sqlite3_prepare_v2(m->db, sql, -1, &q, NULL) != SQLITE_OK) {
         model_fail(m, e);
         return NULL;
     }
-    for (int i = 1; *types != '\0'; i++, types++)
-        switch (*types) {
-        case 'i':
-            sqlite3_bind_int64(q, i, va_arg(ap, int64_t));
-            break;
-        case 't':
-            sqlite3_bind_text(q, i, va_arg(ap, const char *), -1, SQLITE_STATIC);
-            break;
-        default:
-            view = va_arg(ap, struct str);
-            sqlite3_bind_text64(q, i, view.p, view.n, SQLITE_STATIC, SQLITE_UTF8);
-        }
+    kit_bind_list(q, types, ap);
     return q;
 }
 
@@ -279,12 +206,6 @@ int model_int(struct model *m, struct err *e, int64_t *out, const char *sql, con
     return got;
 }
 
-struct str model_column(sqlite3_stmt *q, int column)
-{
-    const char *p = (const char *)sqlite3_column_text(q, column);
-    return (struct str){p, p == NULL ? 0 : (size_t)sqlite3_column_bytes(q, column)};
-}
-
 int model_text(struct model *m, struct err *e, struct buf *out, const char *sql, const char *types,
                ...)
 {
@@ -295,7 +216,7 @@ int model_text(struct model *m, struct err *e, struct buf *out, const char *sql,
     va_end(ap);
     int got = first_value(m, q, e);
     if (got > 0) {
-        buf_str(out, model_column(q, 0));
+        buf_str(out, kit_text(q, 0));
         buf_text(out);
     }
     sqlite3_finalize(q);

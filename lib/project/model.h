@@ -18,10 +18,9 @@
 #define PROJECT_MODEL_H
 
 #include "project/projection.h"
+#include "sqlitekit/kit.h"
 #include "store/doc.h"
 #include "store/groups.h"
-
-#include <sqlite3.h>
 
 /* ---------------------------------------------------------------------------------- database */
 
@@ -46,8 +45,8 @@ int model_open(struct model *m, const char *path, enum model_mode mode, bool (*s
 void model_close(struct model *m);
 int model_fail(struct model *m, struct err *e); /* what SQLite says, in words; returns -1 */
 
-/* Statements that are prepared each time. types as in the store: i int64_t, s struct str,
-   t const char *. model_query returns NULL when it failed; the caller finalizes the statement. */
+/* Statements that are prepared each time. types as for kit_bind. model_query returns NULL when it
+   failed; the caller finalizes the statement. */
 sqlite3_stmt *model_query(struct model *m, struct err *e, const char *sql, const char *types, ...);
 int model_row(struct model *m, sqlite3_stmt *q, struct err *e); /* 1 a row; 0 done, -1 */
 int model_run(struct model *m, struct err *e, const char *sql, const char *types, ...);
@@ -57,7 +56,6 @@ int model_int(struct model *m, struct err *e, int64_t *out, const char *sql, con
 /* One text, appended with a NUL behind it that is not counted: 1, 0, -1. */
 int model_text(struct model *m, struct err *e, struct buf *out, const char *sql, const char *types,
                ...);
-struct str model_column(sqlite3_stmt *q, int column); /* text; a view until the next step */
 
 /* 0 or -1. It is BEGIN IMMEDIATE. */
 int model_begin(struct model *m, struct err *e);

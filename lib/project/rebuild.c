@@ -136,7 +136,7 @@ static int collect(struct model *m, struct err *e, struct buf *out, const char *
     int got = q == NULL ? -1 : 0;
 
     while (got >= 0 && (got = model_row(m, q, e)) > 0) {
-        buf_str(out, model_column(q, 0));
+        buf_str(out, kit_text(q, 0));
         buf_char(out, '\0');
     }
     sqlite3_finalize(q);
@@ -385,7 +385,7 @@ static json_t *value(sqlite3_stmt *q, int column)
         buf_free(&hex);
         return out;
     default: {
-        struct str text = model_column(q, column);
+        struct str text = kit_text(q, column);
         out = json_stringn(text.p, text.n);
         return out == NULL ? json_string("\xef\xbf\xbd") : out; /* not UTF-8 */
     }

@@ -236,14 +236,6 @@ int rules_check(const struct rules *rules, struct buf *objects, struct err *e)
 
 /* ----------------------------------------------------------------------------------------- run */
 
-static void bind(sqlite3_stmt *stmt, int at, struct str text)
-{
-    if (text.p == NULL)
-        sqlite3_bind_null(stmt, at);
-    else
-        sqlite3_bind_text64(stmt, at, text.p, text.n, SQLITE_STATIC, SQLITE_UTF8);
-}
-
 /* Values are bound as views, which are valid until the statement is reset. */
 static void bind_all(struct statement *s, const struct log_entry *entry, const struct event *ev)
 {
@@ -254,10 +246,7 @@ static void bind_all(struct statement *s, const struct log_entry *entry, const s
             sqlite3_bind_int64(s->stmt, i + 1, entry->seq);
             continue;
         case BY_VERSION:
-            if (ev->version > 0)
-                sqlite3_bind_int64(s->stmt, i + 1, ev->version);
-            else
-                sqlite3_bind_null(s->stmt, i + 1);
+            kit_bind_value(s->stmt, i + 1, 'o', ev->version > 0 ? ev->version : KIT_NONE, text);
             continue;
         case BY_ID:
             text = entry->id;
@@ -283,7 +272,7 @@ static void bind_all(struct statement *s, const struct log_entry *entry, const s
         default:
             text = ev->data;
         }
-        bind(s->stmt, i + 1, text);
+        kit_bind_value(s->stmt, i + 1, 's', 0, text);
     }
 }
 

@@ -49,9 +49,8 @@ static json_t *make_row(struct store *s, const char *name, sqlite3_stmt *q,
         "position", (json_int_t)sqlite3_column_int64(q, 1), "lag", (json_int_t)ahead->n, "oldest",
         tree_time(ahead->oldest_ms), "dead", (json_int_t)sqlite3_column_int64(q, 6), "updated",
         tree_time(sqlite3_column_int64(q, 3)), "built", tree_time(sqlite3_column_int64(q, 5)),
-        "error", tree_text(model_column(q, 4)), "pid",
-        worker != 0 ? json_integer(worker) : json_null(), "rebuilding",
-        claim_pid(s, name, CLAIM_ASIDE) != 0);
+        "error", tree_text(kit_text(q, 4)), "pid", worker != 0 ? json_integer(worker) : json_null(),
+        "rebuilding", claim_pid(s, name, CLAIM_ASIDE) != 0);
 }
 
 /* Each projection is read separately, so that no read transaction stays open. */
@@ -67,7 +66,7 @@ static int one(struct store *s, struct model *m, const char *name,
     int got = q == NULL ? -1 : model_row(m, q, e);
 
     if (got > 0 &&
-        (got = count_ahead(s, sqlite3_column_int64(q, 1), model_column(q, 0), &ahead, e)) == 0)
+        (got = count_ahead(s, sqlite3_column_int64(q, 1), kit_text(q, 0), &ahead, e)) == 0)
         got = f(make_row(s, name, q, &ahead), arg, e);
     sqlite3_finalize(q);
     return got;
@@ -90,7 +89,7 @@ static int all(struct store *s, struct model *m, const char *only,
         got = q == NULL ? -1 : 1;
     }
     while (q != NULL && (got = model_row(m, q, e)) > 0) {
-        buf_str(&names, model_column(q, 0));
+        buf_str(&names, kit_text(q, 0));
         buf_char(&names, '\0');
     }
     sqlite3_finalize(q);

@@ -44,11 +44,11 @@ static int check_length(const char *path, const char *file, struct err *e)
     size_t n = (dir == NULL ? 0 : strlen(dir)) + strlen(path);
 
     free(dir);
-    if (n <= PATH_LENGTH)
+    if (n <= KIT_PATH_LENGTH)
         return 0;
     return err_set(e, EX_CANTCREAT,
                    "%s: cannot create it: the path is longer than %d bytes, too long for SQLite",
-                   err_quote_text(file).text, PATH_LENGTH);
+                   err_quote_text(file).text, KIT_PATH_LENGTH);
 }
 
 /* VACUUM INTO accepts an existing file if it is empty. */

@@ -9,7 +9,6 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ------------------------------------------------------------------------------------- errors */
@@ -17,18 +16,11 @@
 static int fail_locked(struct db *db, struct err *e)
 {
     db->locked = true;
-    if (db->stopping != NULL && db->stopping())
-        return err_set(e, EX_TEMPFAIL, "%s: stopped while waiting for its lock", db->path);
-    return err_set(e, EX_TEMPFAIL,
-                   "%s: kept locked by another process for %d s; is one stopped? see fuser %s",
-                   db->path, DB_BUSY_MS / 1000, db->path);
+    return kit_fail_locked(db->path, db->stopping != NULL && db->stopping(), e);
 }
 
-/* When an open fails, SQLite tries again in other ways; number is the errno of the last try. */
 static int fail_open(struct db *db, int number, struct err *e)
 {
-    bool forbidden = number == EACCES || number == EPERM || number == EROFS;
-
     const char *file = sqlite3_db_filename(db->sqlite, "main"); /* a draft has another name */
 
     if (file != NULL && access(file, F_OK) != 0 && errno == ENOENT)
@@ -38,12 +30,7 @@ static int fail_open(struct db *db, int number, struct err *e)
                        "%s: is on a read-only file system, and even commands that only read "
                        "write to a spool: copy it to another place",
                        db->path);
-    if (number == ENOENT) /* the file exists: this is from the second try, and means nothing */
-        return err_set(e, EX_IOERR, "%s: cannot open it, or the -wal and -shm files beside it",
-                       db->path);
-    return err_set(e, forbidden ? EX_NOPERM : EX_IOERR,
-                   "%s: cannot open it, or the -wal and -shm files beside it: %s", db->path,
-                   strerror(number));
+    return kit_fail_open(db->path, "-wal and -shm files", number, e);
 }
 
 int db_fail_moved(struct db *db, struct err *e)
@@ -72,7 +59,7 @@ int db_fail(struct db *db, struct err *e)
     case SQLITE_FULL:
     case SQLITE_IOERR_SHMSIZE:
         db->full = db->tight = true;
-        return err_set(e, EX_IOERR, "%s: the disk is full", db->path);
+        return kit_fail(db->sqlite, db->path, e);
     case SQLITE_READONLY_DBMOVED:
         return db_fail_moved(db, e);
     case SQLITE_READONLY_DIRECTORY:
@@ -90,12 +77,11 @@ int db_fail(struct db *db, struct err *e)
     case SQLITE_LOCKED:
         return fail_locked(db, e);
     case SQLITE_INTERRUPT:
-        return err_set(e, EX_TEMPFAIL, "%s: interrupted", db->path);
     case SQLITE_IOERR:
-        if (sqlite3_system_errno(db->sqlite) == 0)
-            return err_set(e, EX_IOERR, "%s: %s", db->path, words);
-        return err_set(e, EX_IOERR, "%s: %s: %s", db->path, words,
-                       strerror(sqlite3_system_errno(db->sqlite)));
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_NOMEM:
+        return kit_fail(db->sqlite, db->path, e);
     case SQLITE_CORRUPT:
         return err_set(e, EX_IOERR, "%s: damaged (%s): restore it from a backup", db->path, words);
     case SQLITE_CONSTRAINT: /* nothing that we write contradicts what we wrote before */
@@ -104,13 +90,8 @@ int db_fail(struct db *db, struct err *e)
                        words);
     case SQLITE_NOTADB:
         return err_set(e, EX_DATAERR, "%s: not an eventutils spool", db->path);
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-        return err_set(e, EX_NOPERM, "%s: cannot write to it: %s", db->path, words);
     case SQLITE_CANTOPEN:
         return fail_open(db, sqlite3_system_errno(db->sqlite), e);
-    case SQLITE_NOMEM:
-        return err_set(e, EX_OSERR, "%s: no memory", db->path);
     case SQLITE_TOOBIG:
         return err_set(e, EX_DATAERR, "%s: holds an event of more than %d MiB", db->path,
                        DB_LENGTH_MAX >> 20);
@@ -143,37 +124,13 @@ static sqlite3_stmt *statement(struct db *db, const struct sql *sql, struct err 
     return db->statement[at].stmt;
 }
 
-static void bind(sqlite3_stmt *q, int i, char type, const struct db_value *v)
-{
-    if (type == 'i' || (type == 'o' && v->number != DB_NONE))
-        sqlite3_bind_int64(q, i, v->number);
-    else if (type == 'o')
-        sqlite3_bind_null(q, i);
-    else if (type == 's')
-        sqlite3_bind_text64(q, i, v->text.p, v->text.n, SQLITE_STATIC, SQLITE_UTF8);
-    else
-        sqlite3_bind_blob64(q, i, v->text.n == 0 ? "" : v->text.p, v->text.n, SQLITE_STATIC);
-}
-
 static sqlite3_stmt *query(struct db *db, struct err *e, const struct sql *sql, const char *types,
                            va_list ap)
 {
     sqlite3_stmt *q = statement(db, sql, e);
-    struct db_value v = {0, {NULL, 0}};
 
-    if (q == NULL)
-        return NULL;
-    for (int i = 1; *types != '\0'; i++, types++) {
-        if (*types == 't') {
-            sqlite3_bind_text(q, i, va_arg(ap, const char *), -1, SQLITE_STATIC);
-            continue;
-        }
-        if (*types == 'i' || *types == 'o')
-            v.number = va_arg(ap, int64_t);
-        else
-            v.text = va_arg(ap, struct str);
-        bind(q, i, *types, &v);
-    }
+    if (q != NULL)
+        kit_bind_list(q, types, ap);
     return q;
 }
 
@@ -236,8 +193,8 @@ int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char 
     if (q == NULL)
         return -1;
     for (; rows > 0; rows--)
-        for (const char *type = types; *type != '\0'; type++)
-            bind(q, i++, *type, values++);
+        for (const char *type = types; *type != '\0'; type++, values++)
+            kit_bind_value(q, i++, *type, values->number, values->text);
     return step(db, q, e) < 0 ? -1 : sqlite3_changes(db->sqlite);
 }
 
@@ -261,14 +218,9 @@ int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, co
     return got;
 }
 
-/* column_blob returns text unchanged, and NULL for what is empty or absent. */
 struct str db_text(struct query *q, int column)
 {
-    const void *p = sqlite3_column_blob(db_stmt(q), column);
-
-    if (p == NULL)
-        return (struct str){db_null(q, column) ? NULL : "", 0};
-    return (struct str){p, (size_t)sqlite3_column_bytes(db_stmt(q), column)};
+    return kit_text(db_stmt(q), column);
 }
 
 int64_t db_i64(struct query *q, int column)
@@ -327,41 +279,20 @@ int db_generation(struct db *db, int64_t *out, struct err *e)
 
 /* ------------------------------------------------------------------------------- transactions */
 
-/*
- * SQLite's own busy handler sleeps up to 100 ms and can lose for seconds against a writer that
- * takes the lock again at once; short, jittered sleeps are fair (183 ms against 3 s with four
- * writers).
- *
- * A checkpoint gives up after 20 ms, because writers wait for it. If this handler gives up while
- * the checkpoint waits for the write lock, SQLite continues with a PASSIVE checkpoint; only the
- * interrupt prevents that.
- */
+/* If this handler gives up while a checkpoint waits for the write lock, SQLite continues with a
+   PASSIVE checkpoint; only the interrupt prevents that. */
 int db_busy(void *arg, int times)
 {
     struct db *db = arg;
-    int64_t now = clock_mono_ms();
 
-    if (times == 0) {
-        db->busy_until_ms = now + (db->checkpointing ? 20 : DB_BUSY_MS);
-        if (!db->checkpointing)
-            lock_announce(db, true);
-    }
-    if (now >= db->busy_until_ms || (db->stopping != NULL && db->stopping())) {
-        if (db->checkpointing)
-            sqlite3_interrupt(db->sqlite);
-        return 0;
-    }
-    struct timespec pause = {0, 500000 + (long)(clock_random() % 1500000)};
-    nanosleep(&pause, NULL);
-    return 1;
-}
-
-int db_note_frames(void *arg, sqlite3 *sqlite, const char *name, int frames)
-{
-    (void)sqlite;
-    (void)name;
-    ((struct db *)arg)->frames = frames;
-    return SQLITE_OK;
+    if (times == 0 && !db->checkpointing)
+        lock_announce(db, true);
+    if (kit_wait(&db->busy_until_ms, times, db->checkpointing ? KIT_CHECKPOINT_MS : KIT_BUSY_MS,
+                 db->stopping != NULL && db->stopping()))
+        return 1;
+    if (db->checkpointing)
+        sqlite3_interrupt(db->sqlite);
+    return 0;
 }
 
 int db_exec(struct db *db, const char *sql, struct err *e)

@@ -106,7 +106,7 @@ static int connect(struct db *db, const char *path, struct err *e)
         sqlite3_db_config(db->sqlite, settings[i].option, settings[i].value, NULL);
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
         sqlite3_limit(db->sqlite, limits[i].id, limits[i].value);
-    sqlite3_wal_hook(db->sqlite, db_note_frames, db); /* in the place of automatic checkpoints */
+    sqlite3_wal_hook(db->sqlite, kit_note_frames, &db->frames);
     /* SQLite does not read the file before the first statement that needs it. */
     db->schema = schema_sql;
     sqlite3_trace_v2(db->sqlite, SQLITE_TRACE_ROW, watch_schema, db);
@@ -458,13 +458,13 @@ static int set_path(struct db *db, const char *path, struct err *e)
     buf_printf(&full, "%s/%s", strcmp(real, "/") == 0 ? "" : real, base);
     free(db->path);
     db->path = mem_dup(full.p, full.n);
-    if (full.n > PATH_LENGTH) {
+    if (full.n > KIT_PATH_LENGTH) {
         buf_free(&full);
         return err_set(
             e, db->mode == STORE_CREATE ? EX_CANTCREAT : EX_NOINPUT,
             "%s: the path is longer than %d bytes, and with what SQLite adds to it for the "
             "files beside it, too long: choose a shorter -s",
-            db->path, PATH_LENGTH);
+            db->path, KIT_PATH_LENGTH);
     }
     buf_puts(&full, "-lock");
     db->lock_path = mem_dup(full.p, full.n);

@@ -20,13 +20,12 @@
 #ifndef STORE_SQLITE_SQLITE_H
 #define STORE_SQLITE_SQLITE_H
 
+#include "sqlitekit/kit.h"
 #include "store/driver.h"
 
-#include <sqlite3.h>
 #include <sys/statvfs.h>
 
-#define DB_STATEMENTS 512 /* a power of two, more than twice the number of statements */
-#define DB_BUSY_MS 30000
+#define DB_STATEMENTS 512        /* a power of two, more than twice the number of statements */
 #define DB_LENGTH_MAX (64 << 20) /* of a row; the same for all, or readers fail on writers' rows */
 
 struct db {
@@ -61,9 +60,8 @@ static inline sqlite3_stmt *db_stmt(struct query *q)
 
 /* db.c, beside driver.h. */
 int db_exec(struct db *db, const char *sql, struct err *e); /* SQL whose statement is not kept */
-int db_busy(void *db, int times);                           /* SQLite's callbacks */
-int db_note_frames(void *db, sqlite3 *sqlite, const char *name, int frames);
-bool db_moved(struct db *db); /* or deleted */
+int db_busy(void *db, int times);                           /* SQLite's busy handler */
+bool db_moved(struct db *db);                               /* or deleted */
 int db_fail_moved(struct db *db, struct err *e);
 int db_fail(struct db *db, struct err *e); /* put SQLite's error into words; returns -1 */
 bool db_move_wal(struct db *db); /* copy the whole WAL into the file, outside a transaction */
@@ -91,7 +89,6 @@ void lock_announce(struct db *db, bool waiting);
 /* open.c. A draft is a database that is still being made: file_remove_draft deletes it and the
    files that SQLite puts beside it. file_sync_directory flushes the directory of path, which has a
    slash, to disk. */
-#define PATH_LENGTH 480 /* SQLite takes 512 bytes: less .new-PID-journal */
 void file_remove_draft(const char *path);
 int file_sync_directory(const char *path, struct err *e);
 
