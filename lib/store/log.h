@@ -31,8 +31,8 @@ struct log_put {
     struct str line; /* LOG_DUPLICATE: the stored line; a view until the next call */
 };
 
-/* For log_put_some: a fiftieth of a batch of a thousand. With 8 an event costs 700 more instructions,
-   with 32 200 less. */
+/* For log_put_some: a fiftieth of a batch of a thousand. With 8 an event costs 700 more
+   instructions, with 32 200 less. */
 #define LOG_SOME 20
 
 enum log_versions { LOG_UNVERSIONED, LOG_NEXT_VERSION, LOG_EXACT_VERSION };
