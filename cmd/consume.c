@@ -1,4 +1,5 @@
 /* consume: deliver a group's events to a handler, or into a pipe. */
+#include "base/point.h"
 #include "cli/args.h"
 #include "cli/out.h"
 #include "cli/say.h"
@@ -14,7 +15,7 @@
 
 static const char *name;
 static struct pattern_list types;
-static struct clock_point from, to;
+static struct point from, to;
 static int64_t backoff[2] = {1000, 15 * 60 * 1000};
 static bool auto_ack, dry_run, stay, ordered;
 static int64_t window = 64, lease, each_us;
@@ -108,9 +109,9 @@ static void check_consume_options(char *const *argv)
 /* The last position so far, or up to --to. 1 when that is none, 0, or -1. */
 static int find_consume_last(struct store *spool, struct err *e)
 {
-    const struct clock_point end = {CLOCK_END, 0};
+    const struct point end = {POINT_END, 0};
 
-    if (terms.follow && to.kind == CLOCK_TIME && to.value > clock_now_ms()) {
+    if (terms.follow && to.kind == POINT_TIME && to.value > clock_now_ms()) {
         terms.until_ms = to.value;
         return 0;
     }

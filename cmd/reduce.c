@@ -1,4 +1,5 @@
 /* reduce: compute the state of a subject from its events. */
+#include "base/point.h"
 #include "cli/args.h"
 #include "cli/out.h"
 #include "cli/say.h"
@@ -9,7 +10,7 @@
 
 static const char *key, *version;
 static struct pattern_list types;
-static struct clock_point to;
+static struct point to;
 static struct fold_terms terms = {.every = 100};
 static int64_t parallel = 1;
 static bool all;
@@ -117,8 +118,8 @@ static int reduce(struct err *e)
                       .parallel = (size_t)parallel,
                       .done = end_subject,
                       .failed = fail_subject};
-    static const struct clock_point end = {CLOCK_END, 0};
-    const struct clock_point *point = args_given("to") ? &to : &end;
+    static const struct point end = {POINT_END, 0};
+    const struct point *point = args_given("to") ? &to : &end;
     struct fold_subject *subjects = NULL, one = {.wanted = true};
 
     size_t n = 0;

@@ -1,4 +1,5 @@
 /* replay: print events of the log, byte for byte, oldest first. */
+#include "base/point.h"
 #include "cli/args.h"
 #include "cli/out.h"
 #include "command/spool.h"
@@ -12,7 +13,7 @@
 #include <unistd.h>
 
 static struct log_query query;
-static struct clock_point from, to;
+static struct point from, to;
 static const char *speed_text;
 static bool follow;
 static int64_t most;
@@ -113,7 +114,7 @@ static int print_rest(struct log *log, struct err *e)
 /* With --to there is an end also when following: once the log has reached it. */
 static int passed_replay_end(struct err *e)
 {
-    const struct clock_point end = {CLOCK_END, 0};
+    const struct point end = {POINT_END, 0};
     int64_t last;
 
     if (query.last == 0)
@@ -166,7 +167,7 @@ static int find_replay_range(struct err *e)
         return -1;
     if (!args_given("to"))
         return 0;
-    if (follow && to.kind == CLOCK_TIME && to.value > clock_now_ms()) {
+    if (follow && to.kind == POINT_TIME && to.value > clock_now_ms()) {
         until_ms = to.value;
         return 0;
     }

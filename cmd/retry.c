@@ -1,5 +1,6 @@
 /* retry: run a command again until it succeeds. */
 #include "base/backoff.h"
+#include "base/duration.h"
 #include "cli/args.h"
 #include "cli/out.h"
 #include "cli/say.h"
@@ -63,10 +64,11 @@ static int64_t wait_after(const struct child *c, int64_t attempt, int64_t left_m
 
 static void say_attempt(const struct child *c, int64_t attempt, int64_t wait, int64_t left_ms)
 {
-    char again[CLOCK_TEXT_SIZE];
+    char again[DURATION_TEXT_SIZE];
 
     if (wait > 0)
-        say_note("attempt %" PRId64 ": %s: again in %s", attempt, c->why, clock_span(again, wait));
+        say_note("attempt %" PRId64 ": %s: again in %s", attempt, c->why,
+                 duration_format(again, wait));
     else if (wait == 0)
         say_note("attempt %" PRId64 ": %s: again at once", attempt, c->why);
     else if (proc_stopping())

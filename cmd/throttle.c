@@ -1,5 +1,5 @@
 /* throttle: hold lines on their way through, or a command, to a rate. */
-#include "base/clock.h"
+#include "base/duration.h"
 #include "base/json.h"
 #include "cli/args.h"
 #include "cli/out.h"
@@ -78,7 +78,7 @@ static int name_of_input(const char *name, struct buf *full, struct err *e)
 static int wait_turn(const char *name, struct err *e)
 {
     struct pacer pacer = {.pace = {each_us, burst, 0}, .name = name};
-    char wait[CLOCK_TEXT_SIZE];
+    char wait[DURATION_TEXT_SIZE];
     int64_t wait_us = 0;
     struct err broken = ERR_NONE;
     int got = 0;
@@ -98,7 +98,7 @@ static int wait_turn(const char *name, struct err *e)
                                                  does not come too early */
     wrap_say(wait_ms, STR(""));
     return err_set(e, EX_TEMPFAIL, "%s: no turn for %s", err_quote_text(name).text,
-                   clock_span(wait, wait_ms));
+                   duration_format(wait, wait_ms));
 }
 
 static int run_throttled(const char *name, char **command, struct err *e)

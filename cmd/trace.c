@@ -1,4 +1,5 @@
 /* trace: print the causal tree of an event, how far each group has got with it, and why. */
+#include "base/point.h"
 #include "cli/args.h"
 #include "cli/out.h"
 #include "command/spool.h"
@@ -12,7 +13,7 @@
 
 static struct trace_query query;
 static struct pattern_list types;
-static struct clock_point from, to;
+static struct point from, to;
 static struct trace_show show = {.query = &query};
 static bool graph;
 static int form;

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 int consume_preview(struct store *s, const struct loop_terms *terms, struct pattern_list *types,
-                    const struct clock_point *from, struct err *e)
+                    const struct point *from, struct err *e)
 {
     struct log_query query = {
         .last = terms->last, .types = *types, .group = terms->group, .due = true};

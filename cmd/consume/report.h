@@ -2,12 +2,13 @@
 #ifndef CONSUME_REPORT_H
 #define CONSUME_REPORT_H
 
+#include "base/point.h"
 #include "deliver/loop.h"
 
 /* Print what the group would get, up to terms->last; a group that does not exist yet would begin at
    from, unless that is NULL, and take types. 0, or -1. */
 int consume_preview(struct store *s, const struct loop_terms *terms, struct pattern_list *types,
-                    const struct clock_point *from, struct err *e);
+                    const struct point *from, struct err *e);
 
 /* Report what is left, so that an exit status of 0 is not mistaken for an empty group, and make the
    exit status of what happened. got is what loop_run returned. */

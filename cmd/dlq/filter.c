@@ -1,5 +1,6 @@
 /* Which dead letters: those that are named, and that pass the filters. */
 #include "base/mem.h"
+#include "base/point.h"
 #include "cli/out.h"
 #include "command/spool.h"
 #include "dlq/verbs.h"
@@ -49,9 +50,9 @@ static int find_like(struct err *e)
 }
 
 /* A letter dies at a time, not at a position. */
-static void set_time(const char *option, const struct clock_point *point, int64_t *ms)
+static void set_time(const char *option, const struct point *point, int64_t *ms)
 {
-    if (args_given(option) && point->kind != CLOCK_TIME)
+    if (args_given(option) && point->kind != POINT_TIME)
         args_usage("--%s wants a time here, such as 2h, yesterday or 2026-11-21T10:00:00Z", option);
     if (args_given(option))
         *ms = point->value;

@@ -2,6 +2,7 @@
 #ifndef DLQ_VERBS_H
 #define DLQ_VERBS_H
 
+#include "base/point.h"
 #include "cli/args.h"
 #include "store/dead.h"
 
@@ -11,7 +12,7 @@ extern const struct cmd dlq_list, dlq_show, dlq_stats, dlq_try, dlq_retry, dlq_d
 extern struct dlq {
     struct store *spool;
     struct dead_filter filter;
-    struct clock_point after, before;
+    struct point after, before;
     const char *like;
 } dlq;
 

@@ -1,5 +1,6 @@
 /* spool bucket: the rates of throttle. */
 #include "resilience/bucket.h"
+#include "base/duration.h"
 #include "base/json_tree.h"
 #include "spool/named.h"
 #include "spool/verbs.h"
@@ -15,7 +16,7 @@ static json_t *bucket_row(struct store *s, const struct doc *doc)
 {
     int64_t now = clock_now_us();
     struct bucket b;
-    char rate[CLOCK_TEXT_SIZE];
+    char rate[DURATION_TEXT_SIZE];
 
     (void)s;
     if (!bucket_read(doc->value, &b))
@@ -23,7 +24,7 @@ static json_t *bucket_row(struct store *s, const struct doc *doc)
     int64_t until = b.closed_us > now ? b.closed_us : now + gcra_wait(&b.pace, now);
     return json_pack(
         "{s:o,s:o,s:I,s:s,s:o,s:I,s:o}", "bucket", tree_text(str_of(doc->name)), "rate",
-        b.pace.each_us == 0 ? json_null() : json_string(clock_rate_format(rate, b.pace.each_us)),
+        b.pace.each_us == 0 ? json_null() : json_string(duration_rate_format(rate, b.pace.each_us)),
         "burst", (json_int_t)b.pace.burst, "state",
         b.closed_us > now ? "closed"
         : until > now     ? "used up"

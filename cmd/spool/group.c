@@ -1,6 +1,7 @@
 /*
  * spool group: list groups, and change one.
  */
+#include "base/point.h"
 #include "cli/out.h"
 #include "cli/table.h"
 #include "command/spool.h"
@@ -12,7 +13,7 @@
 
 static struct group_change terms;
 static struct group_seek sought;
-static struct clock_point point;
+static struct point point;
 static bool dry_run, ordered, unordered;
 static int form;
 
@@ -148,7 +149,7 @@ static void read_point(const char *text)
 
     if (text == NULL)
         args_usage("group seek wants a GROUP and a POINT, such as start, 2h or 17");
-    if (clock_point(text, clock_now_ms(), &point, &e) < 0)
+    if (point_read(text, clock_now_ms(), &point, &e) < 0)
         args_usage("POINT %s", e.text);
 }
 

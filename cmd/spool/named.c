@@ -1,5 +1,7 @@
 #include "spool/named.h"
 
+#include "base/duration.h"
+
 #include "cli/out.h"
 #include "cli/say.h"
 #include "command/spool.h"
@@ -78,7 +80,7 @@ static void read_pause(const struct named_kind *kind, const struct named_change 
 {
     struct err wrong = ERR_NONE;
 
-    if (clock_duration(text, &named_pause_ms, &wrong) < 0 || named_pause_ms == 0)
+    if (duration_read(text, &named_pause_ms, &wrong) < 0 || named_pause_ms == 0)
         args_usage("%s %s wants NAME %s, with %s like 120s", kind->name, c->word, c->argument,
                    c->argument);
 }

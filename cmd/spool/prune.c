@@ -1,6 +1,7 @@
 /*
  * spool prune: remove old events, and report what keeps others from being removed.
  */
+#include "base/point.h"
 #include "cli/out.h"
 #include "cli/say.h"
 #include "command/spool.h"
@@ -11,7 +12,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static struct clock_point before;
+static struct point before;
 static struct prune_terms terms;
 
 static const struct opt options[] = {

@@ -1,6 +1,7 @@
 /*
  * spool wait: wait until a group has settled the events that were in the log.
  */
+#include "base/point.h"
 #include "cli/out.h"
 #include "cli/say.h"
 #include "command/spool.h"
@@ -13,7 +14,7 @@
 #include <poll.h>
 
 static const char *group;
-static struct clock_point to = {CLOCK_END, 0};
+static struct point to = {POINT_END, 0};
 static int64_t wait_ms;
 
 static const struct args_rule rules[] = {{ARGS_REQUIRED, "group", NULL, NULL}, {0}};

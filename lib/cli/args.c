@@ -5,8 +5,10 @@
  */
 #include "cli/args.h"
 
+#include "base/duration.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/point.h"
 #include "cli/out.h"
 #include "cli/say.h"
 
@@ -413,20 +415,20 @@ static void set_other(const struct opt *o, const char *name, const char *text)
 
     switch (o->kind) {
     case OPT_KIND_DURATION:
-        (void)clock_duration(text, ms, &e);
+        (void)duration_read(text, ms, &e);
         break;
     case OPT_KIND_RANGE:
-        (void)clock_range(text, &ms[0], &ms[1], &e);
+        (void)duration_range(text, &ms[0], &ms[1], &e);
         break;
     case OPT_KIND_RATE:
-        (void)clock_rate(text, ms, &e);
+        (void)duration_rate(text, ms, &e);
         break;
     case OPT_KIND_POINTER:
         *(const char **)o->to = text;
         (void)js_pointer_check(text, &e);
         break;
     case OPT_KIND_POINT:
-        (void)clock_point(text, clock_now_ms(), o->to, &e);
+        (void)point_read(text, clock_now_ms(), o->to, &e);
         break;
     default:
         (void)pattern_add(o->to, text, &e);

@@ -44,7 +44,7 @@ enum opt_kind {
     OPT_KIND_DURATION, /* int64_t milliseconds */
     OPT_KIND_RANGE,    /* int64_t[2] milliseconds: low, high */
     OPT_KIND_RATE,     /* int64_t: microseconds per event */
-    OPT_KIND_POINT,    /* struct clock_point */
+    OPT_KIND_POINT,    /* struct point */
     OPT_KIND_PATTERN,  /* struct pattern_list, added to at each use */
     OPT_KIND_POINTER,  /* const char *, a JSON pointer */
     OPT_KIND_CODES,    /* bool[256]: cleared at the first use, then the codes in "65,70" set */

@@ -5,6 +5,7 @@
 #include "cli/table.h"
 
 #include "base/clock.h"
+#include "base/duration.h"
 #include "base/json.h"
 #include "base/json_tree.h"
 #include "base/mem.h"
@@ -72,7 +73,7 @@ static void add_list(struct buf *b, json_t *array)
 /* Append a value as people see it, before it is made harmless. */
 static void add_text(struct buf *b, const struct table *t, enum table_align align, json_t *value)
 {
-    char age[CLOCK_TEXT_SIZE];
+    char age[DURATION_TEXT_SIZE];
     int64_t ms = 0;
 
     switch (value != NULL ? json_typeof(value) : JSON_NULL) {
@@ -89,7 +90,7 @@ static void add_text(struct buf *b, const struct table *t, enum table_align alig
         break;
     case JSON_STRING:
         if (align == TABLE_AGE && clock_parse(string_of(value), &ms))
-            buf_puts(b, clock_age(age, t->now_ms - ms));
+            buf_puts(b, duration_age(age, t->now_ms - ms));
         else
             buf_str(b, string_of(value));
         break;

@@ -3,6 +3,7 @@
  */
 #include "deliver/decide.h"
 
+#include "base/duration.h"
 #include "base/mem.h"
 #include "cli/out.h"
 #include "cli/say.h"
@@ -145,14 +146,15 @@ static void say_failure(struct decide *d, const struct outcome *o, bool dead, in
     int64_t expires = o->event->expires_ms;
     struct say_about about;
     struct err_quoted name = name_it(d, o->event, &about);
-    char again[CLOCK_TEXT_SIZE + 16];
+    char again[DURATION_TEXT_SIZE + 16];
 
     if (dead)
         snprintf(again, sizeof again, "dead letter");
     else if (expires != 0 && clock_now_ms() + wait >= expires)
         snprintf(again, sizeof again, "it expires before the next");
     else if (wait > 0)
-        snprintf(again, sizeof again, "again in %s", clock_span((char[CLOCK_TEXT_SIZE]){0}, wait));
+        snprintf(again, sizeof again, "again in %s",
+                 duration_format((char[DURATION_TEXT_SIZE]){0}, wait));
     else
         snprintf(again, sizeof again, "again at once");
     say(dead ? SAY_WARN : SAY_NOTE, o->status, &about, "seq %lld %s: %s, attempt %lld: %s",

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/sha1.h"
+#include "base/uuid.h"
 #include "event/source.h"
 #include "store/log.h"
 
@@ -44,7 +45,7 @@ static void continue_chain(struct emit *m, const struct event *cause)
 }
 
 static void derive_id(const struct emit *m, const struct event *cause, int64_t recorded_ms,
-                      int64_t number, char out[CLOCK_UUID_SIZE])
+                      int64_t number, char out[UUID_SIZE])
 {
     unsigned char digest[20];
     char text[24];
@@ -59,7 +60,7 @@ static void derive_id(const struct emit *m, const struct event *cause, int64_t r
     sha1_add(&s, m->group, strlen(m->group) + 1);
     sha1_add(&s, text, strlen(text) + 1);
     sha1_end(&s, digest);
-    clock_uuid8(out, recorded_ms, digest);
+    uuid_v8(out, recorded_ms, digest);
 }
 
 static struct emitted *new_event(struct emit *m)
@@ -116,7 +117,7 @@ static bool blank(struct str line)
 int emit_make(struct emit *m, const struct event *cause, int64_t recorded_ms, struct str output,
               struct err *why)
 {
-    char derived[CLOCK_UUID_SIZE];
+    char derived[UUID_SIZE];
     size_t before = m->n;
     int64_t number = 0;
 

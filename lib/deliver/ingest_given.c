@@ -1,3 +1,4 @@
+#include "base/duration.h"
 #include "cli/feed.h"
 #include "deliver/ingest.h"
 
@@ -36,7 +37,7 @@ int ingest_delay(struct ingest *b, const char *text, struct err *e)
     struct err ignored = ERR_NONE;
 
     if (clock_parse(str_of(text), &b->fill.notbefore_ms) ||
-        clock_duration(text, &b->delay_ms, &ignored) == 0)
+        duration_read(text, &b->delay_ms, &ignored) == 0)
         return 0;
     return err_set(e, EX_USAGE,
                    "--delay wants a duration like 10m or a time like 2026-11-21T10:00:00Z: %s",

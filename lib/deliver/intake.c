@@ -1,11 +1,13 @@
 #include "deliver/intake.h"
 
+#include "base/point.h"
+
 #include "process/proc.h"
 
 /* Once the time to stop at has come, it is replaced by a position. */
 static int find_last(struct intake *in, struct err *e)
 {
-    const struct clock_point end = {CLOCK_TIME, in->decide->terms->until_ms};
+    const struct point end = {POINT_TIME, in->decide->terms->until_ms};
 
     if (in->last != 0 || end.value == 0 || clock_now_ms() < end.value)
         return 0;
@@ -19,7 +21,7 @@ static int find_last(struct intake *in, struct err *e)
 
 int intake_look_past(struct intake *in, struct err *e)
 {
-    const struct clock_point end = {CLOCK_END, 0};
+    const struct point end = {POINT_END, 0};
     int64_t behind;
 
     if (in->last == 0 || in->past_last)

@@ -6,6 +6,7 @@
  * retried, as the most likely cause; later ones are returned without counting an attempt. The
  * worker is started again when there is work, after a pause if it answered nothing.
  */
+#include "base/duration.h"
 #include "base/mem.h"
 #include "cli/say.h"
 #include "deliver/crew.h"
@@ -231,7 +232,7 @@ static int read_member(const struct js_member *m, struct buf *into, struct answe
         a->error = text;
     } else if (str_is(m->key, "delay")) {
         buf_str(&delay, text);
-        if ((got = clock_duration(buf_text(&delay), &a->delay_ms, why)) < 0)
+        if ((got = duration_read(buf_text(&delay), &a->delay_ms, why)) < 0)
             err_at(why, "\"delay\" ");
         buf_free(&delay);
     } else if (!str_is(m->key, "status")) {

@@ -1,6 +1,7 @@
 #include "event/event.h"
 
 #include "base/clock.h"
+#include "base/uuid.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -443,7 +444,7 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
 {
     bool complete =
         specversion && has->id.p != NULL && has->source.p != NULL && has->type.p != NULL;
-    char uuid[CLOCK_UUID_SIZE];
+    char uuid[UUID_SIZE];
     struct buf ids = BUF_INIT, keys = BUF_INIT; /* two: adding to one would move views of it */
     struct str id = has->id, subject = has->subject;
 
@@ -456,7 +457,7 @@ static int put_head(struct buf *b, const struct event *has, bool specversion,
         return -1;
     }
     if (id.p == NULL) {
-        clock_uuid7(uuid);
+        uuid_v7(uuid);
         id = str_of(uuid);
     }
     if (!specversion)

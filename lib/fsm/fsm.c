@@ -2,6 +2,7 @@
 
 #include "base/crc32c.h"
 #include "base/sha1.h"
+#include "base/uuid.h"
 #include "cli/feed.h"
 #include "store/doc.h"
 
@@ -130,7 +131,7 @@ static void write_document(struct fsm *f, const struct event *ev, const struct f
 
 /* As in emit: made of the cause's milliseconds, so that ids sort by time, and of a hash of its
    origin. */
-static void derive_id(const struct fsm *f, const struct event *ev, char out[CLOCK_UUID_SIZE])
+static void derive_id(const struct fsm *f, const struct event *ev, char out[UUID_SIZE])
 {
     unsigned char digest[20];
     int64_t ms = 0;
@@ -145,7 +146,7 @@ static void derive_id(const struct fsm *f, const struct event *ev, char out[CLOC
     sha1_add(&s, "", 1);
     sha1_add(&s, f->machine->name, strlen(f->machine->name) + 1);
     sha1_end(&s, digest);
-    clock_uuid8(out, ms, digest);
+    uuid_v8(out, ms, digest);
 }
 
 static void write_member(struct buf *b, const char *name, struct str text)
@@ -157,7 +158,7 @@ static void write_member(struct buf *b, const char *name, struct str text)
 static void write_transition(struct fsm *f, const struct event *ev, struct str from, struct str to,
                              struct str type, struct buf *out)
 {
-    char id[CLOCK_UUID_SIZE];
+    char id[UUID_SIZE];
 
     derive_id(f, ev, id);
     buf_reset(&f->value);

@@ -4,6 +4,7 @@
  */
 #include "inspect/standing.h"
 
+#include "base/duration.h"
 #include "base/json_tree.h"
 
 #include <inttypes.h>
@@ -13,11 +14,12 @@
 
 static void add_time(struct buf *b, int64_t ms, int64_t now_ms)
 {
-    char when[CLOCK_TEXT_SIZE], age[CLOCK_TEXT_SIZE];
+    char when[CLOCK_TEXT_SIZE], age[DURATION_TEXT_SIZE];
     bool past = ms <= now_ms;
 
     buf_puts(b, clock_format(when, ms));
-    buf_printf(b, past ? ", %s ago" : ", in %s", clock_span(age, past ? now_ms - ms : ms - now_ms));
+    buf_printf(b, past ? ", %s ago" : ", in %s",
+               duration_format(age, past ? now_ms - ms : ms - now_ms));
 }
 
 /* The handler's last message, which is where programs report why they end. */

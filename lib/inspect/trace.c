@@ -5,6 +5,7 @@
  */
 #include "inspect/trace.h"
 
+#include "base/duration.h"
 #include "base/json_tree.h"
 #include "base/mem.h"
 #include "event/event.h"
@@ -370,14 +371,14 @@ static void add_escaped(struct buf *b, struct str s)
 
 void trace_line(struct buf *b, const struct trace *t, const struct trace_event *ev, int64_t now_ms)
 {
-    char age[CLOCK_TEXT_SIZE];
+    char age[DURATION_TEXT_SIZE];
 
     buf_printf(b, "%" PRId64 "  ", ev->seq);
     add_escaped(b, ev->type);
     buf_puts(b, "  ");
     add_escaped(b, ev->subject);
     if (ev->recorded_ms != 0 || !ev->damaged) /* of a damaged event it may be unknown */
-        buf_printf(b, "  %s", clock_age(age, now_ms - ev->recorded_ms));
+        buf_printf(b, "  %s", duration_age(age, now_ms - ev->recorded_ms));
     if (ev->damaged)
         buf_puts(b, "  (damaged in the spool)");
     if (ev->root == TRACE_LOOP)

@@ -2,6 +2,7 @@
  * A round: take the table's turn, read a page, publish, mark. A pass of rounds over the table.
  * Pruning.
  */
+#include "base/duration.h"
 #include "outbox/engine.h"
 #include "process/proc.h"
 
@@ -14,7 +15,7 @@
 static int take_turn(struct relay *r, struct err *e)
 {
     int64_t until = clock_mono_ms() + r->terms->wait_ms;
-    char wait[CLOCK_TEXT_SIZE];
+    char wait[DURATION_TEXT_SIZE];
     int got;
 
     while ((got = r->engine->begin(r, e)) == 0) {
@@ -22,7 +23,7 @@ static int take_turn(struct relay *r, struct err *e)
             return 0;
         if (!r->terms->follow && clock_mono_ms() >= until)
             return err_set(e, EX_TEMPFAIL, "%s: another relay is at work, and has been for %s",
-                           r->place, clock_span(wait, r->terms->wait_ms));
+                           r->place, duration_format(wait, r->terms->wait_ms));
         proc_wait(NULL, 0, TURN_MS);
     }
     return got;

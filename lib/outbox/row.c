@@ -1,5 +1,6 @@
 /* The event that a row becomes. */
 #include "base/sha1.h"
+#include "base/uuid.h"
 #include "outbox/engine.h"
 
 #include <inttypes.h>
@@ -60,7 +61,7 @@ bool relay_time(struct str text, int64_t *ms)
  * time comes first so that ids sort, which keeps the spool's index small.
  */
 static void row_id(const struct relay *r, const struct relay_row *row, int64_t created_ms,
-                   char out[CLOCK_UUID_SIZE])
+                   char out[UUID_SIZE])
 {
     static const enum relay_column parts[] = {RELAY_AGGREGATE, RELAY_TYPE, RELAY_PAYLOAD,
                                               RELAY_CREATED};
@@ -80,7 +81,7 @@ static void row_id(const struct relay *r, const struct relay_row *row, int64_t c
             sha1_add(&s, part.p, part.n);
     }
     sha1_end(&s, digest);
-    clock_uuid8(out, created_ms, digest);
+    uuid_v8(out, created_ms, digest);
 }
 
 static int check_json(struct relay *r, struct str text, const char *name, bool object,
@@ -286,7 +287,7 @@ static bool payload_is_data(const struct relay_row *row, const struct event *ev)
 static void partial_make(struct relay *r, const struct relay_row *row, int64_t created_ms,
                          bool complete)
 {
-    char uuid[CLOCK_UUID_SIZE], time[CLOCK_TEXT_SIZE];
+    char uuid[UUID_SIZE], time[CLOCK_TEXT_SIZE];
     const struct str *text = row->text;
     struct str id = text[RELAY_EVENT_ID];
     struct buf *b = &r->partial;

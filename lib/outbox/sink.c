@@ -8,6 +8,7 @@
  * later runs at once. A wrong guess loses nothing: a slow sink whose input has ended still answers,
  * and is started again for the rest.
  */
+#include "base/duration.h"
 #include "base/mem.h"
 #include "cli/say.h"
 #include "outbox/engine.h"
@@ -207,7 +208,7 @@ static int64_t patience_ms(const struct relay *r)
    end. */
 static bool input_is_over(struct relay *r, int64_t now, int64_t quiet_at)
 {
-    char quiet[CLOCK_TEXT_SIZE];
+    char quiet[DURATION_TEXT_SIZE];
 
     if ((behind(r) == 0 && !r->more) || r->sink_reads_all || proc_stopping())
         return true;
@@ -216,7 +217,7 @@ static bool input_is_over(struct relay *r, int64_t now, int64_t quiet_at)
     if (!r->sink_streams && r->terms->timeout_ms > 0)
         say_note("the sink has answered nothing for %s: its input ends, and from now on at once "
                  "(--timeout)",
-                 clock_span(quiet, r->terms->timeout_ms));
+                 duration_format(quiet, r->terms->timeout_ms));
     r->sink_reads_all = !r->sink_streams;
     return true;
 }

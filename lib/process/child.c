@@ -1,6 +1,7 @@
 #include "process/child.h"
 
 #include "base/clock.h"
+#include "base/duration.h"
 #include "cli/out.h"
 #include "cli/say.h"
 #include "process/proc.h"
@@ -203,7 +204,7 @@ static void heed(struct child *c, struct str line)
     if (strncmp(word, "reason ", 7) == 0) {
         buf_reset(&c->reason);
         buf_add(&c->reason, word + 7, strnlen(word + 7, CHILD_REASON_MAX));
-    } else if (strncmp(word, "delay ", 6) == 0 && clock_duration(word + 6, &delay, &wrong) == 0) {
+    } else if (strncmp(word, "delay ", 6) == 0 && duration_read(word + 6, &delay, &wrong) == 0) {
         c->delay_ms = delay;
     } else {
         say(SAY_WARN, 0, &c->run.about,
@@ -361,11 +362,11 @@ int64_t child_deadline(const struct child *c)
 
 static void explain(struct child *c, int wait_status)
 {
-    char limit[CLOCK_TEXT_SIZE];
+    char limit[DURATION_TEXT_SIZE];
 
     buf_reset(&c->text);
     if (c->timed_out)
-        buf_printf(&c->text, "timed out after %s", clock_span(limit, c->run.timeout_ms));
+        buf_printf(&c->text, "timed out after %s", duration_format(limit, c->run.timeout_ms));
     else if (WIFSIGNALED(wait_status))
         buf_printf(&c->text, "killed by signal %d (%s)", WTERMSIG(wait_status),
                    strsignal(WTERMSIG(wait_status)));

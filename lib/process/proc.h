@@ -8,7 +8,8 @@
  * proc_stage also makes this process the subreaper of its descendants: a process that a handler
  * leaves behind becomes our child, and can be found.
  *
- * Its state is global to the process, because signals are.
+ * Its state is global to the process, because signals are. proc_signals.c has the signals,
+ * proc_start.c starts children, and proc_kill.c ends them.
  */
 #ifndef PROCESS_PROC_H
 #define PROCESS_PROC_H
@@ -17,6 +18,7 @@
 #include "base/err.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -38,6 +40,10 @@ bool proc_forced(void);
 void proc_grace(int64_t ms); /* how long the grace is; without this call it never ends */
 void proc_unblock(void);     /* unblock signals: a write that blocks ends with EINTR */
 void proc_block(void);
+/* For who starts a command: proc_unstage undoes proc_stage, and does nothing without it; proc_mask
+   is the signal mask that we were started with, empty without proc_stage. */
+void proc_unstage(void);
+const sigset_t *proc_mask(void);
 
 /* Wait for descriptors or a signal; timeout_ms -1 waits without limit; if a signal has come since
    the last wait, return at once. Returns what poll(2) would; 0 for a signal, or when the reader of

@@ -3,6 +3,7 @@
  * dies with it, and the database. So a name belongs to one database: there is one group of that
  * name, and what the group has not seen is not pruned.
  */
+#include "base/point.h"
 #include "project/model.h"
 #include "store/group.h"
 
@@ -167,7 +168,7 @@ int64_t claim_pid(struct store *s, const char *name, enum claim_role role)
    patterns are those of the file, and change with a rebuild. */
 int claim_group(struct projection *p, struct err *e)
 {
-    const struct clock_point start = {CLOCK_START, 0};
+    const struct point start = {POINT_START, 0};
     const struct pattern_list *types = &p->terms.rules->types;
     struct group *group = NULL;
     struct err other = ERR_NONE;

@@ -9,6 +9,7 @@
 #include "project/model.h"
 
 #include "base/mem.h"
+#include "base/point.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -152,7 +153,7 @@ static int other_event(struct projection *p, struct err *e)
 /* A log that ends before our position is a different log, too. */
 static int check_log(struct projection *p, struct err *e)
 {
-    const struct clock_point point = {CLOCK_END, 0};
+    const struct point point = {POINT_END, 0};
     int64_t end;
     int got = log_point(p->terms.spool, &point, &end, e);
 
@@ -491,7 +492,7 @@ static int after_batch(struct projection *p, int64_t last, struct err *e)
 
 int projection_advance(struct projection *p, struct err *e)
 {
-    const struct clock_point end = {CLOCK_END, 0};
+    const struct point end = {POINT_END, 0};
     struct log_entry entry;
     int64_t last;
     int got = p->log == NULL ? open_log(p, e) : 0;

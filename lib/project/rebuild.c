@@ -9,6 +9,7 @@
  * from the draft's tables; so all names are allowed, and statements need not know where they run.
  */
 #include "base/json_tree.h"
+#include "base/point.h"
 #include "project/model.h"
 
 #include "base/mem.h"
@@ -287,7 +288,7 @@ static int copy_state(struct aside *a, const char *name, struct err *e)
 /* 1: done; 0: the live model has advanced, so the draft must catch up; -1. */
 static int swap(struct aside *a, struct err *e)
 {
-    const struct clock_point point = {CLOCK_END, 0};
+    const struct point point = {POINT_END, 0};
     const char *name = a->draft.terms.name;
     int64_t position = 0, end;
 

@@ -1,6 +1,7 @@
 #include "resilience/call.h"
 
 #include "base/clock.h"
+#include "base/duration.h"
 #include "cli/out.h"
 #include "cli/say.h"
 #include "process/proc.h"
@@ -47,11 +48,11 @@ static enum breaker_outcome call_outcome(const struct call_terms *t, const struc
 static void call_say_state(const struct call *c)
 {
     const struct breaker *b = &c->circuit.breaker;
-    char age[CLOCK_TEXT_SIZE];
+    char age[DURATION_TEXT_SIZE];
 
     if (b->state == BREAKER_OPEN)
         say_warn("%s is open for %s: %s", err_quote_text(c->circuit.name).text,
-                 clock_span(age, b->until_ms - b->since_ms), b->reason);
+                 duration_format(age, b->until_ms - b->since_ms), b->reason);
     else if (b->state == BREAKER_CLOSED)
         say_note("%s is closed: %s", err_quote_text(c->circuit.name).text, b->reason);
 }
@@ -59,7 +60,7 @@ static void call_say_state(const struct call *c)
 static void call_report(struct call *c, const struct breaker_ticket *ticket,
                         enum breaker_outcome outcome)
 {
-    char why[BREAKER_REASON], took[CLOCK_TEXT_SIZE];
+    char why[BREAKER_REASON], took[DURATION_TEXT_SIZE];
     struct err broken = ERR_NONE;
     int changed;
 
@@ -67,7 +68,7 @@ static void call_report(struct call *c, const struct breaker_ticket *ticket,
         return;
     snprintf(why, sizeof why, "%s", c->child.why);
     if (outcome == BREAKER_FAILED && c->child.status == 0)
-        snprintf(why, sizeof why, "it took %s", clock_span(took, c->child.took_ms));
+        snprintf(why, sizeof why, "it took %s", duration_format(took, c->child.took_ms));
     changed = circuit_report(&c->circuit, ticket, outcome, c->child.took_ms, why, &broken);
     if (changed < 0)
         call_without(c, &broken);
@@ -175,7 +176,7 @@ static int64_t call_try_again_ms(const struct breaker *b)
 static int call_reject(struct call *c, const struct breaker_ticket *ticket, struct err *e)
 {
     const struct breaker *b = &c->circuit.breaker;
-    char age[CLOCK_TEXT_SIZE];
+    char age[DURATION_TEXT_SIZE];
     struct err_quoted name = err_quote_text(c->circuit.name);
     int got = call_last_output(c, e);
 
@@ -186,7 +187,7 @@ static int call_reject(struct call *c, const struct breaker_ticket *ticket, stru
     if (ticket->word == BREAKER_IS_OPEN) {
         wrap_say(call_time_left(b), STR(""));
         return err_set(e, EX_UNAVAILABLE, "%s is open, the next probe in %s: %s", name.text,
-                       clock_span(age, call_time_left(b)), b->reason);
+                       duration_format(age, call_time_left(b)), b->reason);
     }
     wrap_say(SOON_MS, STR(""));
     if (ticket->word == BREAKER_IS_FULL)

@@ -3,7 +3,7 @@
  */
 #include "saga/saga.h"
 
-#include "base/clock.h"
+#include "base/duration.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/name.h"
@@ -62,7 +62,7 @@ static int read_duration(json_t *object, const char *key, int64_t *ms, const cha
 
     if (value == NULL)
         return 0;
-    if (!json_is_string(value) || clock_duration(json_string_value(value), ms, &wrong) < 0)
+    if (!json_is_string(value) || duration_read(json_string_value(value), ms, &wrong) < 0)
         return err_set(e, EX_DATAERR, "%s\"%s\" wants a duration like \"10s\"", where, key);
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "saga/run.h"
 
 #include "base/clock.h"
+#include "base/duration.h"
 #include "base/json_tree.h"
 #include "base/mem.h"
 #include "cli/say.h"
@@ -388,11 +389,11 @@ static void describe(const struct child *c, struct buf *out)
 static void tell_of(const struct saga *s, const struct saga_step *t, const char *what,
                     int64_t wait_ms)
 {
-    char wait[CLOCK_TEXT_SIZE];
+    char wait[DURATION_TEXT_SIZE];
 
     if (wait_ms > 0)
         say_note("%s: %s %s: %s: again in %s", s->id, kind(s), t->name, what,
-                 clock_span(wait, wait_ms));
+                 duration_format(wait, wait_ms));
     else
         say_note("%s: %s %s: %s%s", s->id, kind(s), t->name, what,
                  wait_ms == 0 ? ": again at once" : "");

@@ -49,6 +49,30 @@ struct sql {
         &sql_;                                                                                     \
     }))
 
+/* What engines say differently; here as SQLite says it. BY_...: the statement is bounded because it
+   goes by this index. THEN_JOIN: join in this order. LESSER and GREATER of two values.
+   DB_PRIORITIES: a table of the priorities, with the column value. */
+#define BY_EVENT_PRIORITY " INDEXED BY event_priority"
+#define BY_ITEM_DUE " INDEXED BY item_due"
+#define BY_ITEM_SUBJECT " INDEXED BY item_subject"
+#define BY_ITEM_DEAD " INDEXED BY item_dead"
+#define BY_CLAIM_OWNER " INDEXED BY claim_owner"
+#define BY_CLAIM_LEASE " INDEXED BY claim_lease"
+#define BY_CONSUMER_GROUP " INDEXED BY consumer_group"
+#define THEN_JOIN " CROSS JOIN "
+#define LESSER(a, b) "min(" a "," b ")"
+#define GREATER(a, b) "max(" a "," b ")"
+#define DB_PRIORITIES "json_each('[0,1,2,3,4,5,6,7,8,9]')"
+
+/* What engines say differently; here as SQLite says it. BY_INDEX: the statement is bounded because
+   it goes by this index. THEN_JOIN: join in this order. LESSER and GREATER of two values.
+   DB_PRIORITIES: a table of the priorities, with the column value. */
+#define BY_INDEX(name) " INDEXED BY " name
+#define THEN_JOIN " CROSS JOIN "
+#define LESSER(a, b) "min(" a "," b ")"
+#define GREATER(a, b) "max(" a "," b ")"
+#define DB_PRIORITIES "json_each('[0,1,2,3,4,5,6,7,8,9]')"
+
 struct query; /* a statement that runs */
 
 struct db_value { /* as its letter says: number, or DB_NONE; text, or absent */

@@ -4,6 +4,7 @@
 #ifndef STORE_GROUP_H
 #define STORE_GROUP_H
 
+#include "base/point.h"
 #include "store/log.h"
 
 /*
@@ -19,8 +20,8 @@ struct group;
 struct group_terms {
     const char *name;
     struct pattern_list types; /* not owned; empty: "#" for a new group, unchanged for another */
-    const struct clock_point *from; /* where a new group starts; NULL: the group must exist */
-    const char *hint;               /* appended to the message when it does not, or NULL */
+    const struct point *from;  /* where a new group starts; NULL: the group must exist */
+    const char *hint;          /* appended to the message when it does not, or NULL */
     int64_t attempts;     /* with this many, an event whose consumers keep dying is a dead letter */
     bool ordered;         /* for a new group: one consumer at a time, each subject in order */
     int64_t tail_wait_ms; /* how long to wait for the handlers of a dead consumer; 0: no limit */

@@ -4,6 +4,7 @@
 #ifndef STORE_GROUPS_H
 #define STORE_GROUPS_H
 
+#include "base/point.h"
 #include "store/log.h"
 
 /* Call f for each group, in order of name, or only for the one called name, until f returns
@@ -49,7 +50,7 @@ struct group_seek {
     int64_t from, to;      /* the position after the last one passed: before, and now */
     int64_t waiting, dead; /* how many of each are forgotten */
 };
-int group_seek(struct store *s, const char *name, const struct clock_point *point, bool dry_run,
+int group_seek(struct store *s, const char *name, const struct point *point, bool dry_run,
                struct group_seek *out, struct err *e);
 
 /* For a reader that keeps its own place elsewhere, and has a group so that others can see that

@@ -4,6 +4,7 @@
 #ifndef STORE_LOG_H
 #define STORE_LOG_H
 
+#include "base/point.h"
 #include "store/store.h"
 
 /* The bounds of what comes before a position, and after it. */
@@ -116,10 +117,10 @@ void log_close(struct log *l);
 int log_stands(struct store *s, const char *subject, int64_t last, int64_t *version, struct err *e);
 
 /* The position of the first event at or after a point; otherwise last position + 1. */
-int log_point(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e);
+int log_point(struct store *s, const struct point *point, int64_t *seq, struct err *e);
 /* The last position up to a point, which includes a position and excludes a time; 0: nothing lies
    before it. 0, or -1. */
-int log_until(struct store *s, const struct clock_point *point, int64_t *last, struct err *e);
+int log_until(struct store *s, const struct point *point, int64_t *last, struct err *e);
 
 /* The event that a user names: digits are a position, anything else is an id, and "id:42" is always
    an id. 66 when there is no such event; 65, with their positions in the message, when events of

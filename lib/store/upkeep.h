@@ -4,6 +4,7 @@
 #ifndef STORE_UPKEEP_H
 #define STORE_UPKEEP_H
 
+#include "base/point.h"
 #include "store/log.h"
 
 /*
@@ -58,7 +59,7 @@ struct prune_held {
     int64_t first, n; /* positions; UNSEEN, IN_FLIGHT: all from first on is held back, n is 0 */
 };
 struct prune_terms {
-    const struct clock_point *before; /* NULL: use keep */
+    const struct point *before; /* NULL: use keep */
     int64_t keep;
     bool force, dry_run;
     void (*held)(const struct prune_held *held); /* called afterwards, unless with force */

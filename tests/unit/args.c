@@ -1,4 +1,5 @@
 #include "cli/args.h"
+#include "base/point.h"
 
 #include "cli/out.h"
 #include "store/log.h"
@@ -14,7 +15,7 @@
 static bool flag;
 static const char *text;
 static int64_t number = 7, size, wait_ms, range[2];
-static struct clock_point point;
+static struct point point;
 static struct pattern_list patterns;
 static bool codes[256] = {[1] = true};
 static int choice;

@@ -3,6 +3,7 @@
  * claimed, and a line that a handler emits. The linker puts __wrap_js_scan in the
  * place of js_scan (see the Makefile), and it counts.
  */
+#include "base/point.h"
 #include "deliver/emit.h"
 #include "deliver/ingest.h"
 
@@ -96,7 +97,7 @@ static void an_event_that_gets_a_version_is_scanned_once(void)
 /* Claim the only event of a new group. */
 static struct group_event *claimed(const char *name, struct group **g)
 {
-    const struct clock_point now = {CLOCK_END, 0};
+    const struct point now = {POINT_END, 0};
     const struct group_terms terms = {.name = name, .from = &now, .attempts = 1};
     struct group_event **got;
 

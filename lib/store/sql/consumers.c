@@ -11,16 +11,16 @@
 int consumers_others(struct store *s, int64_t grp, int64_t self, struct session **list, size_t *n,
                      struct err *e)
 {
-    struct query *q =
-        grp == 0 ? db_query(s->db, e,
-                            SQL("claim_other_consumers",
-                                "SELECT " SESSION_COLUMNS " FROM consumer WHERE owner<>?"),
-                            "i", self)
-                 : db_query(s->db, e,
-                            SQL("claim_group_consumers", "SELECT " SESSION_COLUMNS
-                                                         " FROM consumer INDEXED BY consumer_group "
-                                                         "WHERE grp=? AND owner<>?"),
-                            "ii", grp, self);
+    struct query *q = grp == 0
+                          ? db_query(s->db, e,
+                                     SQL("claim_other_consumers",
+                                         "SELECT " SESSION_COLUMNS " FROM consumer WHERE owner<>?"),
+                                     "i", self)
+                          : db_query(s->db, e,
+                                     SQL("claim_group_consumers", "SELECT " SESSION_COLUMNS
+                                                                  " FROM consumer" BY_CONSUMER_GROUP
+                                                                  " WHERE grp=? AND owner<>?"),
+                                     "ii", grp, self);
     size_t room = 0;
     int got = -1;
 

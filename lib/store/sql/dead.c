@@ -27,7 +27,7 @@ static int fill_info(struct store *s, int64_t grp, struct group_info *info, stru
                "i", grp) < 0 ||
         db_int(s->db, e, &info->dead,
                SQL("dead_fill_info_select_item",
-                   "SELECT count(*) FROM item INDEXED BY item_dead WHERE grp=? AND state=3"),
+                   "SELECT count(*) FROM item" BY_ITEM_DEAD " WHERE grp=? AND state=3"),
                "i", grp) < 0)
         return -1;
     info->in_flight = left.in_flight;
@@ -41,14 +41,14 @@ static int dead_of_group(struct store *s, const char *name,
                          int (*f)(const struct group_info *info, void *arg, struct err *e),
                          void *arg, struct err *e)
 {
-    struct query *q =
-        db_query(s->db, e,
-                 SQL("dead_one_group",
-                     "SELECT g.grp,patterns,paused,hold,created,ordered,ifnull(sum(done),0),"
-                     "ifnull(sum(retried),0),ifnull(sum(deferred),0) FROM groups g LEFT JOIN tally "
-                     "USING(grp) "
-                     "WHERE name=? GROUP BY g.grp"),
-                 "t", name);
+    struct query *q = db_query(
+        s->db, e,
+        SQL("dead_one_group",
+            "SELECT g.grp,patterns,paused,hold,created,ordered,coalesce(sum(done),0),"
+            "coalesce(sum(retried),0),coalesce(sum(deferred),0) FROM groups g LEFT JOIN tally "
+            "USING(grp) "
+            "WHERE name=? GROUP BY g.grp"),
+        "t", name);
     struct pattern_list types = {NULL, 0};
     struct group_info info = {.name = name, .types = &types};
     int got = q == NULL ? -1 : db_row(s->db, q, e);
@@ -349,11 +349,11 @@ static bool wanted(const struct dead_filter *f, const struct dead_letter *letter
 static int next_dead(struct store *s, int64_t grp, int64_t behind, int64_t out[PAGE], size_t *n,
                      struct err *e)
 {
-    struct query *q = db_query(
-        s->db, e,
-        SQL("dead_next_dead", "SELECT seq FROM item INDEXED BY item_dead WHERE grp=? AND state=3 "
-                              "AND seq>? ORDER BY seq LIMIT ?"),
-        "iii", grp, behind, (int64_t)PAGE);
+    struct query *q = db_query(s->db, e,
+                               SQL("dead_next_dead",
+                                   "SELECT seq FROM item" BY_ITEM_DEAD " WHERE grp=? AND state=3 "
+                                   "AND seq>? ORDER BY seq LIMIT ?"),
+                               "iii", grp, behind, (int64_t)PAGE);
     int got = -1;
 
     *n = 0;

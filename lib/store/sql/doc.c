@@ -64,7 +64,7 @@ static int doc_change(struct store *s, const struct doc_put *put, struct err *e)
                       SQL("doc_change_insert_document",
                           "INSERT INTO document(kind,name,rev,expires,value) "
                           "VALUES(?1,?2,?3,nullif(?4,0),?5) ON CONFLICT(kind,name) DO UPDATE SET "
-                          "rev=?3,expires=nullif(?4,0),value=?5 WHERE expires<=?6"),
+                          "rev=?3,expires=nullif(?4,0),value=?5 WHERE document.expires<=?6"),
                       "ttiibi", put->kind, put->name, rev, put->expires_ms, put->value,
                       clock_now_ms());
     return db_run(
@@ -86,11 +86,12 @@ static int sweep(struct store *s, struct err *e)
 
     if (got <= 0)
         return got;
-    return db_run(s->db, e,
-                  SQL("doc_sweep",
-                      "DELETE FROM document WHERE rowid IN (SELECT rowid FROM document WHERE "
-                      "expires<=? ORDER BY expires LIMIT ?)"),
-                  "ii", now, (int64_t)SWEEP);
+    return db_run(
+        s->db, e,
+        SQL("doc_sweep",
+            "DELETE FROM document WHERE (kind,name) IN (SELECT kind,name FROM document WHERE "
+            "expires<=? ORDER BY expires LIMIT ?)"),
+        "ii", now, (int64_t)SWEEP);
 }
 
 int txn_doc_put(struct txn *t, const struct doc_put *put, struct err *e)

@@ -79,7 +79,7 @@ static int create_group(struct group *g, const struct group_terms *terms, struct
         got = db_run(s->db, e,
                      SQL("group_create_group_insert_cursor",
                          "INSERT INTO cursor(grp,priority,seq) SELECT g.grp,p.value,? FROM "
-                         "groups g, json_each('[0,1,2,3,4,5,6,7,8,9]') p WHERE g.name=?"),
+                         "groups g, " DB_PRIORITIES " p WHERE g.name=?"),
                      "it", start - 1, g->name);
     if (got < 0) {
         db_rollback(s->db);
@@ -413,7 +413,8 @@ int group_hold(struct group *g, int64_t until_ms, struct err *e)
 {
     if (db_begin(g->s->db, DB_NORMAL, e) < 0)
         return -1;
-    if (db_run(g->s->db, e, SQL("group_hold", "UPDATE groups SET hold=max(hold,?) WHERE grp=?"),
+    if (db_run(g->s->db, e,
+               SQL("group_hold", "UPDATE groups SET hold=" GREATER("hold", "?") " WHERE grp=?"),
                "ii", until_ms, g->grp) < 0) {
         db_rollback(g->s->db);
         return -1;
@@ -459,7 +460,7 @@ int group_stand(struct group *g, int64_t last, struct group_stand *out, struct e
                last) < 0 ||
         db_int(g->s->db, e, &out->next_due_ms,
                SQL("group_stand_next",
-                   "SELECT min(due) FROM item INDEXED BY item_due WHERE grp=? AND state=0 AND "
+                   "SELECT min(due) FROM item" BY_ITEM_DUE " WHERE grp=? AND state=0 AND "
                    "due>? AND seq<=?"),
                "iii", g->grp, now, last) < 0)
         return -1;

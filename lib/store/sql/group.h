@@ -16,7 +16,7 @@ enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_BEHIND = 2, ITEM_DEAD = 3 }; /* 
 
 /* When an item is due, in SQL: when its event expires at the latest, because then it is dropped. */
 #define ITEM_DUE(seq, due)                                                                         \
-    "min(" due ",ifnull((SELECT expires FROM event WHERE event.seq=" seq ")," due "))"
+    LESSER(due, "coalesce((SELECT expires FROM event WHERE event.seq=" seq ")," due ")")
 
 struct held {
     struct group_event shown; /* the first member: the caller's pointer to it is one to us */
@@ -40,6 +40,13 @@ struct claim {
     struct held *held;
     size_t n, open, room;
     bool written; /* the current settle has written its row */
+};
+
+/* How a claim met a damaged event. */
+enum {
+    DAMAGED_EVENT,  /* in the log */
+    DAMAGED_ITEM,   /* the group has a row for it */
+    DAMAGED_BROKEN, /* its row cannot be read */
 };
 
 struct note {
@@ -90,7 +97,7 @@ struct group {
     size_t held; /* open events in all claims */
     struct tallies tallies;
     /* About events whose consumers died twice, each of which runs alone: see judge() in
-       claim.c. */
+       claim_choose.c. */
     bool alone;       /* such an event is held */
     bool draining;    /* such an event is due: nothing new is claimed until it can be alone */
     bool skipped;     /* one whose consumer died once cannot begin at once */
@@ -107,7 +114,7 @@ struct group {
     /* what a claim in preparation will do, besides the events in it */
     int64_t cursor[10], moved[10];
     struct notes later;  /* passed before their time, or while their subject waits: seq, due */
-    struct notes damage; /* damaged: seq, and how it was met (see claim.c) */
+    struct notes damage; /* damaged: seq, and how it was met */
     struct notes gone;   /* items whose event is no longer there, or has expired */
     struct notes dying;  /* items whose consumers died too often */
 };
@@ -123,6 +130,20 @@ int group_mark_seen(struct group *g, struct err *e);
 /* The positions of a claim that are still open, ascending; the caller frees them. */
 int64_t *claim_seqs(const struct claim *c, size_t *n);
 void claim_spare(struct group *g, struct claim *c); /* keep a finished claim for reuse */
+
+/* What a claim may contain. */
+struct wanted {
+    size_t max, at_once;
+    int64_t last; /* the last position that may be claimed */
+};
+/* claim_choose.c: in a read transaction, prepare a claim. 1 when there is something to commit, 0
+   when there is nothing, -1. */
+int claim_choose(struct group *g, struct claim *c, const struct wanted *w, struct err *e);
+/* claim_write.c: 1 when the claim is taken; 0 when something has changed, in *table; -1. */
+int claim_write(struct group *g, struct claim *c, const char **table, struct err *e);
+/* takeover.c: take over from consumers of this group that have died, outside a transaction. 0 or
+   -1. */
+int group_take_over(struct group *g, struct err *e);
 
 /* Append to the log that an event of the group is a dead letter, in a transaction that appends.
    cause is the same event; NULL when its line is damaged. 0 or -1. */

@@ -227,7 +227,7 @@ int group_remembered(struct store *s, int64_t grp, bool due, int64_t **seq, size
     struct query *q = db_query(
         s->db, e,
         SQL("group_remembered", "SELECT seq FROM item i WHERE grp=?1 AND ((state=0 AND (due<=?2 OR "
-                                "?3)) OR (state=2 AND ?3)) AND NOT " ITEM_EXPIRED("?2")),
+                                "?3<>0)) OR (state=2 AND ?3<>0)) AND NOT " ITEM_EXPIRED("?2")),
         "iii", grp, clock_now_ms(), (int64_t)!due);
     struct positions all = {NULL, 0, 0};
     int got = -1;

@@ -30,11 +30,11 @@ static int find_expired(struct group *g, struct expired *x, struct err *e)
     q = db_query(
         g->s->db, e,
         SQL("lease_find_expired",
-            "SELECT claim,open FROM claim INDEXED BY claim_lease WHERE grp=?1 AND boot=?2 AND "
-            "lease<=?3 UNION ALL SELECT claim,open FROM claim INDEXED BY claim_lease WHERE grp=?1 "
+            "SELECT claim,open FROM claim" BY_CLAIM_LEASE " WHERE grp=?1 AND boot=?2 AND "
+            "lease<=?3 UNION ALL SELECT claim,open FROM claim" BY_CLAIM_LEASE " WHERE grp=?1 "
             "AND "
-            "boot<?2 AND lease IS NOT NULL UNION ALL SELECT claim,open FROM claim INDEXED BY "
-            "claim_lease WHERE grp=?1 AND boot>?2 AND lease IS NOT NULL"),
+            "boot<?2 AND lease IS NOT NULL UNION ALL SELECT claim,open FROM claim" BY_CLAIM_LEASE
+            " WHERE grp=?1 AND boot>?2 AND lease IS NOT NULL"),
         "iti", g->grp, now.epoch, now.ms);
     x->claims.n = x->seqs.n = 0;
     while (q != NULL && x->seqs.n < DB_ROWS && (got = db_row(g->s->db, q, e)) > 0) {
@@ -111,11 +111,12 @@ int lease_expire(struct group *g, struct err *e)
 
 static int load(struct group *g, struct err *e)
 {
-    struct query *q = db_query(g->s->db, e,
-                               SQL("lease_load", "SELECT claim,owner,term,open FROM claim INDEXED "
-                                                 "BY claim_lease WHERE grp=? AND lease IS "
-                                                 "NOT NULL"),
-                               "i", g->grp);
+    struct query *q =
+        db_query(g->s->db, e,
+                 SQL("lease_load", "SELECT claim,owner,term,open FROM claim" BY_CLAIM_LEASE
+                                   " WHERE grp=? AND lease IS "
+                                   "NOT NULL"),
+                 "i", g->grp);
     int got = -1;
 
     lease_forget(g);
@@ -393,10 +394,10 @@ static int renew(struct group *g, const struct leased *l, struct err *e)
     struct lease_clock now;
 
     lease_now(g->s->db, &now);
-    return db_run(g->s->db, e,
-                  SQL("lease_renew",
-                      "UPDATE claim INDEXED BY claim_owner SET lease=? WHERE grp=? AND owner=?"),
-                  "iii", now.ms + l->term, g->grp, l->owner);
+    return db_run(
+        g->s->db, e,
+        SQL("lease_renew", "UPDATE claim" BY_CLAIM_OWNER " SET lease=? WHERE grp=? AND owner=?"),
+        "iii", now.ms + l->term, g->grp, l->owner);
 }
 
 int lease_commit(struct group *g, struct err *e)

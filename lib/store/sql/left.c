@@ -41,12 +41,12 @@ struct query *log_of_priority(struct store *s, int64_t priority, int64_t behind,
                 "SELECT seq,type,recorded,due,expires FROM event WHERE seq>? AND seq<=? AND "
                 "priority=5 ORDER BY seq LIMIT 1000"),
             "ii", behind, last);
-    return db_query(
-        s->db, e,
-        SQL("left_of_priority",
-            "SELECT seq,type,recorded,due,expires FROM event INDEXED BY event_priority WHERE "
-            "priority=? AND priority<>5 AND seq>? AND seq<=? ORDER BY seq LIMIT 1000"),
-        "iii", priority, behind, last);
+    return db_query(s->db, e,
+                    SQL("left_of_priority",
+                        "SELECT seq,type,recorded,due,expires FROM event" BY_EVENT_PRIORITY
+                        " WHERE "
+                        "priority=? AND priority<>5 AND seq>? AND seq<=? ORDER BY seq LIMIT 1000"),
+                    "iii", priority, behind, last);
 }
 
 static int count_ahead(struct left *l, int64_t priority, struct err *e)
@@ -111,7 +111,7 @@ static int count_items(struct left *l, struct err *e)
 static int count_dead(struct left *l, struct err *e)
 {
     return db_int(l->s->db, e, &l->out->dead,
-                  SQL("left_count_dead", "SELECT count(*) FROM item INDEXED BY item_dead WHERE "
+                  SQL("left_count_dead", "SELECT count(*) FROM item" BY_ITEM_DEAD " WHERE "
                                          "grp=? AND state=3 AND seq<=?"),
                   "ii", l->grp, l->last) < 0
                ? -1
@@ -123,7 +123,7 @@ static int note_oldest(struct left *l, struct err *e)
     struct query *q =
         db_query(l->s->db, e,
                  SQL("left_note_oldest",
-                     "SELECT e.recorded,e.due FROM item i CROSS JOIN event e ON e.seq=i.seq WHERE "
+                     "SELECT e.recorded,e.due FROM item i" THEN_JOIN "event e ON e.seq=i.seq WHERE "
                      "i.grp=?1 AND i.state IN (0,2) AND i.seq<=?2 AND coalesce(e.due,0)<=?3 AND "
                      "(e.expires IS NULL OR e.expires>?3) ORDER BY i.seq LIMIT 1"),
                  "iii", l->grp, l->last, l->now);

@@ -4,6 +4,7 @@
 #include "store/sql/sql.h"
 
 #include "base/mem.h"
+#include "base/point.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -476,15 +477,15 @@ static int bisect(struct store *s, int64_t low, int64_t high, int64_t t, int64_t
     return 0;
 }
 
-int log_point(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e)
+int log_point(struct store *s, const struct point *point, int64_t *seq, struct err *e)
 {
     int64_t last = 0, begin = 1, end;
     int got;
 
     if (log_last(s, &last, e) < 0)
         return -1;
-    *seq = point->kind == CLOCK_START ? 1 : point->kind == CLOCK_SEQ ? point->value : last + 1;
-    if (point->kind != CLOCK_TIME)
+    *seq = point->kind == POINT_START ? 1 : point->kind == POINT_SEQ ? point->value : last + 1;
+    if (point->kind != POINT_TIME)
         return 0;
     /* The last segment that had begun by then; otherwise the beginning of the log. */
     if (db_int(s->db, e, &begin,
@@ -499,17 +500,17 @@ int log_point(struct store *s, const struct clock_point *point, int64_t *seq, st
     return bisect(s, begin, got > 0 ? end : last + 1, point->value, seq, e);
 }
 
-int log_until(struct store *s, const struct clock_point *point, int64_t *last, struct err *e)
+int log_until(struct store *s, const struct point *point, int64_t *last, struct err *e)
 {
     if (log_point(s, point, last, e) < 0)
         return -1;
-    *last -= point->kind != CLOCK_SEQ;
+    *last -= point->kind != POINT_SEQ;
     return 0;
 }
 
-int log_start(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e)
+int log_start(struct store *s, const struct point *point, int64_t *seq, struct err *e)
 {
-    const struct clock_point end = {CLOCK_END, 0};
+    const struct point end = {POINT_END, 0};
     int64_t behind;
 
     if (log_point(s, point, seq, e) < 0 || log_point(s, &end, &behind, e) < 0)

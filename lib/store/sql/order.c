@@ -80,14 +80,14 @@ int order_held(struct group *g, struct str subject, struct err *e)
     int64_t one;
     return db_int(g->s->db, e, &one,
                   SQL("order_held",
-                      "SELECT 1 FROM item INDEXED BY item_subject WHERE grp=? AND subject=? AND "
+                      "SELECT 1 FROM item" BY_ITEM_SUBJECT " WHERE grp=? AND subject=? AND "
                       "state<>3 LIMIT 1"),
                   "is", g->grp, subject);
 }
 
 /* The first row that is not dead behind the event at ?2, whose own row has the subject. */
 #define NEXT                                                                                       \
-    "(SELECT i.seq FROM item n CROSS JOIN item i INDEXED BY item_subject ON i.grp=n.grp AND "      \
+    "(SELECT i.seq FROM item n" THEN_JOIN "item i" BY_ITEM_SUBJECT " ON i.grp=n.grp AND "          \
     "i.subject=n.subject AND i.state<>3 AND i.seq>n.seq WHERE n.grp=?1 AND n.seq=?2 ORDER BY "     \
     "i.seq LIMIT 1)"
 
@@ -97,7 +97,7 @@ int order_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
             s->db, e,
             SQL("order_place_behind",
                 "UPDATE item SET state=2 WHERE grp=?1 AND seq=?2 AND state=0 AND EXISTS(SELECT 1 "
-                "FROM item i INDEXED BY item_subject WHERE i.grp=?1 AND i.subject=item.subject AND "
+                "FROM item i" BY_ITEM_SUBJECT " WHERE i.grp=?1 AND i.subject=item.subject AND "
                 "i.state<>3 AND i.seq<?2)"),
             "ii", grp, seq) < 0)
         return -1;
@@ -118,7 +118,7 @@ int order_free(struct store *s, int64_t grp, int64_t seq, struct err *e)
                SQL("order_free",
                    "UPDATE item SET state=0,due=CASE attempts+deaths WHEN 0 THEN max(due,?3) ELSE "
                    "?3 END WHERE grp=?1 AND state=2 AND seq=" NEXT
-                   " AND NOT EXISTS(SELECT 1 FROM item i INDEXED BY item_subject WHERE i.grp=?1 "
+                   " AND NOT EXISTS(SELECT 1 FROM item i" BY_ITEM_SUBJECT " WHERE i.grp=?1 "
                    "AND "
                    "i.subject=item.subject AND i.state<>3 AND i.seq<?2)"),
                "iii", grp, seq, clock_now_ms()) < 0

@@ -1,7 +1,7 @@
 /*
  * What an outcome does to an event of a group: its row, its attempts, and the toolkit's event about
  * its death. group.c does this for events that a process holds, lease.c for those that went out
- * over a pipe, claim.c for those that nobody settled.
+ * over a pipe, claim_write.c and takeover.c for those that nobody settled.
  */
 #include "base/json_tree.h"
 #include "store/group.h"
@@ -60,16 +60,16 @@ int settle_item(struct group *g, int64_t seq, bool item, const struct group_sett
         return item && item_forget(g->s, g->grp, g->ordered, seq, e) < 0 ? -1 : 0;
     if (attempt && attempt_add(g, seq, s, e) < 0)
         return -1;
-    if (db_run(g->s->db, e,
-               SQL("outcome_settle_item",
-                   "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) VALUES(?1,?2,?3,"
-                   "CASE ?3 WHEN 3 THEN ?4 ELSE " ITEM_DUE("?2", "?4") " END,?5,0," ITEM_SUBJECT(
-                       "?2", "?6") ") ON CONFLICT(grp,seq) DO "
-                                   "UPDATE SET state=?3,due=excluded.due,attempts=attempts+?5"),
-               "iiiiii", g->grp, seq,
-               (int64_t)(s->outcome == GROUP_DEAD ? ITEM_DEAD : ITEM_WAITING),
-               s->outcome == GROUP_DEAD ? clock_now_ms() : s->due_ms, (int64_t)attempt,
-               (int64_t)g->ordered) < 0)
+    if (db_run(
+            g->s->db, e,
+            SQL("outcome_settle_item",
+                "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) VALUES(?1,?2,?3,"
+                "CASE ?3 WHEN 3 THEN ?4 ELSE " ITEM_DUE("?2", "?4") " END,?5,0," ITEM_SUBJECT(
+                    "?2", "?6") ") ON CONFLICT(grp,seq) DO "
+                                "UPDATE SET state=?3,due=excluded.due,attempts=item.attempts+?5"),
+            "iiiiii", g->grp, seq, (int64_t)(s->outcome == GROUP_DEAD ? ITEM_DEAD : ITEM_WAITING),
+            s->outcome == GROUP_DEAD ? clock_now_ms() : s->due_ms, (int64_t)attempt,
+            (int64_t)g->ordered) < 0)
         return -1;
     if (!g->ordered)
         return 0;

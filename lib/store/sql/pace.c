@@ -91,13 +91,12 @@ static int next_lease(struct group *g, int64_t *wait_ms, struct err *e)
 static int next_due(struct group *g, int64_t last, int64_t *wait_ms, struct err *e)
 {
     int64_t due;
-    int got =
-        db_int(g->s->db, e, &due,
-               SQL("pace_next_due",
-                   "SELECT due FROM item INDEXED BY item_due WHERE grp=? AND state=0 AND due>? "
-                   "AND seq<=? ORDER BY "
-                   "due LIMIT 1"),
-               "iii", g->grp, g->looked_ms, last == 0 ? INT64_MAX : last);
+    int got = db_int(g->s->db, e, &due,
+                     SQL("pace_next_due",
+                         "SELECT due FROM item" BY_ITEM_DUE " WHERE grp=? AND state=0 AND due>? "
+                         "AND seq<=? ORDER BY "
+                         "due LIMIT 1"),
+                     "iii", g->grp, g->looked_ms, last == 0 ? INT64_MAX : last);
     if (got > 0)
         no_later(wait_ms, due - clock_now_ms());
     return got;

@@ -32,7 +32,7 @@
     WANTED "AND e.seq<=coalesce((SELECT seq FROM seen WHERE seen.priority=CASE WHEN e.priority "   \
            "BETWEEN 0 AND 9 THEN e.priority ELSE 5 END),e.seq) AND "                               \
            "e.seq<coalesce((SELECT min(first) FROM claim),e.seq+1) AND e.seq NOT IN (SELECT "      \
-           "i.seq FROM groups g CROSS JOIN item i ON i.grp=g.grp AND i.seq>?1 AND i.seq<=?2)"
+           "i.seq FROM groups g" THEN_JOIN "item i ON i.grp=g.grp AND i.seq>?1 AND i.seq<=?2)"
 
 /* ------------------------------------------------------------------------------------ the range */
 
@@ -352,8 +352,8 @@ static int tell_unseen(struct store *s, const struct prune_terms *terms, const c
                SQL("prune_tell_unseen_select_event",
                    "SELECT min(seq) FROM (SELECT (SELECT min(e.seq) FROM event e WHERE "
                    "e.seq>c.seq AND e.priority=5) AS seq FROM cursor c WHERE c.grp=?1 AND "
-                   "c.priority=5 UNION ALL SELECT (SELECT min(e.seq) FROM event e INDEXED BY "
-                   "event_priority WHERE e.priority=c.priority AND e.priority<>5 AND "
+                   "c.priority=5 UNION ALL SELECT (SELECT min(e.seq) FROM event e" BY_EVENT_PRIORITY
+                   " WHERE e.priority=c.priority AND e.priority<>5 AND "
                    "e.seq>c.seq) FROM cursor c WHERE c.grp=?1 AND c.priority<>5) WHERE seq<=?2"),
                "ii", grp, last);
 
@@ -375,12 +375,14 @@ static int tell_items(struct store *s, const struct prune_terms *terms, const ch
     for (int dead = 0; dead < 2; dead++) {
         int64_t first = 0, n = 0;
         if (db_int(s->db, e, &first,
-                   SQL("prune_tell_items_first", "SELECT min(seq) FROM item WHERE grp=? "
-                                                 "AND seq<=? AND state<>1 AND (state=3)=?"),
+                   SQL("prune_tell_items_first",
+                       "SELECT min(seq) FROM item WHERE grp=? "
+                       "AND seq<=? AND state<>1 AND CASE state WHEN 3 THEN 1 ELSE 0 END=?"),
                    "iii", grp, last, (int64_t)dead) < 0 ||
             db_int(s->db, e, &n,
-                   SQL("prune_tell_items_count", "SELECT count(*) FROM item WHERE grp=? AND "
-                                                 "seq<=? AND state<>1 AND (state=3)=?"),
+                   SQL("prune_tell_items_count",
+                       "SELECT count(*) FROM item WHERE grp=? AND "
+                       "seq<=? AND state<>1 AND CASE state WHEN 3 THEN 1 ELSE 0 END=?"),
                    "iii", grp, last, (int64_t)dead) < 0)
             return -1;
         if (n > 0)

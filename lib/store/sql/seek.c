@@ -5,6 +5,7 @@
 #include "store/sql/group.h"
 
 #include "base/json.h"
+#include "base/point.h"
 #include "store/groups.h"
 
 #include <string.h>
@@ -23,8 +24,8 @@ static int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
                   "i", grp) < 0 ||
                    db_run(s->db, e,
                           SQL("seek_group_place_insert_cursor",
-                              "INSERT INTO cursor(grp,priority,seq) SELECT ?1,value,?2 FROM "
-                              "json_each('[0,1,2,3,4,5,6,7,8,9]')"),
+                              "INSERT INTO cursor(grp,priority,seq) SELECT ?1,value,?2 "
+                              "FROM " DB_PRIORITIES " p"),
                           "ii", grp, seq) < 0
                ? -1
                : 0;
@@ -42,8 +43,8 @@ static int count_dropped(struct store *s, int64_t grp, struct group_seek *out, s
                SQL("seek_count_rows", "SELECT count(*) FROM item WHERE grp=? AND state<>3"), "i",
                grp) < 0 ||
         db_int(s->db, e, &out->dead,
-               SQL("seek_count_open", "SELECT count(*) FROM item INDEXED BY item_dead "
-                                      "WHERE grp=? AND state=3 AND seq>=?"),
+               SQL("seek_count_open",
+                   "SELECT count(*) FROM item" BY_ITEM_DEAD " WHERE grp=? AND state=3 AND seq>=?"),
                "ii", grp, out->to) < 0)
         return -1;
     return 0;
@@ -103,7 +104,8 @@ static int forget_rows(struct store *s, int64_t grp, int64_t to, int64_t *below,
             again = r.seq[i];
     }
     if (got < 0 ||
-        db_run(s->db, e, SQL("seek_forget_rows", "UPDATE cursor SET seq=min(seq,?) WHERE grp=?"),
+        db_run(s->db, e,
+               SQL("seek_forget_rows", "UPDATE cursor SET seq=" LESSER("seq", "?") " WHERE grp=?"),
                "ii", again - 1, grp) < 0)
         return -1;
     return i == r.n && r.n < DB_ROWS;
@@ -115,22 +117,20 @@ static int forget_rows(struct store *s, int64_t grp, int64_t to, int64_t *below,
 static int seek_forget_claims(struct store *s, int64_t grp, struct err *e)
 {
     int64_t one;
-    int got =
-        db_int(s->db, e, &one,
-               SQL("seek_forget_claims_select_claim",
-                   "SELECT 1 FROM claim c INDEXED BY claim_owner WHERE c.grp=?1 AND (c.lease IS "
-                   "NOT NULL AND c.boot IS NOT NULL OR EXISTS(SELECT 1 FROM consumer k WHERE "
-                   "k.owner=c.owner AND k.grp=?1)) LIMIT 1"),
-               "i", grp);
+    int got = db_int(s->db, e, &one,
+                     SQL("seek_forget_claims_select_claim",
+                         "SELECT 1 FROM claim c" BY_CLAIM_OWNER " WHERE c.grp=?1 AND (c.lease IS "
+                         "NOT NULL AND c.boot IS NOT NULL OR EXISTS(SELECT 1 FROM consumer k WHERE "
+                         "k.owner=c.owner AND k.grp=?1)) LIMIT 1"),
+                     "i", grp);
 
     if (got != 0)
         return got < 0 ? -1 : 0;
-    got = db_run(
-        s->db, e,
-        SQL("seek_forget_claims_delete_claim",
-            "DELETE FROM claim WHERE claim IN (SELECT claim FROM claim INDEXED BY claim_owner "
-            "WHERE grp=? LIMIT ?)"),
-        "ii", grp, (int64_t)DB_ROWS);
+    got = db_run(s->db, e,
+                 SQL("seek_forget_claims_delete_claim",
+                     "DELETE FROM claim WHERE claim IN (SELECT claim FROM claim" BY_CLAIM_OWNER
+                     " WHERE grp=? LIMIT ?)"),
+                 "ii", grp, (int64_t)DB_ROWS);
     return got < 0 ? -1 : got < DB_ROWS;
 }
 
@@ -149,11 +149,12 @@ int group_forget(struct store *s, int64_t grp, int64_t to, int64_t *below, struc
     }
     if ((got = forget_rows(s, grp, to, below, e)) <= 0)
         return got;
-    got = db_run(s->db, e,
-                 SQL("seek_group_forget_delete_consumer",
-                     "DELETE FROM consumer WHERE owner IN (SELECT owner FROM consumer INDEXED BY "
-                     "consumer_group WHERE grp=? LIMIT ?)"),
-                 "ii", grp, (int64_t)DB_ROWS);
+    got = db_run(
+        s->db, e,
+        SQL("seek_group_forget_delete_consumer",
+            "DELETE FROM consumer WHERE owner IN (SELECT owner FROM consumer" BY_CONSUMER_GROUP
+            " WHERE grp=? LIMIT ?)"),
+        "ii", grp, (int64_t)DB_ROWS);
     return got < 0 ? -1 : got < DB_ROWS;
 }
 
@@ -173,7 +174,7 @@ static int move(struct store *s, int64_t grp, int64_t to, int64_t *below, struct
     return db_commit(s->db, got > 0, e) < 0 ? -1 : got;
 }
 
-int group_seek(struct store *s, const char *name, const struct clock_point *point, bool dry_run,
+int group_seek(struct store *s, const char *name, const struct point *point, bool dry_run,
                struct group_seek *out, struct err *e)
 {
     int64_t grp, below = INT64_MAX;
@@ -202,7 +203,7 @@ static int move_past(struct store *s, int64_t grp, int64_t seq, struct err *e)
         SQL("seek_move_past",
             "UPDATE cursor SET seq=?1 WHERE grp=?2 AND seq<?1 AND (priority=5 OR EXISTS("
             "SELECT 1 FROM groups g WHERE g.grp=?2 AND g.ordered) OR EXISTS(SELECT 1 FROM "
-            "event e INDEXED BY event_priority WHERE e.priority=cursor.priority AND "
+            "event e" BY_EVENT_PRIORITY " WHERE e.priority=cursor.priority AND "
             "e.priority<>5 AND e.seq>cursor.seq AND e.seq<=?1))"),
         "ii", seq, grp);
 }

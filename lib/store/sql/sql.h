@@ -3,10 +3,11 @@
  * engine understands. No other file includes this, except the upkeep of an engine.
  *
  *     log.c      the log                  group.c    groups: open, settle, where they stand
- *     sum.c      the log's checksums      claim.c    how groups claim, and take over from the dead
- *     sys.c      the toolkit's events     lease.c    events handed out over a pipe
- *     doc.c      documents, and marks     order.c    ordered groups: which event waits for which
- *     prune.c    removing events          pace.c     how fast a group may claim
+ *     sum.c      the log's checksums      claim.c    how groups claim: claim_choose.c chooses the
+ *     sys.c      the toolkit's events                events, claim_write.c writes the claim down
+ *     doc.c      documents, and marks     takeover.c what dead consumers held goes back
+ *     prune.c    removing events          lease.c    events handed out over a pipe
+ *     pace.c     how fast a group claims  order.c    ordered groups: which event waits for which
  *     dead.c     groups and dead letters as a person sees them
  *     where.c    where an event stands with the groups, and why
  *     seek.c     a person changes a group's place, patterns or order
@@ -19,6 +20,7 @@
 #ifndef STORE_SQL_SQL_H
 #define STORE_SQL_SQL_H
 
+#include "base/point.h"
 #include "store/driver.h"
 #include "store/groups.h"
 #include "store/log.h"
@@ -89,7 +91,7 @@ int seq_compare(const void *a, const void *b); /* for qsort and bsearch of int64
 /* Read a group's cursors; 74 when one of them is missing. */
 int group_cursors(struct store *s, int64_t grp, int64_t cursor[10], struct err *e);
 
-/* claim.c: give back to a group what its dead consumers still hold, and what was handed out
+/* takeover.c: give back to a group what its dead consumers still hold, and what was handed out
    on leases that have run out. 0 or -1. */
 int group_recover(struct store *s, const char *name, struct err *e);
 
@@ -133,11 +135,11 @@ int claim_row_delete(struct store *s, int64_t claim, int64_t owner, struct err *
 /* How many rows of group ?1 up to position ?3 are due at time ?2 and not expired; and how many are
    due later, or wait behind an earlier event of their subject. */
 #define COUNT_DUE                                                                                  \
-    "SELECT count(*) FROM item i INDEXED BY item_due WHERE grp=?1 AND state=0 AND due<=?2 AND "    \
+    "SELECT count(*) FROM item i" BY_ITEM_DUE " WHERE grp=?1 AND state=0 AND due<=?2 AND "         \
     "seq<=?3 AND NOT " ITEM_EXPIRED("?2")
 #define COUNT_LATER                                                                                \
-    "SELECT (SELECT count(*) FROM item INDEXED BY item_due WHERE grp=?1 AND state=0 AND due>?2 "   \
-    "AND seq<=?3)+(SELECT count(*) FROM item i INDEXED BY item_subject WHERE grp=?1 AND subject "  \
+    "SELECT (SELECT count(*) FROM item" BY_ITEM_DUE " WHERE grp=?1 AND state=0 AND due>?2 "        \
+    "AND seq<=?3)+(SELECT count(*) FROM item i" BY_ITEM_SUBJECT " WHERE grp=?1 AND subject "       \
     "IS NOT NULL AND state<>3 AND state=2 AND seq<=?3 AND NOT " ITEM_EXPIRED("?2") ")"
 
 /* left.c: seq, type, recorded and due of the next thousand events of a priority. */
@@ -183,7 +185,7 @@ bool log_entry_damaged(const struct log_row *row, const struct log_entry *entry)
 bool log_row_expired(const struct log_row *row, int64_t now);
 /* The position at which a group that starts at point begins. A point beyond the log means its end,
    or the group would skip what is published from now on. */
-int log_start(struct store *s, const struct clock_point *point, int64_t *seq, struct err *e);
+int log_start(struct store *s, const struct point *point, int64_t *seq, struct err *e);
 /* After an error: is a row from position from on too damaged to be read as a row? 1 with its
    position; -1 when not, or when no row after it can be found either. When the whole page is lost,
    each position from there on counts as such a row. */

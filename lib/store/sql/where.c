@@ -175,8 +175,8 @@ static int find_behind(struct look *l, struct err *e)
     struct query *q =
         db_query(l->s->db, e,
                  SQL("where_find_behind",
-                     "SELECT seq,CASE state WHEN 0 THEN due ELSE 0 END FROM item INDEXED "
-                     "BY item_subject WHERE grp=? AND subject=? AND seq<? AND state<>3 "
+                     "SELECT seq,CASE state WHEN 0 THEN due ELSE 0 END FROM item" BY_ITEM_SUBJECT
+                     " WHERE grp=? AND subject=? AND seq<? AND state<>3 "
                      "ORDER BY seq LIMIT 1"),
                  "isi", l->grp, (struct str){l->subject.p, l->subject.n}, l->seq);
     int got = q == NULL ? -1 : db_row(l->s->db, q, e);

@@ -6,7 +6,8 @@
  *     open.c     create, open, check, close               alive.c    which processes are alive
  *     room.c     room for more events                     bell.c     waking those who wait
  *
- *     check.c    what is wrong with a spool, or its groups
+ *     check.c    what is wrong with a spool, or its groups; check_events.c: damaged events;
+ *                check_rows.c: rows that no command would write
  *     backup.c   copying a spool
  *     query.c    a person's own queries, and the views that they may read
  *
