@@ -1,5 +1,4 @@
 /* once: run a command to success at most once for a key. */
-#include "base/json.h"
 #include "cli/args.h"
 #include "cli/out.h"
 #include "cli/say.h"
@@ -7,11 +6,10 @@
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "resilience/once_key.h"
+#include "resilience/once_name.h"
 #include "store/store.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 
 static const char *key, *by;
 static int64_t ttl = INT64_C(86400000), longest;
@@ -45,61 +43,6 @@ static const struct cmd self = {
     .wants = "a command",
     .wrapper = true,
 };
-
-/* One word of a key of several words, with its spaces escaped, or "a b" and "c" would equal "a" and
-   "b c". */
-static void add_key_word(struct buf *name, const char *word)
-{
-    for (; *word != '\0'; word++)
-        if (*word == ' ' || *word == '%')
-            buf_printf(name, "%%%02X", (unsigned)*word);
-        else
-            buf_char(name, *word);
-    buf_char(name, ' ');
-}
-
-/* In a handler the key is the event and its group: the same event has the same key, and no other
-   event has. */
-static void key_of_handler(struct buf *name)
-{
-    const char *group = getenv("EVENT_GROUP"), *id = getenv("EVENT_ID");
-    const char *source = getenv("EVENT_SOURCE");
-
-    if (group == NULL || id == NULL || source == NULL || *id == '\0')
-        args_usage("-k KEY or --by POINTER is missing (a handler of consume needs neither)");
-    add_key_word(name, args_name("EVENT_GROUP", group, NAME_BYTES));
-    add_key_word(name, args_name("EVENT_SOURCE", source, NAME_TEXT_BYTES));
-    buf_puts(name, args_name("EVENT_ID", id, NAME_TEXT_BYTES));
-}
-
-static int key_of_input(struct buf *name, const struct wrap_input *input, struct err *e)
-{
-    struct js_scan scan = JS_SCAN_INIT;
-    struct buf all = BUF_INIT;
-    struct str value = {NULL, 0};
-    int got = wrap_read(input, &all, e);
-
-    if (got == 0)
-        got = js_scan(&scan, all.p == NULL ? "" : all.p, all.n, e) < 0 ? err_at(e, "stdin: ") : 0;
-    if (got == 0)
-        value = js_pointer(scan.value, by);
-    if (got == 0 && (value.p == NULL || js_kind(value) == JS_NULL))
-        got = err_set(e, EX_DATAERR, "stdin has nothing at %s", by);
-    if (got == 0 && js_kind(value) == JS_STRING)
-        buf_str(name, js_string(value, &scan.scratch));
-    else if (got == 0)
-        buf_str(name, value);
-    if (got == 0 && name->n == 0)
-        got = err_set(e, EX_DATAERR, "the key at %s is empty", by);
-    else if (got == 0 &&
-             name_check("the key", (struct str){name->p, name->n}, NAME_TEXT_BYTES, e) < 0) {
-        e->status = EX_DATAERR; /* the event's fault */
-        got = err_at(e, "%s: ", by);
-    }
-    js_scan_free(&scan);
-    buf_free(&all);
-    return got;
-}
 
 /* The command has succeeded. Record, then print, so that anyone who sees the output can rely on the
    record. */
@@ -194,10 +137,10 @@ int main(int argc, char **argv)
     wrap_stage();
     if (key != NULL)
         buf_puts(&name, key);
-    else if (by == NULL)
-        key_of_handler(&name);
-    else if ((got = wrap_stdin(&input, &e)) == 0)
-        got = key_of_input(&name, &input, &e);
+    else if (by == NULL && once_name_of_handler(&name, &e) < 0)
+        args_usage("%s", e.text);
+    else if (by != NULL && (got = wrap_stdin(&input, &e)) == 0)
+        got = once_name_of_input(&name, &input, by, &e);
     if (by != NULL)
         w.input = &input;
     if (got == 0)

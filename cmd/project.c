@@ -1,5 +1,4 @@
 /* project: keep tables of a SQLite database up to date with events, applying each event once. */
-#include "base/mem.h"
 #include "cli/args.h"
 #include "cli/out.h"
 #include "cli/say.h"
@@ -147,17 +146,6 @@ static void check_project_options(int operands)
                                   : "give one DATABASE and one FILE.sql");
 }
 
-/* "accounts" for sql/accounts.sql. */
-static char *name_of(const char *file)
-{
-    const char *base = strrchr(file, '/') == NULL ? file : strrchr(file, '/') + 1;
-    size_t n = strlen(base);
-
-    if (n > 4 && strcmp(base + n - 4, ".sql") == 0)
-        n -= 4;
-    return mem_dup(base, n);
-}
-
 static int project(const char *database, const char *file, struct err *e)
 {
     struct projection_terms terms = {.rules = &rules,
@@ -195,7 +183,7 @@ int main(int argc, char **argv)
 
     check_project_options(argc - first);
     if (name == NULL && argc - first == 2)
-        name = derived = name_of(argv[first + 1]);
+        name = derived = rules_name(argv[first + 1]);
     if (derived != NULL)
         args_name("the name of FILE.sql without .sql", name, NAME_BYTES);
     if (name != NULL && strchr(name, '/') != NULL)

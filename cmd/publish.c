@@ -1,5 +1,4 @@
 /* publish: append events to the spool. */
-#include "base/duration.h"
 #include "cli/args.h"
 #include "cli/feed.h"
 #include "cli/lines.h"
@@ -10,10 +9,7 @@
 #include "deliver/inherit.h"
 #include "process/proc.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #define SAFE_BYTES (1 << 20) /* of memory for what --echo prints, between commits */
@@ -136,62 +132,18 @@ static int publish_held(struct err *e)
     return publish_commit(e);
 }
 
-static int publish_data(struct err *e)
-{
-    struct buf text = BUF_INIT, limit = BUF_INIT;
-    bool file = data[0] == '@';
-    size_t max = (size_t)batch.max_size;
-    int got = 0;
-
-    buf_printf(&limit, "%zu bytes (--max-size)", max);
-    if (file)
-        got = feed_text(data + 1, max, buf_text(&limit), &text, e);
-    else
-        buf_puts(&text, data);
-    if (got == 0 && text.n > max)
-        got = err_set(e, EX_DATAERR, "-d: longer than %s", buf_text(&limit));
-    struct str whole = {buf_text(&text), text.n};
-    batch.seen++;
-    if (got == 0)
-        got = ingest_put(&batch, (struct ingest_place){"-d", 0},
-                         file ? ingest_unmarked(whole) : whole, e);
-    buf_free(&text);
-    buf_free(&limit);
-    return got < 0 ? -1 : publish_commit(e);
-}
-
 /* --------------------------------------------------------------------------------------- set up */
-
-static void check_delay(void)
-{
-    struct err ignored = ERR_NONE;
-
-    if (delay == NULL || clock_parse(str_of(delay), &batch.fill.notbefore_ms) ||
-        duration_read(delay, &batch.delay_ms, &ignored) == 0)
-        return;
-    args_usage("--delay wants a duration like 10m or a time like 2026-11-21T10:00:00Z: %s",
-               err_quote_text(delay).text);
-}
 
 static void check_publish_options(void)
 {
     struct err e = ERR_NONE;
-    char *end;
 
-    check_delay();
+    if (delay != NULL && ingest_delay(&batch, delay, &e) < 0)
+        args_usage("%s", e.text);
     if (batch.fill.type != NULL && pattern_type(batch.fill.type, &e) < 0)
         args_usage("-t %s", e.text);
-    if (expect == NULL)
-        return;
-    batch.terms.versions = strcmp(expect, "any") == 0 ? LOG_NEXT_VERSION : LOG_EXACT_VERSION;
-    if (batch.terms.versions == LOG_EXACT_VERSION && strcmp(expect, "none") != 0) {
-        errno = 0;
-        batch.terms.expected = strtoll(expect, &end, 10);
-        if (*end != '\0' || *expect < '0' || *expect > '9' || errno != 0)
-            args_usage("--expect-version wants a number, any or none: %s",
-                       err_quote_text(expect).text);
-    }
-    batch.atomic |= batch.terms.versions == LOG_EXACT_VERSION;
+    if (expect != NULL && ingest_expect(&batch, expect, &e) < 0)
+        args_usage("%s", e.text);
 }
 
 static int publish(int n, char **file, struct err *e)
@@ -202,7 +154,7 @@ static int publish(int n, char **file, struct err *e)
     batch.pending.own = inherit_group(&batch.fill, batch.store);
     store_stop(batch.store, proc_stopping);
     if (data != NULL)
-        return publish_data(e);
+        return ingest_data(&batch, data, e) < 0 ? -1 : publish_commit(e);
     feed.max = (size_t)batch.max_size;
     if (feed_files(&feed, n, file, e) < 0)
         return -1;

@@ -1,16 +1,13 @@
 /* replay: print events of the log, byte for byte, oldest first. */
-#include "base/json_tree.h"
 #include "base/point.h"
 #include "cli/args.h"
 #include "cli/out.h"
-#include "cli/say.h"
-#include "cli/table.h"
 #include "command/spool.h"
 #include "process/proc.h"
-#include "store/log.h"
+#include "process/wrap.h"
+#include "replay/print.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,10 +17,8 @@ static struct point from, to;
 static const char *speed_text;
 static bool follow;
 static int64_t most;
-static int form;
+static struct replay_print print;
 static double speed;
-
-enum { FORM_AUTO, FORM_NDJSON, FORM_TABLE, FORM_POSITIONS };
 
 static const struct opt options[] = {
     OPT_PATTERN('t', "type", &query.types, "only events of matching types"),
@@ -36,7 +31,7 @@ static const struct opt options[] = {
     OPT_INT('n', "count", &most, "N", 1, INT64_MAX, "print at most N events"),
     OPT_FLAG('f', "follow", &follow, "at the end, wait for more events"),
     OPT_TEXT(0, "speed", &speed_text, "Nx", "keep the gaps between events, but N times as fast"),
-    OPT_CHOICE('o', "output", &form, "auto|ndjson|table|positions",
+    OPT_CHOICE('o', "output", &print.form, "auto|ndjson|table|positions",
                "events, a table, or positions for xargs (default: a table on a terminal)"),
     OPT_END,
 };
@@ -59,54 +54,23 @@ static const struct cmd self = {
     .common = "type key from last follow output",
 };
 
-static const struct table_column columns[] = {
-    {"seq", TABLE_RIGHT},    {"recorded", TABLE_LEFT}, {"type", TABLE_LEFT},
-    {"subject", TABLE_LEFT}, {"id", TABLE_LEFT},       {NULL, TABLE_LEFT},
-};
-
 static struct store *spool;
-static struct table *table;
-static int64_t shown, damaged, before_ms;
+static int64_t before_ms;
 static int64_t until_ms; /* with -f, a --to that is still to come; 0: none */
 
 /* Wait as long as the events were apart. False when a signal ends the wait. */
 static bool keep_pace(const struct log_entry *entry)
 {
-    int64_t gap = shown == 0 ? 0 : (int64_t)((double)(entry->recorded_ms - before_ms) / speed);
-    int64_t until = clock_mono_ms() + (gap < 0 ? 0 : gap);
+    int64_t gap =
+        print.shown == 0 ? 0 : (int64_t)((double)(entry->recorded_ms - before_ms) / speed);
 
     before_ms = entry->recorded_ms;
-    for (int64_t now; (now = clock_mono_ms()) < until && !proc_stopping();)
-        proc_wait(NULL, 0, until - now);
-    return !proc_stopping();
-}
-
-static int print_entry(const struct log_entry *entry, struct err *e)
-{
-    char text[CLOCK_TEXT_SIZE];
-
-    if (entry->damaged) {
-        say_warn("seq %" PRId64 " is damaged: left out", entry->seq);
-        damaged++;
-        return 0;
-    }
-    shown++;
-    if (form == FORM_TABLE)
-        return table_row(table,
-                         json_pack("{s:I,s:s,s:o,s:o,s:o}", "seq", (json_int_t)entry->seq,
-                                   "recorded", clock_format(text, entry->recorded_ms), "type",
-                                   tree_text(entry->type), "subject", tree_text(entry->subject),
-                                   "id", tree_text(entry->id)),
-                         e);
-    if (form == FORM_NDJSON)
-        return out_json(entry->line, e);
-    snprintf(text, sizeof text, "%" PRId64, entry->seq);
-    return out_line(str_of(text), e);
+    return wrap_sleep(gap);
 }
 
 static bool enough(void)
 {
-    return out_gone() || (most > 0 && shown + damaged >= most);
+    return out_gone() || (most > 0 && print.shown + print.damaged >= most);
 }
 
 /* Print many lines at once, up to the end of the log or a damaged event: 0; 1: stop; -1: error. */
@@ -115,8 +79,9 @@ static int pour(struct log *log, struct err *e)
     struct str text;
     int got;
 
-    while ((got = log_lines(log, most == 0 ? INT64_MAX : most - shown - damaged, &text, e)) > 0) {
-        shown += got;
+    while ((got = log_lines(log, most == 0 ? INT64_MAX : most - print.shown - print.damaged, &text,
+                            e)) > 0) {
+        print.shown += got;
         if (out_json_lines(text, e) < 0)
             return -1;
         if (enough())
@@ -128,7 +93,7 @@ static int pour(struct log *log, struct err *e)
 /* Print up to the current end of the log. 0; 1: stop; -1: error. */
 static int print_rest(struct log *log, struct err *e)
 {
-    bool unchanged = form == FORM_NDJSON && until_ms == 0 && speed == 0;
+    bool unchanged = print.form == REPLAY_NDJSON && until_ms == 0 && speed == 0;
     struct log_entry entry;
     int got;
 
@@ -139,7 +104,7 @@ static int print_rest(struct log *log, struct err *e)
             return 1;
         if (speed > 0 && !entry.damaged && (out_flush(e) < 0 || !keep_pace(&entry)))
             return e->status == 0 ? 1 : -1;
-        if (print_entry(&entry, e) < 0)
+        if (replay_print(&print, &entry, e) < 0)
             return -1;
         if (enough())
             return 1;
@@ -181,7 +146,7 @@ static int replay_named(int n, char **name, struct err *e)
 {
     int got = 0;
 
-    for (int i = 0; i < n && got == 0 && !out_gone() && (most == 0 || shown < most); i++) {
+    for (int i = 0; i < n && got == 0 && !out_gone() && (most == 0 || print.shown < most); i++) {
         struct log *log;
         struct log_entry entry;
         if (log_find(spool, name[i], &query.first, e) < 0)
@@ -190,7 +155,7 @@ static int replay_named(int n, char **name, struct err *e)
         if (log_open(&log, spool, &query, e) < 0)
             return -1;
         if ((got = log_next(log, &entry, e)) > 0)
-            got = print_entry(&entry, e);
+            got = replay_print(&print, &entry, e);
         log_close(log);
     }
     return got;
@@ -230,25 +195,25 @@ int main(int argc, char **argv)
     int first = args_parse(&self, argc, argv), got = 0;
 
     read_speed();
-    if (form == FORM_AUTO)
-        form = isatty(STDOUT_FILENO) ? FORM_TABLE : FORM_NDJSON;
+    if (print.form == REPLAY_AUTO)
+        print.form = isatty(STDOUT_FILENO) ? REPLAY_TABLE : REPLAY_NDJSON;
     if (follow || speed > 0) {
         proc_stage();
         proc_unblock();
         out_watch();
     }
     if (spool_open(&spool, STORE_READ, &e) == 0 && (got = find_replay_range(&e)) == 0) {
-        query.lines = form != FORM_TABLE;
-        if (form == FORM_TABLE)
-            table = table_begin(columns, TABLE_TABLE);
+        query.lines = print.form != REPLAY_TABLE;
+        if (print.form == REPLAY_TABLE)
+            print.table = table_begin(replay_columns, TABLE_TABLE);
         got = first < argc ? replay_named(argc - first, argv + first, &e) : read_log(&e);
-        if (table != NULL && table_end(table, &e) < 0)
+        if (print.table != NULL && table_end(print.table, &e) < 0)
             got = -1;
     }
-    if (got >= 0 && e.status == 0 && shown + damaged == 0 && !follow)
+    if (got >= 0 && e.status == 0 && print.shown + print.damaged == 0 && !follow)
         args_nothing("events", store_name(spool), "type key group from to correlation");
-    if (got == 0 && damaged > 0)
-        err_set(&e, EX_IOERR, "%" PRId64 " damaged, left out", damaged);
+    if (got == 0 && print.damaged > 0)
+        err_set(&e, EX_IOERR, "%" PRId64 " damaged, left out", print.damaged);
     store_close(spool);
     pattern_free(&query.types);
     return out_finish(&e);

@@ -1,13 +1,12 @@
 /*
  * spool group: list groups, and change one.
  */
-#include "base/json_tree.h"
 #include "base/point.h"
 #include "cli/out.h"
 #include "cli/table.h"
 #include "command/spool.h"
+#include "inspect/group_json.h"
 #include "spool/verbs.h"
-#include "store/groups.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -44,29 +43,10 @@ static const struct table_column group_columns[] = {
 
 static int64_t shown;
 
-static int group_row_of(const struct group_info *info, void *table, struct err *e)
+static int print_group(const struct group_info *info, void *table, struct err *e)
 {
-    json_t *types = json_array();
-
     shown++;
-    for (size_t i = 0; i < info->types->n; i++)
-        json_array_append_new(types, tree_text(str_of(info->types->item[i])));
-    if (info->types->n == 0)
-        json_array_append_new(types, json_string("#"));
-    json_t *row =
-        json_pack("{s:o,s:o,s:b,s:s,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "group",
-                  tree_text(str_of(info->name)), "types", types, "ordered", info->ordered, "state",
-                  info->paused          ? "paused"
-                  : info->hold_ms != 0  ? "on hold"
-                  : info->consumers > 0 ? "active"
-                                        : "idle",
-                  "hold_until", tree_time(info->hold_ms), "position", (json_int_t)info->position,
-                  "lag", (json_int_t)info->lag, "due", (json_int_t)info->due, "waiting",
-                  (json_int_t)info->waiting, "in_flight", (json_int_t)info->in_flight, "dead",
-                  (json_int_t)info->dead, "consumers", (json_int_t)info->consumers, "done",
-                  (json_int_t)info->done, "retried", (json_int_t)info->retried, "deferred",
-                  (json_int_t)info->deferred, "created", tree_time(info->created_ms));
-    return table_row(table, row, e) < 0 ? -1 : out_gone();
+    return table_row(table, group_json(info), e) < 0 ? -1 : out_gone();
 }
 
 static int show_groups(const char *name, struct err *e)
@@ -75,7 +55,7 @@ static int show_groups(const char *name, struct err *e)
 
     if (spool_open(&spool, STORE_READ, e) == 0) {
         struct table *table = table_begin(group_columns, (enum table_form)form);
-        group_each(spool, name, group_row_of, table, e);
+        group_each(spool, name, print_group, table, e);
         table_end(table, e);
         if (shown == 0 && e->status == 0)
             args_nothing("groups", store_name(spool), "");

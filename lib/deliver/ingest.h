@@ -61,6 +61,13 @@ int ingest_put(struct ingest *b, struct ingest_place place, struct str text, str
    the newline. Blank lines are skipped. -1 with 65 for more than 64 MiB that have to be kept. */
 int ingest_line(struct ingest *b, const struct line *line, bool too_long, const char *file,
                 struct err *e);
+/* What a user gives in words (ingest_given.c). ingest_data stores one event with the data, which is
+   JSON or "@FILE", and commits: 0 also when it is refused; -1 with 65 too long, as feed_text, or
+   when the store failed. ingest_delay takes a duration or a time, ingest_expect a version, "any" or
+   "none": 0, or -1 with 64. */
+int ingest_data(struct ingest *b, const char *data, struct err *e);
+int ingest_delay(struct ingest *b, const char *text, struct err *e);
+int ingest_expect(struct ingest *b, const char *text, struct err *e);
 /* Put the lines that were kept, until one of them is stale: a version conflict concerns the whole
    input and is reported once. All counts are right then. 0, or -1 when the store failed. */
 int ingest_held(struct ingest *b, struct err *e);

@@ -2,10 +2,13 @@
  * The interface between the relay's policy and its database engines. The policy knows no SQL; an
  * engine knows nothing about events. From top to bottom:
  *
- *     relay.c                 rounds: read a page, publish, mark
- *     sink.c                  publishing to a command
+ *     relay.c                 open, close, look
+ *     follow.c                passes over the table: once, or for ever
+ *     round.c                 rounds: read a page, publish, mark
+ *     spool.c, sink.c         publishing a page to the spool, or to a command
  *     sqlite.c, postgres.c    the engines
- *     fate.c                  what becomes of a row, and which rows it holds up
+ *     page.c, fate.c          whose turn it is; what becomes of a row, and which rows it holds up
+ *     trouble.c, address.c    waiting for a database; what its address says
  *     row.c                   the event that a row becomes
  *     columns.c, sql.c, set.c
  */
@@ -164,6 +167,31 @@ struct relay {
     int64_t answered_n;
     int64_t downs, pause_ms;
 };
+
+/* address.c: the engine for a database, never NULL; and 0, or -1 with 64 for an address that must
+   not be printed, since part of a password could be taken for another part of it. */
+const struct relay_engine *relay_engine_of(const char *database);
+int relay_check_address(const char *database, struct err *e);
+
+/* trouble.c: is it a lock, or an unreachable server? relay_endure reports such trouble once, and
+   waits: 1, or 0 when a signal ended the wait. relay_trouble_over says so, if it was reported. */
+bool relay_will_pass(const struct err *e);
+int relay_endure(struct relay *r, struct err *e);
+void relay_trouble_over(struct relay *r);
+
+/* page.c: choose the rows of the page to publish; returns how many. Free its rows. */
+size_t relay_choose(struct relay *r, int64_t now_ms);
+void relay_forget_page(struct relay *r);
+
+/* round.c: publish and mark the rows up to last; remove rows that were relayed long ago; 0, or -1.
+   relay_enough: are we to stop, by a signal or a count? */
+int relay_pass(struct relay *r, int64_t last, struct err *e);
+int relay_prune(struct relay *r, struct err *e);
+bool relay_enough(const struct relay *r);
+
+/* spool.c: the page's READY rows become DONE, FAILED, or LEFT behind a failed one. 0, or -1 when
+   none is stored. */
+int relay_into_spool(struct relay *r, struct err *e);
 
 /* sql.c: templates of statements, and what they become. */
 enum relay_statement {

@@ -2,10 +2,10 @@
 
 #include "base/clock.h"
 #include "base/duration.h"
-#include "base/io.h"
 #include "cli/out.h"
 #include "cli/say.h"
 #include "process/proc.h"
+#include "process/spill.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -151,19 +151,6 @@ size_t child_fds(const struct child *c, struct pollfd *fds)
 
 /* ----------------------------------------------------------------------------------- its output */
 
-static int spill(struct child *c, const char *p, size_t n, struct err *e)
-{
-    const char *dir = getenv("TMPDIR");
-
-    if (c->spill < 0) {
-        dir = dir == NULL || *dir == '\0' ? "/tmp" : dir;
-        c->spill = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-        if (c->spill < 0)
-            return err_errno(e, EX_CANTCREAT, "cannot make a temporary file in %s", dir);
-    }
-    return io_write(c->spill, p, n) == 0 ? 0 : err_errno(e, EX_IOERR, "a temporary file");
-}
-
 static int keep_output(struct child *c, const char *p, size_t n, struct err *e)
 {
     c->out_size += (int64_t)n;
@@ -179,7 +166,9 @@ static int keep_output(struct child *c, const char *p, size_t n, struct err *e)
         buf_add(&c->out, p, n);
         return 0;
     }
-    return spill(c, p, n, e);
+    if (c->spill < 0 && (c->spill = spill_open(e)) < 0)
+        return -1;
+    return spill_add(c->spill, p, n, e);
 }
 
 /* Keep the tail, and pass on whole lines. */
@@ -432,7 +421,7 @@ bool child_has_output(const struct child *c)
     return c->out_size > 0;
 }
 
-static int pass(struct buf *into, const char *p, size_t n, struct err *e)
+static int pass(void *into, const char *p, size_t n, struct err *e)
 {
     if (into == NULL)
         return out_write(p, n, e);
@@ -442,21 +431,9 @@ static int pass(struct buf *into, const char *p, size_t n, struct err *e)
 
 int child_output(struct child *c, struct buf *into, struct err *e)
 {
-    char block[65536];
-    ssize_t n;
-
     if (pass(into, c->out.p == NULL ? "" : c->out.p, c->out.n, e) < 0)
         return -1;
-    for (off_t at = 0; c->spill >= 0; at += n) {
-        n = pread(c->spill, block, sizeof block, at);
-        if (n < 0)
-            return err_errno(e, EX_IOERR, "a temporary file");
-        if (n == 0)
-            break;
-        if (pass(into, block, (size_t)n, e) < 0)
-            return -1;
-    }
-    return 0;
+    return c->spill < 0 ? 0 : spill_each(c->spill, pass, into, e);
 }
 
 void child_init(struct child *c)

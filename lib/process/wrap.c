@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "cli/args.h"
 #include "process/proc.h"
+#include "process/spill.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,23 +55,21 @@ void wrap_stage(void)
 
 /* --------------------------------------------------------------------------------------- stdin */
 
+static int add_to(void *file, const char *p, size_t n, struct err *e)
+{
+    return spill_add(*(int *)file, p, n, e);
+}
+
 static int to_file(struct wrap_input *in, struct err *e)
 {
-    const char *dir = getenv("TMPDIR");
-    int file;
-    ssize_t n;
-    char block[65536];
+    int file = spill_open(e);
 
-    dir = dir == NULL || *dir == '\0' ? "/tmp" : dir;
-    file = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (file < 0)
-        return err_errno(e, EX_CANTCREAT, "cannot make a temporary file in %s", dir);
-    for (off_t at = 0; (n = pread(in->fd, block, sizeof block, at)) > 0; at += n)
-        if (io_write(file, block, (size_t)n) < 0) {
-            err_errno(e, EX_IOERR, "a temporary file in %s", dir);
-            close(file);
-            return -1;
-        }
+        return -1;
+    if (spill_each(in->fd, add_to, &file, e) < 0) {
+        close(file);
+        return -1;
+    }
     close(in->fd);
     in->fd = file;
     return 0;

@@ -155,3 +155,13 @@ void rules_free(struct rules *r)
     buf_free(&r->text);
     *r = (struct rules)RULES_NONE;
 }
+
+char *rules_name(const char *file)
+{
+    const char *base = strrchr(file, '/') == NULL ? file : strrchr(file, '/') + 1;
+    size_t n = strlen(base);
+
+    if (n > 4 && strcmp(base + n - 4, ".sql") == 0)
+        n -= 4;
+    return mem_dup(base, n);
+}

@@ -46,5 +46,7 @@ struct rules {
 /* Returns 0, or -1: 65 a heading is wrong or there is no "@on", 66 no such file, 74, 77. */
 int rules_read(struct rules *r, const char *file, struct err *e);
 void rules_free(struct rules *r);
+/* The name of what a file defines: "accounts" for sql/accounts.sql. To be freed. */
+char *rules_name(const char *file);
 
 #endif
