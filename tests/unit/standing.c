@@ -6,7 +6,7 @@
 #define LATER (NOW + 300000)
 #define AGO (NOW - 120000)
 
-static char *pattern[] = {"order.*", "x"};
+static const char *const pattern[] = {"order.*", "x"};
 static const struct pattern_list patterns = {pattern, 2}, none = {NULL, 0};
 
 #define T_LATER "2001-09-09T01:51:40.000Z, in 5m"

@@ -45,7 +45,7 @@ static int set_dead(struct group *g, int64_t seq, int64_t now, struct err *e)
 
 /* Add a row for an event that the cursor passes but that may not be claimed yet: it is not due, or
    it stands behind an earlier event of its subject, if that is still so. It is the last of its
-   subject, so no other row changes its place. */
+   subject, so no other row changes its place. A damaged spool may have the row already. */
 static int set_aside(struct group *g, int64_t seq, int64_t due, struct err *e)
 {
     return db_run(
@@ -54,11 +54,8 @@ static int set_aside(struct group *g, int64_t seq, int64_t due, struct err *e)
             "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) SELECT ?1,?2,2*(?4 "
             "AND EXISTS(SELECT 1 FROM item i" BY_ITEM_SUBJECT " WHERE i.grp=?1 AND "
             "i.subject=e.subject AND i.state<>3 AND i.seq<?2))," LESSER(
-                "?3",
-                "coalesce(expires,?3)") ",0,"
-                                        "0,CASE WHEN ?4 THEN e.subject END FROM event e WHERE "
-                                        "e.seq=?2 "
-                                        "ON CONFLICT(grp,seq) DO NOTHING"), /* unless a damaged spool has it already */
+                "?3", "coalesce(expires,?3)") ",0,0,CASE WHEN ?4 THEN e.subject END FROM event e "
+                                              "WHERE e.seq=?2 ON CONFLICT(grp,seq) DO NOTHING"),
         "iiii", g->grp, seq, due, (int64_t)g->ordered);
 }
 
