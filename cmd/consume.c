@@ -106,7 +106,7 @@ static void check_consume_options(char *const *argv)
                    auto_ack ? "--auto-ack" : "--lease", auto_ack ? "settle" : "hand out", name);
 }
 
-/* The last position so far, or up to --to. 1 when that is none, 0, or -1. */
+/* Find the last position so far, or up to --to. 0; 1 when no event lies before it; -1. */
 static int find_consume_last(struct store *spool, struct err *e)
 {
     const struct point end = {POINT_END, 0};

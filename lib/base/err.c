@@ -113,19 +113,28 @@ static void keep(struct err *e, const struct buf *raw)
     buf_free(&safe);
 }
 
-int err_set(struct err *e, int status, const char *format, ...)
+/* Fill in e with the text, followed by ": " and more (NULL: nothing). */
+static void fill(struct err *e, int status, const char *format, va_list args, const char *more)
 {
     struct buf raw = BUF_INIT;
+
+    buf_vprintf(&raw, format, args);
+    if (more != NULL)
+        buf_printf(&raw, ": %s", more);
+    e->status = status;
+    keep(e, &raw);
+    buf_free(&raw);
+}
+
+int err_set(struct err *e, int status, const char *format, ...)
+{
     va_list args;
 
     if (e->status != 0)
         return -1;
     va_start(args, format);
-    buf_vprintf(&raw, format, args);
+    fill(e, status != 0 ? status : EX_SOFTWARE, format, args, NULL);
     va_end(args);
-    e->status = status != 0 ? status : EX_SOFTWARE;
-    keep(e, &raw);
-    buf_free(&raw);
     return -1;
 }
 
@@ -149,19 +158,13 @@ static int status_of(int number)
 int err_errno(struct err *e, int status, const char *format, ...)
 {
     int number = errno;
-    struct buf raw = BUF_INIT;
     va_list args;
 
     if (e->status != 0)
         return -1;
     va_start(args, format);
-    buf_vprintf(&raw, format, args);
+    fill(e, status != 0 ? status : status_of(number), format, args, strerror(number));
     va_end(args);
-    buf_puts(&raw, ": ");
-    buf_puts(&raw, strerror(number));
-    e->status = status != 0 ? status : status_of(number);
-    keep(e, &raw);
-    buf_free(&raw);
     errno = number;
     return -1;
 }

@@ -3,7 +3,7 @@
  * engine knows nothing about events. From top to bottom:
  *
  *     relay.c                 open, close, look
- *     follow.c                passes over the table: once, or for ever
+ *     follow.c                goes over the table, once or again and again
  *     round.c                 rounds: read a page, publish, mark
  *     spool.c, sink.c         publishing a page to the spool, or to a command
  *     sqlite.c, postgres.c    the engines

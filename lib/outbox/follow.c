@@ -1,5 +1,5 @@
 /*
- * Passes over the table: once, or for ever; and when to look again.
+ * Goes over the table, once or again and again (-f), and decides when to look again.
  */
 #include "cli/say.h"
 #include "outbox/engine.h"

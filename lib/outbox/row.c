@@ -337,7 +337,7 @@ int relay_make(struct relay *r, struct relay_row *row, struct err *why)
         (got = make_event(r, row, created_ms, true, ev, &filled)) < 0)
         got = make_event(r, row, created_ms, false, ev, why);
     if ((got < 0 || !payload_is_data(row, ev)) && check_payload(r, row, &payload) < 0) {
-        *why = payload; /* says more than the event's error, or there is none */
+        *why = payload; /* says more than the event's error, if the event has one */
         got = -1;
     }
     if (got == 0 && ev->line.n > LINE_MAX_BYTES)

@@ -143,7 +143,7 @@ static void write_circuit(struct buf *out, const struct breaker *b, const struct
     buf_puts(out, "]}");
 }
 
-/* The value of a member of the document; null if there is none. */
+/* The value of a member of the document; "null" when the document has no such member. */
 static struct str value_of(const struct js_scan *doc, const char *name)
 {
     const struct js_member *m = js_member(doc, name);

@@ -123,7 +123,7 @@ void saga_settle(struct saga *s, enum saga_state as, int64_t now_ms);
 
 bool saga_running(const struct saga *s); /* a command of it runs, or was begun by another runner */
 bool saga_final(const struct saga *s);   /* completed or compensated */
-/* Returns the step's index; s->steps when there is none. */
+/* Returns the step's index, or s->steps when the saga has no such step. */
 size_t saga_find(const struct saga *s, const char *step);
 const char *saga_word(enum saga_state state);
 /* Why the saga, or a step, is in its state; errors that have been put right since do not count.

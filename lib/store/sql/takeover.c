@@ -64,12 +64,7 @@ static int inherit_claim(struct group *g, int64_t owner, int64_t now, size_t *ro
     if (!fits)
         return 2;
     *rows += n + 1;
-    return got < 0 || db_run(g->s->db, e,
-                             SQL("takeover_inherit_claim_delete_claim",
-                                 "DELETE FROM claim WHERE claim=?"),
-                             "i", claim) < 0
-               ? -1
-               : 1;
+    return got < 0 || claim_row_delete(g->s, claim, owner, e) < 0 ? -1 : 1;
 }
 
 /* Inside a transaction: give the claims of a dead owner back to the group, and delete the owner's
