@@ -30,6 +30,7 @@
 #define HELP_COLUMN 28 /* the column of the help text; a longer option gets its own line */
 #define CALLED_MAX 40  /* "--" and the longest name */
 
+static char **line; /* as it was given, but for the order of options and operands */
 static const char *spool_option;
 static int log_option;
 static bool wants_help, wants_help_all, wants_version;
@@ -723,6 +724,7 @@ static int parse_and_check(const struct cmd *self, int argc, char **argv)
 int args_parse(const struct cmd *self, int argc, char **argv)
 {
     set_stage(self->name);
+    line = argv;
     collection = NULL;
     return parse_and_check(self, argc, argv);
 }
@@ -755,6 +757,7 @@ int args_verb(const struct cmd *self, int argc, char **argv)
     struct str verb = str_of(word);
 
     set_stage(self->name);
+    line = argv;
     collection = NULL;
     current = self;
     if (str_is(verb, "-h") || str_is(verb, "--help"))
@@ -815,6 +818,11 @@ void args_nothing(const char *what, const char *path, const char *filters)
     args_none(&text, what, path, filters);
     say_note("%s", buf_text(&text));
     buf_free(&text);
+}
+
+char **args_line(void)
+{
+    return line;
 }
 
 int args_count(char *const *operand)

@@ -49,21 +49,13 @@ struct sql {
         &sql_;                                                                                     \
     }))
 
-/* What engines say differently; here as SQLite says it. BY_...: the statement is bounded because it
-   goes by this index. THEN_JOIN: join in this order. LESSER and GREATER of two values.
-   DB_PRIORITIES: a table of the priorities, with the column value. NO_BYTES: an empty value. */
-#define BY_EVENT_PRIORITY " INDEXED BY event_priority"
-#define BY_ITEM_DUE " INDEXED BY item_due"
-#define BY_ITEM_SUBJECT " INDEXED BY item_subject"
-#define BY_ITEM_DEAD " INDEXED BY item_dead"
-#define BY_CLAIM_OWNER " INDEXED BY claim_owner"
-#define BY_CLAIM_LEASE " INDEXED BY claim_lease"
-#define BY_CONSUMER_GROUP " INDEXED BY consumer_group"
-#define THEN_JOIN " CROSS JOIN "
-#define LESSER(a, b) "min(" a "," b ")"
-#define GREATER(a, b) "max(" a "," b ")"
-#define DB_PRIORITIES "json_each('[0,1,2,3,4,5,6,7,8,9]')"
-#define NO_BYTES "x''"
+/* What engines say differently is in the dialect.h of each engine's folder, one of which is on the
+   compiler's path. BY_...: the statement is bounded because it goes by this index. THEN_JOIN: join
+   in this order. LESSER and GREATER of two values. DB_PRIORITIES: a table p of the priorities, with
+   the column value. NO_BYTES: an empty value. PAGE_LIMIT: for a query whose reader stops by itself,
+   after at most a thousand rows, at the end of the statement. DB_ADDRESSES: is a spool's name the
+   address of a server? */
+#include "dialect.h"
 
 struct query; /* a statement that runs */
 
@@ -135,7 +127,7 @@ struct session {
 int session_open(struct db *db, struct err *e);     /* needed before all others */
 int64_t session_take(struct db *db, struct err *e); /* a new owner, held by us; -1 */
 void session_drop(struct db *db, int64_t owner);
-void session_self(struct session *out);                              /* this process; owner 0 */
+void session_self(struct db *db, struct session *out);               /* this process; owner 0 */
 void session_read(struct query *q, int column, struct session *out); /* SESSION_COLUMNS */
 /* Can the locks be trusted? 1, 0, -1. */
 int session_trusted(struct db *db, struct err *e);
@@ -157,8 +149,8 @@ void lease_now(struct db *db, struct lease_clock *out);
 bool place_take(struct db *db, int64_t place); /* false: another process has it */
 void place_drop(struct db *db, int64_t place);
 int place_tail_open(struct db *db, struct err *e); /* a descriptor */
-bool place_tail_take(int fd, int64_t place);
-void place_tail_drop(int fd, int64_t place);
+bool place_tail_take(struct db *db, int fd, int64_t place);
+void place_tail_drop(struct db *db, int fd, int64_t place);
 
 /* -------------------------------------------------------------------------------------- waking */
 

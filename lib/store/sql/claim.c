@@ -28,7 +28,7 @@ static int add_consumer(struct group *g, struct err *e)
         return -1;
     if (group_mark_seen(g, e) < 0)
         return -1;
-    session_self(&self);
+    session_self(g->s->db, &self);
     return db_run(g->s->db, e,
                   SQL("claim_add_consumer",
                       "INSERT INTO consumer(owner,pid,started,boot,grp) VALUES(?,?,?,?,?)"),

@@ -117,7 +117,7 @@ static int add_items(struct group *g, struct claim *c, const struct wanted *w, i
         db_query(g->s->db, e,
                  SQL("claim_add_items", "SELECT seq,due,attempts,deaths FROM item" BY_ITEM_DUE
                                         " WHERE grp=? AND state=0 "
-                                        "AND due<=? AND seq<=? ORDER BY due,seq"),
+                                        "AND due<=? AND seq<=? ORDER BY due,seq" PAGE_LIMIT),
                  "iii", g->grp, now, w->last);
     enum suspect how = TAKE;
     int got = -1;

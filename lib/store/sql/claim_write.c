@@ -51,11 +51,12 @@ static int set_aside(struct group *g, int64_t seq, int64_t due, struct err *e)
     return db_run(
         g->s->db, e,
         SQL("claim_set_aside",
-            "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) SELECT ?1,?2,2*(?4 "
-            "AND EXISTS(SELECT 1 FROM item i" BY_ITEM_SUBJECT " WHERE i.grp=?1 AND "
-            "i.subject=e.subject AND i.state<>3 AND i.seq<?2))," LESSER(
-                "?3", "coalesce(expires,?3)") ",0,0,CASE WHEN ?4 THEN e.subject END FROM event e "
-                                              "WHERE e.seq=?2 ON CONFLICT(grp,seq) DO NOTHING"),
+            "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) SELECT ?1,?2,CASE WHEN "
+            "?4<>0 AND EXISTS(SELECT 1 FROM item i" BY_ITEM_SUBJECT " WHERE i.grp=?1 AND "
+            "i.subject=e.subject AND i.state<>3 AND i.seq<?2) THEN 2 ELSE 0 END," LESSER(
+                "?3",
+                "coalesce(expires,?3)") ",0,0,CASE WHEN ?4<>0 THEN e.subject END FROM event e "
+                                        "WHERE e.seq=?2 ON CONFLICT(grp,seq) DO NOTHING"),
         "iiii", g->grp, seq, due, (int64_t)g->ordered);
 }
 

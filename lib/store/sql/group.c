@@ -79,7 +79,7 @@ static int create_group(struct group *g, const struct group_terms *terms, struct
         got = db_run(s->db, e,
                      SQL("group_create_group_insert_cursor",
                          "INSERT INTO cursor(grp,priority,seq) SELECT g.grp,p.value,? FROM "
-                         "groups g, " DB_PRIORITIES " p WHERE g.name=?"),
+                         "groups g, " DB_PRIORITIES " WHERE g.name=?"),
                      "it", start - 1, g->name);
     if (got < 0) {
         db_rollback(s->db);

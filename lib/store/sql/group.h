@@ -12,7 +12,7 @@ enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_BEHIND = 2, ITEM_DEAD = 3 }; /* 
 
 /* An item's subject, in SQL: that of the event at a position if the group is ordered, else null. */
 #define ITEM_SUBJECT(seq, ordered)                                                                 \
-    "(SELECT subject FROM event WHERE event.seq=" seq " AND " ordered ")"
+    "(SELECT subject FROM event WHERE event.seq=" seq " AND " ordered "<>0)"
 
 /* When an item is due, in SQL: when its event expires at the latest, because then it is dropped. */
 #define ITEM_DUE(seq, due)                                                                         \

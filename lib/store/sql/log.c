@@ -207,11 +207,12 @@ static struct query *page_query(struct log *l, struct err *e)
         return db_query(l->s->db, e,
                         SQL("log_page_stream", "SELECT " LOG_COLUMNS
                                                " FROM event WHERE subject=? AND version>=? ORDER "
-                                               "BY version"),
+                                               "BY version" PAGE_LIMIT),
                         "ti", l->query.stream, l->next);
-    return db_query(l->s->db, e,
-                    SQL("log_page", "SELECT " LOG_COLUMNS " FROM event WHERE seq>=? ORDER BY seq"),
-                    "i", l->next);
+    return db_query(
+        l->s->db, e,
+        SQL("log_page", "SELECT " LOG_COLUMNS " FROM event WHERE seq>=? ORDER BY seq" PAGE_LIMIT),
+        "i", l->next);
 }
 
 /* False when the row does not pass the filters. */

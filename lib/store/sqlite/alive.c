@@ -107,8 +107,9 @@ static void boot_id(char out[40])
     out[n < 0 ? 0 : n] = '\0';
 }
 
-void session_self(struct session *out)
+void session_self(struct db *db, struct session *out)
 {
+    (void)db;
     *out = (struct session){.pid = getpid()};
     out->started = start_time(out->pid);
     boot_id(out->boot);
@@ -179,12 +180,14 @@ int place_tail_open(struct db *db, struct err *e)
     return fd < 0 ? err_errno(e, 0, "%s", db->lock_path) : fd;
 }
 
-bool place_tail_take(int fd, int64_t place)
+bool place_tail_take(struct db *db, int fd, int64_t place)
 {
+    (void)db;
     return lock_byte(fd, place_byte(place, true));
 }
 
-void place_tail_drop(int fd, int64_t place)
+void place_tail_drop(struct db *db, int fd, int64_t place)
 {
+    (void)db;
     lock_unbyte(fd, place_byte(place, true));
 }

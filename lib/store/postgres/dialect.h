@@ -1,0 +1,21 @@
+/* dialect: what engines say differently, as PostgreSQL says it. See driver.h. */
+#ifndef STORE_DIALECT_H
+#define STORE_DIALECT_H
+
+/* Its planner finds the index by itself. */
+#define BY_EVENT_PRIORITY ""
+#define BY_ITEM_DUE ""
+#define BY_ITEM_SUBJECT ""
+#define BY_ITEM_DEAD ""
+#define BY_CLAIM_OWNER ""
+#define BY_CLAIM_LEASE ""
+#define BY_CONSUMER_GROUP ""
+#define THEN_JOIN " JOIN "
+#define LESSER(a, b) "least(" a "," b ")"
+#define GREATER(a, b) "greatest(" a "," b ")"
+#define DB_PRIORITIES "generate_series(0,9) AS p(value)"
+#define NO_BYTES "''::bytea"
+#define PAGE_LIMIT " LIMIT 1000"
+#define DB_ADDRESSES true
+
+#endif

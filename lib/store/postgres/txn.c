@@ -1,0 +1,99 @@
+/*
+ * Transactions. One that may write takes the spool's lock first, as a statement of its own: the
+ * snapshot of a statement that took it along would be older than the lock. The lock is an advisory
+ * one, which PostgreSQL hands on in the order of arrival: nobody starves, and nobody gives way.
+ */
+#include "store/postgres/postgres.h"
+
+/* What begins a transaction is sent with its first statement. */
+int db_begin(struct db *db, enum db_sync sync, struct err *e)
+{
+    if (db->lost)
+        return db_fail_lost(db, e);
+    db->locked = db->full = false;
+    db->begin[0] = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+    db->begin[1] = sync == DB_FULL ? db->flush : "SET LOCAL synchronous_commit=off";
+    db->begin[2] = db->lock;
+    db->begin[3] = NULL;
+    db->locks = true;
+    return 0;
+}
+
+int db_begin_read(struct db *db, struct err *e)
+{
+    if (db->lost)
+        return db_fail_lost(db, e);
+    db->begin[0] = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    db->begin[1] = NULL;
+    return 0;
+}
+
+int db_commit(struct db *db, bool ring, struct err *e)
+{
+    if (!db->in) { /* nothing has been sent */
+        db->begin[0] = NULL;
+        db->locks = false;
+    } else {
+        int got = db_exec(db, "COMMIT", e);
+        db->in = false;
+        if (got < 0)
+            return db->lost ? TXN_UNKNOWN : -1;
+    }
+    if (ring)
+        db_ring(db); /* after the commit, or a woken reader would find nothing */
+    return 0;
+}
+
+void db_rollback(struct db *db)
+{
+    struct err ignored = ERR_NONE;
+    bool locked = db->locked, full = db->full, damaged = db->damaged;
+
+    db->begin[0] = NULL;
+    db->locks = false;
+    if (db->in)
+        db_exec(db, "ROLLBACK", &ignored);
+    db->in = false;
+    db->locked = locked;
+    db->full = full;
+    db->damaged = damaged;
+}
+
+/* The number that the next transaction of the whole server would get: it grows with every one that
+   writes. */
+int db_generation(struct db *db, int64_t *out, struct err *e)
+{
+    return db_int(db, e, out,
+                  SQL("generation",
+                      "SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS "
+                      "bigint)"),
+                  "");
+}
+
+bool db_wanted(struct db *db)
+{
+    (void)db;
+    return false;
+}
+
+void db_give_way(struct db *db)
+{
+    (void)db;
+}
+
+/* The disk is the server's. */
+int db_room(struct db *db, int64_t *room, struct err *e)
+{
+    *room = INT64_MAX;
+    return db->lost ? db_fail_lost(db, e) : 0;
+}
+
+int db_no_room(struct db *db, struct err *e)
+{
+    return err_set(e, EX_IOERR, "%s: the server's disk is full", db->at.shown);
+}
+
+bool db_full(const struct db *db)
+{
+    return db->full;
+}

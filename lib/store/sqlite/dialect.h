@@ -1,0 +1,20 @@
+/* dialect: what engines say differently, as SQLite says it. See driver.h. */
+#ifndef STORE_DIALECT_H
+#define STORE_DIALECT_H
+
+#define BY_EVENT_PRIORITY " INDEXED BY event_priority"
+#define BY_ITEM_DUE " INDEXED BY item_due"
+#define BY_ITEM_SUBJECT " INDEXED BY item_subject"
+#define BY_ITEM_DEAD " INDEXED BY item_dead"
+#define BY_CLAIM_OWNER " INDEXED BY claim_owner"
+#define BY_CLAIM_LEASE " INDEXED BY claim_lease"
+#define BY_CONSUMER_GROUP " INDEXED BY consumer_group"
+#define THEN_JOIN " CROSS JOIN "
+#define LESSER(a, b) "min(" a "," b ")"
+#define GREATER(a, b) "max(" a "," b ")"
+#define DB_PRIORITIES "json_each('[0,1,2,3,4,5,6,7,8,9]') p"
+#define NO_BYTES "x''"
+#define PAGE_LIMIT ""
+#define DB_ADDRESSES false
+
+#endif
