@@ -25,6 +25,8 @@ SHARED =
 STATIC =
 WERROR =
 T =
+# ENGINE=postgres: the tests on a PostgreSQL server that they start themselves.
+ENGINE = sqlite
 # outbox-relay reads PostgreSQL, too: auto (when pkg-config finds libpq), yes or no.
 LIBPQ = $(if $(STATIC),no,auto)
 
@@ -140,7 +142,7 @@ $(BUILD)/libraries.mk: FORCE
 
 # Check.
 
-run = BUILD='$(abspath $(BUILD))' TOP='$(CURDIR)' SAN='$(SAN)' STATIC='$(STATIC)'
+run = BUILD='$(abspath $(BUILD))' TOP='$(CURDIR)' SAN='$(SAN)' STATIC='$(STATIC)' ENGINE='$(ENGINE)'
 
 test: setup-test all $(units) $(faults) $(hooked)
 	@$(run) tests/run '$(T)'

@@ -14,10 +14,23 @@ helper_setup() {
         unset "$name"
     done
     export EVENT_SPOOL=$BATS_TEST_TMPDIR/spool.db HOME=$BATS_TEST_TMPDIR
+    [ "${ENGINE:-sqlite}" = sqlite ] || helper_engine
     export TZ=UTC LC_ALL=C.UTF-8
     umask 022
     helper_pids=()
     cd "$BATS_TEST_TMPDIR" || return
+}
+
+# A spool on the server that tests/run has started, unless tests/engines knows why not: its lines are
+# the engine, the file, the test (a pattern) and the reason, with tabs between.
+helper_engine() {
+    local file=${BATS_TEST_FILENAME##*/} engine of test reason
+    while IFS=$'\t' read -r engine of test reason; do
+        # shellcheck disable=SC2053 # a pattern
+        [ "$engine $of" != "$ENGINE $file" ] || [[ $BATS_TEST_DESCRIPTION != $test ]] || skip "$reason"
+    done <"$BATS_TEST_DIRNAME/engines"
+    name=${file%.bats}
+    export EVENT_SPOOL="$SERVER#t_${name//-/_}_$BATS_TEST_NUMBER"
 }
 
 helper_teardown() {
