@@ -26,7 +26,7 @@ static const char hello[] =
     "current_setting('server_version_num'),pg_backend_pid(),"
     "current_setting('server_encoding'),current_setting('synchronous_commit'),"
     "CAST(extract(epoch FROM pg_postmaster_start_time())*1000000 AS bigint),"
-    "CAST(extract(epoch FROM clock_timestamp())*1000 AS bigint),version(),"
+    "CAST(extract(epoch FROM clock_timestamp())*1000000 AS bigint),version(),"
     "set_config('search_path',$1,false)," SET("client_min_messages", "error") "," SET(
         "jit", "off") "," SET("lock_timeout", "30s") "," SET("statement_timeout",
                                                              "0") "," //
@@ -90,7 +90,8 @@ static int say_hello(struct db *db, struct err *e)
     if (got == 0) {
         got = !PQgetisnull(rows, 0, META);
         db->space = (int32_t)number(rows, SPACE);
-        db->ahead_ms = number(rows, CLOCK) - clock_mono_ms();
+        clock_follow(number(rows, CLOCK));
+        db->asked_ms = clock_mono_ms();
         snprintf(db->life, sizeof db->life, "%s", PQgetvalue(rows, 0, LIFE));
         snprintf(db->flush, sizeof db->flush, "SET LOCAL synchronous_commit=%s",
                  strcmp(PQgetvalue(rows, 0, FLUSH), "remote_apply") == 0 ? "remote_apply" : "on");

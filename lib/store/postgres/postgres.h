@@ -52,7 +52,7 @@ struct db {
     bool listening;
     char lock[80], ring[80], listen[80], flush[48]; /* statements of this spool */
     char life[40];    /* of the server: when it started, in microseconds */
-    int64_t ahead_ms; /* the server's clock before ours, which counts from boot */
+    int64_t asked_ms; /* monotonic: when it was last asked what time it is */
 
     PGconn *tail;
     int tail_fd;

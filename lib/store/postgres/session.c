@@ -19,6 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define CLOCK_EACH_MS 60000 /* between two looks at the server's clock */
+
 int session_open(struct db *db, struct err *e)
 {
     return db->lost ? db_fail_lost(db, e) : 0;
@@ -98,15 +100,10 @@ bool session_hidden(struct db *db, const struct session *of)
     return false;
 }
 
-/* The server's clock, as it was when we connected, moved on by ours that counts from boot. */
-int64_t db_now_ms(struct db *db)
-{
-    return clock_mono_ms() + db->ahead_ms;
-}
-
 void lease_now(struct db *db, struct lease_clock *out)
 {
-    *out = (struct lease_clock){.ms = db_now_ms(db)};
+    (void)db;
+    *out = (struct lease_clock){.ms = clock_now_ms()}; /* the server's: see follow_clock */
 }
 
 /* --------------------------------------------------------------------------------------- places */
@@ -191,12 +188,28 @@ int db_bell(struct db *db)
     return db->lost ? -1 : PQsocket(db->conn);
 }
 
+/* No two clocks run alike. */
+static void follow_clock(struct db *db)
+{
+    struct err ignored = ERR_NONE;
+    int64_t now_us = 0;
+
+    if (clock_mono_ms() < db->asked_ms + CLOCK_EACH_MS)
+        return;
+    if (db_int(db, &ignored, &now_us,
+               SQL("clock", "SELECT CAST(extract(epoch FROM clock_timestamp())*1000000 AS bigint)"),
+               "") > 0)
+        clock_follow(now_us);
+    db->asked_ms = clock_mono_ms();
+}
+
 void db_bell_clear(struct db *db)
 {
     PGnotify *n;
 
     if (db->lost)
         return;
+    follow_clock(db);
     db_read_answers(db);
     while ((n = PQnotifies(db->conn)) != NULL)
         PQfreemem(n);
