@@ -161,7 +161,8 @@ eight() { # [OPTION...]
 @test "breaker: of 8 processes that arrive when the pause is over, exactly the allowed number are probes" {
     needs_world
     for probes in 1 3; do
-        rm -f ran rejected go said spool.db*
+        rm -f ran rejected go said
+        no_spool
         at 0
         fail 5 --probes "$probes"
         at 31

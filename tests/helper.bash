@@ -85,6 +85,15 @@ group_is() {
     }
 }
 
+# no_spool: as if the test had not had a spool so far.
+no_spool() {
+    if [ "${ENGINE:-sqlite}" = sqlite ]; then
+        rm -f "$EVENT_SPOOL"*
+    else
+        PGOPTIONS='-c client_min_messages=error' psql -q "${EVENT_SPOOL%#*}" -c "DROP SCHEMA IF EXISTS ${EVENT_SPOOL##*#} CASCADE"
+    fi
+}
+
 # long SHORT LONG: print how often to do something: LONG with LONG=1, else SHORT.
 long() {
     if [ -n "${LONG:-}" ]; then echo "$2"; else echo "$1"; fi

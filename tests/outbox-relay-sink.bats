@@ -137,7 +137,8 @@ END
 @test "outbox-relay: -f relays new rows, tries again when due, and ends with SIGTERM" {
     local mode
     for mode in wal delete; do
-        rm -f app.db* spool.db* seen
+        rm -f app.db* seen
+        no_spool
         table
         db "PRAGMA journal_mode = $mode" >journal
         background outbox-relay -f --timeout 0 --backoff 10ms app.db -- sh -c 'tee -a seen >input; [ $(wc -l <seen) -gt 1 ] && cat input' 2>err

@@ -72,7 +72,8 @@ load outbox
 @test "outbox-relay: rows are relayed in order, page after page, whatever the journal" {
     local mode
     for mode in wal delete; do
-        rm -f app.db* spool.db*
+        rm -f app.db*
+        no_spool
         table
         db "PRAGMA journal_mode = $mode" >journal
         db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a' || (value % 7), 't.u', value FROM generate_series(1, 1700)"

@@ -10,7 +10,7 @@ ids() { replay | jq -r .id | paste -sd' '; }
         [[ $row == \#* ]] && continue
         # A tab is white space to read, which would swallow empty columns.
         IFS=$'\037' read -r options input status message stored <<<"${row//$'\t'/$'\037'}"
-        rm -f spool.db*
+        no_spool
         # shellcheck disable=SC2059,SC2086 # the table's columns are a format and words
         printf "$input" | { publish $options 2>err && echo 0 >code || echo $? >code; }
         sed -i '/^publish: created the spool/d; s/^publish: //' err
@@ -233,7 +233,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
         [[ $row == \#* ]] && continue
         # A tab is white space to read, which would swallow empty columns.
         IFS=$'\037' read -r variables options input line <<<"${row//$'\t'/$'\037'}"
-        rm -f spool.db*
+        no_spool
         # shellcheck disable=SC2046,SC2059,SC2086 # the table's columns are a format and words
         printf "$input" | env $(printf '%b' "$variables") publish --id i --source /s $options 2>err || true
         replay 2>>err | sed 's/"time":"20[2-9][0-9-]*T[0-9:.]*Z"/"time":"T"/' >got || true
@@ -715,7 +715,7 @@ publish: in: line 4: longer than 4 bytes (--max-size)' ]
 
 @test "publish: a new spool is reported once, and is where -s, EVENT_SPOOL, XDG_STATE_HOME or HOME put it" {
     run -0 --separate-stderr publish -t x -d 1
-    [ "$output$stderr" = "publish: created the spool $PWD/spool.db" ]
+    [ "$output$stderr" = "publish: created the spool $EVENT_SPOOL" ]
     run -0 --separate-stderr publish -t x -d 1
     [ -z "$output$stderr" ]
     run -0 --separate-stderr publish -s new/one.db -t x -d 1
@@ -734,7 +734,7 @@ publish: in: line 4: longer than 4 bytes (--max-size)' ]
     done
     wait
     [ "$(sort status.* | uniq -c | awk '{print $1 "x" $2}')" = 8x0 ]
-    [ "$(cat err.*)" = "publish: created the spool $PWD/spool.db" ]
+    [ "$(cat err.*)" = "publish: created the spool $EVENT_SPOOL" ]
     [ "$(replay | wc -l)" -eq 8 ]
     [ -z "$(compgen -G 'spool.db.*')" ]
 }

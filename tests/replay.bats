@@ -144,7 +144,7 @@ later_than() { # TIME
     # Once more if midnight came between.
     for _ in 1 2; do
         day=$(date +%F)
-        rm -f spool.db*
+        no_spool
         five
         shows '1 2 3 4 5' --from 1h
         shows '' --to 1h

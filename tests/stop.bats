@@ -396,7 +396,8 @@ END
 
 @test "stop: consume ends when the reader of its stdout has gone, and begins nothing more" {
     for how in '-- sh -c "echo >>ran; echo \$EVENT_SEQ"' --auto-ack '--lease 1h' "--workers -- ./worker"; do
-        rm -rf ran spool.db*
+        rm -rf ran
+        no_spool
         events 1
         printf '%s\n' '#!/bin/sh' 'while read -r x; do echo >>ran; echo "{\"id\":\"e1\",\"out\":1}"; done' >worker
         chmod +x worker

@@ -149,7 +149,7 @@ group_is() { # LAG IN_FLIGHT DEAD
 @test "workers: a line that is not an answer ends the worker" {
     for line in '' 'hello' '{}' '{"id":5}' '{"id":"e9"}' '{"id":"e1","status":"ok"}' '{"id":"e1","delay":"soon"}' \
         '{"id":"e1","stauts":"retry"}' '{"id":"e1"} {"id":"e1"}' '["e1"]'; do
-        rm -f spool.db*
+        no_spool
         events 1
         printf '%s\n' "$line" >line
         worker 'cat line'
@@ -164,7 +164,7 @@ group_is() { # LAG IN_FLIGHT DEAD
 @test "workers: an error in an answer is reported" {
     rows=0
     while IFS='|' read -r answer why; do
-        rm -f spool.db*
+        no_spool
         events 1
         printf '%s\n' "$answer" >line
         worker 'cat line'

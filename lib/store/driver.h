@@ -133,6 +133,8 @@ void session_read(struct query *q, int column, struct session *out); /* SESSION_
 int session_trusted(struct db *db, struct err *e);
 /* Does it live? trusted is what session_trusted said. */
 bool session_lives(struct db *db, const struct session *of, int trusted);
+/* Did it end with the engine itself, which took all of them along? Then no event is to blame. */
+bool session_blameless(struct db *db, const struct session *of);
 /* Does its process live although its lock cannot be seen? */
 bool session_hidden(struct db *db, const struct session *of);
 int session_adopt(struct db *db, struct err *e); /* trust the locks from now on: in a transaction */

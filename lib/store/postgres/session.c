@@ -93,6 +93,11 @@ bool session_lives(struct db *db, const struct session *of, int trusted)
     return !is_free;
 }
 
+bool session_blameless(struct db *db, const struct session *of)
+{
+    return strcmp(of->boot, db->life) != 0;
+}
+
 bool session_hidden(struct db *db, const struct session *of)
 {
     (void)db;

@@ -37,7 +37,13 @@ int db_commit(struct db *db, bool ring, struct err *e)
         int got = db_exec(db, "COMMIT", e);
         db->in = false;
         if (got < 0)
-            return db->lost ? TXN_UNKNOWN : -1;
+            return db->lost
+                       ? (err_set(e, EX_TEMPFAIL,
+                                  "%s: the connection was lost at the commit, and nobody knows "
+                                  "whether it took place: do it again, with the same ids",
+                                  db->at.shown),
+                          TXN_UNKNOWN)
+                       : -1;
     }
     if (ring)
         db_ring(db); /* after the commit, or a woken reader would find nothing */

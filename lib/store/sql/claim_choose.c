@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#define ROWS_MAX 1000     /* in a query */
 #define SCAN_EVENTS 50000 /* passed without a match before the cursor is moved */
 
 static bool add_held(struct claim *c, size_t max, const struct log_entry *entry,
@@ -214,10 +215,10 @@ static int claim_add_broken(struct group *g, int priority, int64_t last, struct 
     return 1;
 }
 
-/* Add the events of one priority after its cursor; in an ordered group, of all priorities. Returns
-   how many events were passed, or -1. */
+/* Add the next rows of one priority after its cursor; in an ordered group, of all priorities.
+   Returns how many events were passed, or -1. */
 static int add_events(struct group *g, struct claim *c, size_t max, int priority, int64_t last,
-                      int64_t now, struct err *e)
+                      int64_t rows, int64_t now, struct err *e)
 {
     int64_t at = g->moved[priority];
     struct query *q =
@@ -225,14 +226,13 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
             ? db_query(g->s->db, e,
                        SQL("claim_events",
                            "SELECT " LOG_COLUMNS " FROM event WHERE seq>? AND seq<=? ORDER BY seq "
-                           "LIMIT 1000"),
-                       "ii", at, last)
-            : db_query(
-                  g->s->db, e,
-                  SQL("claim_events_of_priority",
-                      "SELECT " LOG_COLUMNS " FROM event" BY_EVENT_PRIORITY " WHERE "
-                      "seq>? AND seq<=? AND priority=? AND priority<>5 ORDER BY seq LIMIT 1000"),
-                  "iii", at, last, (int64_t)priority);
+                           "LIMIT ?"),
+                       "iii", at, last, rows)
+            : db_query(g->s->db, e,
+                       SQL("claim_events_of_priority",
+                           "SELECT " LOG_COLUMNS " FROM event" BY_EVENT_PRIORITY " WHERE "
+                           "seq>? AND seq<=? AND priority=? AND priority<>5 ORDER BY seq LIMIT ?"),
+                       "iiii", at, last, (int64_t)priority, rows);
     int got = -1, passed = 0, added = 1;
 
     while (q != NULL && c->n < max && !noted_enough(g, c) && (got = db_row(g->s->db, q, e)) > 0) {
@@ -257,6 +257,7 @@ int claim_choose(struct group *g, struct claim *c, const struct wanted *w, struc
 {
     int64_t now = clock_now_ms(), prioritised = 0;
     int passed = 0, scanned = 0;
+    bool more;
 
     g->later.n = g->damage.n = g->gone.n = g->dying.n = 0;
     buf_reset(&g->aside);
@@ -273,11 +274,16 @@ int claim_choose(struct group *g, struct claim *c, const struct wanted *w, struc
          p++) {
         if (p != EVENT_PRIORITY && (!prioritised || g->ordered))
             continue;
+        /* As many as are wanted, and more when they do not match: an engine may read them all. */
+        int64_t rows = (int64_t)w->max + 8;
         do {
-            if ((passed = add_events(g, c, w->max, p, w->last, now, e)) < 0)
+            rows = rows > ROWS_MAX ? ROWS_MAX : rows;
+            if ((passed = add_events(g, c, w->max, p, w->last, rows, now, e)) < 0)
                 return -1;
             scanned += passed;
-        } while (passed == 1000 && c->n < w->max && c->page.n == c->n && !noted_enough(g, c) &&
+            more = passed == rows;
+            rows *= 4;
+        } while (more && c->n < w->max && c->page.n == c->n && !noted_enough(g, c) &&
                  scanned < SCAN_EVENTS);
     }
     if (g->ordered)
