@@ -65,3 +65,54 @@ CREATE INDEX document_expires ON document(expires) WHERE expires IS NOT NULL;
 
 CREATE TABLE meta(key text PRIMARY KEY, value text NOT NULL);
 INSERT INTO meta(key, value) VALUES('schema', '1');
+
+-- The views that spool sql reads, as spool(1) has them.
+CREATE FUNCTION rfc3339(ms bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT
+  to_char(to_timestamp(nullif(ms, 0) / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') $$;
+
+-- The positions in a claim: LEB128 differences.
+CREATE FUNCTION open_list(open bytea) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT
+  coalesce('[' || string_agg(seq::text, ',' ORDER BY n) || ']', '[]') FROM (SELECT n,
+  sum(sum(b::bigint << (7 * k))) OVER (ORDER BY n) AS seq FROM (SELECT n, b & 127 AS b,
+  (row_number() OVER (PARTITION BY n ORDER BY i) - 1)::int AS k FROM (SELECT i, get_byte(open, i) AS b,
+  count(*) FILTER (WHERE get_byte(open, i) < 128) OVER (ORDER BY i ROWS BETWEEN UNBOUNDED PRECEDING
+  AND 1 PRECEDING) AS n FROM generate_series(0, length(open) - 1) i) bytes) numbered GROUP BY n) sums $$;
+
+CREATE VIEW events AS SELECT seq, rfc3339(recorded) AS recorded, id, source, type, subject,
+  convert_from(line, 'UTF8')::json ->> 'time' AS time, priority, rfc3339(due) AS notbefore,
+  rfc3339(expires) AS expirytime, version,
+  convert_from(line, 'UTF8')::json ->> 'correlationid' AS correlationid,
+  convert_from(line, 'UTF8')::json ->> 'causationid' AS causationid,
+  coalesce((convert_from(line, 'UTF8')::json -> 'data')::text,
+    convert_from(line, 'UTF8')::json ->> 'data_base64') AS data,
+  convert_from(line, 'UTF8') AS event FROM event;
+
+CREATE VIEW group_list AS SELECT name AS group_name, CASE patterns WHEN '[]' THEN '["#"]' ELSE
+  patterns END AS types, ordered, paused, rfc3339(hold) AS hold_until, (SELECT seq FROM cursor c
+  WHERE c.grp = t.grp AND c.priority = 5) AS position, (SELECT count(*) FROM item i WHERE i.grp = t.grp
+  AND i.state IN (0, 2)) AS waiting, (SELECT count(*) FROM item i WHERE i.grp = t.grp AND
+  i.state = 3) AS dead, rfc3339(created) AS created, rfc3339(seen) AS seen FROM groups t;
+
+CREATE VIEW waiting AS SELECT (SELECT name FROM groups g WHERE g.grp = t.grp) AS group_name, seq,
+  CASE state WHEN 0 THEN 'waiting' WHEN 1 THEN 'claimed' ELSE 'behind' END AS state,
+  rfc3339(due) AS due, attempts, deaths FROM item t WHERE state <> 3;
+
+CREATE VIEW dead_letters AS SELECT (SELECT name FROM groups g WHERE g.grp = t.grp) AS group_name, seq,
+  rfc3339(due) AS died, attempts, deaths FROM item t WHERE state = 3;
+
+CREATE VIEW attempts AS SELECT (SELECT name FROM groups g WHERE g.grp = t.grp) AS group_name, seq, n,
+  rfc3339(time) AS time, took AS took_ms, status, reason, convert_from(tail, 'UTF8') AS stderr
+  FROM attempt t;
+
+CREATE VIEW claims AS SELECT claim, (SELECT name FROM groups g WHERE g.grp = t.grp) AS group_name,
+  (SELECT pid FROM consumer c WHERE c.owner = t.owner) AS pid, (lease IS NOT NULL)::int AS leased,
+  first AS first_seq, open_list(open) AS open FROM claim t;
+
+CREATE VIEW outcomes AS SELECT (SELECT name FROM groups g WHERE g.grp = t.grp) AS group_name, type,
+  done, retried, dead, deferred, took AS took_ms FROM tally t;
+
+CREATE VIEW durations AS SELECT (SELECT name FROM groups g WHERE g.grp = t.grp) AS group_name, type,
+  le AS le_ms, n FROM duration t;
+
+CREATE VIEW documents AS SELECT kind, name, rev, rfc3339(expires) AS expires,
+  convert_from(value, 'UTF8') AS value FROM document;

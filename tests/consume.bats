@@ -648,7 +648,7 @@ END
     outer=(PATH="$PATH" HOME=/h 'FOO=a b' EVENT_MINE=1 EVENT_SPOOL=elsewhere EVENT_ID=o EVENT_TYPE=o
         EVENT_SOURCE=o EVENT_SUBJECT=o EVENT_SEQ=0 EVENT_TIME=o EVENT_ATTEMPT=9 EVENT_GROUP=o
         EVENT_CORRELATIONID=o EVENT_HOPS=44 EVENT_CTL=9 TRACEPARENT=o TRACESTATE=o=1)
-    run -0 env -i "${outer[@]}" "$(command -v consume)" -s spool.db -g g --from start -n 1 -- env
+    run -0 env -i "${outer[@]}" "$(command -v consume)" -s "$EVENT_SPOOL" -g g --from start -n 1 -- env
     [ "$(printf '%s\n' "${lines[@]}" | LC_ALL=C sort)" = "EVENT_ATTEMPT=1
 EVENT_CORRELATIONID=c-1
 EVENT_CTL=3

@@ -30,7 +30,6 @@
 #define HELP_COLUMN 28 /* the column of the help text; a longer option gets its own line */
 #define CALLED_MAX 40  /* "--" and the longest name */
 
-static char **line; /* as it was given, but for the order of options and operands */
 static const char *spool_option;
 static int log_option;
 static bool wants_help, wants_help_all, wants_version;
@@ -712,10 +711,44 @@ static void check_operands(const struct cmd *self, int n, char **operand)
                    err_quote_text(operand[self->most]).text);
 }
 
+/* A spool on a server: become the command of the same name that is linked with the engine for it,
+   so that nobody else pays for its library. It lies beside ours, in a folder named after the engine.
+   Nothing has been read or done by now: it begins as we did. */
+static void hand_over(char **argv)
+{
+    static const char *const addresses[] = {"postgresql://", "postgres://", "service="};
+    static const char folder[] = "/postgresql";
+    const char *spool = spool_option != NULL ? spool_option : getenv("EVENT_SPOOL");
+    char own[PATH_MAX], other[PATH_MAX + sizeof folder + 1];
+    bool address = false;
+
+    for (size_t i = 0; i < sizeof addresses / sizeof addresses[0] && spool != NULL; i++)
+        address |= strncmp(spool, addresses[i], strlen(addresses[i])) == 0;
+    ssize_t n = address ? readlink("/proc/self/exe", own, sizeof own - 1) : -1;
+    if (n < 0)
+        return;
+    own[n] = '\0';
+    char *name = strrchr(own, '/');
+    *name++ = '\0';
+    size_t length = strlen(own);
+    if (length >= sizeof folder - 1 && strcmp(own + length - (sizeof folder - 1), folder) == 0)
+        return; /* we are that command */
+    snprintf(other, sizeof other, "%s%s/%s", own, folder, name);
+    execv(other, argv);
+    say(SAY_ERROR, EX_UNAVAILABLE, NULL,
+        "%s: the command for spools on PostgreSQL is not there: %s: build eventutils where "
+        "pkg-config finds libpq, or install its package for PostgreSQL",
+        other, strerror(errno));
+    exit(EX_UNAVAILABLE);
+}
+
 static int parse_and_check(const struct cmd *self, int argc, char **argv)
 {
+    char **line = collection == NULL ? argv : argv - 1;
     int first = parse(self, argc, argv);
 
+    if (!self->no_spool)
+        hand_over(line);
     check_operands(self, argc - first, argv + first);
     check_rules(self->rules, argc - first);
     return first;
@@ -724,7 +757,6 @@ static int parse_and_check(const struct cmd *self, int argc, char **argv)
 int args_parse(const struct cmd *self, int argc, char **argv)
 {
     set_stage(self->name);
-    line = argv;
     collection = NULL;
     return parse_and_check(self, argc, argv);
 }
@@ -757,7 +789,6 @@ int args_verb(const struct cmd *self, int argc, char **argv)
     struct str verb = str_of(word);
 
     set_stage(self->name);
-    line = argv;
     collection = NULL;
     current = self;
     if (str_is(verb, "-h") || str_is(verb, "--help"))
@@ -818,11 +849,6 @@ void args_nothing(const char *what, const char *path, const char *filters)
     args_none(&text, what, path, filters);
     say_note("%s", buf_text(&text));
     buf_free(&text);
-}
-
-char **args_line(void)
-{
-    return line;
 }
 
 int args_count(char *const *operand)

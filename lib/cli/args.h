@@ -129,9 +129,6 @@ int args_parse(const struct cmd *self, int argc, char **argv);
    what its run returns. Messages begin with the collection's name, help with both names. */
 int args_verb(const struct cmd *self, int argc, char **argv);
 
-/* The whole command line, from the command's name to a NULL. */
-char **args_line(void);
-
 /* How many operands? */
 int args_count(char *const *operand);
 

@@ -53,8 +53,7 @@ struct sql {
    compiler's path. BY_...: the statement is bounded because it goes by this index. THEN_JOIN: join
    in this order. LESSER and GREATER of two values. DB_PRIORITIES: a table p of the priorities, with
    the column value. NO_BYTES: an empty value. PAGE_LIMIT: for a query whose reader stops by itself,
-   after at most a thousand rows, at the end of the statement. DB_ADDRESSES: is a spool's name the
-   address of a server? */
+   after at most a thousand rows, at the end of the statement. */
 #include "dialect.h"
 
 struct query; /* a statement that runs */
@@ -72,6 +71,22 @@ int db_run(struct db *db, struct err *e, const struct sql *sql, const char *type
 /* The same, with the arguments of several rows: types are those of each row. */
 int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
                 const struct db_value *values, size_t rows);
+/*
+ * An engine at the other end of a network sends these along with the next statement, or with the
+ * commit, and whatever fails of them fails that one: they cost no wait of their own.
+ *
+ *     db_later      a statement whose outcome nobody asks for. 0 or -1
+ *     db_must       a change that must find its row, written as MUST_CHANGE("UPDATE …"), or
+ *                   something that must be true, as MUST_FIND("FROM … WHERE …"): 1; 0 when it did
+ *                   not, or was not; -1, and if that is so because of a db_must before, db_missed
+ *     db_int_later  *out is filled in by the next statement that is waited for, at the latest by
+ *                   the commit. 1 or -1
+ */
+int db_later(struct db *db, struct err *e, const struct sql *sql, const char *types, ...);
+int db_must(struct db *db, struct err *e, const struct sql *sql, const char *types, ...);
+int db_int_later(struct db *db, struct err *e, int64_t *out, const struct sql *sql,
+                 const char *types, ...);
+bool db_missed(const struct db *db);
 /* Read one integer: 1 and *out; 0 when there is no row (or NULL); -1. */
 int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, const char *types,
            ...);

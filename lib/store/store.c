@@ -27,16 +27,6 @@ int store_open(struct store **out, const char *name, enum store_mode mode, struc
     return created;
 }
 
-bool store_serves(const char *name)
-{
-    static const char *const begins[] = {"postgresql://", "postgres://", "service="};
-    bool address = false;
-
-    for (size_t i = 0; i < sizeof begins / sizeof begins[0]; i++)
-        address |= strncmp(name, begins[i], strlen(begins[i])) == 0;
-    return address == DB_ADDRESSES;
-}
-
 void store_close(struct store *s)
 {
     if (s == NULL)

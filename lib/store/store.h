@@ -55,9 +55,6 @@ enum store_mode {
 /* Returns 1 when this call created the spool, which the caller reports to the user; else 0 or -1.
  */
 int store_open(struct store **out, const char *name, enum store_mode mode, struct err *e);
-/* Is this the name of a spool that this program's engine serves? Each engine is linked with programs
-   of its own: see command/spool.c. */
-bool store_serves(const char *name);
 void store_close(struct store *s);             /* NULL is fine */
 const char *store_name(const struct store *s); /* in full: an absolute path */
 /* stopping is called during each wait for a lock; true ends the wait. Give proc_stopping while

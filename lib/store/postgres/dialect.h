@@ -14,8 +14,10 @@
 #define LESSER(a, b) "least(" a "," b ")"
 #define GREATER(a, b) "greatest(" a "," b ")"
 #define DB_PRIORITIES "generate_series(0,9) AS p(value)"
+/* A division by zero ends the transaction. */
+#define MUST_CHANGE(change) "WITH c AS (" change " RETURNING 1) SELECT 1/count(*) FROM c"
+#define MUST_FIND(what) "SELECT 1/count(*) " what
 #define NO_BYTES "''::bytea"
 #define PAGE_LIMIT " LIMIT 1000"
-#define DB_ADDRESSES true
 
 #endif

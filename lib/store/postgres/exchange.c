@@ -7,6 +7,7 @@
 #include "store/postgres/postgres.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -27,6 +28,7 @@ void db_lose(struct db *db)
     db->in = false;
     db->begin[0] = NULL;
     db->unread = 0;
+    db->sends = 0;
 }
 
 /* Wait until the socket is ready. 1; 0 when it was not in time; -1 when we should stop. stops: this
@@ -60,18 +62,17 @@ static void cancel(PGconn *conn)
 }
 
 /* Receive until the next result can be had without waiting. */
-static int receive(struct db *db, bool waits_for_lock, struct err *e)
+static int receive(struct db *db, struct err *e)
 {
-    int64_t until = clock_mono_ms() + (waits_for_lock ? DB_LOCK_MS + 5000 : DB_SILENCE_MS);
-    bool cancelled = false;
+    int64_t until = clock_mono_ms() + (db->locks ? DB_LOCK_MS + 5000 : DB_SILENCE_MS);
     int unsent;
 
     while ((unsent = PQflush(db->conn)) > 0 || PQisBusy(db->conn)) {
         int got = await(db, db->conn, (short)(POLLIN | (unsent > 0 ? POLLOUT : 0)), until,
-                        waits_for_lock && !cancelled);
+                        db->locks && !db->cancelled);
         if (got < 0) { /* the answer comes at once, and says that it was cancelled */
             cancel(db->conn);
-            cancelled = true;
+            db->cancelled = true;
             until = clock_mono_ms() + 5000;
             continue;
         }
@@ -83,73 +84,7 @@ static int receive(struct db *db, bool waits_for_lock, struct err *e)
         if (PQconsumeInput(db->conn) == 0)
             return db_lose(db), db_fail_lost(db, e);
     }
-    return unsent < 0 ? (db_lose(db), db_fail_lost(db, e)) : cancelled;
-}
-
-/* Read the answers of all pipelines that are on their way. The last one's last statement is ours:
-   *out gets its rows. */
-static int finish(struct db *db, PGresult **out, struct err *e)
-{
-    PGresult *last = NULL, *next;
-    bool failed = false;
-    int got;
-
-    *out = NULL;
-    for (int nothing = 0; nothing < 2;) {
-        if ((got = receive(db, db->locks, e)) < 0)
-            break;
-        if (got > 0)
-            db->locked = true;
-        if ((next = PQgetResult(db->conn)) == NULL) {
-            nothing++; /* one ends each statement; two mean that the connection is gone */
-            continue;
-        }
-        nothing = 0;
-        ExecStatusType status = PQresultStatus(next);
-        if (status == PGRES_PIPELINE_SYNC && db->unread-- == 0) {
-            PQclear(next);
-            db->unread = 0;
-            db->locks = false;
-            *out = last;
-            return failed ? -1 : 0;
-        }
-        if (status == PGRES_PIPELINE_SYNC || status == PGRES_PIPELINE_ABORTED ||
-            (status == PGRES_FATAL_ERROR && failed)) {
-            PQclear(next);
-            continue;
-        }
-        if (status == PGRES_FATAL_ERROR && db->unread == 0) {
-            failed = true;
-            if (db->locked && must_stop(db))
-                db_fail_locked(db, e);
-            else
-                db_fail(db, next, e);
-        }
-        PQclear(last);
-        last = next;
-    }
-    PQclear(last);
-    db->locks = false;
-    if (e->status == 0)
-        return db_lose(db), db_fail_lost(db, e);
-    return -1;
-}
-
-static int send_plain(struct db *db, const char *sql)
-{
-    return PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 1);
-}
-
-/* What goes before the next statement. */
-static int send_begin(struct db *db)
-{
-    int sent = 1;
-
-    for (size_t i = 0; i < 4 && db->begin[i] != NULL && sent; i++)
-        sent = send_plain(db, db->begin[i]);
-    db->in |= db->begin[0] != NULL;
-    db->begin[0] = NULL;
-    return sent;
+    return unsent < 0 ? (db_lose(db), db_fail_lost(db, e)) : 0;
 }
 
 static int not_sent(struct db *db, struct err *e)
@@ -158,79 +93,180 @@ static int not_sent(struct db *db, struct err *e)
     return db_fail_lost(db, e);
 }
 
+/* Note that a statement has been sent, if it has. */
+static bool sent(struct db *db, int ok, struct query *prepares, int64_t *out)
+{
+    if (db->sends == db->sent_room)
+        db->sent = mem_grow(db->sent, db->sent_room = 2 * db->sent_room + 64, sizeof *db->sent);
+    db->sent[db->sends++] = (struct sent){prepares, out};
+    return ok;
+}
+
+static bool send_plain(struct db *db, const char *sql)
+{
+    return sent(db, PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 1), NULL, NULL);
+}
+
+/* What goes before the next statement. */
+static bool send_begin(struct db *db)
+{
+    bool ok = true;
+
+    for (size_t i = 0; i < 4 && db->begin[i] != NULL && ok; i++)
+        ok = send_plain(db, db->begin[i]);
+    db->in |= db->begin[0] != NULL;
+    db->begin[0] = NULL;
+    return ok;
+}
+
+/* The first run is sent whole; the second one prepares the statement, too, for all that follow. */
+static bool send_query(struct db *db, struct query *q, int64_t *out)
+{
+    if (q->runs++ == 0)
+        return sent(
+            db,
+            PQsendQueryParams(db->conn, q->text, q->n, q->type, q->value, q->length, q->format, 1),
+            NULL, out);
+    if (!q->prepared &&
+        !sent(db, PQsendPrepare(db->conn, q->name, q->text, q->n, q->type), q, NULL))
+        return false;
+    q->prepared = true;
+    return sent(db, PQsendQueryPrepared(db->conn, q->name, q->n, q->value, q->length, q->format, 1),
+                NULL, out);
+}
+
+static void note_failure(struct db *db, const PGresult *answer, struct err *e)
+{
+    const char *state = PQresultErrorField(answer, PG_DIAG_SQLSTATE);
+
+    if (state != NULL && strcmp(state, "25P02") == 0 && db->failure.status != 0)
+        *e = db->failure; /* "the transaction is aborted": by this one */
+    else if (db->cancelled)
+        db_fail_locked(db, e);
+    else
+        db_fail(db, answer, e);
+    if (db->failure.status == 0)
+        db->failure = *e;
+}
+
+/* The next answer of the pipeline. Returns 1 at its end, 0, -1 when the connection is lost. */
+static int take_answer(struct db *db, size_t *at, PGresult **last, struct err *e)
+{
+    PGresult *answer;
+    ExecStatusType status;
+
+    if (receive(db, e) < 0)
+        return -1;
+    if ((answer = PQgetResult(db->conn)) == NULL) { /* the end of one statement's */
+        *at += db->unread == 0;
+        return *at > db->sends ? not_sent(db, e) : 0;
+    }
+    status = PQresultStatus(answer);
+    const struct sent *of = db->unread == 0 && *at < db->sends ? &db->sent[*at] : NULL;
+    if (status == PGRES_PIPELINE_SYNC) {
+        PQclear(answer);
+        return db->unread == 0 ? 1 : (db->unread--, 0);
+    }
+    if (of != NULL && of->prepares != NULL)
+        of->prepares->prepared = status == PGRES_COMMAND_OK;
+    if (of != NULL && status == PGRES_FATAL_ERROR && e->status == 0)
+        note_failure(db, answer, e);
+    if (of != NULL && of->out != NULL && status == PGRES_TUPLES_OK && PQntuples(answer) > 0)
+        *of->out = db_number(answer, 0, 0);
+    PQclear(*last);
+    *last = answer;
+    return db->lost ? -1 : 0;
+}
+
+/* End the pipeline and read what was answered: *out gets the answer to its last statement. */
+static int finish(struct db *db, PGresult **out, struct err *e)
+{
+    size_t at = 0;
+    int got = PQpipelineSync(db->conn) ? 0 : not_sent(db, e);
+
+    *out = NULL;
+    db->cancelled = false;
+    while (got == 0)
+        got = take_answer(db, &at, out, e);
+    db->sends = 0;
+    db->locks = false;
+    if (e->status == 0)
+        return 0;
+    PQclear(*out);
+    *out = NULL;
+    return -1;
+}
+
+static int begin_exchange(struct db *db, struct err *e)
+{
+    if (db->lost)
+        return db_fail_lost(db, e);
+    db->locked = db->full = db->damaged = false;
+    return send_begin(db) ? 0 : not_sent(db, e);
+}
+
 int db_exec(struct db *db, const char *sql, struct err *e)
 {
     PGresult *rows;
 
-    if (db->lost)
-        return db_fail_lost(db, e);
-    db->locked = db->full = false;
-    if (!send_begin(db) || !send_plain(db, sql) || !PQpipelineSync(db->conn))
-        return not_sent(db, e);
-    int got = finish(db, &rows, e);
+    if (begin_exchange(db, e) < 0 || (!send_plain(db, sql) && not_sent(db, e) < 0) ||
+        finish(db, &rows, e) < 0)
+        return -1;
     /* A failed transaction's COMMIT is answered by ROLLBACK. */
-    if (got == 0 && strcmp(sql, "COMMIT") == 0 && strcmp(PQcmdStatus(rows), "COMMIT") != 0)
-        got =
-            err_set(e, EX_TEMPFAIL, "%s: the server has rolled the transaction back", db->at.shown);
+    int got = strcmp(sql, "COMMIT") != 0 || strcmp(PQcmdStatus(rows), "COMMIT") == 0
+                  ? 0
+                  : err_set(e, EX_TEMPFAIL, "%s: the server has rolled the transaction back",
+                            db->at.shown);
     PQclear(rows);
     return got;
 }
 
 PGresult *db_ask(struct db *db, const char *sql, const char *const *values, int n, struct err *e)
 {
-    PGresult *rows;
+    PGresult *rows = NULL;
 
-    if (db->lost) {
-        db_fail_lost(db, e);
-        return NULL;
-    }
-    if (!PQsendQueryParams(db->conn, sql, n, NULL, values, NULL, NULL, 0) ||
-        !PQpipelineSync(db->conn)) {
-        not_sent(db, e);
-        return NULL;
-    }
-    if (finish(db, &rows, e) == 0)
-        return rows;
-    PQclear(rows);
-    return NULL;
-}
-
-/* The first run is sent whole; the second one prepares the statement, too, for all that follow. */
-static int send_query(struct db *db, struct query *q)
-{
-    if (q->runs++ == 0)
-        return PQsendQueryParams(db->conn, q->text, q->n, q->type, q->value, q->length, q->format,
-                                 1);
-    if (!q->prepared && !PQsendPrepare(db->conn, q->name, q->text, q->n, q->type))
-        return 0;
-    q->prepared = true;
-    return PQsendQueryPrepared(db->conn, q->name, q->n, q->value, q->length, q->format, 1);
+    if (begin_exchange(db, e) == 0 &&
+        (sent(db, PQsendQueryParams(db->conn, sql, n, NULL, values, NULL, NULL, 0), NULL, NULL) ||
+         not_sent(db, e) == 0))
+        finish(db, &rows, e);
+    return rows;
 }
 
 int db_exchange(struct db *db, struct query *q, struct err *e)
 {
-    bool before = q->prepared;
+    if (begin_exchange(db, e) < 0)
+        return -1;
+    return send_query(db, q, NULL) ? finish(db, &q->rows, e) : not_sent(db, e);
+}
 
-    if (db->lost)
-        return db_fail_lost(db, e);
-    db->locked = db->full = db->damaged = false;
-    if (!send_begin(db) || !send_query(db, q) || !PQpipelineSync(db->conn))
+int db_send(struct db *db, struct query *q, int64_t *out, struct err *e)
+{
+    PGresult *rows = NULL;
+
+    if (begin_exchange(db, e) < 0)
+        return -1;
+    if (!send_query(db, q, out))
         return not_sent(db, e);
-    if (finish(db, &q->rows, e) == 0)
-        return 0;
-    q->prepared = before && !db->lost; /* what failed may have been the preparing */
-    if (!q->prepared)
-        q->runs = 0;
-    PQclear(q->rows);
-    q->rows = NULL;
-    return -1;
+    int got = db->sends < DB_SENT ? 0 : finish(db, &rows, e);
+    PQclear(rows);
+    return got;
+}
+
+int db_finish(struct db *db, struct err *e)
+{
+    PGresult *rows = NULL;
+    int got = db->lost || db->sends == 0 ? 0 : finish(db, &rows, e);
+
+    PQclear(rows);
+    return got;
 }
 
 void db_cast(struct db *db, const char *sql)
 {
-    if (db->lost || db->in)
+    if (db->lost)
         return;
-    if (send_plain(db, sql) && PQpipelineSync(db->conn)) {
+    if (PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 1) &&
+        PQpipelineSync(db->conn)) {
         db->unread++;
         PQflush(db->conn);
     } else {

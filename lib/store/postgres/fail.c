@@ -75,6 +75,13 @@ int db_fail(struct db *db, const PGresult *rows, struct err *e)
         return db_lose(db), db_fail_lost(db, e);
     if (strcmp(state, "55P03") == 0)
         return db_fail_locked(db, e);
+    if (strcmp(state, "22012") == 0) { /* MUST_CHANGE, MUST_FIND */
+        db->missed = true;
+        return err_set(e, EX_TEMPFAIL, "%s: another process was faster", db->at.shown);
+    }
+    if (db->person && (begins(state, "42") || begins(state, "22") || begins(state, "25006") ||
+                       begins(state, "0A")))
+        return say_what(db, EX_USAGE, "", words, "", e);
     db->full = strcmp(state, "53100") == 0;
     db->damaged = begins(state, "XX00");
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)

@@ -224,6 +224,7 @@ void db_close(struct db *db)
     db_forget_queries(db);
     leave_tail(db);
     PQfinish(db->conn);
+    free(db->sent);
     address_free(&db->at);
     free(db);
 }

@@ -2,10 +2,11 @@
  * What the files of the driver for PostgreSQL share.
  *
  *     address.c  the name of a spool: where the server is, and which of its spools
- *     open.c     connect, create, check, close            query.c    statements and their rows
+ *     open.c     connect, create, check, close            db.c       statements and their rows
  *     exchange.c the conversation with the server         session.c  who lives, places, the bell
  *     txn.c      transactions                             fail.c     errors in words
  *     upkeep.c   what a person does to a spool as a whole
+ *     query.c    a person's own queries
  *
  * A spool is a schema of a database. One connection does all the work of a process; a second one is
  * opened only to hold the order of a group for its handlers (place_tail_open).
@@ -25,6 +26,7 @@
 #include <libpq-fe.h>
 
 #define DB_STATEMENTS 512   /* a power of two, more than twice the number of statements */
+#define DB_SENT 1000        /* statements in a pipeline, at most */
 #define DB_LOCK_MS 30000    /* how long to wait for another process's transaction */
 #define DB_SILENCE_MS 25000 /* a server that says nothing for so long is given up */
 #define DB_SCHEMA 1         /* the version of share/schema_postgres.sql */
@@ -43,12 +45,19 @@ struct db {
     bool (*stopping)(void);
     struct query *statement[DB_STATEMENTS];
 
-    bool lost;                  /* the connection: every call fails */
-    bool in;                    /* a transaction has begun at the server */
-    const char *begin[4];       /* statements to send before the next one; NULL: no more */
-    bool locks;                 /* one of them waits for others */
-    int unread;                 /* answers on their way to which nobody listens */
+    bool lost;            /* the connection: every call fails */
+    bool in;              /* a transaction has begun at the server */
+    const char *begin[4]; /* statements to send before the next one; NULL: no more */
+    bool locks;           /* one of them waits for others */
+    bool cancelled;       /* that wait, because we should stop */
+    bool reads;           /* the transaction only reads */
+    struct sent *sent;    /* the statements of the pipeline that is open, in order */
+    size_t sends, sent_room;
+    int unread;                 /* pipelines whose answers are on their way, and nobody listens */
+    bool missed;                /* a db_must has found nothing */
+    struct err failure;         /* the first of this transaction */
     bool locked, full, damaged; /* what the last error was */
+    bool person;                /* the statement is a person's: its errors are usage errors */
     bool listening;
     char lock[80], ring[80], listen[80], flush[48]; /* statements of this spool */
     char life[40];    /* of the server: when it started, in microseconds */
@@ -56,6 +65,12 @@ struct db {
 
     PGconn *tail;
     int tail_fd;
+};
+
+/* A statement on its way, and who waits for its answer: a query that it prepares, or a number. */
+struct sent {
+    struct query *prepares;
+    int64_t *out;
 };
 
 struct query {
@@ -84,6 +99,11 @@ int db_exec(struct db *db, const char *sql, struct err *e);
 PGresult *db_ask(struct db *db, const char *sql, const char *const *values, int n, struct err *e);
 /* Send the query, after what db->begin has, and take its rows. 0 or -1. */
 int db_exchange(struct db *db, struct query *q, struct err *e);
+/* Send the query, and wait for nothing; out: see db_int_later, or NULL. 0 or -1. */
+int db_send(struct db *db, struct query *q, int64_t *out, struct err *e);
+/* Send the query and wait for nothing; out: see db_int_later, or NULL. db_finish waits. 0 or -1. */
+int db_send(struct db *db, struct query *q, int64_t *out, struct err *e);
+int db_finish(struct db *db, struct err *e);
 /* Send a statement whose answer nobody waits for. */
 void db_cast(struct db *db, const char *sql);
 /* Take note of what has arrived, without waiting. */
@@ -98,7 +118,8 @@ int db_fail_lost(struct db *db, struct err *e);
 int db_fail_connect(struct db *db, const PGconn *conn, struct err *e);
 int db_fail_locked(struct db *db, struct err *e);
 
-/* query.c */
+/* db.c */
 void db_forget_queries(struct db *db);
+int64_t db_number(const PGresult *rows, int row, int column); /* an integer of any size; NULL: 0 */
 
 #endif

@@ -1,277 +1,158 @@
 /*
- * Statements: each is sent with its arguments in binary, and its rows come whole, because other
- * statements run while the caller reads them. So a statement with many rows has a LIMIT.
+ * A person's own queries, over the views of share/schema_postgres.sql.
+ *
+ * The query becomes a cursor in a transaction that only reads: so nothing but a SELECT can be one,
+ * nothing can be written, and its rows come a thousand at a time. What else it may read is a matter
+ * of the role's rights.
  */
 #include "store/postgres/postgres.h"
 
 #include "base/mem.h"
+#include "store/sql/sql.h"
+#include "store/upkeep.h"
 
-#include <ctype.h>
-#include <endian.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Types of pg_type.dat, which never change their numbers. */
-#define OID_BOOL 16
-#define OID_BYTEA 17
-#define OID_INT8 20
-#define OID_INT2 21
-#define OID_INT4 23
-#define OID_TEXT 25
+enum {
+    BOOL = 16,
+    BYTEA = 17,
+    INT8 = 20,
+    INT2 = 21,
+    INT4 = 23,
+    OID = 26,
+    JSON = 114,
+    FLOAT4 = 700,
+    FLOAT8 = 701,
+    NUMERIC = 1700,
+    JSONB = 3802,
+};
 
-/* ------------------------------------------------------------------------------------- arguments */
-
-/* Number the arguments as PostgreSQL wants them: ? is the next one, ?3 the third. */
-static char *numbered(const char *sql, int *n)
+static struct query_value text_value(struct store *s, const char *name, struct str text)
 {
-    struct buf b = BUF_INIT;
-    bool quoted = false;
-    int next = 1;
+    static const char *const json[] = {"data", "event", "types", "open", "value"};
+    struct query_value v = {.kind = QUERY_TEXT, .bytes = text};
+    struct err no = ERR_NONE;
 
-    *n = 0;
-    for (const char *p = sql; *p != '\0'; p++) {
-        quoted ^= *p == '\'';
-        if (*p != '?' || quoted) {
-            buf_char(&b, *p);
-            continue;
-        }
-        int at = isdigit((unsigned char)p[1]) ? (int)strtol(p + 1, NULL, 10) : next++;
-        while (isdigit((unsigned char)p[1]))
-            p++;
-        buf_printf(&b, "$%d", at);
-        *n = at > *n ? at : *n;
-    }
-    char *text = mem_dup(buf_text(&b), b.n);
-    buf_free(&b);
-    return text;
+    s->scan.envelope = true; /* as for publishing: data may have the full depth */
+    for (size_t i = 0; i < sizeof json / sizeof json[0]; i++)
+        if (strcmp(name, json[i]) == 0 && memchr(text.p, '\n', text.n) == NULL &&
+            js_scan(&s->scan, text.p, text.n, &no) == 0)
+            v.kind = QUERY_JSON;
+    return v;
 }
 
-static struct query *new_query(struct db *db, const struct sql *sql, size_t at)
+/* blob: bytes that are freed with the row. */
+static struct query_value value_of(struct store *s, const PGresult *rows, int row, int column,
+                                   unsigned char **blob)
 {
-    struct query *q = mem_zero(1, sizeof *q);
+    char *text = PQgetvalue(rows, row, column);
+    struct query_value v = {.kind = QUERY_NULL};
+    size_t n = 0;
 
-    q->db = db;
-    q->sql = sql;
-    q->text = numbered(sql->text, &q->n);
-    snprintf(q->name, sizeof q->name, "q%zu", at);
-    size_t n = (size_t)q->n + 1;
-    q->type = mem_zero(n, sizeof *q->type);
-    q->value = mem_zero(n, sizeof *q->value);
-    q->length = mem_zero(n, sizeof *q->length);
-    q->format = mem_zero(n, sizeof *q->format);
-    q->number = mem_zero(n, sizeof *q->number);
-    for (int i = 0; i < q->n; i++)
-        q->format[i] = 1;
-    return q;
-}
-
-static struct query *query_of(struct db *db, const struct sql *sql)
-{
-    size_t at = ((uintptr_t)sql >> 4) % DB_STATEMENTS;
-
-    while (db->statement[at] != NULL && db->statement[at]->sql != sql)
-        at = (at + 1) % DB_STATEMENTS;
-    if (db->statement[at] == NULL)
-        db->statement[at] = new_query(db, sql, at);
-    struct query *q = db->statement[at];
-    PQclear(q->rows);
-    q->rows = NULL;
-    q->row = -1;
-    return q;
-}
-
-void db_forget_queries(struct db *db)
-{
-    for (size_t i = 0; i < DB_STATEMENTS; i++) {
-        struct query *q = db->statement[i];
-        if (q == NULL)
-            continue;
-        PQclear(q->rows);
-        free(q->text);
-        free(q->type);
-        free(q->value);
-        free(q->length);
-        free(q->format);
-        free(q->number);
-        free(q);
+    if (PQgetisnull(rows, row, column))
+        return v;
+    switch (PQftype(rows, column)) {
+    case BOOL:
+        return (struct query_value){.kind = QUERY_INTEGER, .integer = *text == 't'};
+    case INT2:
+    case INT4:
+    case INT8:
+    case OID:
+        return (struct query_value){.kind = QUERY_INTEGER, .integer = strtoll(text, NULL, 10)};
+    case FLOAT4:
+    case FLOAT8:
+        return (struct query_value){.kind = QUERY_REAL, .real = strtod(text, NULL)};
+    case NUMERIC: /* sum() of integers, or digits that no double has */
+        v.integer = strtoll(text, &text, 10);
+        if (*text == '\0')
+            v.kind = QUERY_INTEGER;
+        else
+            v = (struct query_value){.kind = QUERY_REAL,
+                                     .real = strtod(PQgetvalue(rows, row, column), NULL)};
+        return v;
+    case BYTEA:
+        *blob = PQunescapeBytea((unsigned char *)text, &n);
+        return (struct query_value){.kind = QUERY_BLOB, .bytes = {(char *)*blob, n}};
+    case JSON:
+    case JSONB:
+        return text_value(s, "value", str_of(text));
+    default:
+        return text_value(s, PQfname(rows, column), str_of(text));
     }
 }
 
-/* number and text as in db_value. */
-static void bind(struct query *q, int at, char type, int64_t number, struct str text)
+static int check_names(const PGresult *rows, const char **name, int n, struct err *e)
 {
-    if (at >= q->n)
-        return;
-    if (type == 'i' || type == 'o') {
-        q->type[at] = OID_INT8;
-        q->number[at] = (int64_t)htobe64((uint64_t)number);
-        q->value[at] = type == 'o' && number == DB_NONE ? NULL : (const char *)&q->number[at];
-        q->length[at] = sizeof q->number[at];
-        return;
+    for (int i = 0; i < n; i++) {
+        name[i] = PQfname(rows, i);
+        for (int j = 0; j < i; j++)
+            if (strcmp(name[i], name[j]) == 0)
+                return err_set(e, EX_USAGE, "two columns are called %s: rename one with AS",
+                               err_quote_text(name[i]).text);
     }
-    q->type[at] = type == 'b' ? OID_BYTEA : OID_TEXT;
-    q->value[at] = text.p == NULL && type != 'b' ? NULL : text.n == 0 ? "" : text.p;
-    q->length[at] = (int)text.n;
-}
-
-static void bind_list(struct query *q, const char *types, va_list ap)
-{
-    for (int i = 0; types[i] != '\0'; i++) {
-        const char *text;
-        switch (types[i]) {
-        case 'i':
-        case 'o':
-            bind(q, i, types[i], va_arg(ap, int64_t), (struct str){NULL, 0});
-            break;
-        case 't':
-            text = va_arg(ap, const char *);
-            bind(q, i, 's', 0, (struct str){text, text == NULL ? 0 : strlen(text)});
-            break;
-        default:
-            bind(q, i, types[i], 0, va_arg(ap, struct str));
-        }
-    }
-}
-
-/* ------------------------------------------------------------------------------------------ run */
-
-struct query *db_query(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)
-{
-    struct query *q = query_of(db, sql);
-    va_list ap;
-
-    va_start(ap, types);
-    bind_list(q, types, ap);
-    va_end(ap);
-    return db_exchange(db, q, e) < 0 ? NULL : q;
-}
-
-int db_row(struct db *db, struct query *q, struct err *e)
-{
-    (void)db;
-    (void)e;
-    if (++q->row < PQntuples(q->rows))
-        return 1;
-    db_done(q);
     return 0;
 }
 
-void db_done(struct query *q)
+static int show_rows(struct store *s, const PGresult *rows,
+                     int (*f)(const struct query_row *row, void *arg, struct err *e), void *arg,
+                     struct err *e)
 {
-    if (q == NULL)
-        return;
-    PQclear(q->rows);
-    q->rows = NULL;
-}
+    int n = PQnfields(rows);
+    const char **name = mem_zero((size_t)n + 1, sizeof *name);
+    struct query_value *value = mem_zero((size_t)n + 1, sizeof *value);
+    unsigned char **blob = mem_zero((size_t)n + 1, sizeof *blob);
+    const struct query_row row = {(size_t)n, name, value};
+    int got = check_names(rows, name, n, e);
 
-static int changes(struct query *q)
-{
-    int n = (int)strtol(PQcmdTuples(q->rows), NULL, 10);
-
-    db_done(q);
-    return n;
-}
-
-int db_run(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)
-{
-    struct query *q = query_of(db, sql);
-    va_list ap;
-
-    va_start(ap, types);
-    bind_list(q, types, ap);
-    va_end(ap);
-    return db_exchange(db, q, e) < 0 ? -1 : changes(q);
-}
-
-int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
-                const struct db_value *values, size_t rows)
-{
-    struct query *q = query_of(db, sql);
-    int i = 0;
-
-    for (; rows > 0; rows--)
-        for (const char *type = types; *type != '\0'; type++, values++)
-            bind(q, i++, *type, values->number, values->text);
-    return db_exchange(db, q, e) < 0 ? -1 : changes(q);
-}
-
-int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, const char *types,
-           ...)
-{
-    struct query *q = query_of(db, sql);
-    va_list ap;
-
-    va_start(ap, types);
-    bind_list(q, types, ap);
-    va_end(ap);
-    if (db_exchange(db, q, e) < 0)
-        return -1;
-    q->row = 0;
-    int got = PQntuples(q->rows) > 0 && !db_null(q, 0);
-    if (got)
-        *out = db_i64(q, 0);
-    db_done(q);
+    for (int i = 0; i < PQntuples(rows) && got == 0; i++) {
+        for (int k = 0; k < n; k++)
+            value[k] = value_of(s, rows, i, k, &blob[k]);
+        got = f(&row, arg, e);
+        for (int k = 0; k < n; k++) {
+            PQfreemem(blob[k]);
+            blob[k] = NULL;
+        }
+    }
+    free(name);
+    free(value);
+    free(blob);
     return got;
 }
 
-/* ----------------------------------------------------------------------------------------- rows */
-
-bool db_null(struct query *q, int column)
+int store_query(struct store *s, struct str sql,
+                int (*f)(const struct query_row *row, void *arg, struct err *e), void *arg,
+                struct err *e)
 {
-    return PQgetisnull(q->rows, q->row, column);
-}
+    struct db *db = s->db;
+    struct buf declare = BUF_INIT;
+    PGresult *rows = NULL;
+    int got, shown;
 
-struct str db_text(struct query *q, int column)
-{
-    if (db_null(q, column))
-        return (struct str){NULL, 0};
-    return (struct str){PQgetvalue(q->rows, q->row, column),
-                        (size_t)PQgetlength(q->rows, q->row, column)};
-}
-
-int64_t db_i64(struct query *q, int column)
-{
-    struct str v = db_text(q, column);
-    uint64_t n = 0;
-
-    for (size_t i = 0; i < v.n && i < sizeof n; i++)
-        n = n << 8 | (unsigned char)v.p[i];
-    if (v.n == 2)
-        return (int16_t)n;
-    return v.n == 4 ? (int32_t)n : (int64_t)n;
-}
-
-enum db_kind db_kind(struct query *q, int column)
-{
-    if (db_null(q, column))
-        return DB_NULL;
-    switch (PQftype(q->rows, column)) {
-    case OID_BOOL:
-    case OID_INT8:
-    case OID_INT4:
-    case OID_INT2:
-        return DB_INTEGER;
-    case OID_TEXT:
-        return DB_TEXT;
-    case OID_BYTEA:
-        return DB_BYTES;
-    default:
-        return DB_OTHER;
-    }
-}
-
-void db_values(struct query *q, const char *types, struct db_value *out)
-{
-    for (int i = 0; types[i] != '\0'; i++, out++)
-        if (types[i] == 'i')
-            out->number = db_null(q, i) ? DB_NONE : db_i64(q, i);
-        else
-            out->text = db_text(q, i);
-}
-
-bool db_unreadable(struct db *db)
-{
-    return db->damaged;
+    while (sql.n > 0 &&
+           (sql.p[sql.n - 1] == ';' || sql.p[sql.n - 1] == '\n' || sql.p[sql.n - 1] == ' '))
+        sql.n--;
+    if (sql.n == 0)
+        return err_set(e, EX_USAGE, "there is no statement in it");
+    buf_puts(&declare, "DECLARE person NO SCROLL CURSOR FOR ");
+    buf_str(&declare, sql);
+    db->person = true;
+    if ((got = db_begin_read(db, e)) == 0)
+        got = db_exec(db, buf_text(&declare), e);
+    do {
+        shown = 0;
+        if (got == 0 && (rows = db_ask(db, "FETCH 1000 FROM person", NULL, 0, e)) == NULL)
+            got = -1;
+        if (got == 0) {
+            shown = PQntuples(rows);
+            got = show_rows(s, rows, f, arg, e);
+        }
+        PQclear(rows);
+        rows = NULL;
+    } while (got == 0 && shown == 1000);
+    db->person = false;
+    db_rollback(db);
+    buf_free(&declare);
+    return got < 0 ? -1 : 0;
 }

@@ -10,7 +10,9 @@ int db_begin(struct db *db, enum db_sync sync, struct err *e)
 {
     if (db->lost)
         return db_fail_lost(db, e);
-    db->locked = db->full = false;
+    db->locked = db->full = db->missed = false;
+    err_clear(&db->failure);
+    db->reads = false;
     db->begin[0] = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
     db->begin[1] = sync == DB_FULL ? db->flush : "SET LOCAL synchronous_commit=off";
     db->begin[2] = db->lock;
@@ -23,6 +25,8 @@ int db_begin_read(struct db *db, struct err *e)
 {
     if (db->lost)
         return db_fail_lost(db, e);
+    err_clear(&db->failure);
+    db->reads = true;
     db->begin[0] = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
     db->begin[1] = NULL;
     return 0;
@@ -30,21 +34,20 @@ int db_begin_read(struct db *db, struct err *e)
 
 int db_commit(struct db *db, bool ring, struct err *e)
 {
-    if (!db->in) { /* nothing has been sent */
+    if (!db->in && db->begin[0] != NULL) { /* nothing has been sent */
         db->begin[0] = NULL;
         db->locks = false;
-    } else {
-        int got = db_exec(db, "COMMIT", e);
-        db->in = false;
-        if (got < 0)
-            return db->lost
-                       ? (err_set(e, EX_TEMPFAIL,
-                                  "%s: the connection was lost at the commit, and nobody knows "
-                                  "whether it took place: do it again, with the same ids",
-                                  db->at.shown),
-                          TXN_UNKNOWN)
-                       : -1;
+    } else if (db_exec(db, "COMMIT", e) < 0) {
+        if (db->lost)
+            return err_set(e, EX_TEMPFAIL,
+                           "%s: the connection was lost at the commit, and nobody knows whether it "
+                           "took place: do it again, with the same ids",
+                           db->at.shown),
+                   TXN_UNKNOWN;
+        db_rollback(db);
+        return -1;
     }
+    db->in = false;
     if (ring)
         db_ring(db); /* after the commit, or a woken reader would find nothing */
     return 0;
@@ -57,8 +60,11 @@ void db_rollback(struct db *db)
 
     db->begin[0] = NULL;
     db->locks = false;
-    if (db->in)
-        db_exec(db, "ROLLBACK", &ignored);
+    db_finish(db, &ignored); /* what has failed there skips all that is sent before its end */
+    if (db->in && db->reads)
+        db_cast(db, "ROLLBACK");
+    else if (db->in)
+        db_exec(db, "ROLLBACK", &(struct err){0});
     db->in = false;
     db->locked = locked;
     db->full = full;

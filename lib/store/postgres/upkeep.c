@@ -8,8 +8,7 @@
 bool db_can(const struct db *db, enum store_ability what)
 {
     (void)db;
-    (void)what;
-    return false;
+    return what == STORE_QUERY;
 }
 
 /* The spool's tables with their indexes and what is stored beside them. */
@@ -44,14 +43,4 @@ int store_backup(struct store *s, const char *file, int64_t *size, struct err *e
     (void)file;
     (void)size;
     return not_here(s, "a server's spool is backed up by pg_dump -n NAME, or with the server", e);
-}
-
-int store_query(struct store *s, struct str sql,
-                int (*f)(const struct query_row *row, void *arg, struct err *e), void *arg,
-                struct err *e)
-{
-    (void)sql;
-    (void)f;
-    (void)arg;
-    return not_here(s, "use psql", e);
 }

@@ -29,10 +29,10 @@ static int add_consumer(struct group *g, struct err *e)
     if (group_mark_seen(g, e) < 0)
         return -1;
     session_self(g->s->db, &self);
-    return db_run(g->s->db, e,
-                  SQL("claim_add_consumer",
-                      "INSERT INTO consumer(owner,pid,started,boot,grp) VALUES(?,?,?,?,?)"),
-                  "iiiti", g->owner, self.pid, self.started, self.boot, g->grp);
+    return db_later(g->s->db, e,
+                    SQL("claim_add_consumer",
+                        "INSERT INTO consumer(owner,pid,started,boot,grp) VALUES(?,?,?,?,?)"),
+                    "iiiti", g->owner, self.pid, self.started, self.boot, g->grp);
 }
 
 /* Take the lock before adding the row: a row whose lock is free belongs to a dead consumer. */

@@ -13,7 +13,7 @@ static int give_back(struct group *g, int64_t seq, bool blame, int64_t now, stru
 {
     /* From the second death on, a death counts as an attempt, and is recorded as one. */
     if (blame &&
-        db_run(
+        db_later(
             g->s->db, e,
             SQL("takeover_give_back_insert_attempt",
                 "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
@@ -21,14 +21,14 @@ static int give_back(struct group *g, int64_t seq, bool blame, int64_t now, stru
                 "'its consumer died'," NO_BYTES " FROM item WHERE grp=?1 AND seq=?2 AND deaths>0"),
             "iii", g->grp, seq, now) < 0)
         return -1;
-    if (db_run(g->s->db, e,
-               SQL("takeover_give_back_insert_item",
-                   "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
-                   "VALUES(?1,?2,0,?3,0,?5," ITEM_SUBJECT(
-                       "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=0,due=?3,"
-                                   "deaths=item.deaths+?5,attempts=item.attempts+CASE WHEN "
-                                   "item.deaths>0 THEN ?5 ELSE 0 END"),
-               "iiiii", g->grp, seq, now, (int64_t)g->ordered, (int64_t)blame) < 0)
+    if (db_later(g->s->db, e,
+                 SQL("takeover_give_back_insert_item",
+                     "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
+                     "VALUES(?1,?2,0,?3,0,?5," ITEM_SUBJECT(
+                         "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=0,due=?3,"
+                                     "deaths=item.deaths+?5,attempts=item.attempts+CASE WHEN "
+                                     "item.deaths>0 THEN ?5 ELSE 0 END"),
+                 "iiiii", g->grp, seq, now, (int64_t)g->ordered, (int64_t)blame) < 0)
         return -1;
     return g->ordered ? order_place(g->s, g->grp, seq, e) : 0;
 }

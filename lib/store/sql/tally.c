@@ -41,7 +41,7 @@ static int write_times(struct store *s, int64_t grp, const struct tally *t, stru
 {
     for (int i = 0; i < HISTOGRAM; i++)
         if (t->time[i] > 0 &&
-            db_run(
+            db_later(
                 s->db, e,
                 SQL("tally_write_times",
                     "INSERT INTO duration(grp,type,le,n) VALUES(?,?,?,?) ON CONFLICT(grp,type,le) "
@@ -64,7 +64,8 @@ int tally_write(struct group *g, struct tallies *all, struct err *e)
 
     for (size_t i = 0; i < all->n && got >= 0; i++) {
         const struct tally *t = &all->tally[i];
-        got = db_run(g->s->db, e,
+        got =
+            db_later(g->s->db, e,
                      SQL("tally_write",
                          "INSERT INTO tally(grp,type,done,retried,dead,deferred,took) "
                          "VALUES(?,?,?,?,?,?,?) ON CONFLICT(grp,type) DO UPDATE SET "

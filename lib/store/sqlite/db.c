@@ -198,17 +198,32 @@ int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char 
     return step(db, q, e) < 0 ? -1 : sqlite3_changes(db->sqlite);
 }
 
-int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, const char *types,
-           ...)
+int db_later(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)
 {
     va_list ap;
     va_start(ap, types);
     sqlite3_stmt *q = query(db, e, sql, types, ap);
     va_end(ap);
-    if (q == NULL)
-        return -1;
+    return q == NULL ? -1 : step(db, q, e);
+}
 
-    int got = step(db, q, e);
+int db_must(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)
+{
+    va_list ap;
+    va_start(ap, types);
+    sqlite3_stmt *q = query(db, e, sql, types, ap);
+    va_end(ap);
+    int got = q == NULL ? -1 : step(db, q, e);
+
+    if (got > 0)
+        sqlite3_reset(q);
+    return got != 0 || sqlite3_stmt_readonly(q) ? got : sqlite3_changes(db->sqlite) > 0;
+}
+
+static int read_int(struct db *db, sqlite3_stmt *q, int64_t *out, struct err *e)
+{
+    int got = q == NULL ? -1 : step(db, q, e);
+
     if (got <= 0)
         return got;
     got = sqlite3_column_type(q, 0) != SQLITE_NULL;
@@ -216,6 +231,33 @@ int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, co
         *out = sqlite3_column_int64(q, 0);
     sqlite3_reset(q);
     return got;
+}
+
+int db_int_later(struct db *db, struct err *e, int64_t *out, const struct sql *sql,
+                 const char *types, ...)
+{
+    va_list ap;
+    va_start(ap, types);
+    sqlite3_stmt *q = query(db, e, sql, types, ap);
+    va_end(ap);
+    return read_int(db, q, out, e);
+}
+
+/* Here each statement says at once what became of it. */
+bool db_missed(const struct db *db)
+{
+    (void)db;
+    return false;
+}
+
+int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, const char *types,
+           ...)
+{
+    va_list ap;
+    va_start(ap, types);
+    sqlite3_stmt *q = query(db, e, sql, types, ap);
+    va_end(ap);
+    return read_int(db, q, out, e);
 }
 
 struct str db_text(struct query *q, int column)

@@ -13,8 +13,9 @@
 #define LESSER(a, b) "min(" a "," b ")"
 #define GREATER(a, b) "max(" a "," b ")"
 #define DB_PRIORITIES "json_each('[0,1,2,3,4,5,6,7,8,9]') p"
+#define MUST_CHANGE(change) change
+#define MUST_FIND(what) "SELECT 1 " what
 #define NO_BYTES "x''"
 #define PAGE_LIMIT ""
-#define DB_ADDRESSES false
 
 #endif
