@@ -84,7 +84,12 @@ static int check_server(struct db *db, const PGresult *rows, struct err *e)
 static int say_hello(struct db *db, struct err *e)
 {
     const char *const values[] = {db->at.schema};
-    PGresult *rows = db_ask(db, hello, values, 1, e);
+    PGresult *rows;
+
+    db->begin[0] = "SET statement_timeout=0"; /* or a role's own could end what follows */
+    db->begin[1] = NULL;
+    rows = db_ask(db, hello, values, 1, e);
+    db->in = false;
 
     if (rows == NULL)
         return -1;
