@@ -252,6 +252,13 @@ static int judge(struct loop *loop, struct slot *s, struct err *e)
     return 0;
 }
 
+/* For each handler one event that runs, one that comes next, and those that more such handlers would
+   take until it is time to settle. */
+static size_t queue_each(int64_t took_ms)
+{
+    return 2 + (size_t)(SETTLE_MS / (took_ms > 0 ? took_ms : 1));
+}
+
 static int handlers_move(struct loop *loop, int64_t now_ms, struct err *e)
 {
     for (size_t i = 0; i < handler_count(loop); i++) {
@@ -267,7 +274,7 @@ static int handlers_move(struct loop *loop, int64_t now_ms, struct err *e)
             continue;
         if (judge(loop, s, e) < 0)
             return -1;
-        loop->queue_max = handler_count(loop) * (2 + (size_t)(SETTLE_MS / (1 + s->child.took_ms)));
+        loop->queue_max = handler_count(loop) * queue_each(s->child.took_ms);
         child_reset(&s->child);
         s->event = NULL;
         loop->running--;

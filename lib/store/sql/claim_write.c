@@ -159,7 +159,8 @@ static int take_claim(struct group *g, struct claim *c, struct err *e)
     return got;
 }
 
-int claim_write(struct group *g, struct claim *c, const char **table, struct err *e)
+int claim_write(struct group *g, struct claim *c, const struct group_settle *settle, size_t n,
+                const char **table, struct err *e)
 {
     bool appends = g->damage.n > 0 || g->dying.n > 0;
     struct txn *t;
@@ -176,6 +177,9 @@ int claim_write(struct group *g, struct claim *c, const char **table, struct err
                 got = take_claim(g, c, e);
         }
     }
+    /* Last: it changes what this process knows, which a rollback does not undo. */
+    if (got > 0 && n > 0 && txn_settle(t, g, settle, n, e) < 0)
+        got = -1;
     if (got <= 0) {
         txn_rollback(t);
         return got;
