@@ -85,8 +85,8 @@ void decide_take_back(struct decide *d, bool printed);
    before anything is claimed or begun? Only its row in the spool holds back the later events of its
    subject. It was returned, or emits what others may have made impossible to publish. */
 bool decide_order_waits(const struct decide *d);
-/* Are all events that were decided done or dropped, and emit nothing? Then the next claim can be made
-   in the transaction that settles them. */
+/* Are all events that were decided done or dropped, and emit nothing? Then the next claim can be
+   made in the transaction that settles them. */
 bool decide_plain(const struct decide *d);
 struct decide_next {
     size_t max, at_once; /* these and last as for group_claim; max 0: claim nothing */

@@ -17,7 +17,7 @@ struct intake {
 int intake_claim(struct intake *in, size_t max, size_t at_once, struct group_event ***out,
                  struct err *e);
 
-/* As decide_settle; sets next->last. */
+/* decide_settle, up to the last event that is to be delivered: sets next->last. 0 or -1. */
 int intake_settle(struct intake *in, struct decide_next *next, struct err *e);
 
 /* Set past_last: with --to there is an end also when following, once the log has reached it. A time

@@ -154,20 +154,15 @@ static int settle(struct loop *loop, struct err *e)
     return decide_settle(&loop->decide, &(struct decide_next){0}, e);
 }
 
-/* Settle what is due and, if we may go on, claim in the same transaction. A claim takes along also
-   what has waited for half its time. */
+/* Settle what is due. If we may go on and something is to be claimed, settle all, in the
+   transaction that claims. */
 static int settle_and_claim(struct loop *loop, bool open, struct err *e)
 {
     const struct decide *d = &loop->decide;
     struct decide_next next;
-    bool due = settle_due(loop);
 
-    open =
-        open &&
-        (due || (d->settles > 0 && clock_mono_ms() >= d->settle_ms + loop->settle_wait_ms / 2)) &&
-        !d->on_hold && claim_due(loop, &next) && decide_plain(d);
-    if (!open)
-        return due ? settle(loop, e) : 0;
+    if (!open || d->settles == 0 || d->on_hold || !claim_due(loop, &next) || !decide_plain(d))
+        return settle_due(loop) ? settle(loop, e) : 0;
     loop->drained = false;
     if (intake_settle(&loop->intake, &next, e) < 0)
         return -1;

@@ -259,7 +259,7 @@ static int prepare_claim(struct group *g, size_t max, struct wanted *w, struct c
     return got;
 }
 
-static int64_t last_wanted(int64_t last)
+static int64_t claim_last(int64_t last)
 {
     return last == 0 || last > LOG_BOUND ? LOG_BOUND : last;
 }
@@ -267,7 +267,7 @@ static int64_t last_wanted(int64_t last)
 int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
                 struct group_event ***out, struct err *e)
 {
-    struct wanted w = {0, at_once, last_wanted(last)};
+    struct wanted w = {0, at_once, claim_last(last)};
     struct doubt doubt = {0, 0, NULL};
     struct claim *c;
     bool paced;
@@ -309,7 +309,7 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
 int group_settle_and_claim(struct group *g, const struct group_settle *settle, size_t n, size_t max,
                            size_t at_once, int64_t last, struct group_event ***out, struct err *e)
 {
-    struct wanted w = {0, at_once, last_wanted(last)};
+    struct wanted w = {0, at_once, claim_last(last)};
     struct err met_later = ERR_NONE; /* by the next claim */
     struct claim *c = NULL;
     const char *changed;
