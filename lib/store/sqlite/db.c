@@ -169,19 +169,35 @@ int db_row(struct db *db, struct query *q, struct err *e)
     return step(db, db_stmt(q), e);
 }
 
+static int run(struct db *db, sqlite3_stmt *q, struct err *e)
+{
+    int got = q == NULL ? -1 : 1;
+
+    while (got > 0)
+        got = step(db, q, e);
+    return got;
+}
+
 int db_run(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)
 {
     va_list ap;
     va_start(ap, types);
     sqlite3_stmt *q = query(db, e, sql, types, ap);
     va_end(ap);
-    int got;
+    return run(db, q, e) < 0 ? -1 : sqlite3_changes(db->sqlite);
+}
 
-    if (q == NULL)
+int db_insert(struct db *db, struct err *e, int64_t *id, const struct sql *sql, const char *types,
+              ...)
+{
+    va_list ap;
+    va_start(ap, types);
+    sqlite3_stmt *q = query(db, e, sql, types, ap);
+    va_end(ap);
+    if (run(db, q, e) < 0)
         return -1;
-    while ((got = step(db, q, e)) > 0)
-        continue;
-    return got < 0 ? -1 : sqlite3_changes(db->sqlite);
+    *id = sqlite3_last_insert_rowid(db->sqlite);
+    return 0;
 }
 
 int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
