@@ -97,6 +97,13 @@ bool db_null(struct query *q, int column);
 /* The first columns at once. */
 void db_values(struct query *q, const char *types, struct db_value *out); /* letters i, s and b */
 
+/* Between begin and end, for a query that goes through a table and selects nothing but its key: all
+   values of the current row, the key first, without the cost of asking for each. It is a guess, to
+   be verified by a checksum over all of them; false, always for some engines: query the columns. */
+void db_peek_begin(struct db *db); /* before the query's first row */
+bool db_peek(struct db *db, int64_t key, const char *types, struct db_value *out); /* i, s, b */
+void db_peek_end(struct db *db);
+
 bool db_unreadable(struct db *db); /* did the last call fail because a row is damaged? */
 
 /* ------------------------------------------------------------------------------ transactions */

@@ -541,6 +541,7 @@ void db_close(struct db *db)
         sqlite3_finalize(db->statement[i].stmt);
     leave_wal(db);
     sqlite3_close(db->sqlite);
+    peek_free(db->peek);
     /* After the database: only then may others take over our claims. */
     if (db->lock_fd >= 0)
         close(db->lock_fd);
