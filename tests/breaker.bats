@@ -202,7 +202,7 @@ eight() { # [OPTION...]
     at 0
     fail 5
     at 31
-    background env LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK=clock breaker x -- sh -c 'echo $$ >probing; exec sleep 600'
+    background env PATH="$hooked" LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK=clock breaker x -- sh -c 'echo $$ >probing; exec sleep 600'
     wait_for test -s probing
     run -69 world breaker x -- true
     kill -KILL "$pid"
@@ -296,7 +296,7 @@ eight() { # [OPTION...]
     run -127 --separate-stderr world breaker --check ./none x -- true
     [ "$stderr" = 'breaker: cannot run "./none": not found' ]
     printf '#!/bin/sh\n: >begun\nexec sleep 600\n' >check
-    background env LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK=clock breaker --check ./check x -- sh -c ': >ran'
+    background env PATH="$hooked" LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK=clock breaker --check ./check x -- sh -c ': >ran'
     wait_for test -e begun
     kill -TERM "$pid"
     status=0

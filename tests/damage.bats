@@ -81,7 +81,7 @@ spoil() {
 
 @test "damage: whatever is damaged in an event's row, check names it, replay skips it, and a group sets it aside" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to damage events with'
-    seq 3 | publish -t n -k s
+    seq 500 | publish -t n -k s # enough for reading ahead
     event_table=$(sqlite3 spool.db "SELECT sql FROM sqlite_schema WHERE name='event'")
     replay >lines
     sed -i 2d lines

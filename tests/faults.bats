@@ -22,7 +22,7 @@ hit() {
     shift 2
     : >met
     status=0
-    { LD_PRELOAD=$BUILD/fault/fail.so FAULT_KIND=$kind FAULT_AT=$n FAULT_LOG=met \
+    { PATH=$hooked LD_PRELOAD=$BUILD/fault/fail.so FAULT_KIND=$kind FAULT_AT=$n FAULT_LOG=met \
         "$@" <in >out 2>errors; } 2>/dev/null || status=$?
     # shellcheck disable=SC2094 # the command has ended
     read -r met <met || met=

@@ -8,6 +8,9 @@
 
 bats_require_minimum_version 1.5.0
 
+# The PATH of a command to which something is preloaded: some have no shared library elsewhere.
+hooked=$BUILD/hooked:$PATH
+
 helper_setup() {
     local name
     for name in "${!EVENT_@}" TRACEPARENT TRACESTATE XDG_STATE_HOME; do
@@ -102,7 +105,7 @@ long() {
 # world COMMAND...: run it with a time of day that differs from the real one by the seconds in the
 # file clock; needs_world skips a test where that is impossible.
 world() {
-    LD_PRELOAD=$BUILD/fault/world.so WORLD_CLOCK=$BATS_TEST_TMPDIR/clock "$@"
+    PATH=$hooked LD_PRELOAD=$BUILD/fault/world.so WORLD_CLOCK=$BATS_TEST_TMPDIR/clock "$@"
 }
 
 # edit_events ASSIGNMENTS: change columns of stored events, as no command does. They become rows of

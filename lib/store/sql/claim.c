@@ -185,7 +185,7 @@ static struct claim *new_claim(struct group *g, size_t max)
     return c;
 }
 
-static void give(struct group *g, struct claim *c)
+static int give(struct group *g, struct claim *c, struct group_event ***out)
 {
     if (g->given_room < c->n) {
         g->given_room = c->n;
@@ -200,6 +200,8 @@ static void give(struct group *g, struct claim *c)
     g->others_turn = g->alone;
     c->next = g->claims;
     g->claims = c;
+    *out = g->given;
+    return (int)c->n;
 }
 
 /*
@@ -229,12 +231,46 @@ bool group_skipped(const struct group *g)
     return g->skipped;
 }
 
+/* Prepare a claim of at most max events in *c; NULL: nothing may be claimed now. 1 when there is
+   something to write, even if no event is in it; 0; -1. *paced: the rate allows none now, and what
+   is in *c only shows that there is something. */
+static int prepare_claim(struct group *g, size_t max, struct wanted *w, struct claim **c,
+                         bool *paced, struct err *e)
+{
+    int got;
+
+    *c = NULL;
+    g->looked_ms = clock_now_ms();
+    if (g->ordered && (got = order_enter(g, e)) <= 0)
+        return got;
+    if (g->unsorted && order_resume(g, e) < 0)
+        return -1;
+    w->max = max > 1000 ? 1000 : max;
+    if ((got = begin_look(g, e)) <= 0 || (got = pace_allows(g, &w->max, e)) < 0) {
+        db_rollback(g->s->db);
+        return got;
+    }
+    *paced = w->max == 0; /* then look only whether the rate keeps back anything */
+    w->max += *paced;
+    *c = new_claim(g, w->max);
+    got = claim_choose(g, *c, w, e);
+    db_rollback(g->s->db);
+    *paced &= (*c)->n > 0;
+    return got;
+}
+
+static int64_t claim_last(int64_t last)
+{
+    return last == 0 || last > LOG_BOUND ? LOG_BOUND : last;
+}
+
 int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
                 struct group_event ***out, struct err *e)
 {
-    struct wanted w = {0, at_once, last == 0 || last > LOG_BOUND ? LOG_BOUND : last};
+    struct wanted w = {0, at_once, claim_last(last)};
     struct doubt doubt = {0, 0, NULL};
     struct claim *c;
+    bool paced;
     int got;
 
     g->pace_ms = 0;
@@ -245,23 +281,12 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
     for (;;) {
         if (db_stopping(g->s->db))
             return 0;
-        g->looked_ms = clock_now_ms();
-        if (g->ordered && (got = order_enter(g, e)) <= 0)
+        got = prepare_claim(g, max, &w, &c, &paced, e);
+        if (c == NULL)
             return got;
-        if (g->unsorted && order_resume(g, e) < 0)
-            return -1;
-        w.max = max > 1000 ? 1000 : max;
-        if ((got = begin_look(g, e)) <= 0 || (got = pace_allows(g, &w.max, e)) < 0) {
-            db_rollback(g->s->db);
-            return got;
-        }
-        bool paced = w.max == 0; /* then look only whether the rate keeps back anything */
-        w.max += paced;
-        c = new_claim(g, w.max);
-        bool anything = (got = claim_choose(g, c, &w, e)) > 0, others = g->others_turn;
-        db_rollback(g->s->db);
-        paced &= c->n > 0;
-        if (anything && !paced && (got = claim_write(g, c, &doubt.table, e)) > 0 && c->n > 0)
+        bool anything = got > 0, others = g->others_turn;
+        if (anything && !paced && (got = claim_write(g, c, NULL, 0, &doubt.table, e)) > 0 &&
+            c->n > 0)
             break;
         if (anything && got == 0)
             got = still_sound(g, &doubt, e);
@@ -278,7 +303,25 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
         /* Another consumer was faster; or nothing has matched so far, but the cursor moved; or the
            others had no event for their turn. */
     }
-    give(g, c);
-    *out = g->given;
-    return (int)c->n;
+    return give(g, c, out);
+}
+
+int group_settle_and_claim(struct group *g, const struct group_settle *settle, size_t n, size_t max,
+                           size_t at_once, int64_t last, struct group_event ***out, struct err *e)
+{
+    struct wanted w = {0, at_once, claim_last(last)};
+    struct err met_later = ERR_NONE; /* by the next claim */
+    struct claim *c = NULL;
+    const char *changed;
+    bool paced = false;
+    int got = 0;
+
+    if (max > 0 && !g->alone && see_clock(g, &met_later) == 0 &&
+        prepare_claim(g, max, &w, &c, &paced, &met_later) > 0 && !paced && c->n > 0)
+        got = claim_write(g, c, settle, n, &changed, e);
+    if (got > 0)
+        return give(g, c, out);
+    if (c != NULL)
+        claim_spare(g, c);
+    return got < 0 ? -1 : group_settle(g, settle, n, e);
 }

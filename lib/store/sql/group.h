@@ -139,8 +139,10 @@ struct wanted {
 /* claim_choose.c: in a read transaction, prepare a claim. 1 when there is something to commit, 0
    when there is nothing, -1. */
 int claim_choose(struct group *g, struct claim *c, const struct wanted *w, struct err *e);
-/* claim_write.c: 1 when the claim is taken; 0 when something has changed, in *table; -1. */
-int claim_write(struct group *g, struct claim *c, const char **table, struct err *e);
+/* claim_write.c: take the claim and settle n events. 1; 0 when something has changed, in *table,
+   and nothing is done; -1. */
+int claim_write(struct group *g, struct claim *c, const struct group_settle *settle, size_t n,
+                const char **table, struct err *e);
 /* takeover.c: take over from consumers of this group that have died, outside a transaction. 0 or
    -1. */
 int group_take_over(struct group *g, struct err *e);
