@@ -4,7 +4,7 @@ load helper
 
 # All there are, "NAME<tab>STATEMENT": what the compiler makes of each SQL("NAME", …).
 statements() {
-    "${CC:-cc}" -std=c11 -D_GNU_SOURCE -I"$TOP/lib" -E -P "$TOP"/lib/store/*.c "$TOP"/lib/store/*/*.c |
+    "${CC:-cc}" -std=c11 -D_GNU_SOURCE -I"$TOP/lib" -I"$TOP/lib/store/sqlite" -E -P "$TOP"/lib/store/{.,sql,sqlite}/*.c |
         tr '\n' ' ' | grep -oE 'struct sql sql_ = \{ *"[a-z_]+", *("([^"\\]|\\.)*" *)+\}' |
         sed -E 's/^[^"]*"([a-z_]+)", *"/\1\t/; s/" *\}$//; s/" +"//g'
 }
@@ -22,7 +22,7 @@ plans() {
 @test "plans: a statement has a name of its own" {
     statements >all
     [ "$(wc -l <all)" -gt 180 ]
-    [ "$(wc -l <all)" -eq "$(cat "$TOP"/lib/store/*.c "$TOP"/lib/store/*/*.c | grep -o 'SQL("' | wc -l)" ] # all were seen
+    [ "$(wc -l <all)" -eq "$(cat "$TOP"/lib/store/{.,sql,sqlite}/*.c | grep -o 'SQL("' | wc -l)" ] # all were seen
     [ -z "$(cut -f 1 all | sort | uniq -d)" ]
 }
 
@@ -46,7 +46,7 @@ check_in_flight
 # Opening compares the schema, some dozen rows.
 schema
 # The first row that there is ends the scan.
-claim_gather
+claim_look
 # While SPOOL-lock is not the spool's own, all processes there are have to be asked.
 claim_other_consumers
 # A list of all groups.

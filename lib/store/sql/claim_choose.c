@@ -124,7 +124,6 @@ static int add_items(struct group *g, struct claim *c, const struct wanted *w, i
     enum suspect how = TAKE;
     int got = -1;
 
-    g->draining = g->skipped = false;
     while (q != NULL && how != ENOUGH && !g->alone && c->n < w->max && !noted_enough(g, c) &&
            (got = db_row(g->s->db, q, e)) > 0) {
         const struct due_item item = {db_i64(q, 0), db_i64(q, 1), db_i64(q, 2), db_i64(q, 3)};
@@ -135,8 +134,6 @@ static int add_items(struct group *g, struct claim *c, const struct wanted *w, i
         g->alone = item.deaths > 1 && c->n > 0;
     }
     db_done(q);
-    if (!g->draining)
-        g->drain_ms = 0;
     return q == NULL || got < 0 ? -1 : 0;
 }
 
@@ -289,24 +286,21 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
 
 int claim_choose(struct group *g, struct claim *c, const struct wanted *w, struct err *e)
 {
-    int64_t now = clock_now_ms(), prioritised = 0;
+    int64_t now = g->now_ms;
     int passed = 0, scanned = 0;
     bool more;
 
     g->later.n = g->damage.n = g->gone.n = g->dying.n = 0;
     buf_reset(&g->aside);
-    if (group_cursors(g->s, g->grp, g->cursor, e) < 0)
-        return -1;
     memcpy(g->moved, g->cursor, sizeof g->moved);
-    if (add_items(g, c, w, now, e) < 0 ||
-        db_int(g->s->db, e, &prioritised,
-               SQL("claim_gather", "SELECT 1 FROM event" BY_EVENT_PRIORITY " WHERE "
-                                   "priority<>5 LIMIT 1"),
-               "") < 0)
+    g->draining = g->skipped = false;
+    if (g->items_due && add_items(g, c, w, now, e) < 0)
         return -1;
+    if (!g->draining)
+        g->drain_ms = 0;
     for (int p = 0; p < 10 && c->n < w->max && !noted_enough(g, c) && !g->alone && !g->draining;
          p++) {
-        if (p != EVENT_PRIORITY && (!prioritised || g->ordered))
+        if (p != EVENT_PRIORITY && (!g->prioritised || g->ordered))
             continue;
         /* As many as are wanted, and more when they do not match: an engine may read them all. */
         int64_t rows = (int64_t)w->max + 8;

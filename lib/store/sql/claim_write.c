@@ -128,12 +128,12 @@ static int take_lease(struct group *g, int64_t first, struct str open, int64_t *
     struct lease_clock now;
 
     lease_now(g->s->db, &now);
-    return db_insert(
-        g->s->db, e, id,
-        SQL("claim_take_lease", "INSERT INTO claim(grp,owner,first,open,lease,term,boot,made) "
-                                "VALUES(?,?,?,?,?,?,?,?)" RETURNING_ID("claim")),
-        "iiibiiti", g->grp, g->hand, first, open, now.ms + g->lease_ms, g->lease_ms, now.epoch,
-        clock_now_ms());
+    return db_insert(g->s->db, e, id,
+                     SQL("claim_take_lease",
+                         "INSERT INTO claim(grp,owner,first,open,lease,term,boot,made) "
+                         "VALUES(?,?,?,?,?,?,?,?)" RETURNING_ID("claim")),
+                     "iiibiiti", g->grp, g->hand, first, open, now.ms + g->lease_ms, g->lease_ms,
+                     now.epoch, clock_now_ms());
 }
 
 static int take_claim(struct group *g, struct claim *c, struct err *e)

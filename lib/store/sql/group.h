@@ -112,7 +112,8 @@ struct group {
     struct txn *leasing; /* between lease_settle and lease_commit */
 
     /* what a claim in preparation will do, besides the events in it */
-    int64_t cursor[10], moved[10];
+    int64_t now_ms, cursor[10], moved[10];
+    bool items_due, prioritised; /* at now_ms; are there events of other priorities than 5? */
     struct notes later;  /* passed before their time, or while their subject waits: seq, due */
     struct notes damage; /* damaged: seq, and how it was met */
     struct notes gone;   /* items whose event is no longer there, or has expired */
