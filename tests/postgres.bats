@@ -95,14 +95,14 @@ needs_cut() {
 
 @test "postgres: eight publishers beside a reader leave no gap and no position behind it" {
     spool init 2>/dev/null
-    background timeout 60 replay -f -o positions -n 1600 >read
+    background timeout 60 replay -f -o positions -n 1600 >seen
     for i in {1..8}; do
         { seq 200 | publish -t "x$i"; } 3>&- &
         waiting[i]=$!
     done
     wait "${waiting[@]}"
     ends_with 0 "$pid"
-    diff read <(seq 1600)
+    diff seen <(seq 1600)
 }
 
 @test "postgres: an address with a password is refused: others could see it" {
@@ -186,7 +186,7 @@ needs_cut() {
 
 @test "postgres: a restart of the server gives claims back, and no event is blamed" {
     publish -t x -d 1 2>/dev/null
-    for round in 1 2 3 4; do
+    for _ in 1 2 3 4; do
         rm -f handler
         background consume -g g --from start -f -- sh -c 'echo $$ >handler; exec sleep 600' 2>err
         wait_for test -s handler

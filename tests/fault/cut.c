@@ -3,8 +3,9 @@
  *
  *     LD_PRELOAD=cut.so CUT=after|before CUT_AT=COMMIT command
  *
- * The first message that has the word as a whole statement is the last one that reaches the server (after), or does
- * not reach it (before); then the connection is gone. One that is opened later stays.
+ * The first message that has the word as a whole statement is the last one that reaches the server
+ * (after), or does not reach it (before); then the connection is gone. One that is opened later
+ * stays.
  */
 #include <stdbool.h>
 #include <stdlib.h>

@@ -96,7 +96,7 @@ int db_fail(struct db *db, const PGresult *rows, struct err *e)
 
 /* Before there is a connection, libpq has no results, only words; verbose ones have the SQLSTATE
    between them: "…: FATAL:  3D000: database …". */
-static const char *find_state(const char *words)
+static const char *sqlstate_in(const char *words)
 {
     for (const char *p = words; (p = strstr(p, ": ")) != NULL; p += 2) {
         const char *state = p + 2 + strspn(p + 2, " ");
@@ -110,7 +110,7 @@ static const char *find_state(const char *words)
 int db_fail_connect(struct db *db, const PGconn *conn, struct err *e)
 {
     const char *words = conn == NULL ? "no memory" : PQerrorMessage(conn);
-    const char *state = find_state(words);
+    const char *state = sqlstate_in(words);
 
     if (conn != NULL && PQconnectionNeedsPassword(conn))
         return say_what(db, EX_NOPERM, "", words, ": put the password into ~/.pgpass", e);

@@ -128,7 +128,7 @@ static int create_tables(struct db *db, struct err *e)
 }
 
 /* Create the spool, unless another process was faster. 1: this one did; 0; -1. */
-static int create(struct db *db, struct err *e)
+static int create_spool(struct db *db, struct err *e)
 {
     const char *const values[] = {db->at.schema};
     int made = -1;
@@ -156,7 +156,7 @@ static int create(struct db *db, struct err *e)
     return say_hello(db, e) < 0 ? -1 : made;
 }
 
-static int check_schema(struct db *db, struct err *e)
+static int check_version(struct db *db, struct err *e)
 {
     PGresult *rows = db_ask(db, "SELECT value FROM meta WHERE key='schema'", NULL, 0, e);
     int64_t schema = 0;
@@ -175,7 +175,7 @@ static int check_schema(struct db *db, struct err *e)
     return 0;
 }
 
-static int open_spool(struct db *db, const char *name, struct err *e)
+static int reach_spool(struct db *db, const char *name, struct err *e)
 {
     int there, created = 0;
 
@@ -189,9 +189,9 @@ static int open_spool(struct db *db, const char *name, struct err *e)
             e, EX_NOINPUT,
             "%s: there is no spool; publish creates one, -s or EVENT_SPOOL names another",
             db->at.shown);
-    if (there == 0 && (created = create(db, e)) < 0)
+    if (there == 0 && (created = create_spool(db, e)) < 0)
         return -1;
-    return created == 0 && check_schema(db, e) < 0 ? -1 : created;
+    return created == 0 && check_version(db, e) < 0 ? -1 : created;
 }
 
 int db_open(struct db **out, const char *name, enum store_mode mode, struct err *e)
@@ -201,7 +201,7 @@ int db_open(struct db **out, const char *name, enum store_mode mode, struct err 
     db->mode = mode;
     db->tail_fd = -1;
     *out = db;
-    int created = open_spool(db, name, e);
+    int created = reach_spool(db, name, e);
     if (created >= 0)
         return created;
     db_close(db);

@@ -239,8 +239,8 @@ static int peek_events(struct group *g, struct claim *c, size_t max, int64_t las
     return added < 0 ? -1 : passed;
 }
 
-/* Add the next rows of one priority after its cursor; in an ordered group, of all priorities. Returns
-   how many events were passed, or -1. */
+/* Add the next rows of one priority after its cursor; in an ordered group, of all priorities.
+   Returns how many events were passed, or -1. */
 static int add_events(struct group *g, struct claim *c, size_t max, int priority, int64_t last,
                       int64_t rows, int64_t now, struct err *e)
 {
