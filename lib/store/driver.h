@@ -185,5 +185,6 @@ void db_ring(struct db *db);
 int db_bell(struct db *db); /* store_bell */
 void db_bell_clear(struct db *db);
 int db_there(struct db *db, struct err *e); /* store_there */
+int db_line(struct db *db);                 /* store_line */
 
 #endif

@@ -21,7 +21,8 @@
 #define OID_INT4 23
 #define OID_TEXT 25
 
-/* ------------------------------------------------------------------------------------- arguments */
+/* -------------------------------------------------------------------------------------
+   arguments */
 
 /* Number the arguments as PostgreSQL wants them: ? is the next one, ?3 the third. */
 static char *numbered(const char *sql, int *n)

@@ -288,7 +288,8 @@ void db_read_answers(struct db *db)
     }
 }
 
-/* ------------------------------------------------------------------------------------ connecting */
+/* ------------------------------------------------------------------------------------
+   connecting */
 
 /* The settings that we depend on are set once there is a connection: a pooler may refuse them
    before. */

@@ -1,6 +1,6 @@
 /*
- * PostgreSQL's errors in words, with the status that each has: by their SQLSTATE (PostgreSQL manual,
- * appendix A), never by their text, which is translated.
+ * PostgreSQL's errors in words, with the status that each has: by their SQLSTATE (PostgreSQL
+ * manual, appendix A), never by their text, which is translated.
  */
 #include "store/postgres/postgres.h"
 

@@ -1,9 +1,9 @@
 /*
  * Opening a spool on a server: connect, set what we depend on, and see whether the spool is there.
  *
- * A role's or a database's settings may be anything, so all that matters is set here, by a statement
- * and not in the start-up packet, which poolers refuse. A spool is created in one transaction, under
- * a lock: nobody ever sees half of one.
+ * A role's or a database's settings may be anything, so all that matters is set here, by a
+ * statement and not in the start-up packet, which poolers refuse. A spool is created in one
+ * transaction, under a lock: nobody ever sees half of one.
  */
 #include "store/postgres/postgres.h"
 
@@ -20,8 +20,8 @@
 
 extern const char schema_postgres_sql[]; /* share/schema_postgres.sql */
 
-/* What we depend on. Our statements go by indexes, whatever the tables' statistics say, or do not say
-   yet; plans are made once. */
+/* What we depend on. Our statements go by indexes, whatever the tables' statistics say, or do
+   not say yet; plans are made once. */
 static const char hello[] =
     "SELECT n.oid,to_regclass($1||'.meta'),pg_is_in_recovery(),"
     "current_setting('server_version_num'),pg_backend_pid(),current_setting('server_encoding'),"
