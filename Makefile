@@ -28,7 +28,7 @@ WERROR =
 T =
 # ENGINE=postgres: the tests on a PostgreSQL server that they start themselves.
 ENGINE = sqlite
-# outbox-relay reads PostgreSQL, too: auto (when pkg-config finds libpq), yes or no.
+# Spools and outboxes on PostgreSQL: auto (when pkg-config finds libpq), yes or no.
 LIBPQ = $(if $(STATIC),no,auto)
 
 # A build folder for each kind of build, so that objects never mix.
@@ -127,7 +127,7 @@ $(faults): $(BUILD)/%.so: tests/%.c $(wildcard tests/fault/*.h) Makefile
 $(BUILD)/cmd/ev.o: $(BUILD)/libexecdir
 $(BUILD)/cmd/ev.o: defines = -DEVENTUTILS_LIBEXECDIR='"$(libexecdir)/eventutils"'
 
-# libpq is for one command alone: what it brings along takes the others longer to load than to work.
+# What libpq brings along takes other commands longer to load than to work.
 $(BUILD)/bin/outbox-relay: libs = $(PQ_LIBS)
 $(BUILD)/lib/outbox/postgres%: defines = $(PQ_CFLAGS)
 
