@@ -105,6 +105,7 @@ int db_send(struct db *db, struct query *q, int64_t *out, struct err *e);
 /* Send the query and wait for nothing; out: see db_insert, or NULL. db_finish waits. 0 or -1. */
 int db_send(struct db *db, struct query *q, int64_t *out, struct err *e);
 int db_finish(struct db *db, struct err *e);
+int db_push(struct db *db, const char *sql, struct err *e); /* db_exec, without waiting */
 /* Send a statement whose answer nobody waits for. */
 void db_cast(struct db *db, const char *sql);
 /* Take note of what has arrived, without waiting. */
