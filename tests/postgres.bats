@@ -332,7 +332,7 @@ grown_by() { # LINES FILE SINCE
     spool init 2>/dev/null
     background once -k key -- sh -c 'echo in >>ran; exec sleep 600' 2>/dev/null
     wait_for test -s ran
-    run -75 once -k key -- touch other
+    run -75 once --wait 0 -k key -- touch other
     [ ! -e other ]
     kill -KILL "$pid"
     wait_for once -k key -- sh -c 'echo again >>ran'
