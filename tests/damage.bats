@@ -170,7 +170,8 @@ waits_for_lock() { # PID: it looks again and again, and sleeps in between
     echo 0 >clock
     pids=()
     for n in 1 2; do
-        background env LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK="$PWD/clock" consume -g g -f -- true 2>"err$n"
+        worldly
+        background "${world[@]}" consume -g g -f -- true 2>"err$n"
         pids+=("$pid")
     done
     both() { [ "$(spool group show g -o ndjson | jq .consumers)" -eq 2 ]; }

@@ -90,8 +90,58 @@ no_spool() {
     if [ "${ENGINE:-sqlite}" = sqlite ]; then
         rm -f "$EVENT_SPOOL"*
     else
-        PGOPTIONS='-c client_min_messages=error' psql -q "${EVENT_SPOOL%#*}" -c "DROP SCHEMA IF EXISTS ${EVENT_SPOOL##*#} CASCADE"
+        sql "DROP SCHEMA IF EXISTS ${EVENT_SPOOL##*#} CASCADE"
     fi
+}
+
+# sql STATEMENTS [SPOOL]: what they print, in a shell of the engine's own, past all commands.
+sql() {
+    local spool=${2:-$EVENT_SPOOL}
+    if [ "${ENGINE:-sqlite}" = sqlite ]; then
+        command -v sqlite3 >/dev/null || skip 'no sqlite3 shell'
+        sqlite3 "$spool" "$1"
+    else
+        PGOPTIONS="-c client_min_messages=error -c search_path=${spool##*#}" psql -qXAt -v ON_ERROR_STOP=1 "${spool%#*}" -c "$1"
+    fi
+}
+
+# Another program holds the write lock of a spool, or of a SQLite file, until let_write.
+hold_lock() { # [FILE]
+    rm -f lock locked
+    mkfifo lock
+    exec 9<>lock
+    if [ "${ENGINE:-sqlite}" = sqlite ] || [ -n "${1:-}" ]; then
+        command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to hold the lock with'
+        background sqlite3 "${1:-$EVENT_SPOOL}" <lock >locked 9<&-
+        printf '%s\n' '.timeout 20000' 'BEGIN IMMEDIATE;' "SELECT 'locked';" >&9
+    else
+        background psql -qXAt "${EVENT_SPOOL%#*}" <lock >locked 9<&-
+        printf '%s\n' 'BEGIN;' "SELECT pg_advisory_xact_lock('${EVENT_SPOOL##*#}'::regnamespace::oid::int,0),'locked';" >&9
+    fi
+    writer=$pid
+    wait_for grep -q locked locked
+}
+
+let_write() {
+    if [ "${ENGINE:-sqlite}" = sqlite ] || grep -q sqlite3 "/proc/$writer/cmdline"; then
+        printf '%s\n' 'ROLLBACK;' .exit >&9
+    else
+        printf '%s\n' 'ROLLBACK;' '\q' >&9
+    fi
+    exec 9>&-
+    wait "$writer"
+}
+
+# It waits for the lock: of a file it looks again and again, and sleeps in between.
+waits_for_lock() { # PID
+    local before after
+    if [ "${ENGINE:-sqlite}" != sqlite ] && ! grep -q sqlite3 "/proc/$writer/cmdline"; then
+        [ "$(sql "SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND NOT granted AND
+            classid='${EVENT_SPOOL##*#}'::regnamespace::oid AND objid=0")" -gt 0 ]
+        return
+    fi
+    before=$(awk '/^voluntary/ { print $2 }' "/proc/$1/status") && sleep 0.1
+    after=$(awk '/^voluntary/ { print $2 }' "/proc/$1/status") && [ "$after" -gt $((before + 10)) ]
 }
 
 # long SHORT LONG: print how often to do something: LONG with LONG=1, else SHORT.
@@ -102,7 +152,17 @@ long() {
 # world COMMAND...: run it with a time of day that differs from the real one by the seconds in the
 # file clock; needs_world skips a test where that is impossible.
 world() {
-    LD_PRELOAD=$BUILD/fault/world.so WORLD_CLOCK=$BATS_TEST_TMPDIR/clock "$@"
+    worldly
+    "${world[@]}" "$@"
+}
+
+# worldly: set the array world to a command line to which world adds its own.
+worldly() {
+    local clock=$BATS_TEST_TMPDIR/clock
+    world=(env LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK="$clock")
+    # The server's clock counts: there is a function that stands before PostgreSQL's own (see postgres_world).
+    [ "${ENGINE:-sqlite}" = sqlite ] ||
+        world+=(WORLD_BOOT="$clock" PGOPTIONS="-c search_path=world,pg_catalog -c world.clock=$(cat "$clock" 2>/dev/null || echo 0)")
 }
 
 # edit_events ASSIGNMENTS: change columns of stored events, as no command does. They become rows of

@@ -582,8 +582,8 @@ order/1/c' ]
     define "$(step a)" "$(step b '"retry":{"attempts":9,"base":"10h"}')"
     echo 0 >../clock
     plan b 'echo 3700 >../clock; exit 1'
-    run -0 timeout 60 env LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK="$BATS_TEST_TMPDIR/clock" \
-        saga run --deadline 1h order.json < <(event)
+    worldly
+    run -0 timeout 60 "${world[@]}" saga run --deadline 1h order.json < <(event)
     [ "$(acts)" = 'a b -b -a' ]
 }
 
