@@ -14,7 +14,8 @@ helper_setup() {
         unset "$name"
     done
     export EVENT_SPOOL=$BATS_TEST_TMPDIR/spool.db HOME=$BATS_TEST_TMPDIR
-    [ "${ENGINE:-sqlite}" = sqlite ] || helper_engine
+    : "${ENGINE:=sqlite}"
+    [ "$ENGINE" = sqlite ] || helper_engine
     export TZ=UTC LC_ALL=C.UTF-8
     umask 022
     helper_pids=()
@@ -87,17 +88,37 @@ group_is() {
 
 # no_spool: as if the test had not had a spool so far.
 no_spool() {
-    if [ "${ENGINE:-sqlite}" = sqlite ]; then
+    if [ "$ENGINE" = sqlite ]; then
         rm -f "$EVENT_SPOOL"*
     else
         sql "DROP SCHEMA IF EXISTS ${EVENT_SPOOL##*#} CASCADE"
     fi
 }
 
+# spool_missing: nothing has created the test's spool.
+spool_missing() {
+    if [ "$ENGINE" = sqlite ]; then
+        [ ! -e "$BATS_TEST_TMPDIR/spool.db" ]
+    else
+        [ -z "$(sql "SELECT to_regclass('${EVENT_SPOOL##*#}.meta')")" ]
+    fi
+}
+
+# spoil_spool: from now on it can neither be opened nor created: the status for that is in spoilt.
+spoil_spool() {
+    if [ "$ENGINE" = sqlite ]; then
+        mkdir spool.db
+        spoilt=73
+    else
+        EVENT_SPOOL="postgresql://tester@/postgres?host=$BATS_TEST_TMPDIR#nowhere"
+        spoilt=75
+    fi
+}
+
 # sql STATEMENTS [SPOOL]: what they print, in a shell of the engine's own, past all commands.
 sql() {
     local spool=${2:-$EVENT_SPOOL}
-    if [ "${ENGINE:-sqlite}" = sqlite ]; then
+    if [ "$ENGINE" = sqlite ]; then
         command -v sqlite3 >/dev/null || skip 'no sqlite3 shell'
         sqlite3 "$spool" "$1"
     else
@@ -110,7 +131,7 @@ hold_lock() { # [FILE]
     rm -f lock locked
     mkfifo lock
     exec 9<>lock
-    if [ "${ENGINE:-sqlite}" = sqlite ] || [ -n "${1:-}" ]; then
+    if [ "$ENGINE" = sqlite ] || [ -n "${1:-}" ]; then
         command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to hold the lock with'
         background sqlite3 "${1:-$EVENT_SPOOL}" <lock >locked 9<&-
         printf '%s\n' '.timeout 20000' 'BEGIN IMMEDIATE;' "SELECT 'locked';" >&9
@@ -123,7 +144,7 @@ hold_lock() { # [FILE]
 }
 
 let_write() {
-    if [ "${ENGINE:-sqlite}" = sqlite ] || grep -q sqlite3 "/proc/$writer/cmdline"; then
+    if [ "$ENGINE" = sqlite ] || grep -q sqlite3 "/proc/$writer/cmdline"; then
         printf '%s\n' 'ROLLBACK;' .exit >&9
     else
         printf '%s\n' 'ROLLBACK;' '\q' >&9
@@ -135,7 +156,7 @@ let_write() {
 # It waits for the lock: of a file it looks again and again, and sleeps in between.
 waits_for_lock() { # PID
     local before after
-    if [ "${ENGINE:-sqlite}" != sqlite ] && ! grep -q sqlite3 "/proc/$writer/cmdline"; then
+    if [ "$ENGINE" != sqlite ] && ! grep -q sqlite3 "/proc/$writer/cmdline"; then
         [ "$(sql "SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND NOT granted AND
             classid='${EVENT_SPOOL##*#}'::regnamespace::oid AND objid=0")" -gt 0 ]
         return
@@ -161,17 +182,35 @@ worldly() {
     local clock=$BATS_TEST_TMPDIR/clock
     world=(env LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK="$clock")
     # The server's clock counts: there is a function that stands before PostgreSQL's own (see postgres_world).
-    [ "${ENGINE:-sqlite}" = sqlite ] ||
+    [ "$ENGINE" = sqlite ] ||
         world+=(WORLD_BOOT="$clock" PGOPTIONS="-c search_path=world,pg_catalog -c world.clock=$(cat "$clock" 2>/dev/null || echo 0)")
 }
 
 # edit_events ASSIGNMENTS: change columns of stored events, as no command does. They become rows of
 # schema 1, whose checksum covers only the line; else they would count as damaged.
 edit_events() {
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to edit events with'
-    sqlite3 "$EVENT_SPOOL" "INSERT OR REPLACE INTO meta VALUES('sums',(SELECT max(seq) FROM event));
+    sql "INSERT INTO meta VALUES('sums',CAST((SELECT max(seq) FROM event) AS TEXT))
+            ON CONFLICT(key) DO UPDATE SET value=excluded.value;
         UPDATE event SET sums=sums&4294967295;
         UPDATE event SET $1"
+}
+
+# edit_line SEQ FROM TO: damage an event.
+edit_line() {
+    if [ "$ENGINE" = sqlite ]; then
+        sql "UPDATE event SET line=CAST(replace(CAST(line AS TEXT),'$2','$3') AS BLOB) WHERE seq=$1"
+    else
+        sql "UPDATE event SET line=convert_to(replace(convert_from(line,'UTF8'),'$2','$3'),'UTF8') WHERE seq=$1"
+    fi
+}
+
+# bytes TEXT: an expression for a column that holds bytes.
+bytes() {
+    if [ "$ENGINE" = sqlite ]; then
+        echo "CAST('$1' AS BLOB)"
+    else
+        echo "convert_to('$1','UTF8')"
+    fi
 }
 
 needs_world() {

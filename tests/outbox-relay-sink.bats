@@ -8,7 +8,7 @@ load outbox
     db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a' || (value % 3), 't.u', value FROM generate_series(1, 700)"
     run -0 --separate-stderr outbox-relay app.db -- publish -s other.db --echo
     [ "$stderr" = "publish: created the spool $PWD/other.db" ]
-    [ ! -e spool.db ]
+    spool_missing
     for a in a0 a1 a2; do
         replay -s other.db -k $a | jq .data | sort -nc
     done

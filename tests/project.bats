@@ -306,7 +306,7 @@ END
 @test "project: a damaged event stops it, or is put aside" {
     counter
     seq 3 | publish -t n
-    sqlite3 "$EVENT_SPOOL" "UPDATE event SET line=CAST(replace(CAST(line AS TEXT),'\"data\":2','\"data\":9') AS BLOB) WHERE seq=2"
+    edit_line 2 '"data":2' '"data":9'
     run -74 --separate-stderr project read.db counter.sql
     [ "${stderr_lines[-1]}" = 'project: seq 2: the event is damaged' ]
     [ "$(db 'SELECT n,total,last FROM counter')" = '1|1|1' ]

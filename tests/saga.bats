@@ -529,14 +529,13 @@ order/1/c' ]
 }
 
 @test "saga: a damaged saga is reported, also by resume --all, which continues with the others" {
-    command -v sqlite3 >/dev/null || skip 'sqlite3 is not installed'
     define "$(step a)"
     plan a '[ -e up ] || exit 69'
     for id in 1 2; do
         run -69 saga run order.json < <(event "$id")
     done
     : >up
-    sqlite3 "$EVENT_SPOOL" "UPDATE document SET value = CAST('{\"id\"' AS BLOB) WHERE name = 'order/1'"
+    sql "UPDATE document SET value = $(bytes '{"id"') WHERE name = 'order/1'"
     run -0 --separate-stderr saga list
     [ "$stderr" = 'saga: saga "order/1" is damaged' ]
     run -74 --separate-stderr saga resume --all

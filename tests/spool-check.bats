@@ -55,7 +55,7 @@ finds() {
 @test "check: a missing spool is 66 and is not created" {
     run -66 --separate-stderr spool check
     [ -z "$output" ]
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 @test "check: damaged events are named by their positions" {
