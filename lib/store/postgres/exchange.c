@@ -102,9 +102,12 @@ static bool sent(struct db *db, int ok, struct query *prepares, int64_t *out)
     return ok;
 }
 
+const char db_xid[] = "SELECT pg_current_xact_id()";
+
 static bool send_plain(struct db *db, const char *sql)
 {
-    return sent(db, PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 1), NULL, NULL);
+    return sent(db, PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 1), NULL,
+                sql == db_xid ? &db->xid : NULL);
 }
 
 /* What goes before the next statement. */

@@ -35,8 +35,8 @@ static const char hello[] =
     "('lock_timeout','30s'),('statement_timeout','0'),"
     "('idle_in_transaction_session_timeout','120s'),"
     "('default_transaction_isolation','read committed'),('standard_conforming_strings','on'),"
-    "('tcp_keepalives_idle','2'),('tcp_keepalives_interval','1'),('tcp_keepalives_count','3'),"
-    "('tcp_user_timeout','6000')) setting(name,value)) "
+    "('tcp_keepalives_idle','5'),('tcp_keepalives_interval','2'),('tcp_keepalives_count','4'),"
+    "('tcp_user_timeout','13000')) setting(name,value)) "
     "FROM (SELECT 1) one LEFT JOIN pg_namespace n ON n.nspname=$1";
 
 enum hello { SPACE, META, STANDBY, VERSION, BACKEND, ENCODING, FLUSH, LIFE, CLOCK, WORDS };

@@ -48,6 +48,7 @@ struct db {
     bool lost;            /* the connection: every call fails */
     bool in;              /* a transaction has begun at the server */
     const char *begin[4]; /* statements to send before the next one; NULL: no more */
+    int64_t xid;          /* the transaction's number; 0: not asked for */
     bool locks;           /* one of them waits for others */
     bool cancelled;       /* that wait, because we should stop */
     bool reads;           /* the transaction only reads */
@@ -111,6 +112,7 @@ void db_read_answers(struct db *db);
 /* Connect; 0 or -1, with *out closed. */
 int db_connect(struct db *db, PGconn **out, struct err *e);
 void db_lose(struct db *db); /* give the connection up */
+extern const char db_xid[];  /* among the statements of db->begin: db->xid gets its answer */
 
 /* fail.c. Each returns -1. rows NULL: the connection failed. */
 int db_fail(struct db *db, const PGresult *rows, struct err *e);
