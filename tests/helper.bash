@@ -104,6 +104,24 @@ spool_missing() {
     fi
 }
 
+# keep_spool, back_to_kept_spool: put the spool aside, and start again from there.
+keep_spool() {
+    if [ "$ENGINE" = sqlite ]; then
+        cp spool.db kept.db
+    else
+        pg_dump -n "${EVENT_SPOOL##*#}" "${EVENT_SPOOL%#*}" >kept.sql
+    fi
+}
+
+back_to_kept_spool() {
+    no_spool
+    if [ "$ENGINE" = sqlite ]; then
+        cp kept.db spool.db
+    else
+        psql -qX "${EVENT_SPOOL%#*}" <kept.sql >/dev/null
+    fi
+}
+
 # spoil_spool: from now on it can neither be opened nor created: the status for that is in spoilt.
 spoil_spool() {
     if [ "$ENGINE" = sqlite ]; then

@@ -6,14 +6,11 @@ events() { # N [TYPE]
     seq "$1" | publish -t "${2:-n}"
 }
 
-# sql STATEMENT: what no command does
-sql() {
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell'
-    sqlite3 spool.db "$1"
-}
-
-damage() { # SEQ
-    sql "UPDATE event SET line=CAST(replace(CAST(line AS TEXT),'specversion','specvErsion') AS BLOB) WHERE seq IN ($1)"
+damage() { # SEQ,...
+    local seq
+    for seq in ${1//,/ }; do
+        edit_line "$seq" specversion specvErsion
+    done
 }
 
 healthy() { # [OPTION...]
@@ -72,10 +69,9 @@ finds() {
 @test "check: a column that differs from its line is reported" {
     printf '%s\n' '{"type":"a","subject":"s","priority":3}' '{"type":"b","subject":"s"}' '{"type":"c"}' | publish
     publish -t v -k s --expect-version none -d 1
-    cp spool.db good.db
+    keep_spool
     for edit in id source type subject priority=4 due expires version; do
-        rm -f spool.db*
-        cp good.db spool.db
+        back_to_kept_spool
         case $edit in
         *=*) set=$edit edit=${edit%=*} ;;
         due | expires | version) set="$edit=99" ;;
@@ -144,7 +140,6 @@ finds() {
 }
 
 @test "check: --max-age: how long the oldest event that could be settled has waited" {
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to set recorded times with'
     events 3
     consume -g g --from start -n 1 -- true
     consume -g late --from start -n 1 -- true

@@ -101,6 +101,7 @@ bool db_null(struct query *q, int column);
 void db_values(struct query *q, const char *types, struct db_value *out); /* letters i, s and b */
 
 bool db_unreadable(struct db *db); /* did the last call fail because a row is damaged? */
+bool db_failed(struct db *db);     /* did the engine fail at all in it? */
 
 /* ------------------------------------------------------------------------------ transactions */
 

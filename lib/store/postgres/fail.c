@@ -71,6 +71,7 @@ int db_fail(struct db *db, const PGresult *rows, struct err *e)
     const char *words = PQresultErrorField(rows, PG_DIAG_MESSAGE_PRIMARY);
 
     db->locked = db->full = db->damaged = false;
+    db->failed = true;
     if (state == NULL || words == NULL)
         return db_lose(db), db_fail_lost(db, e);
     if (strcmp(state, "55P03") == 0)
