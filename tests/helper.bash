@@ -171,12 +171,13 @@ let_write() {
     wait "$writer"
 }
 
-# It waits for the lock: of a file it looks again and again, and sleeps in between.
-waits_for_lock() { # PID
+# It waits for the lock: of a file it looks again and again, and sleeps in between. A server knows how
+# many wait, and not who.
+waits_for_lock() { # PID [HOW MANY]
     local before after
     if [ "$ENGINE" != sqlite ] && ! grep -q sqlite3 "/proc/$writer/cmdline"; then
         [ "$(sql "SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND NOT granted AND
-            classid='${EVENT_SPOOL##*#}'::regnamespace::oid AND objid=0")" -gt 0 ]
+            classid='${EVENT_SPOOL##*#}'::regnamespace::oid AND objid=0")" -ge "${2:-1}" ]
         return
     fi
     before=$(awk '/^voluntary/ { print $2 }' "/proc/$1/status") && sleep 0.1

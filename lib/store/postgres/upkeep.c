@@ -8,7 +8,7 @@
 bool db_can(const struct db *db, enum store_ability what)
 {
     (void)db;
-    return what != STORE_BACKUP;
+    return what <= STORE_QUERY;
 }
 
 /* The spool's tables with their indexes and what is stored beside them. */

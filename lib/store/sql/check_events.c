@@ -115,7 +115,7 @@ static int read_events(struct check *c, struct faults *f, struct err *e)
                 "version IS NULL THEN seq ELSE (SELECT i.seq FROM event i" BY_EVENT_VERSION
                 " WHERE i.subject=e.subject AND i.version=e.version AND i.version IS NOT NULL) "
                 "END,(SELECT max(g.seq) FROM segment g WHERE g.seq<=e.seq) FROM event e WHERE "
-                "seq>? ORDER BY seq LIMIT 1000"),
+                "seq>? ORDER BY e.seq LIMIT 1000"),
             "i", f->seq);
         got = -1;
         for (rows = 0; q != NULL && (got = db_row(c->s->db, q, e)) > 0; rows++) {
