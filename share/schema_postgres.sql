@@ -115,4 +115,4 @@ CREATE VIEW durations AS SELECT (SELECT name FROM groups g WHERE g.grp = t.grp) 
   le AS le_ms, n FROM duration t;
 
 CREATE VIEW documents AS SELECT kind, name, rev, rfc3339(expires) AS expires,
-  convert_from(value, 'UTF8') AS value FROM document;
+  convert_from(value, 'UTF8')::json AS value FROM document;

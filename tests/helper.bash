@@ -15,21 +15,23 @@ helper_setup() {
     done
     export EVENT_SPOOL=$BATS_TEST_TMPDIR/spool.db HOME=$BATS_TEST_TMPDIR
     : "${ENGINE:=sqlite}"
-    [ "$ENGINE" = sqlite ] || helper_engine
+    helper_engine
     export TZ=UTC LC_ALL=C.UTF-8
     umask 022
     helper_pids=()
     cd "$BATS_TEST_TMPDIR" || return
 }
 
-# A spool on the server that tests/run has started, unless tests/engines knows why not: its lines are
-# the engine, the file, the test (a pattern) and the reason, with tabs between.
+# tests/engines says which tests an engine does not run: its lines are the engine, the file, the test (a
+# pattern) and the reason, with tabs between. The others get a spool on the server that tests/run has
+# started, unless the engine is for files.
 helper_engine() {
     local file=${BATS_TEST_FILENAME##*/} engine of test reason
     while IFS=$'\t' read -r engine of test reason; do
         # shellcheck disable=SC2053 # a pattern
         [ "$engine $of" != "$ENGINE $file" ] || [[ $BATS_TEST_DESCRIPTION != $test ]] || skip "$reason"
     done <"$BATS_TEST_DIRNAME/engines"
+    [ "$ENGINE" != sqlite ] || return 0
     name=${file%.bats}
     export EVENT_SPOOL="$SERVER#t_${name//-/_}_$BATS_TEST_NUMBER"
 }
@@ -221,6 +223,15 @@ edit_line() {
     else
         sql "UPDATE event SET line=convert_to(replace(convert_from(line,'UTF8'),'$2','$3'),'UTF8') WHERE seq=$1"
     fi
+}
+
+# faults KIND...: those (of tests/fault/fail.c) that the engine's calls can have. A connection breaks
+# by the end of a process, whatever a single call says.
+faults() {
+    local kind
+    for kind; do
+        [ "$ENGINE" != sqlite ] && [[ ! $kind =~ ^(kill|torn|term|enomem) ]] || printf '%s\n' "$kind"
+    done
 }
 
 # bytes TEXT: an expression for a column that holds bytes.

@@ -382,7 +382,7 @@ a|b c' ]
     once -k before -- true
     stride=$(long 5 1)
     set +T
-    for kind in kill torn eio eio+ enospc+ eintr short+ enolck; do
+    for kind in $(faults kill torn eio eio+ enospc+ eintr short+ enolck); do
         for ((n = 1 + first++ % stride; ; n += stride)); do
             tag=$kind-$n
             : >met

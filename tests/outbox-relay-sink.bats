@@ -184,6 +184,9 @@ END
     always=$pid
     background outbox-relay -f app.db -- tee -a seen 2>err.always 9>&-
     wait_for grep -q waiting told
+    reads() { grep -q 'app.db$' <(readlink /proc/"$1"/fd/*); }
+    wait_for reads "$pid"
+    wait_for reads "$stopped"
     kill "$pid" "$stopped"
     ends_with 0 "$pid"
     ends_with 75 "$stopped"

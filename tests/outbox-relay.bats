@@ -513,6 +513,7 @@ to be relayed: 0, failed: 0" ]
 
 @test "outbox-relay: built without libpq, it names what to install for PostgreSQL" {
     env -u MAKEFLAGS -u MFLAGS make -s -j2 -C "$TOP" BUILD="$PWD/b" LIBPQ=no CFLAGS=-O0 "$PWD/b/bin/outbox-relay" 2>/dev/null
+    export EVENT_SPOOL=$PWD/spool.db # a file: the outbox is what is not there
     run -69 b/bin/outbox-relay postgresql://localhost/x
     [ "$output" = 'outbox-relay: built without PostgreSQL: install libpq-dev and make again' ]
     run -0 b/bin/outbox-relay --schema postgres:

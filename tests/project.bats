@@ -510,8 +510,9 @@ release() {
     echo 'not a database, but a text of some length, so that it is no empty file and has a header to look at....' >text
     run -65 --separate-stderr project text counter.sql
     [ "$stderr" = "project: $PWD/text: not a SQLite database" ]
-    run -65 --separate-stderr project "$EVENT_SPOOL" counter.sql
-    [ "$stderr" = "project: $EVENT_SPOOL: is a spool: name another database" ]
+    publish -s other.db -t n -d 1
+    run -65 --separate-stderr project other.db counter.sql
+    [ "$stderr" = "project: $PWD/other.db: is a spool: name another database" ]
     run -0 spool check
     mkdir folder
     run -74 --separate-stderr project folder counter.sql

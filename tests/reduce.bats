@@ -222,7 +222,7 @@ gone() { # PID
     [ -z "$(spool sql 'SELECT * FROM documents')" ]
     stream a 1 100
     sum a >/dev/null
-    run -0 spool sql "SELECT kind, name, value ->> 'version' AS version FROM documents"
+    run -0 spool sql "SELECT kind, name, CAST(value ->> 'version' AS bigint) AS version FROM documents"
     [ "$output" = '{"kind":"snapshot","name":"a | jq -c -n -f sum.jq","version":100}' ]
 }
 
@@ -312,7 +312,7 @@ SH
     # It was replaced.
     stream a 1 4
     run -0 reduce -k a -- jq -c -n -f sum.jq
-    [ "$(spool sql "SELECT value ->> 'version' AS v FROM documents")" = '{"v":3}' ]
+    [ "$(spool sql "SELECT CAST(value ->> 'version' AS bigint) AS v FROM documents")" = '{"v":3}' ]
     sql "DELETE FROM document"
     [ "$(sum a | jq -c .state)" = '{"n":4,"sum":10}' ]
 }
@@ -374,7 +374,7 @@ SH
     : >go
     wait "$pid"
     [ "$(jq .version out)" -eq 2 ]
-    [ "$(spool sql "SELECT value ->> 'version' AS v FROM documents")" = '{"v":3}' ]
+    [ "$(spool sql "SELECT CAST(value ->> 'version' AS bigint) AS v FROM documents")" = '{"v":3}' ]
 }
 
 # --- without a reducer
@@ -543,7 +543,7 @@ reduce: subject "s3": the reducer printed no JSON: unfinished object at byte 2 (
     stream a 1
     stride=$(long 5 1)
     set +T
-    for kind in kill torn eio eio+ enospc enospc+ eintr short+ enolck; do
+    for kind in $(faults kill torn eio eio+ enospc enospc+ eintr short+ enolck); do
         for ((n = 1 + first++ % stride; ; n += stride)); do
             count=$((count + 1))
             publish -t number -k a --expect-version any -d 1

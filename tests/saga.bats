@@ -873,7 +873,7 @@ sweep() { # PLAN KIND...
     local kind n step id status first=0 stride
     stride=$(long 5 1)
     set +T
-    for kind in "${@:2}"; do
+    for kind in $(faults "${@:2}"); do
         step=$stride
         [[ $kind != */* ]] || step=$((${kind#*/} * stride))
         kind=${kind%/*}

@@ -100,6 +100,14 @@ finds() {
     finds '["damage",null,1,0,"1 event not in the index that finds duplicates: position 2"]'
 }
 
+@test "check: an index that the server does not use is found" {
+    events 3
+    sql "UPDATE pg_index SET indisvalid=false WHERE indexrelid='event_id'::regclass"
+    finds '["structure",null,1,0,"the server does not use the index event_id: rebuild it (REINDEX)"]'
+    sql 'REINDEX INDEX event_id'
+    healthy
+}
+
 @test "check: an invalid page is a finding" {
     events 3000
     size=$(stat -c %s spool.db)
