@@ -259,12 +259,20 @@ many_wait() {
 }
 delivered() { world consume -g g --auto-ack "$@" | jq .data; }
 
-# killed N COMMAND...: in front of the N-th time that it waits for the disk.
+# killed N COMMAND...: in front of the N-th time that it waits for the disk; or of a message to the
+# server, after two thirds of all.
 killed() {
-    local at=$1
+    local at=$1 call=fdatasync
     shift
+    if [ "$ENGINE" != sqlite ]; then
+        keep_spool
+        rm -f sent
+        env LD_PRELOAD="$BUILD/fault/fail.so" FAULT_KIND=trace FAULT_ONLY=send FAULT_LOG=sent "$@"
+        back_to_kept_spool
+        at=$(($(wc -l <sent) * 2 / 3)) call=send
+    fi
     # shellcheck disable=SC2016
-    run -137 env LD_PRELOAD="$BUILD/fault/fail.so" FAULT_KIND=kill FAULT_ONLY=fdatasync FAULT_AT="$at" \
+    run -137 env LD_PRELOAD="$BUILD/fault/fail.so" FAULT_KIND=kill FAULT_ONLY=$call FAULT_AT="$at" \
         "$@" 2>/dev/null
 }
 
