@@ -18,7 +18,8 @@ DESTDIR ?=
 CFLAGS ?= -O2 -g
 # SAN=address,undefined: with these sanitizers. SHARED=1: with SQLite and jansson shared, as distributions
 # want it; otherwise their archives are taken where they are installed, since finding the symbols of both
-# took half of the instructions of a short process. STATIC=1: without any shared library.
+# took half of the instructions of a short process, and the shortest commands have no shared library at
+# all: loading libc and libm took a fifth of their time. STATIC=1: no command has any.
 # WERROR=1: warnings are errors. T="dlq spool": only test files with one of these in their name.
 SAN =
 SHARED =
@@ -27,7 +28,7 @@ WERROR =
 T =
 # ENGINE=postgres: the tests on a PostgreSQL server that they start themselves.
 ENGINE = sqlite
-# outbox-relay reads PostgreSQL, too: auto (when pkg-config finds libpq), yes or no.
+# Spools and outboxes on PostgreSQL: auto (when pkg-config finds libpq), yes or no.
 LIBPQ = $(if $(STATIC),no,auto)
 
 # A build folder for each kind of build, so that objects never mix.
@@ -38,7 +39,7 @@ warnings = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror
 sanitize = $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 compile = $(if $(MISSING),$(error $(MISSING)))$(CC) -std=c11 -D_GNU_SOURCE -DEVENTUTILS_VERSION='"$(VERSION)"' -Ilib -Icmd -Ilib/store/$(engine) $(defines) \
     $(CPPFLAGS) $(PKG_CFLAGS) $(warnings) $(CFLAGS)
-link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static) -Wl,--as-needed $(LDFLAGS)
+link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static,$(whole)) -Wl,--as-needed $(LDFLAGS)
 
 # The libraries, asked for before anything is built: make has this file written, then reads it. Goals
 # that promise to do all the set-up install them first.
@@ -50,6 +51,7 @@ endif
 # Sources. The folders of lib/ tell the architecture; make lint knows what may include what.
 
 programs = $(patsubst cmd/%.c,$(BUILD)/bin/%,$(wildcard cmd/*.c))
+short = breaker once publish retry throttle
 library = $(BUILD)/libeventutils.a
 objects = $(patsubst %.c,$(BUILD)/%.o,$(filter-out lib/store/postgres/%,$(wildcard lib/*/*.c lib/*/*/*.c))) $(patsubst %.sql,$(BUILD)/%.o,$(wildcard share/*.sql))
 # The store once more, for spools on PostgreSQL: the commands linked with it are called by those of the
@@ -61,8 +63,8 @@ units = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
 benches = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 # Preloaded by tests. A sanitizer wants to be loaded first, so there are none beside one.
 faults = $(if $(SAN),,$(patsubst tests/%.c,$(BUILD)/%.so,$(wildcard tests/fault/*.c)))
-# Two of them call SQLite: commands for their tests, with SQLite shared.
-hooked = $(if $(SAN)$(STATIC),,$(patsubst %,$(BUILD)/hooked/%,consume dlq publish spool))
+# Commands to preload them to, with SQLite shared: two of them call it.
+hooked = $(if $(SAN)$(STATIC),,$(patsubst %,$(BUILD)/hooked/%,$(short) consume dlq spool))
 pages = $(wildcard man/*.[1-9])
 
 # Build.
@@ -88,6 +90,7 @@ $(programs) $(hooked) $(on_postgres): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$$(B
 	$(link) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS) $(libs)
 $(on_postgres): libs = $(PQ_LIBS)
 $(hooked) $(BUILD)/bench/floor_oneshot: PKG_LIBS = $(SHARED_LIBS)
+$(short:%=$(BUILD)/bin/%): whole = $(if $(SAN),,$(WHOLE))
 
 $(library): $(objects)
 	rm -f $@
@@ -124,7 +127,7 @@ $(faults): $(BUILD)/%.so: tests/%.c $(wildcard tests/fault/*.h) Makefile
 $(BUILD)/cmd/ev.o: $(BUILD)/libexecdir
 $(BUILD)/cmd/ev.o: defines = -DEVENTUTILS_LIBEXECDIR='"$(libexecdir)/eventutils"'
 
-# libpq is for one command alone: what it brings along takes the others longer to load than to work.
+# What libpq brings along takes other commands longer to load than to work.
 $(BUILD)/bin/outbox-relay: libs = $(PQ_LIBS)
 $(BUILD)/lib/outbox/postgres%: defines = $(PQ_CFLAGS)
 

@@ -9,7 +9,7 @@ setup() {
     [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
 }
 
-cost() { env PATH="$BUILD/hooked:$PATH" LD_PRELOAD="$BUILD/fault/cost.so" COST_LOG="$PWD/costs" "$@"; }
+cost() { env PATH="$hooked" LD_PRELOAD="$BUILD/fault/cost.so" COST_LOG="$PWD/costs" "$@"; }
 
 # flat SCENARIO DEPTH [ROWS]: the function with this name works at a tenth of the depth and at the whole of
 # it, in a folder of its own. Steps for each row that changes may not grow with the depth, except for

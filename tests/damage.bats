@@ -89,7 +89,7 @@ spoil() {
 }
 
 @test "damage: whatever is damaged in an event's row, check names it, replay skips it, and a group sets it aside" {
-    seq 3 | publish -t n -k s
+    seq 500 | publish -t n -k s # enough for reading ahead
     replay >lines
     sed -i 2d lines
     keep_spool

@@ -22,7 +22,7 @@ hit() {
     shift 2
     : >met
     status=0
-    { LD_PRELOAD=$BUILD/fault/fail.so FAULT_KIND=$kind FAULT_AT=$n FAULT_LOG=met \
+    { PATH=$hooked LD_PRELOAD=$BUILD/fault/fail.so FAULT_KIND=$kind FAULT_AT=$n FAULT_LOG=met \
         "$@" <in >out 2>errors; } 2>/dev/null || status=$?
     # shellcheck disable=SC2094 # the command has ended
     read -r met <met || met=
@@ -594,12 +594,11 @@ letters() {
     publish -t n -d 1
     consume -g g --from start --auto-ack >/dev/null
     publish -t n -d 2
-    cp spool.db base.db
+    keep_spool
     met=begin
     for ((n = 1; ${#met} > 0; n += stride)); do
         tag=term-$n
-        rm -f spool.db*
-        cp base.db spool.db
+        back_to_kept_spool
         hit term "$n" consume -g g --auto-ack
         [ "$status" -eq 0 ] || complain 'it was to end with 0'
         consume -g g --auto-ack >>out

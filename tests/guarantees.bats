@@ -12,7 +12,7 @@ shim() { # NAME: skip without it
 with() {
     local so=$BUILD/fault/$1.so
     shift
-    env LD_PRELOAD="$so" "$@"
+    env PATH="$hooked" LD_PRELOAD="$so" "$@"
 }
 
 # events N: publish N events with ids e1, e2 …
@@ -169,7 +169,7 @@ checkpoint() {
     rm -f "$EVENT_SPOOL"* window followed
     publish -t first -d 1 2>/dev/null
     follower
-    with walreset WALRESET="$1" WALRESET_LOG="$PWD/window" "$BUILD/hooked/publish" -t n --text --echo in >out
+    with walreset WALRESET="$1" WALRESET_LOG="$PWD/window" publish -t n --text --echo in >out
     [ "$(wc -l <out)" -eq 1300 ]
     publish -t last -d 1
     kill -TERM "$pid"

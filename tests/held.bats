@@ -11,7 +11,7 @@ needs_held() {
 held() {
     local status=0
     : >held
-    LD_PRELOAD=$BUILD/fault/held.so HELD_LOG=$BATS_TEST_TMPDIR/held "$@" || status=$?
+    PATH=$hooked LD_PRELOAD=$BUILD/fault/held.so HELD_LOG=$BATS_TEST_TMPDIR/held "$@" || status=$?
     ! grep 'under the lock' held >&2 || return 1
     grep -q 'locked [1-9]' held || {
         echo "never locked the spool: $*" >&2

@@ -8,6 +8,9 @@
 
 bats_require_minimum_version 1.5.0
 
+# The PATH of a command to which something is preloaded: some have no shared library elsewhere.
+hooked=$BUILD/hooked:$PATH
+
 helper_setup() {
     local name
     for name in "${!EVENT_@}" TRACEPARENT TRACESTATE XDG_STATE_HOME; do
@@ -32,6 +35,7 @@ helper_engine() {
         [ "$engine $of" != "$ENGINE $file" ] || [[ $BATS_TEST_DESCRIPTION != $test ]] || skip "$reason"
     done <"$BATS_TEST_DIRNAME/engines"
     [ "$ENGINE" != sqlite ] || return 0
+    hooked=$BUILD/bin/postgresql:$PATH
     name=${file%.bats}
     export EVENT_SPOOL="$SERVER#t_${name//-/_}_$BATS_TEST_NUMBER"
 }
@@ -201,7 +205,7 @@ world() {
 # worldly: set the array world to a command line to which world adds its own.
 worldly() {
     local clock=$BATS_TEST_TMPDIR/clock
-    world=(env LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK="$clock")
+    world=(env PATH="$hooked" LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK="$clock")
     # The server's clock counts: there is a function that stands before PostgreSQL's own (see postgres_world).
     [ "$ENGINE" = sqlite ] ||
         world+=(WORLD_BOOT="$clock" PGOPTIONS="-c search_path=world,pg_catalog -c world.clock=$(cat "$clock" 2>/dev/null || echo 0)")

@@ -371,7 +371,7 @@ a|b c' ]
     needs_preload
     once -k a -- true
     # Those who wait are woken through the lock file: in front of that stands a sync, not a write.
-    FAULT_KIND=trace FAULT_LOG=calls LD_PRELOAD=$BUILD/fault/fail.so once -k b -- true
+    FAULT_KIND=trace FAULT_LOG=calls PATH=$hooked LD_PRELOAD=$BUILD/fault/fail.so once -k b -- true
     grep -B 1 '^utimensat .*-lock$' calls | head -n 1 >before
     grep -E '^f(data)?sync ' before
 }
@@ -387,7 +387,7 @@ a|b c' ]
             tag=$kind-$n
             : >met
             status=0
-            { LD_PRELOAD=$BUILD/fault/fail.so FAULT_KIND=$kind FAULT_AT=$n FAULT_LOG=met \
+            { PATH=$hooked LD_PRELOAD=$BUILD/fault/fail.so FAULT_KIND=$kind FAULT_AT=$n FAULT_LOG=met \
                 once -k "$tag" -- sh -c 'echo "$1" >>ran; echo "out $1"' sh "$tag" >out 2>said; } 2>/dev/null || status=$?
             [ -s met ] || break
             case $kind:$status in

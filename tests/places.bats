@@ -193,6 +193,7 @@ said() {
 @test "spool's place: a waiting command notices that the spool was deleted or replaced, and ends with 74" {
     local gone=': was deleted, moved or replaced while in use: start again when it is back in place'
     printf '%s\n' '-- @init' 'CREATE TABLE t(seq);' '-- @on x' 'INSERT INTO t VALUES(:seq);' >m.sql
+    mkfifo latch
     for how in 'rm s' 'cp s copy && mv copy s'; do
         rm -f s* err.* running
         put s
@@ -207,7 +208,6 @@ said() {
             n=$((n + 1))
         done
         background sh -c 'exec once -s s -k k -- sh -c "echo >running; read x <latch" 2>err.once'
-        [ -p latch ] || mkfifo latch
         wait_for test -s out.1
         wait_for test -s out.2
         wait_for test -e running

@@ -53,7 +53,7 @@ check_in_flight
 # Opening compares the schema, some dozen rows.
 schema
 # The first row that there is ends the scan.
-claim_gather
+claim_look
 # While SPOOL-lock is not the spool's own, all processes there are have to be asked.
 claim_other_consumers
 # A list of all groups.

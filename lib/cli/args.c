@@ -712,9 +712,9 @@ static void check_operands(const struct cmd *self, int n, char **operand)
                    err_quote_text(operand[self->most]).text);
 }
 
-/* A spool on a server: become the command of the same name that is linked with the engine for it,
-   so that nobody else pays for its library. It lies beside ours, in a folder named after the engine.
-   Nothing has been read or done by now: it begins as we did. */
+/* A spool on a server: become the command of the same name that is linked with the engine for
+   it, so that nobody else pays for its library. It lies beside ours, in a folder named after the
+   engine. Nothing has been read or done by now: it begins as we did. */
 static void hand_over(char **argv)
 {
     static const char *const addresses[] = {"postgresql://", "postgres://", "service="};

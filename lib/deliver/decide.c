@@ -430,7 +430,7 @@ static bool prints(const struct decide *d)
 /* Write the output, then settle. A crash in between repeats the output; the other order would lose
    it. When the reader has gone, it does not want the output, and done events stay done; when output
    was lost for other reasons, its event is not done. */
-int decide_settle(struct decide *d, struct err *e)
+int decide_settle(struct decide *d, struct decide_next *next, struct err *e)
 {
     struct err unwritten = ERR_NONE;
     struct txn *t = NULL;
@@ -445,7 +445,10 @@ int decide_settle(struct decide *d, struct err *e)
     while (emits(d) && (got = begin_emit(d, &t, e)) <= 0)
         if (got < 0)
             return stop_when_locked(d, e);
-    if (t == NULL)
+    if (t == NULL && next->max > 0 && decide_plain(d))
+        got = next->n = group_settle_and_claim(d->group, d->settle, d->settles, next->max,
+                                               next->at_once, next->last, &next->event, e);
+    else if (t == NULL)
         got = group_settle(d->group, d->settle, d->settles, e);
     else if ((got = txn_settle(t, d->group, d->settle, d->settles, e)) < 0)
         txn_rollback(t);
@@ -464,6 +467,15 @@ bool decide_order_waits(const struct decide *d)
             d->settle[i].outcome == GROUP_RELEASE || d->made[i].n > 0)
             return true;
     return false;
+}
+
+bool decide_plain(const struct decide *d)
+{
+    for (size_t i = 0; i < d->settles; i++)
+        if ((d->settle[i].outcome != GROUP_DONE && d->settle[i].outcome != GROUP_DROP) ||
+            d->made[i].n > 0)
+            return false;
+    return true;
 }
 
 void decide_free(struct decide *d)

@@ -85,9 +85,19 @@ void decide_take_back(struct decide *d, bool printed);
    before anything is claimed or begun? Only its row in the spool holds back the later events of its
    subject. It was returned, or emits what others may have made impossible to publish. */
 bool decide_order_waits(const struct decide *d);
-/* Write the output, then settle. 0; -1 when the store failed. While others keep the spool locked
-   the decisions stay, decide_stop has been called, and the result is 0. */
-int decide_settle(struct decide *d, struct err *e);
+/* Are all events that were decided done or dropped, and emit nothing? Then the next claim can be
+   made in the transaction that settles them. */
+bool decide_plain(const struct decide *d);
+struct decide_next {
+    size_t max, at_once; /* these and last as for group_claim; max 0: claim nothing */
+    int64_t last;
+    struct group_event **event; /* set: what was claimed */
+    int n;
+};
+/* Write the output, then settle, and claim what comes next. 0; -1 when the store failed. While
+   others keep the spool locked the decisions stay, decide_stop has been called, and the result is
+   0. */
+int decide_settle(struct decide *d, struct decide_next *next, struct err *e);
 
 void decide_free(struct decide *d);
 

@@ -10,9 +10,7 @@
 #include "process/proc.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -24,7 +22,7 @@ struct slot {
     struct group_event *event; /* NULL: free */
     struct child child;
     struct environment environment;
-    char marker[40];
+    struct buf marker;
 };
 
 struct hands {
@@ -131,12 +129,14 @@ static int handlers_begin(struct loop *loop, struct group_event *ge, struct err 
         decide_hopeless(&loop->decide, ge, &why);
         return 1;
     }
-    snprintf(s->marker, sizeof s->marker, "EVENT_SEQ=%" PRId64, ge->entry.seq);
+    buf_reset(&s->marker);
+    buf_str(&s->marker, STR("EVENT_SEQ="));
+    buf_int(&s->marker, ge->entry.seq);
     struct child_run run = {
         .argv = loop->terms->argv,
         .envp = environment_make(&s->environment, ev, ge->entry.seq, ge->attempts + 1,
                                  loop->terms->group, store_name(loop->store)),
-        .marker = s->marker,
+        .marker = buf_text(&s->marker),
         .input = {ge->entry.line.p, ge->entry.line.n + 1}, /* including its newline */
         .timeout_ms = loop->terms->timeout_ms,
         .grace_ms = loop->terms->grace_ms,
@@ -252,6 +252,13 @@ static int judge(struct loop *loop, struct slot *s, struct err *e)
     return 0;
 }
 
+/* For each handler one event that runs, one that comes next, and those that more such handlers
+   would take until it is time to settle. */
+static size_t queue_each(int64_t took_ms)
+{
+    return 2 + (size_t)(SETTLE_MS / (took_ms > 0 ? took_ms : 1));
+}
+
 static int handlers_move(struct loop *loop, int64_t now_ms, struct err *e)
 {
     for (size_t i = 0; i < handler_count(loop); i++) {
@@ -267,7 +274,7 @@ static int handlers_move(struct loop *loop, int64_t now_ms, struct err *e)
             continue;
         if (judge(loop, s, e) < 0)
             return -1;
-        loop->queue_max = handler_count(loop) * (2 + (size_t)(SETTLE_MS / (1 + s->child.took_ms)));
+        loop->queue_max = handler_count(loop) * queue_each(s->child.took_ms);
         child_reset(&s->child);
         s->event = NULL;
         loop->running--;
@@ -306,6 +313,7 @@ static void handlers_close(struct loop *loop)
     for (size_t i = 0; i < handler_count(loop); i++) {
         child_free(&slots(loop)[i].child);
         environment_free(&slots(loop)[i].environment);
+        buf_free(&slots(loop)[i].marker);
     }
     free(slots(loop));
     free(loop->hands);

@@ -50,6 +50,14 @@ int intake_claim(struct intake *in, size_t max, size_t at_once, struct group_eve
     return 0;
 }
 
+int intake_settle(struct intake *in, struct decide_next *next, struct err *e)
+{
+    if (find_last(in, e) < 0)
+        return -1;
+    next->last = in->last;
+    return decide_settle(in->decide, next, e);
+}
+
 /* If the store fails here, the next claim will meet the error. */
 int64_t intake_wait_ms(const struct intake *in)
 {

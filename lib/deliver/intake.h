@@ -17,6 +17,9 @@ struct intake {
 int intake_claim(struct intake *in, size_t max, size_t at_once, struct group_event ***out,
                  struct err *e);
 
+/* decide_settle, up to the last event that is to be delivered: sets next->last. 0 or -1. */
+int intake_settle(struct intake *in, struct decide_next *next, struct err *e);
+
 /* Set past_last: with --to there is an end also when following, once the log has reached it. A time
    that has passed is such an end, too. 0 or -1. */
 int intake_look_past(struct intake *in, struct err *e);

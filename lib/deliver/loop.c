@@ -13,27 +13,6 @@
 #define BLOCKED_MAX 1000  /* events claimed ahead to reach other subjects */
 #define SETTLE_BATCH 1000 /* the most decisions to settle together */
 
-/* Decisions are settled together, but soon: neither the log nor the next reader in the pipe waits
-   for long. We settle at once when there is nothing else to do, or when what could begin waits for
-   that: an event whose consumer died, or in an ordered group one behind an event that was returned.
- */
-static bool settle_due(const struct loop *loop)
-{
-    const struct decide *d = &loop->decide;
-
-    if (d->settles == 0)
-        return false;
-    return d->settles >= SETTLE_BATCH || d->on_hold || (loop->running == 0 && d->queued == 0) ||
-           decide_order_waits(d) || (d->queued > 0 && loop->crew->room(loop) > 0) ||
-           clock_mono_ms() >= d->settle_ms + loop->settle_wait_ms;
-}
-
-static int settle(struct loop *loop, struct err *e)
-{
-    loop->drained = false; /* a retry may be due already */
-    return decide_settle(&loop->decide, e);
-}
-
 /* ---------------------------------------------------------------------------------------- claim */
 
 /* In an ordered group an event waits for the earlier ones of its subject. An event whose consumer
@@ -74,14 +53,6 @@ static int begin_queued(struct loop *loop, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-static int release_queued(struct loop *loop, struct err *e)
-{
-    if (loop->decide.queued == 0)
-        return 0;
-    decide_release_queued(&loop->decide);
-    return settle(loop, e);
-}
-
 /* All events in the queue wait for others of their subjects, and handlers are free: other subjects
    must not wait with them. */
 static bool blocked(const struct loop *loop)
@@ -107,31 +78,48 @@ static size_t wanted(const struct loop *loop)
     return max;
 }
 
-static int claim(struct loop *loop, struct err *e)
+/* Could something be claimed now? Sets *next to what. */
+static bool claim_due(const struct loop *loop, struct decide_next *next)
+{
+    size_t room = loop->crew->room(loop), queued = loop->decide.queued;
+
+    *next = (struct decide_next){
+        .max = wanted(loop),
+        .at_once = room > queued && !blocked(loop) ? room - queued : room,
+    };
+    return next->max > 0 && (loop->pace_ms == 0 || clock_mono_ms() >= loop->pace_ms);
+}
+
+static void queue_claimed(struct loop *loop, struct group_event **got, size_t n)
 {
     struct decide *d = &loop->decide;
-    struct group_event **got;
-    size_t max = wanted(loop), room = loop->crew->room(loop);
-    size_t at_once = room > d->queued && !blocked(loop) ? room - d->queued : room;
-    int n;
 
-    if (max == 0 || (loop->pace_ms != 0 && clock_mono_ms() < loop->pace_ms))
-        return 0;
-    if ((n = intake_claim(&loop->intake, max, at_once, &got, e)) < 0)
-        return -1;
-    if (n == 0 && d->result->why.status != 0)
-        return 0;
-    if (d->queued + (size_t)n > d->queue_room) {
-        d->queue_room = d->queued + (size_t)n;
+    if (d->queued + n > d->queue_room) {
+        d->queue_room = d->queued + n;
         d->queue = mem_grow(d->queue, d->queue_room, sizeof *d->queue);
     }
-    for (int i = 0; i < n; i++)
-        d->queue[d->queued++] = got[i];
-    d->taken += n;
+    memcpy(d->queue + d->queued, got, n * sizeof *got);
+    d->queued += n;
+    d->taken += (int64_t)n;
     loop->pace_ms =
         group_pace_ms(loop->group) == 0 ? 0 : clock_mono_ms() + group_pace_ms(loop->group);
     loop->more = n > 0;
     loop->drained = n == 0 && loop->pace_ms == 0;
+}
+
+static int claim(struct loop *loop, struct err *e)
+{
+    struct decide *d = &loop->decide;
+    struct decide_next next;
+    int n;
+
+    if (!claim_due(loop, &next))
+        return 0;
+    if ((n = intake_claim(&loop->intake, next.max, next.at_once, &next.event, e)) < 0)
+        return -1;
+    if (n == 0 && d->result->why.status != 0)
+        return 0;
+    queue_claimed(loop, next.event, (size_t)n);
     if (loop->drained && loop->terms->follow && intake_look_past(&loop->intake, e) < 0)
         return -1;
     d->on_hold &= n == 0;
@@ -141,6 +129,54 @@ static int claim(struct loop *loop, struct err *e)
 static int claim_and_begin(struct loop *loop, struct err *e)
 {
     return claim(loop, e) < 0 || begin_queued(loop, e) < 0 ? -1 : 0;
+}
+
+/* --------------------------------------------------------------------------------------- settle */
+
+/* Decisions are settled together, but soon: neither the log nor the next reader in the pipe waits
+   for long. We settle at once when there is nothing else to do, or when what could begin waits for
+   that: an event whose consumer died, or in an ordered group one behind an event that was returned.
+ */
+static bool settle_due(const struct loop *loop)
+{
+    const struct decide *d = &loop->decide;
+
+    if (d->settles == 0)
+        return false;
+    return d->settles >= SETTLE_BATCH || d->on_hold || (loop->running == 0 && d->queued == 0) ||
+           decide_order_waits(d) || (d->queued > 0 && loop->crew->room(loop) > 0) ||
+           clock_mono_ms() >= d->settle_ms + loop->settle_wait_ms;
+}
+
+static int settle(struct loop *loop, struct err *e)
+{
+    loop->drained = false; /* a retry may be due already */
+    return decide_settle(&loop->decide, &(struct decide_next){0}, e);
+}
+
+/* Settle what is due. If we may go on and something is to be claimed, settle all, in the
+   transaction that claims. */
+static int settle_and_claim(struct loop *loop, bool open, struct err *e)
+{
+    const struct decide *d = &loop->decide;
+    struct decide_next next;
+
+    if (!open || d->settles == 0 || d->on_hold || !claim_due(loop, &next) || !decide_plain(d))
+        return settle_due(loop) ? settle(loop, e) : 0;
+    loop->drained = false;
+    if (intake_settle(&loop->intake, &next, e) < 0)
+        return -1;
+    if (next.n > 0)
+        queue_claimed(loop, next.event, (size_t)next.n);
+    return 0;
+}
+
+static int release_queued(struct loop *loop, struct err *e)
+{
+    if (loop->decide.queued == 0)
+        return 0;
+    decide_release_queued(&loop->decide);
+    return settle(loop, e);
 }
 
 /* ----------------------------------------------------------------------------------------- loop */
@@ -176,15 +212,23 @@ static int64_t next_wait(struct loop *loop)
     return until == INT64_MAX ? -1 : until <= now ? 0 : until - now;
 }
 
-static void wait_for_something(struct loop *loop)
+/* A spool that is lost ends the handlers at once: their events are others' by now. */
+static int wait_for_something(struct loop *loop, struct err *e)
 {
     size_t n = loop->crew->fds(loop, loop->fds);
     struct err met_later = ERR_NONE; /* by the next claim */
+    int line = store_line(loop->store);
 
-    if (loop->terms->follow && loop->crew->room(loop) > 0 && loop->decide.grace_ms == 0)
+    if (loop->terms->follow && loop->crew->room(loop) > 0 && loop->decide.grace_ms == 0) {
         store_wait(loop->store, loop->fds, n, next_wait(loop), proc_wait, &met_later);
-    else
-        proc_wait(loop->fds, n, next_wait(loop));
+        return 0;
+    }
+    loop->fds[n] = (struct pollfd){.fd = line, .events = POLLIN};
+    proc_wait(loop->fds, n + (line >= 0), next_wait(loop));
+    if (line < 0 || loop->fds[n].revents == 0)
+        return 0;
+    loop->drained = false; /* it may have been the bell */
+    return store_there(loop->store, e);
 }
 
 static void reap(struct loop *loop)
@@ -237,6 +281,7 @@ static bool finished(const struct loop *loop)
 static int go_round(struct loop *loop, struct err *e)
 {
     struct decide *d = &loop->decide;
+    int got = 0;
     bool stopping = proc_stopping() || out_gone() || d->result->why.status != 0;
 
     if (stopping && stop(loop, e) < 0)
@@ -244,7 +289,7 @@ static int go_round(struct loop *loop, struct err *e)
     /* First the handlers, which run while we settle and claim. */
     if (!stopping && begin_queued(loop, e) < 0)
         return -1;
-    if (settle_due(loop) && settle(loop, e) < 0)
+    if (settle_and_claim(loop, !stopping && d->result->why.status == 0, e) < 0)
         return -1;
     if (d->on_hold && release_queued(loop, e) < 0)
         return -1;
@@ -258,8 +303,10 @@ static int go_round(struct loop *loop, struct err *e)
     if (finished(loop))
         return 0;
     if ((d->result->why.status == 0 || stopping) && !settle_due(loop))
-        wait_for_something(loop);
+        got = wait_for_something(loop, e);
     reap(loop);
+    if (got < 0)
+        return -1;
     return loop->crew->move(loop, clock_mono_ms(), e);
 }
 

@@ -32,7 +32,7 @@ static int print_claimed(struct decide *d, struct group_event **events, int n, s
         decide_printed(d, events[i]);
     if (got < 0 || out_gone())
         decide_take_back(d, true);
-    return decide_settle(d, e);
+    return decide_settle(d, &(struct decide_next){0}, e);
 }
 
 /* Nothing could be claimed. 1: wait for more; 0: there is no more to come; -1. */

@@ -370,8 +370,10 @@ static void explain(struct child *c, int wait_status)
     else if (WIFSIGNALED(wait_status))
         buf_printf(&c->text, "killed by signal %d (%s)", WTERMSIG(wait_status),
                    strsignal(WTERMSIG(wait_status)));
-    else
-        buf_printf(&c->text, "exit status %d", WEXITSTATUS(wait_status));
+    else {
+        buf_puts(&c->text, "exit status ");
+        buf_int(&c->text, WEXITSTATUS(wait_status));
+    }
 }
 
 void child_ended(struct child *c, int wait_status, int64_t now_ms)

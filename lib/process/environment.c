@@ -2,8 +2,6 @@
 
 #include "base/mem.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,7 +16,7 @@ static bool of_a_handler(const char *variable)
         "EVENT_SPOOL=", "EVENT_CTL=",     "EVENT_WORKER=", "TRACEPARENT=",         "TRACESTATE=",
     };
 
-    if (strchr("ET", variable[0]) == NULL)
+    if (variable[0] != 'E' && variable[0] != 'T')
         return false;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strncmp(variable, names[i], strlen(names[i])) == 0)
@@ -26,22 +24,21 @@ static bool of_a_handler(const char *variable)
     return false;
 }
 
-static void set(struct environment *env, const char *name, struct str value)
+/* name: with its "=". */
+static void set(struct environment *env, struct str name, struct str value)
 {
     if (value.p == NULL)
         return;
-    buf_puts(&env->text, name);
-    buf_char(&env->text, '=');
-    buf_str(&env->text, value);
+    buf_str(&env->text, name);
+    buf_add(&env->text, value.p, value.n);
     buf_char(&env->text, '\0');
 }
 
-static void set_number(struct environment *env, const char *name, int64_t value)
+static void set_number(struct environment *env, struct str name, int64_t value)
 {
-    char text[24];
-
-    snprintf(text, sizeof text, "%" PRId64, value);
-    set(env, name, str_of(text));
+    buf_str(&env->text, name);
+    buf_int(&env->text, value);
+    buf_char(&env->text, '\0');
 }
 
 static size_t inherit(struct environment *env)
@@ -62,19 +59,19 @@ static size_t inherit(struct environment *env)
 
 static void set_event(struct environment *env, const struct event *ev, int64_t seq, int64_t attempt)
 {
-    set(env, "EVENT_ID", ev->id);
-    set(env, "EVENT_TYPE", ev->type);
-    set(env, "EVENT_SOURCE", ev->source);
-    set(env, "EVENT_SUBJECT", ev->subject);
-    set(env, "EVENT_TIME", ev->time);
+    set(env, STR("EVENT_ID="), ev->id);
+    set(env, STR("EVENT_TYPE="), ev->type);
+    set(env, STR("EVENT_SOURCE="), ev->source);
+    set(env, STR("EVENT_SUBJECT="), ev->subject);
+    set(env, STR("EVENT_TIME="), ev->time);
     if (seq > 0)
-        set_number(env, "EVENT_SEQ", seq);
-    set_number(env, "EVENT_ATTEMPT", attempt);
-    set(env, "EVENT_CORRELATIONID", ev->correlationid.p != NULL ? ev->correlationid : ev->id);
-    set_number(env, "EVENT_HOPS", ev->hops);
-    set(env, "TRACEPARENT", ev->traceparent);
+        set_number(env, STR("EVENT_SEQ="), seq);
+    set_number(env, STR("EVENT_ATTEMPT="), attempt);
+    set(env, STR("EVENT_CORRELATIONID="), ev->correlationid.p != NULL ? ev->correlationid : ev->id);
+    set_number(env, STR("EVENT_HOPS="), ev->hops);
+    set(env, STR("TRACEPARENT="), ev->traceparent);
     if (ev->traceparent.p != NULL) /* it means nothing without TRACEPARENT */
-        set(env, "TRACESTATE", ev->tracestate);
+        set(env, STR("TRACESTATE="), ev->tracestate);
 }
 
 char *const *environment_make(struct environment *env, const struct event *ev, int64_t seq,
@@ -86,10 +83,10 @@ char *const *environment_make(struct environment *env, const struct event *ev, i
     if (ev != NULL)
         set_event(env, ev, seq, attempt);
     else
-        set_number(env, "EVENT_WORKER", seq);
-    set(env, "EVENT_GROUP", str_of(group));
-    set(env, "EVENT_SPOOL", str_of(spool));
-    set(env, "EVENT_CTL", env->word ? STR("3") : (struct str){NULL, 0});
+        set_number(env, STR("EVENT_WORKER="), seq);
+    set(env, STR("EVENT_GROUP="), str_of(group));
+    set(env, STR("EVENT_SPOOL="), str_of(spool));
+    set(env, STR("EVENT_CTL="), env->word ? STR("3") : (struct str){NULL, 0});
     /* The text does not move from here on. */
     for (size_t at = 0; at < env->text.n; at += strlen(env->text.p + at) + 1)
         env->envp[n++] = env->text.p + at;

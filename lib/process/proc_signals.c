@@ -24,6 +24,7 @@ static volatile sig_atomic_t noticed; /* a signal that has not been acted on yet
 static int64_t first_ms, last_ms;     /* monotonic: when the first and the last came */
 static int64_t grace_ms = -1;         /* from the first signal until proc_forced; -1: no limit */
 static sigset_t ours, before;         /* the signals blocked now, and when we were started */
+static sigset_t stoppers, waiting;    /* ours but SIGCHLD; the mask during a wait */
 static int reaper;                    /* were we a subreaper when we were started? */
 
 /*
@@ -96,6 +97,13 @@ void proc_stage(void)
         sigaction(caught[i], &action, NULL);
     }
     sigprocmask(SIG_BLOCK, &ours, &before);
+    stoppers = ours;
+    sigdelset(&stoppers, SIGCHLD);
+    /* Signals that we catch must be delivered even if they were blocked at the start. */
+    waiting = before;
+    for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++)
+        if (sigismember(&ours, caught[i]))
+            sigdelset(&waiting, caught[i]);
     lines_wait_by(&input);
     prctl(PR_GET_CHILD_SUBREAPER, &reaper, 0L, 0L, 0L);
     prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L);
@@ -114,12 +122,11 @@ int proc_stops(void)
 
     sigemptyset(&pending);
     sigpending(&pending);
-    for (int i = 1; i < 32; i++)
-        if (i != SIGCHLD && sigismember(&pending, i) && sigismember(&ours, i) > 0) {
-            proc_unblock();
-            proc_block();
-            break;
-        }
+    sigandset(&pending, &pending, &stoppers);
+    if (!sigisemptyset(&pending)) {
+        proc_unblock();
+        proc_block();
+    }
     return stops;
 }
 
@@ -179,18 +186,13 @@ void proc_block(void)
 int proc_wait(struct pollfd *fds, size_t n, int64_t timeout_ms)
 {
     struct timespec time = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
-    sigset_t mask = before;
 
-    for (int i = 1; i < 32; i++) /* signals that we catch must be delivered even if they were
-                                    blocked at the start */
-        if (sigismember(&ours, i))
-            sigdelset(&mask, i);
     /* A signal that came during a write between proc_unblock and proc_block must not be waited for
        again. */
     if (noticed)
         time = (struct timespec){0, 0};
-    int got =
-        out_poll(fds, n, timeout_ms < 0 && !noticed ? NULL : &time, proc_staged() ? &mask : NULL);
+    int got = out_poll(fds, n, timeout_ms < 0 && !noticed ? NULL : &time,
+                       proc_staged() ? &waiting : NULL);
     noticed = 0;
     if (got < 0) /* a signal: no descriptor was checked */
         for (size_t i = 0; i < n; i++)

@@ -12,8 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static sigset_t ignored; /* when we were started; found for proc_start */
-static bool found;
+static bool looked;      /* at what we were started with, for proc_start: */
+static sigset_t ignored; /* signals, and */
+static bool sealed;      /* whether its descriptors are close-on-exec now, as our own are */
 
 /*
  * Runs in the child of a vfork, which shares our memory until it execs: only async-signal-safe
@@ -48,7 +49,7 @@ _Noreturn static void become(char *const argv[], char *const envp[], const int *
             *failed = errno;
             _exit(EX_CANNOT_RUN);
         }
-    if (!wrapped) /* our own are close-on-exec, those that we were started with are not */
+    if (!wrapped && !sealed)
         close_range((unsigned)n, ~0u, 0);
     sigprocmask(SIG_SETMASK, proc_mask(), NULL);
     execvpe(argv[0], argv, envp);
@@ -94,16 +95,18 @@ static int look_up(const char *name)
     return why;
 }
 
-/* Only those that we do not catch can be ignored, and that does not change. */
-static void find_ignored(void)
+/* A command that is not wrapped inherits neither. Only signals that we do not catch can be ignored,
+   and that does not change. Kernels before 5.11 cannot seal. */
+static void look_at_inherited(void)
 {
     struct sigaction was;
 
+    sealed = close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC) == 0;
     sigemptyset(&ignored);
     for (int i = 1; i < NSIG; i++)
         if (sigaction(i, NULL, &was) == 0 && was.sa_handler == SIG_IGN)
             sigaddset(&ignored, i);
-    found = true;
+    looked = true;
 }
 
 pid_t proc_start(char *const argv[], char *const envp[], const int *fd, int n, bool wrapped,
@@ -111,8 +114,8 @@ pid_t proc_start(char *const argv[], char *const envp[], const int *fd, int n, b
 {
     volatile int failed = 0;
 
-    if (!wrapped && !found)
-        find_ignored();
+    if (!wrapped && !looked)
+        look_at_inherited();
     pid_t parent = getpid(), pid = vfork();
 
     if (pid == 0)

@@ -25,8 +25,11 @@ bool once_key_read(struct str value, struct once_key_info *out)
     return good;
 }
 
-static int key_put(struct once_key *k, bool done, int64_t bytes, int64_t expires_ms, struct err *e)
+/* 1; 0: another process was faster; -1. The key is taken; or done, in t. */
+static int key_put(struct once_key *k, struct txn *t, int64_t bytes, int64_t expires_ms,
+                   struct err *e)
 {
+    bool done = t != NULL;
     int64_t now = clock_now_ms();
     json_t *root =
         done ? json_pack("{s:b,s:I,s:I}", "done", 1, "at_ms", (json_int_t)now, "bytes",
@@ -38,9 +41,8 @@ static int key_put(struct once_key *k, bool done, int64_t bytes, int64_t expires
                                    .rev = k->rev,
                                    .value = str_of(text),
                                    .expires_ms = expires_ms,
-                                   .durable = done,
                                    .wake = done};
-    int got = doc_put(k->store, &change, e);
+    int got = done ? txn_doc_put(t, &change, e) : doc_put(k->store, &change, e);
 
     free(text);
     json_decref(root);
@@ -78,7 +80,7 @@ static int look(struct once_key *k, struct err *e)
     if (got > 0 && mark_lives(k->store, info.mark))
         return ONCE_KEY_BUSY;
     k->rev = doc.rev;
-    if ((got = key_put(k, false, 0, 0, e)) <= 0)
+    if ((got = key_put(k, NULL, 0, 0, e)) <= 0)
         return got < 0 ? -1 : ONCE_KEY_BUSY; /* another process was faster */
     if ((got = doc_get(k->store, ONCE_KEY_KIND, k->name, &doc, e)) < 0)
         return -1;
@@ -106,33 +108,34 @@ int once_key_take(struct once_key *k, int64_t wait_ms, struct err *e)
     }
 }
 
-static int keep_output(struct once_key *k, struct str output, int64_t expires_ms, struct err *e)
+static int keep_output(struct once_key *k, struct txn *t, struct str output, int64_t expires_ms,
+                       struct err *e)
 {
-    struct doc_put change = {.kind = OUTPUT_KIND,
-                             .name = k->name,
-                             .value = output,
-                             .expires_ms = expires_ms,
-                             .durable = true};
+    const struct doc_put change = {
+        .kind = OUTPUT_KIND, .name = k->name, .value = output, .expires_ms = expires_ms};
 
-    if (doc_forget(k->store, OUTPUT_KIND, k->name, e) < 0) /* from an earlier use of the key */
+    if (txn_doc_forget(t, OUTPUT_KIND, k->name, e) < 0) /* from an earlier use of the key */
         return -1;
-    return output.n == 0 ? 0 : doc_put(k->store, &change, e) < 0 ? -1 : 0;
+    return output.n == 0 ? 0 : txn_doc_put(t, &change, e);
 }
 
 int once_key_done(struct once_key *k, struct str output, int64_t bytes, int64_t ttl_ms,
                   struct err *e)
 {
     int64_t expires_ms = clock_now_ms() + ttl_ms;
-    int got;
+    struct txn *t;
 
-    /* Store the output, then mark the key done: a key that is done has its output. */
-    if (keep_output(k, output, expires_ms + OUTLIVES_MS, e) < 0 ||
-        (got = key_put(k, true, bytes, expires_ms, e)) < 0)
+    if (txn_begin(k->store, TXN_LASTING, NULL, &t, e) < 0)
         return -1;
-    if (got == 0)
-        return err_set(e, EX_TEMPFAIL, "key %s was forgotten while its command ran",
-                       err_quote_text(k->name).text);
-    return 0;
+    int got = keep_output(k, t, output, expires_ms + OUTLIVES_MS, e);
+    if (got >= 0)
+        got = key_put(k, t, bytes, expires_ms, e);
+    if (got > 0)
+        return txn_commit(t, e) < 0 ? -1 : 0;
+    txn_rollback(t);
+    return got < 0 ? -1
+                   : err_set(e, EX_TEMPFAIL, "key %s was forgotten while its command ran",
+                             err_quote_text(k->name).text);
 }
 
 int once_key_drop(struct once_key *k, struct err *e)

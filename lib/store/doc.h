@@ -44,6 +44,7 @@ int doc_forget(struct store *s, const char *kind, const char *name, struct err *
 /* The same in a transaction, of which durable says nothing; one that appends, if put has an
    event. */
 int txn_doc_put(struct txn *t, const struct doc_put *put, struct err *e);
+int txn_doc_forget(struct txn *t, const char *kind, const char *name, struct err *e);
 
 /* Call f for each document of a kind, by name; f may change documents, and may return non-zero to
    stop. */

@@ -79,13 +79,15 @@ int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char 
  *     db_must       a change that must find its row, written as MUST_CHANGE("UPDATE …"), or
  *                   something that must be true, as MUST_FIND("FROM … WHERE …"): 1; 0 when it did
  *                   not, or was not; -1, and if that is so because of a db_must before, db_missed
- *     db_int_later  *out is filled in by the next statement that is waited for, at the latest by
- *                   the commit. 1 or -1
+ *     db_insert     insert a row; *id, the number that its table gives it, is filled in at the
+ *                   latest by the commit. The statement ends with RETURNING_ID("column"). 0 or -1
+ *     db_await      wait for all that was sent so far. 0 or -1
  */
 int db_later(struct db *db, struct err *e, const struct sql *sql, const char *types, ...);
 int db_must(struct db *db, struct err *e, const struct sql *sql, const char *types, ...);
-int db_int_later(struct db *db, struct err *e, int64_t *out, const struct sql *sql,
-                 const char *types, ...);
+int db_insert(struct db *db, struct err *e, int64_t *id, const struct sql *sql, const char *types,
+              ...);
+int db_await(struct db *db, struct err *e);
 bool db_missed(const struct db *db);
 /* Read one integer: 1 and *out; 0 when there is no row (or NULL); -1. */
 int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, const char *types,
@@ -99,6 +101,14 @@ enum db_kind db_kind(struct query *q, int column);
 bool db_null(struct query *q, int column);
 /* The first columns at once. */
 void db_values(struct query *q, const char *types, struct db_value *out); /* letters i, s and b */
+
+/* Between begin and end, for a query that goes through a table and selects nothing but its key: all
+   values of the current row, the key first, without the cost of asking for each. It is a guess, to
+   be verified by a checksum over all of them; false: query the columns. db_peek_begin, before the
+   query's first row: false when the engine has no such way. */
+bool db_peek_begin(struct db *db);
+bool db_peek(struct db *db, int64_t key, const char *types, struct db_value *out); /* i, s, b */
+void db_peek_end(struct db *db);
 
 bool db_unreadable(struct db *db); /* did the last call fail because a row is damaged? */
 bool db_failed(struct db *db);     /* did the engine fail at all in it? */
@@ -176,5 +186,6 @@ void db_ring(struct db *db);
 int db_bell(struct db *db); /* store_bell */
 void db_bell_clear(struct db *db);
 int db_there(struct db *db, struct err *e); /* store_there */
+int db_line(struct db *db);                 /* store_line */
 
 #endif

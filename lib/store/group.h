@@ -93,6 +93,11 @@ struct group_settle {
 int group_settle(struct group *g, const struct group_settle *settle, size_t n, struct err *e);
 int txn_settle(struct txn *t, struct group *g, const struct group_settle *settle, size_t n,
                struct err *e);
+/* As group_settle, for events that are done or dropped; and in the same transaction claim, as
+   group_claim does, if what there is to claim is plain to see. Returns the number of claimed
+   events, where 0 does not mean that there are none, or -1. */
+int group_settle_and_claim(struct group *g, const struct group_settle *settle, size_t n, size_t max,
+                           size_t at_once, int64_t last, struct group_event ***out, struct err *e);
 
 /* With a lease: the other end of the pipe has what was claimed, and group_close leaves it there. */
 void group_hand_over(struct group *g);

@@ -31,7 +31,8 @@ static int check_schema_name(const char *name, const char *schema, struct err *e
     return 0;
 }
 
-/* Passwords in names end up in listings of processes, in logs and in the environment of handlers. */
+/* Passwords in names end up in listings of processes, in logs and in the environment of
+   handlers. */
 static int check_conninfo(const char *name, const char *conninfo, struct err *e)
 {
     char *words = NULL;

@@ -21,7 +21,8 @@
 #define OID_INT4 23
 #define OID_TEXT 25
 
-/* ------------------------------------------------------------------------------------- arguments */
+/* -------------------------------------------------------------------------------------
+   arguments */
 
 /* Number the arguments as PostgreSQL wants them: ? is the next one, ?3 the third. */
 static char *numbered(const char *sql, int *n)
@@ -223,14 +224,19 @@ int db_must(struct db *db, struct err *e, const struct sql *sql, const char *typ
     return db_send(db, q, NULL, e) < 0 ? -1 : 1;
 }
 
-int db_int_later(struct db *db, struct err *e, int64_t *out, const struct sql *sql,
-                 const char *types, ...)
+int db_insert(struct db *db, struct err *e, int64_t *id, const struct sql *sql, const char *types,
+              ...)
 {
     va_list ap;
     va_start(ap, types);
     struct query *q = bound(db, sql, types, ap);
     va_end(ap);
-    return db_send(db, q, out, e) < 0 ? -1 : 1;
+    return db_send(db, q, id, e);
+}
+
+int db_await(struct db *db, struct err *e)
+{
+    return db_finish(db, e);
 }
 
 bool db_missed(const struct db *db)
@@ -316,6 +322,27 @@ void db_values(struct query *q, const char *types, struct db_value *out)
             out->number = db_null(q, i) ? DB_NONE : db_i64(q, i);
         else
             out->text = db_text(q, i);
+}
+
+/* All columns come at once anyway. */
+bool db_peek_begin(struct db *db)
+{
+    (void)db;
+    return false;
+}
+
+bool db_peek(struct db *db, int64_t key, const char *types, struct db_value *out)
+{
+    (void)db;
+    (void)key;
+    (void)types;
+    (void)out;
+    return false;
+}
+
+void db_peek_end(struct db *db)
+{
+    (void)db;
 }
 
 bool db_unreadable(struct db *db)

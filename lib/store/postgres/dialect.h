@@ -19,6 +19,7 @@
 /* A division by zero ends the transaction. */
 #define MUST_CHANGE(change) "WITH c AS (" change " RETURNING 1) SELECT 1/count(*) FROM c"
 #define MUST_FIND(what) "SELECT 1/count(*) " what
+#define RETURNING_ID(column) " RETURNING " column
 #define NO_BYTES "''::bytea"
 #define PAGE_LIMIT " LIMIT 1000"
 #define HAS_NUL(text) "false" /* refused by the server */

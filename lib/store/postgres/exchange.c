@@ -288,7 +288,8 @@ void db_read_answers(struct db *db)
     }
 }
 
-/* ------------------------------------------------------------------------------------ connecting */
+/* ------------------------------------------------------------------------------------
+   connecting */
 
 /* The settings that we depend on are set once there is a connection: a pooler may refuse them
    before. */
@@ -314,6 +315,8 @@ int db_connect(struct db *db, PGconn **out, struct err *e)
     PostgresPollingStatusType step = PGRES_POLLING_WRITING;
     int got = 1;
 
+    if (conn != NULL)
+        PQsetErrorVerbosity(conn, PQERRORS_VERBOSE); /* see db_fail_connect */
     while (conn != NULL && PQstatus(conn) != CONNECTION_BAD && step != PGRES_POLLING_OK &&
            step != PGRES_POLLING_FAILED) {
         got = await(db, conn, step == PGRES_POLLING_READING ? POLLIN : POLLOUT, until, true);

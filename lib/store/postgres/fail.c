@@ -1,6 +1,6 @@
 /*
- * PostgreSQL's errors in words, with the status that each has: by their SQLSTATE (PostgreSQL manual,
- * appendix A), never by their text, which is translated.
+ * PostgreSQL's errors in words, with the status that each has: by their SQLSTATE (PostgreSQL
+ * manual, appendix A), never by their text, which is translated.
  */
 #include "store/postgres/postgres.h"
 
@@ -95,13 +95,28 @@ int db_fail(struct db *db, const PGresult *rows, struct err *e)
     return -1;
 }
 
-/* Before there is a connection, libpq has words but no SQLSTATE. */
+/* Before there is a connection, libpq has no results, only words; verbose ones have the SQLSTATE
+   between them: "…: FATAL:  3D000: database …". */
+static const char *sqlstate_in(const char *words)
+{
+    for (const char *p = words; (p = strstr(p, ": ")) != NULL; p += 2) {
+        const char *state = p + 2 + strspn(p + 2, " ");
+        if (strspn(state, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 && state[5] == ':' &&
+            strcspn(state, "0123456789") < 5)
+            return state;
+    }
+    return NULL;
+}
+
 int db_fail_connect(struct db *db, const PGconn *conn, struct err *e)
 {
     const char *words = conn == NULL ? "no memory" : PQerrorMessage(conn);
-    bool refused = conn != NULL && PQconnectionNeedsPassword(conn);
-    bool unknown = conn != NULL && PQconnectionUsedPassword(conn);
+    const char *state = sqlstate_in(words);
 
-    return say_what(db, refused || unknown ? EX_NOPERM : EX_TEMPFAIL, "", words,
-                    refused ? ": put the password into ~/.pgpass" : "", e);
+    if (conn != NULL && PQconnectionNeedsPassword(conn))
+        return say_what(db, EX_NOPERM, "", words, ": put the password into ~/.pgpass", e);
+    for (size_t i = 0; state != NULL && i < sizeof known / sizeof known[0]; i++)
+        if (begins(state, known[i].state))
+            return say_what(db, known[i].status, "", state + strlen("3D000: "), known[i].remedy, e);
+    return say_what(db, EX_TEMPFAIL, "", words, "", e);
 }

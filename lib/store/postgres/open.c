@@ -1,9 +1,9 @@
 /*
  * Opening a spool on a server: connect, set what we depend on, and see whether the spool is there.
  *
- * A role's or a database's settings may be anything, so all that matters is set here, by a statement
- * and not in the start-up packet, which poolers refuse. A spool is created in one transaction, under
- * a lock: nobody ever sees half of one.
+ * A role's or a database's settings may be anything, so all that matters is set here, by a
+ * statement and not in the start-up packet, which poolers refuse. A spool is created in one
+ * transaction, under a lock: nobody ever sees half of one.
  */
 #include "store/postgres/postgres.h"
 
@@ -20,8 +20,8 @@
 
 extern const char schema_postgres_sql[]; /* share/schema_postgres.sql */
 
-/* What we depend on. Our statements go by indexes, whatever the tables' statistics say, or do not say
-   yet; plans are made once. */
+/* What we depend on. Our statements go by indexes, whatever the tables' statistics say, or do
+   not say yet; plans are made once. */
 static const char hello[] =
     "SELECT n.oid,to_regclass($1||'.meta'),pg_is_in_recovery(),"
     "current_setting('server_version_num'),pg_backend_pid(),current_setting('server_encoding'),"
@@ -84,7 +84,12 @@ static int check_server(struct db *db, const PGresult *rows, struct err *e)
 static int say_hello(struct db *db, struct err *e)
 {
     const char *const values[] = {db->at.schema};
-    PGresult *rows = db_ask(db, hello, values, 1, e);
+    PGresult *rows;
+
+    db->begin[0] = "SET statement_timeout=0"; /* or a role's own could end what follows */
+    db->begin[1] = NULL;
+    rows = db_ask(db, hello, values, 1, e);
+    db->in = false;
 
     if (rows == NULL)
         return -1;
@@ -123,7 +128,7 @@ static int create_tables(struct db *db, struct err *e)
 }
 
 /* Create the spool, unless another process was faster. 1: this one did; 0; -1. */
-static int create(struct db *db, struct err *e)
+static int create_spool(struct db *db, struct err *e)
 {
     const char *const values[] = {db->at.schema};
     int made = -1;
@@ -151,7 +156,7 @@ static int create(struct db *db, struct err *e)
     return say_hello(db, e) < 0 ? -1 : made;
 }
 
-static int check_schema(struct db *db, struct err *e)
+static int check_version(struct db *db, struct err *e)
 {
     PGresult *rows = db_ask(db, "SELECT value FROM meta WHERE key='schema'", NULL, 0, e);
     int64_t schema = 0;
@@ -170,7 +175,7 @@ static int check_schema(struct db *db, struct err *e)
     return 0;
 }
 
-static int open_spool(struct db *db, const char *name, struct err *e)
+static int reach_spool(struct db *db, const char *name, struct err *e)
 {
     int there, created = 0;
 
@@ -184,9 +189,9 @@ static int open_spool(struct db *db, const char *name, struct err *e)
             e, EX_NOINPUT,
             "%s: there is no spool; publish creates one, -s or EVENT_SPOOL names another",
             db->at.shown);
-    if (there == 0 && (created = create(db, e)) < 0)
+    if (there == 0 && (created = create_spool(db, e)) < 0)
         return -1;
-    return created == 0 && check_schema(db, e) < 0 ? -1 : created;
+    return created == 0 && check_version(db, e) < 0 ? -1 : created;
 }
 
 int db_open(struct db **out, const char *name, enum store_mode mode, struct err *e)
@@ -196,7 +201,7 @@ int db_open(struct db **out, const char *name, enum store_mode mode, struct err 
     db->mode = mode;
     db->tail_fd = -1;
     *out = db;
-    int created = open_spool(db, name, e);
+    int created = reach_spool(db, name, e);
     if (created >= 0)
         return created;
     db_close(db);

@@ -100,9 +100,9 @@ int db_exec(struct db *db, const char *sql, struct err *e);
 PGresult *db_ask(struct db *db, const char *sql, const char *const *values, int n, struct err *e);
 /* Send the query, after what db->begin has, and take its rows. 0 or -1. */
 int db_exchange(struct db *db, struct query *q, struct err *e);
-/* Send the query, and wait for nothing; out: see db_int_later, or NULL. 0 or -1. */
+/* Send the query, and wait for nothing; out: see db_insert, or NULL. 0 or -1. */
 int db_send(struct db *db, struct query *q, int64_t *out, struct err *e);
-/* Send the query and wait for nothing; out: see db_int_later, or NULL. db_finish waits. 0 or -1. */
+/* Send the query and wait for nothing; out: see db_insert, or NULL. db_finish waits. 0 or -1. */
 int db_send(struct db *db, struct query *q, int64_t *out, struct err *e);
 int db_finish(struct db *db, struct err *e);
 /* Send a statement whose answer nobody waits for. */

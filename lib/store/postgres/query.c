@@ -45,8 +45,8 @@ static struct query_value text_value(struct store *s, const char *name, struct s
 }
 
 /* blob: bytes that are freed with the row. */
-static struct query_value value_of(struct store *s, const PGresult *rows, int row, int column,
-                                   unsigned char **blob)
+static struct query_value person_value(struct store *s, const PGresult *rows, int row, int column,
+                                       unsigned char **blob)
 {
     char *text = PQgetvalue(rows, row, column);
     struct query_value v = {.kind = QUERY_NULL};
@@ -110,7 +110,7 @@ static int show_rows(struct store *s, const PGresult *rows,
 
     for (int i = 0; i < PQntuples(rows) && got == 0; i++) {
         for (int k = 0; k < n; k++)
-            value[k] = value_of(s, rows, i, k, &blob[k]);
+            value[k] = person_value(s, rows, i, k, &blob[k]);
         got = f(&row, arg, e);
         for (int k = 0; k < n; k++) {
             PQfreemem(blob[k]);

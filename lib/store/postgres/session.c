@@ -1,9 +1,9 @@
 /*
  * Who lives, who has which place, and the bell.
  *
- * A session holds an advisory lock of the whole database, whose key is its owner's number, until its
- * connection ends. All locks are gone once the server has been started again: so each session is
- * written down with the time when its server was started, and one of another life is over.
+ * A session holds an advisory lock of the whole database, whose key is its owner's number, until
+ * its connection ends. All locks are gone once the server has been started again: so each session
+ * is written down with the time when its server was started, and one of another life is over.
  *
  * Places are advisory locks of the spool: 2*place, and for its tail 2*place + 1, the latter held by
  * a second connection, whose socket handlers inherit: the server frees the lock when the last copy
@@ -174,7 +174,7 @@ void place_tail_drop(struct db *db, int fd, int64_t place)
     ask_tail(db, "pg_advisory_unlock", place);
 }
 
-/* ----------------------------------------------------------------------------------------- waking */
+/* --------------------------------------------------------------------------------------- waking */
 
 /* Never inside a transaction: there a notification keeps everybody's commits in order, from before
    the flush to after it. */
@@ -220,7 +220,13 @@ void db_bell_clear(struct db *db)
         PQfreemem(n);
 }
 
+int db_line(struct db *db)
+{
+    return db->lost ? -1 : PQsocket(db->conn);
+}
+
 int db_there(struct db *db, struct err *e)
 {
+    db_bell_clear(db);
     return db->lost ? db_fail_lost(db, e) : 0;
 }

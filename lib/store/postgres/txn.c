@@ -62,7 +62,8 @@ static int ask_fate(struct db *db)
         if (db_connect(&other, &other.conn, &e) == 0)
             rows = db_ask(&other,
                           "SELECT pg_xact_status(CAST($1 AS xid8)),CAST(extract(epoch FROM "
-                          "pg_postmaster_start_time())*1000000 AS bigint)",
+                          "pg_postmaster_start_time())*1000000 AS bigint),"
+                          "current_setting('synchronous_standby_names')",
                           values, 1, &e);
         PQfinish(other.conn);
         other.conn = NULL;
@@ -72,7 +73,9 @@ static int ask_fate(struct db *db)
             rows = NULL;
         }
     }
-    if (rows != NULL && strcmp(PQgetvalue(rows, 0, 1), db->life) == 0)
+    /* Where a standby has to have it, too, the server cannot tell whether that has it. */
+    if (rows != NULL && strcmp(PQgetvalue(rows, 0, 1), db->life) == 0 &&
+        *PQgetvalue(rows, 0, 2) == '\0')
         fate = strcmp(PQgetvalue(rows, 0, 0), "committed") == 0 ? 1
                : strcmp(PQgetvalue(rows, 0, 0), "aborted") == 0 ? 0
                                                                 : -1;

@@ -55,17 +55,39 @@ static int join(struct group *g, struct err *e)
     return db_commit(g->s->db, false, e);
 }
 
-/* May events be claimed from the group now? Reads its patterns again if they have changed. *others:
-   there are other consumers or leases, of which some may be over. */
+/* The cursors, one a row, from column on. False when one is missing, or is beyond the log. */
+static bool see_cursors(struct group *g, struct query *q, int column, int64_t last, struct err *e)
+{
+    unsigned seen = 0;
+    int got = 1;
+
+    for (; got > 0; got = db_row(g->s->db, q, e)) {
+        int64_t priority = db_i64(q, column), seq = db_i64(q, column + 1);
+        if (priority < 0 || priority > 9 || db_kind(q, column + 1) != DB_INTEGER || seq < 0 ||
+            seq > last)
+            continue;
+        g->cursor[priority] = seq;
+        seen |= 1u << priority;
+    }
+    return got == 0 && seen == (1u << 10) - 1;
+}
+
+/* All that can be known of the group in one look, since each look may cost a round trip. May events
+   be claimed now? Reads the group's patterns again if they have changed. *others: there are other
+   consumers or leases, of which some may be over. */
 static int claim_look_at(struct group *g, bool *others, struct err *e)
 {
+    g->now_ms = clock_now_ms();
     struct query *q = db_query(
         g->s->db, e,
         SQL("claim_look",
             "SELECT rev,paused,hold,EXISTS(SELECT 1 FROM consumer" BY_CONSUMER_GROUP " WHERE "
             "grp=?1 AND owner<>?2) OR EXISTS(SELECT 1 FROM claim" BY_CLAIM_LEASE " WHERE "
-            "grp=?1 AND lease IS NOT NULL) FROM groups WHERE grp=?1"),
-        "ii", g->grp, g->owner);
+            "grp=?1 AND lease IS NOT NULL),EXISTS(SELECT 1 FROM item" BY_ITEM_DUE " WHERE grp=?1 "
+            "AND state=0 AND due<=?3),EXISTS(SELECT 1 FROM event" BY_EVENT_PRIORITY " WHERE "
+            "priority<>5),(SELECT seq FROM event WHERE seq<=?4 ORDER BY seq DESC LIMIT 1),"
+            "c.priority,c.seq FROM groups g LEFT JOIN cursor c ON c.grp=g.grp WHERE g.grp=?1"),
+        "iiii", g->grp, g->owner, g->now_ms, LOG_BOUND);
     int got = q == NULL ? -1 : db_row(g->s->db, q, e);
 
     if (got < 0)
@@ -73,9 +95,13 @@ static int claim_look_at(struct group *g, bool *others, struct err *e)
     if (got == 0)
         return group_dropped(g, e);
     int64_t rev = db_i64(q, 0);
-    bool open = db_i64(q, 1) == 0 && db_i64(q, 2) <= clock_now_ms();
+    bool open = db_i64(q, 1) == 0 && db_i64(q, 2) <= g->now_ms;
     *others = db_i64(q, 3) != 0;
-    db_done(q);
+    g->items_due = db_i64(q, 4) != 0;
+    g->prioritised = db_i64(q, 5) != 0;
+    if (!see_cursors(g, q, 7, db_i64(q, 6), e) &&
+        (e->status != 0 || group_cursors(g->s, g->grp, g->cursor, e) < 0)) /* says what is wrong */
+        return -1;
     if (rev != g->rev && group_reload(g, e) < 0)
         return -1;
     g->rev = rev;
@@ -185,7 +211,7 @@ static struct claim *new_claim(struct group *g, size_t max)
     return c;
 }
 
-static void give(struct group *g, struct claim *c)
+static int give(struct group *g, struct claim *c, struct group_event ***out)
 {
     if (g->given_room < c->n) {
         g->given_room = c->n;
@@ -200,6 +226,8 @@ static void give(struct group *g, struct claim *c)
     g->others_turn = g->alone;
     c->next = g->claims;
     g->claims = c;
+    *out = g->given;
+    return (int)c->n;
 }
 
 /*
@@ -229,12 +257,46 @@ bool group_skipped(const struct group *g)
     return g->skipped;
 }
 
+/* Prepare a claim of at most max events in *c; NULL: nothing may be claimed now. 1 when there is
+   something to write, even if no event is in it; 0; -1. *paced: the rate allows none now, and what
+   is in *c only shows that there is something. */
+static int prepare_claim(struct group *g, size_t max, struct wanted *w, struct claim **c,
+                         bool *paced, struct err *e)
+{
+    int got;
+
+    *c = NULL;
+    g->looked_ms = clock_now_ms();
+    if (g->ordered && (got = order_enter(g, e)) <= 0)
+        return got;
+    if (g->unsorted && order_resume(g, e) < 0)
+        return -1;
+    w->max = max > 1000 ? 1000 : max;
+    if ((got = begin_look(g, e)) <= 0 || (got = pace_allows(g, &w->max, e)) < 0) {
+        db_rollback(g->s->db);
+        return got;
+    }
+    *paced = w->max == 0; /* then look only whether the rate keeps back anything */
+    w->max += *paced;
+    *c = new_claim(g, w->max);
+    got = claim_choose(g, *c, w, e);
+    db_rollback(g->s->db);
+    *paced &= (*c)->n > 0;
+    return got;
+}
+
+static int64_t claim_last(int64_t last)
+{
+    return last == 0 || last > LOG_BOUND ? LOG_BOUND : last;
+}
+
 int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
                 struct group_event ***out, struct err *e)
 {
-    struct wanted w = {0, at_once, last == 0 || last > LOG_BOUND ? LOG_BOUND : last};
+    struct wanted w = {0, at_once, claim_last(last)};
     struct doubt doubt = {0, 0, NULL};
     struct claim *c;
+    bool paced;
     int got;
 
     g->pace_ms = 0;
@@ -245,23 +307,12 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
     for (;;) {
         if (db_stopping(g->s->db))
             return 0;
-        g->looked_ms = clock_now_ms();
-        if (g->ordered && (got = order_enter(g, e)) <= 0)
+        got = prepare_claim(g, max, &w, &c, &paced, e);
+        if (c == NULL)
             return got;
-        if (g->unsorted && order_resume(g, e) < 0)
-            return -1;
-        w.max = max > 1000 ? 1000 : max;
-        if ((got = begin_look(g, e)) <= 0 || (got = pace_allows(g, &w.max, e)) < 0) {
-            db_rollback(g->s->db);
-            return got;
-        }
-        bool paced = w.max == 0; /* then look only whether the rate keeps back anything */
-        w.max += paced;
-        c = new_claim(g, w.max);
-        bool anything = (got = claim_choose(g, c, &w, e)) > 0, others = g->others_turn;
-        db_rollback(g->s->db);
-        paced &= c->n > 0;
-        if (anything && !paced && (got = claim_write(g, c, &doubt.table, e)) > 0 && c->n > 0)
+        bool anything = got > 0, others = g->others_turn;
+        if (anything && !paced && (got = claim_write(g, c, NULL, 0, &doubt.table, e)) > 0 &&
+            c->n > 0)
             break;
         if (anything && got == 0)
             got = still_sound(g, &doubt, e);
@@ -278,7 +329,25 @@ int group_claim(struct group *g, size_t max, size_t at_once, int64_t last,
         /* Another consumer was faster; or nothing has matched so far, but the cursor moved; or the
            others had no event for their turn. */
     }
-    give(g, c);
-    *out = g->given;
-    return (int)c->n;
+    return give(g, c, out);
+}
+
+int group_settle_and_claim(struct group *g, const struct group_settle *settle, size_t n, size_t max,
+                           size_t at_once, int64_t last, struct group_event ***out, struct err *e)
+{
+    struct wanted w = {0, at_once, claim_last(last)};
+    struct err met_later = ERR_NONE; /* by the next claim */
+    struct claim *c = NULL;
+    const char *changed;
+    bool paced = false;
+    int got = 0;
+
+    if (max > 0 && !g->alone && see_clock(g, &met_later) == 0 &&
+        prepare_claim(g, max, &w, &c, &paced, &met_later) > 0 && !paced && c->n > 0)
+        got = claim_write(g, c, settle, n, &changed, e);
+    if (got > 0)
+        return give(g, c, out);
+    if (c != NULL)
+        claim_spare(g, c);
+    return got < 0 ? -1 : group_settle(g, settle, n, e);
 }

@@ -12,6 +12,7 @@
 
 #define ROWS_MAX 1000     /* in a query */
 #define SCAN_EVENTS 50000 /* passed without a match before the cursor is moved */
+#define PEEK_LEAST 100    /* wanted: for fewer it does not pay to read ahead */
 
 static bool add_held(struct claim *c, size_t max, const struct log_entry *entry,
                      const struct log_row *row, bool item, int64_t attempts, int64_t deaths)
@@ -123,7 +124,6 @@ static int add_items(struct group *g, struct claim *c, const struct wanted *w, i
     enum suspect how = TAKE;
     int got = -1;
 
-    g->draining = g->skipped = false;
     while (q != NULL && how != ENOUGH && !g->alone && c->n < w->max && !noted_enough(g, c) &&
            (got = db_row(g->s->db, q, e)) > 0) {
         const struct due_item item = {db_i64(q, 0), db_i64(q, 1), db_i64(q, 2), db_i64(q, 3)};
@@ -134,8 +134,6 @@ static int add_items(struct group *g, struct claim *c, const struct wanted *w, i
         g->alone = item.deaths > 1 && c->n > 0;
     }
     db_done(q);
-    if (!g->draining)
-        g->drain_ms = 0;
     return q == NULL || got < 0 ? -1 : 0;
 }
 
@@ -171,33 +169,30 @@ static int add_damaged(struct group *g, const struct log_entry *row, int priorit
 }
 
 /* Add the next event of the log after a cursor. 1; 0 when the claim has no room for it; -1. */
-static int add_event(struct group *g, struct claim *c, size_t max, struct query *q, int priority,
-                     int64_t now, struct err *e)
+static int add_event(struct group *g, struct claim *c, size_t max, const struct log_row *row,
+                     const struct log_entry *entry, int priority, int64_t now, struct err *e)
 {
-    struct log_entry entry;
-    struct log_row row;
     int held;
 
-    log_entry_read(g->s, q, &row, &entry);
-    if (entry.damaged)
-        return add_damaged(g, &entry, priority);
-    if (!g->ordered && row.priority != priority)
+    if (entry->damaged)
+        return add_damaged(g, entry, priority);
+    if (!g->ordered && row->priority != priority)
         return 1;
-    if (!pattern_any(&g->types, row.type))
+    if (!pattern_any(&g->types, row->type))
         return 1;
-    if (log_row_expired(&row, now))
+    if (log_row_expired(row, now))
         return 1;
-    if ((held = held_back(g, row.subject, e)) < 0)
+    if ((held = held_back(g, row->subject, e)) < 0)
         return -1;
     if (held > 0) {
-        notes_add(&g->later, row.seq, row.due > now ? row.due : now);
-    } else if (row.due > now) {
-        notes_add(&g->later, row.seq, row.due);
-        note_aside(g, row.subject);
-    } else if (log_entry_damaged(&row, &entry)) {
-        notes_add(&g->damage, row.seq, DAMAGED_EVENT);
+        notes_add(&g->later, row->seq, row->due > now ? row->due : now);
+    } else if (row->due > now) {
+        notes_add(&g->later, row->seq, row->due);
+        note_aside(g, row->subject);
+    } else if (log_entry_damaged(row, entry)) {
+        notes_add(&g->damage, row->seq, DAMAGED_EVENT);
     } else {
-        return add_held(c, max, &entry, &row, false, 0, 0);
+        return add_held(c, max, entry, row, false, 0, 0);
     }
     return 1;
 }
@@ -215,32 +210,68 @@ static int claim_add_broken(struct group *g, int priority, int64_t last, struct 
     return 1;
 }
 
+/* Add the next events for as long as they can be peeked at. Returns how many were passed, at most a
+   thousand, or -1. */
+static int peek_events(struct group *g, struct claim *c, size_t max, int64_t last, int64_t now,
+                       struct err *e)
+{
+    int64_t *at = &g->moved[EVENT_PRIORITY];
+    struct err met_again = ERR_NONE; /* by the query for whole rows */
+    struct log_entry entry;
+    struct log_row row;
+    int passed = 0, added = 1;
+
+    if (!db_peek_begin(g->s->db))
+        return 0;
+    struct query *q = db_query(
+        g->s->db, &met_again,
+        SQL("claim_peek_events", "SELECT seq FROM event WHERE seq>? AND seq<=? ORDER BY seq"), "ii",
+        *at, last);
+    while (q != NULL && passed < ROWS_MAX && c->n < max && !noted_enough(g, c) &&
+           db_row(g->s->db, q, &met_again) > 0 && db_i64(q, 0) > *at &&
+           log_entry_peek(g->s, db_i64(q, 0), &row, &entry) &&
+           (added = add_event(g, c, max, &row, &entry, EVENT_PRIORITY, now, e)) > 0) {
+        *at = row.seq;
+        passed++;
+    }
+    db_done(q);
+    db_peek_end(g->s->db);
+    return added < 0 ? -1 : passed;
+}
+
 /* Add the next rows of one priority after its cursor; in an ordered group, of all priorities.
    Returns how many events were passed, or -1. */
 static int add_events(struct group *g, struct claim *c, size_t max, int priority, int64_t last,
                       int64_t rows, int64_t now, struct err *e)
 {
-    int64_t at = g->moved[priority];
-    struct query *q =
-        priority == EVENT_PRIORITY
+    struct log_entry entry;
+    struct log_row row;
+    struct query *q;
+    int got = -1, passed = 0, added = 1;
+
+    if (priority == EVENT_PRIORITY && max >= PEEK_LEAST &&
+        ((passed = peek_events(g, c, max, last, now, e)) < 0 || passed == rows || c->n == max))
+        return passed;
+    q = priority == EVENT_PRIORITY
             ? db_query(g->s->db, e,
                        SQL("claim_events",
                            "SELECT " LOG_COLUMNS " FROM event WHERE seq>? AND seq<=? ORDER BY seq "
                            "LIMIT ?"),
-                       "iii", at, last, rows)
+                       "iii", g->moved[priority], last, rows - passed)
             : db_query(g->s->db, e,
                        SQL("claim_events_of_priority",
                            "SELECT " LOG_COLUMNS " FROM event" BY_EVENT_PRIORITY " WHERE "
                            "seq>? AND seq<=? AND priority=? AND priority<>5 ORDER BY seq LIMIT ?"),
-                       "iiii", at, last, (int64_t)priority, rows);
-    int got = -1, passed = 0, added = 1;
-
+                       "iiii", g->moved[priority], last, (int64_t)priority, rows);
     while (q != NULL && c->n < max && !noted_enough(g, c) && (got = db_row(g->s->db, q, e)) > 0) {
-        int64_t seq = db_i64(q, 0);
-        if ((added = seq <= g->moved[priority] ? log_disorder(g->s, seq, e)
-                                               : add_event(g, c, max, q, priority, now, e)) <= 0)
+        log_entry_read(g->s, q, &row, &entry);
+        if (row.seq <= g->moved[priority]) {
+            log_disorder(g->s, row.seq, e);
+            return -1;
+        }
+        if ((added = add_event(g, c, max, &row, &entry, priority, now, e)) <= 0)
             break;
-        g->moved[priority] = seq;
+        g->moved[priority] = row.seq;
         passed++;
     }
     if (q == NULL || added < 0)
@@ -255,24 +286,21 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
 
 int claim_choose(struct group *g, struct claim *c, const struct wanted *w, struct err *e)
 {
-    int64_t now = clock_now_ms(), prioritised = 0;
+    int64_t now = g->now_ms;
     int passed = 0, scanned = 0;
     bool more;
 
     g->later.n = g->damage.n = g->gone.n = g->dying.n = 0;
     buf_reset(&g->aside);
-    if (group_cursors(g->s, g->grp, g->cursor, e) < 0)
-        return -1;
     memcpy(g->moved, g->cursor, sizeof g->moved);
-    if (add_items(g, c, w, now, e) < 0 ||
-        db_int(g->s->db, e, &prioritised,
-               SQL("claim_gather", "SELECT 1 FROM event" BY_EVENT_PRIORITY " WHERE "
-                                   "priority<>5 LIMIT 1"),
-               "") < 0)
+    g->draining = g->skipped = false;
+    if (g->items_due && add_items(g, c, w, now, e) < 0)
         return -1;
+    if (!g->draining)
+        g->drain_ms = 0;
     for (int p = 0; p < 10 && c->n < w->max && !noted_enough(g, c) && !g->alone && !g->draining;
          p++) {
-        if (p != EVENT_PRIORITY && (!prioritised || g->ordered))
+        if (p != EVENT_PRIORITY && (!g->prioritised || g->ordered))
             continue;
         /* As many as are wanted, and more when they do not match: an engine may read them all. */
         int64_t rows = (int64_t)w->max + 8;

@@ -128,13 +128,12 @@ static int take_lease(struct group *g, int64_t first, struct str open, int64_t *
     struct lease_clock now;
 
     lease_now(g->s->db, &now);
-    return db_int_later(
-        g->s->db, e, id,
-        SQL("claim_take_lease",
-            "INSERT INTO claim(grp,owner,first,open,lease,term,boot,made) VALUES(?,?,?,?,?,?,?,?) "
-            "RETURNING claim"),
-        "iiibiiti", g->grp, g->hand, first, open, now.ms + g->lease_ms, g->lease_ms, now.epoch,
-        clock_now_ms());
+    return db_insert(g->s->db, e, id,
+                     SQL("claim_take_lease",
+                         "INSERT INTO claim(grp,owner,first,open,lease,term,boot,made) "
+                         "VALUES(?,?,?,?,?,?,?,?)" RETURNING_ID("claim")),
+                     "iiibiiti", g->grp, g->hand, first, open, now.ms + g->lease_ms, g->lease_ms,
+                     now.epoch, clock_now_ms());
 }
 
 static int take_claim(struct group *g, struct claim *c, struct err *e)
@@ -149,19 +148,21 @@ static int take_claim(struct group *g, struct claim *c, struct err *e)
     open_encode(&b, seq, n);
     struct str open = {b.p, b.n};
     if (g->lease_ms == 0)
-        got = db_int_later(
+        got = db_insert(
             g->s->db, e, &c->id,
             SQL("claim_take_claim",
-                "INSERT INTO claim(grp,owner,first,open,made) VALUES(?,?,?,?,?) RETURNING claim"),
+                "INSERT INTO claim(grp,owner,first,open,made) VALUES(?,?,?,?,?)" RETURNING_ID(
+                    "claim")),
             "iiibi", g->grp, g->hand, seq[0], open, clock_now_ms());
     else
         got = take_lease(g, seq[0], open, &c->id, e);
     free(seq);
     buf_free(&b);
-    return got;
+    return got < 0 ? -1 : 1;
 }
 
-int claim_write(struct group *g, struct claim *c, const char **table, struct err *e)
+int claim_write(struct group *g, struct claim *c, const struct group_settle *settle, size_t n,
+                const char **table, struct err *e)
 {
     bool appends = g->damage.n > 0 || g->dying.n > 0;
     struct txn *t;
@@ -178,6 +179,10 @@ int claim_write(struct group *g, struct claim *c, const char **table, struct err
                 got = take_claim(g, c, e);
         }
     }
+    /* Last, once the claim is sure: it changes what this process knows, which a rollback does not
+       undo. */
+    if (got > 0 && n > 0 && (db_await(g->s->db, e) < 0 || txn_settle(t, g, settle, n, e) < 0))
+        got = -1;
     if (got > 0)
         got = txn_commit(t, e) < 0 ? -1 : 1;
     else

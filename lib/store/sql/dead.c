@@ -277,8 +277,9 @@ static int read_history(struct store *s, int64_t grp, int64_t seq, struct letter
     return got;
 }
 
+/* LOG_COLUMNS of e, and more. */
 #define LETTER(on)                                                                                 \
-    "SELECT e.seq,recorded,id,source,type,e.subject,sums,line,priority,e.due,expires,version,"     \
+    "SELECT e.seq,recorded,priority,e.due,expires,version,sums,id,source,type,e.subject,line,"     \
     "i.attempts,i.deaths,i.due FROM item i LEFT JOIN event e ON " on                               \
     " WHERE i.grp=? AND i.seq=? AND i.state=3"
 

@@ -129,17 +129,26 @@ int doc_put(struct store *s, const struct doc_put *put, struct err *e)
 }
 
 /* Deletes any revision, even a damaged document: it is the way to get rid of one. */
+int txn_doc_forget(struct txn *t, const char *kind, const char *name, struct err *e)
+{
+    int got = db_run(t->s->db, e, SQL("doc_forget", "DELETE FROM document WHERE kind=? AND name=?"),
+                     "tt", kind, name);
+
+    return got < 0 ? -1 : got > 0;
+}
+
 int doc_forget(struct store *s, const char *kind, const char *name, struct err *e)
 {
-    if (db_begin(s->db, DB_FULL, e) < 0)
+    struct txn *t;
+
+    if (txn_begin(s, TXN_LASTING, NULL, &t, e) < 0)
         return -1;
-    int got = db_run(s->db, e, SQL("doc_forget", "DELETE FROM document WHERE kind=? AND name=?"),
-                     "tt", kind, name);
-    if (got < 0) {
-        db_rollback(s->db);
-        return -1;
-    }
-    return db_commit(s->db, false, e) < 0 ? -1 : got > 0;
+    int got = txn_doc_forget(t, kind, name, e);
+    if (got < 0)
+        txn_rollback(t);
+    else if (txn_commit(t, e) < 0)
+        got = -1;
+    return got;
 }
 
 int doc_each(struct store *s, const char *kind,

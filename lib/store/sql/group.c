@@ -271,13 +271,6 @@ void claim_spare(struct group *g, struct claim *c)
     g->spare = c;
 }
 
-int group_lost(const char *name, struct err *e)
-{
-    return err_set(e, EX_TEMPFAIL,
-                   "a claim of group %s was taken over: other consumers have its events now",
-                   err_quote_text(name).text);
-}
-
 /* Remove the settled events from the claim's row, which must still exist and be ours. */
 static int settle_claim(struct group *g, const struct claim *c, struct err *e)
 {

@@ -112,7 +112,8 @@ struct group {
     struct txn *leasing; /* between lease_settle and lease_commit */
 
     /* what a claim in preparation will do, besides the events in it */
-    int64_t cursor[10], moved[10];
+    int64_t now_ms, cursor[10], moved[10];
+    bool items_due, prioritised; /* at now_ms; are there events of other priorities than 5? */
     struct notes later;  /* passed before their time, or while their subject waits: seq, due */
     struct notes damage; /* damaged: seq, and how it was met */
     struct notes gone;   /* items whose event is no longer there, or has expired */
@@ -139,8 +140,10 @@ struct wanted {
 /* claim_choose.c: in a read transaction, prepare a claim. 1 when there is something to commit, 0
    when there is nothing, -1. */
 int claim_choose(struct group *g, struct claim *c, const struct wanted *w, struct err *e);
-/* claim_write.c: 1 when the claim is taken; 0 when something has changed, in *table; -1. */
-int claim_write(struct group *g, struct claim *c, const char **table, struct err *e);
+/* claim_write.c: take the claim and settle n events. 1; 0 when something has changed, in *table,
+   and nothing is done; -1. */
+int claim_write(struct group *g, struct claim *c, const struct group_settle *settle, size_t n,
+                const char **table, struct err *e);
 /* takeover.c: take over from consumers of this group that have died, outside a transaction. 0 or
    -1. */
 int group_take_over(struct group *g, struct err *e);

@@ -131,6 +131,13 @@ int group_unknown(struct store *s, const char *name, const char *hint, struct er
     return -1;
 }
 
+int group_lost(const char *name, struct err *e)
+{
+    return err_set(e, EX_TEMPFAIL,
+                   "a claim of group %s was taken over: other consumers have its events now",
+                   err_quote_text(name).text);
+}
+
 int group_row(struct store *s, const char *name, int64_t *grp, struct err *e)
 {
     int got =

@@ -44,6 +44,7 @@ struct log {
     struct log_query query;
     int64_t next;                    /* the next position to read */
     int64_t disorder;                /* position of a row that came too late; 0: none */
+    int rows;                        /* read for the page, whether or not they pass */
     struct pattern_list group_types; /* next: what the group has passed, and what it remembers */
     int64_t cursor[10], *remembered;
     size_t remembered_n;
@@ -77,13 +78,8 @@ static void distrust(struct store *s, const struct log_row *row, struct log_entr
     out->line = row->line;
 }
 
-void log_entry_read(struct store *s, struct query *q, struct log_row *row, struct log_entry *out)
+static void entry_of_row(const struct log_row *row, struct log_entry *out)
 {
-    log_row_read(q, row);
-    if (!sum_columns(s, q, row)) {
-        distrust(s, row, out);
-        return;
-    }
     *out = (struct log_entry){
         .seq = row->seq,
         .recorded_ms = row->recorded,
@@ -93,6 +89,23 @@ void log_entry_read(struct store *s, struct query *q, struct log_row *row, struc
         .subject = row->subject,
         .line = row->line,
     };
+}
+
+void log_entry_read(struct store *s, struct query *q, struct log_row *row, struct log_entry *out)
+{
+    log_row_read(q, row);
+    if (sum_columns(s, q, row))
+        entry_of_row(row, out);
+    else
+        distrust(s, row, out);
+}
+
+bool log_entry_peek(struct store *s, int64_t seq, struct log_row *row, struct log_entry *out)
+{
+    if (!log_row_peek(s, seq, row))
+        return false;
+    entry_of_row(row, out);
+    return true;
 }
 
 bool log_entry_damaged(const struct log_row *row, const struct log_entry *entry)
@@ -216,16 +229,13 @@ static struct query *page_query(struct log *l, struct err *e)
 }
 
 /* False when the row does not pass the filters. */
-static bool log_read_row(struct log *l, struct query *q, struct log_entry *entry)
+static bool log_wants_row(struct log *l, const struct log_row *row, struct log_entry *entry)
 {
-    struct log_row row;
-
-    log_entry_read(l->s, q, &row, entry);
-    if (l->filtered && !log_passes(l, entry, &row))
+    if (l->filtered && !log_passes(l, entry, row))
         return false;
     if (!entry->damaged) {
-        entry->version = row.version == DB_NONE ? 0 : row.version;
-        entry->damaged = !sum_line(row.sums, row.line);
+        entry->version = row->version == DB_NONE ? 0 : row->version;
+        entry->damaged = !sum_line(row->sums, row->line);
         if (entry->damaged)
             entry->line = STR("");
     }
@@ -237,7 +247,8 @@ static bool log_read_row(struct log *l, struct query *q, struct log_entry *entry
 /* Read a page of the positions in the query. Events that were pruned are skipped. */
 static int read_listed(struct log *l, struct err *e)
 {
-    struct log_entry row;
+    struct log_entry entry;
+    struct log_row row;
 
     for (l->page.n = l->at = 0; l->listed < l->query.seqs; l->listed++) {
         struct query *q = db_query(
@@ -248,8 +259,9 @@ static int read_listed(struct log *l, struct err *e)
             return -1;
         if (got == 0)
             continue;
-        log_read_row(l, q, &row);
-        bool full = !page_add(&l->page, &row);
+        log_entry_read(l->s, q, &row, &entry);
+        log_wants_row(l, &row, &entry);
+        bool full = !page_add(&l->page, &entry);
         db_done(q);
         if (full)
             break;
@@ -271,46 +283,80 @@ static int log_add_broken(struct log *l, struct err *e)
     return 1;
 }
 
+/* Add the next row, if it passes. False when the page ends before it. */
+static bool log_add_row(struct log *l, const struct log_row *row, struct log_entry *entry)
+{
+    bool wanted = log_wants_row(l, row, entry), stream = l->query.stream != NULL;
+
+    if (!stream && entry->seq > last_wanted(l))
+        return false;
+    if (!stream && entry->seq < l->next) {
+        l->disorder = entry->seq;
+        return false;
+    }
+    if (wanted && !page_add(&l->page, entry))
+        return false;
+    /* The version of a damaged row is unknown, but it is not below l->next. */
+    l->next = !stream                                      ? entry->seq + 1
+              : entry->damaged || entry->version < l->next ? l->next + 1
+                                                           : entry->version + 1;
+    l->rows++;
+    return true;
+}
+
+/* Add rows for as long as they can be peeked at. False when the page ends. */
+static bool peek_page(struct log *l)
+{
+    struct err met_again = ERR_NONE; /* by the query for whole rows */
+    struct log_entry entry;
+    struct log_row row;
+    bool more = true;
+
+    if (!db_peek_begin(l->s->db))
+        return true;
+    struct query *q = db_query(
+        l->s->db, &met_again,
+        SQL("log_peek_page", "SELECT seq FROM event WHERE seq>=? ORDER BY seq"), "i", l->next);
+    while (more && q != NULL && db_row(l->s->db, q, &met_again) > 0 &&
+           log_entry_peek(l->s, db_i64(q, 0), &row, &entry))
+        more = log_add_row(l, &row, &entry) && l->rows < PAGE_EVENTS;
+    db_done(q);
+    db_peek_end(l->s->db);
+    return more;
+}
+
 /* Copy those of the next rows that pass, so that no transaction is open while the caller writes. */
 static int read_page(struct log *l, struct err *e)
 {
+    struct log_entry entry;
+    struct log_row row;
+    struct query *q;
+    int got = -1;
+
     if (l->query.seq != NULL)
         return read_listed(l, e);
     if (l->disorder != 0)
         return log_disorder(l->s, l->disorder, e);
-
-    struct query *q = page_query(l, e);
-    int64_t last = last_wanted(l);
-    struct log_entry row;
-    int got = -1, rows = 0;
-
     l->page.n = l->at = 0;
-    while (q != NULL && rows < PAGE_EVENTS && (got = db_row(l->s->db, q, e)) > 0) {
-        bool wanted = log_read_row(l, q, &row);
-        if (l->query.stream == NULL && row.seq > last) {
-            got = 0;
-            break;
+    l->rows = 0;
+    if (l->query.stream != NULL || peek_page(l)) {
+        q = page_query(l, e);
+        while (q != NULL && l->rows < PAGE_EVENTS && (got = db_row(l->s->db, q, e)) > 0) {
+            log_entry_read(l->s, q, &row, &entry);
+            if (!log_add_row(l, &row, &entry))
+                break;
         }
-        if (l->query.stream == NULL && row.seq < l->next) { /* first the rows before it */
-            db_done(q);
-            l->disorder = row.seq;
-            return l->page.n > 0 ? 1 : log_disorder(l->s, row.seq, e);
+        if (got < 0 && l->page.n == 0)
+            return q == NULL ? -1 : log_add_broken(l, e);
+        if (got < 0) {
+            err_clear(e); /* first the rows before it; the next call meets the error again */
+            return 1;
         }
-        if (wanted && !page_add(&l->page, &row))
-            break;
-        /* The version of a damaged row is unknown, but it is not below l->next. */
-        l->next = l->query.stream == NULL                ? row.seq + 1
-                  : row.damaged || row.version < l->next ? l->next + 1
-                                                         : row.version + 1;
-        rows++;
-    }
-    if (got >= 0)
         db_done(q);
-    if (got < 0 && l->page.n == 0)
-        return q == NULL ? -1 : log_add_broken(l, e);
-    if (got < 0)
-        err_clear(e); /* first the rows before it; the next call meets the error again */
-    return got < 0 || rows > 0;
+    }
+    if (l->disorder != 0 && l->page.n == 0)
+        return log_disorder(l->s, l->disorder, e);
+    return l->rows > 0;
 }
 
 /* Find where the newest n events that pass begin. */

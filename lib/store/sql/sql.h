@@ -154,21 +154,22 @@ struct query *log_of_priority(struct store *s, int64_t priority, int64_t behind,
    an entry with views of the row. It marks the entry as damaged when the columns cannot be trusted:
    then the attributes are those of the line if the line is right, otherwise empty, and no other
    column of the row counts. log_entry_read does not check a line otherwise; log_entry_damaged, for
-   events that are wanted, checks both. */
-#define LOG_COLUMNS "seq,recorded,id,source,type,subject,sums,line,priority,due,expires,version"
+   events that are wanted, checks both. In the table's order, as db_peek wants them. */
+#define LOG_COLUMNS "seq,recorded,priority,due,expires,version,sums,id,source,type,subject,line"
+#define LOG_TYPES "iiiiiiissssb"
 enum log_column {
     LOG_SEQ,
     LOG_RECORDED,
-    LOG_ID,
-    LOG_SOURCE,
-    LOG_TYPE,
-    LOG_SUBJECT,
-    LOG_SUMS,
-    LOG_LINE,
     LOG_PRIORITY,
     LOG_DUE,
     LOG_EXPIRES,
     LOG_VERSION,
+    LOG_SUMS,
+    LOG_ID,
+    LOG_SOURCE,
+    LOG_TYPE,
+    LOG_SUBJECT,
+    LOG_LINE,
     LOG_END, /* further columns of a query begin here */
 };
 struct log_row { /* DB_NONE, or absent: NULL */
@@ -176,6 +177,8 @@ struct log_row { /* DB_NONE, or absent: NULL */
     struct str id, source, type, subject, line;
 };
 void log_entry_read(struct store *s, struct query *q, struct log_row *row, struct log_entry *out);
+/* The same by db_peek, where its columns can be trusted; false: by log_entry_read. */
+bool log_entry_peek(struct store *s, int64_t seq, struct log_row *row, struct log_entry *out);
 int log_gone(struct store *s, int64_t seq,
              struct err *e); /* 1 when the event no longer exists, 0, -1 */
 /* A row came that is not after the one before it: a flipped bit has moved one of them, and whoever
@@ -202,6 +205,7 @@ int log_last(struct store *s, int64_t *seq, struct err *e); /* 1; 0 when the log
 /* sum.c: views of a whole row of LOG_COLUMNS, and its checksum. sum_columns and sum_line:
    are the columns, or the line, what was stored? sum_of returns what it should be. */
 void log_row_read(struct query *q, struct log_row *out);
+bool log_row_peek(struct store *s, int64_t seq, struct log_row *out); /* true: its columns are */
 int64_t sum_of(const struct log_row *row);
 bool sum_columns(struct store *s, struct query *q, const struct log_row *row);
 bool sum_line(int64_t sums, struct str line);

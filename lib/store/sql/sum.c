@@ -30,11 +30,8 @@ static uint64_t of_length(struct str s)
     return of_number(s.p == NULL ? -1 : (int64_t)s.n);
 }
 
-void log_row_read(struct query *q, struct log_row *out)
+static void row_of_values(const struct db_value *v, struct log_row *out)
 {
-    struct db_value v[LOG_END];
-
-    db_values(q, "iissssibiiii", v);
     *out = (struct log_row){
         .seq = v[LOG_SEQ].number,
         .recorded = v[LOG_RECORDED].number,
@@ -49,6 +46,14 @@ void log_row_read(struct query *q, struct log_row *out)
         .expires = v[LOG_EXPIRES].number,
         .version = v[LOG_VERSION].number,
     };
+}
+
+void log_row_read(struct query *q, struct log_row *out)
+{
+    struct db_value v[LOG_END];
+
+    db_values(q, LOG_TYPES, v);
+    row_of_values(v, out);
 }
 
 static int64_t columns_sum(const struct log_row *row, uint32_t line)
@@ -122,6 +127,16 @@ bool sum_columns(struct store *s, struct query *q, const struct log_row *row)
     if (row->sums == columns_sum(row, (uint32_t)row->sums))
         return true;
     return sum_old(s, row->seq, row->sums) && types_right(q);
+}
+
+bool log_row_peek(struct store *s, int64_t seq, struct log_row *out)
+{
+    struct db_value v[LOG_END];
+
+    if (!db_peek(s->db, seq, LOG_TYPES, v))
+        return false;
+    row_of_values(v, out);
+    return out->line.n > 0 && out->sums == columns_sum(out, (uint32_t)out->sums);
 }
 
 bool sum_line(int64_t sums, struct str line)

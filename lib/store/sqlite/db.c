@@ -169,19 +169,35 @@ int db_row(struct db *db, struct query *q, struct err *e)
     return step(db, db_stmt(q), e);
 }
 
+static int run(struct db *db, sqlite3_stmt *q, struct err *e)
+{
+    int got = q == NULL ? -1 : 1;
+
+    while (got > 0)
+        got = step(db, q, e);
+    return got;
+}
+
 int db_run(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)
 {
     va_list ap;
     va_start(ap, types);
     sqlite3_stmt *q = query(db, e, sql, types, ap);
     va_end(ap);
-    int got;
+    return run(db, q, e) < 0 ? -1 : sqlite3_changes(db->sqlite);
+}
 
-    if (q == NULL)
+int db_insert(struct db *db, struct err *e, int64_t *id, const struct sql *sql, const char *types,
+              ...)
+{
+    va_list ap;
+    va_start(ap, types);
+    sqlite3_stmt *q = query(db, e, sql, types, ap);
+    va_end(ap);
+    if (run(db, q, e) < 0)
         return -1;
-    while ((got = step(db, q, e)) > 0)
-        continue;
-    return got < 0 ? -1 : sqlite3_changes(db->sqlite);
+    *id = sqlite3_last_insert_rowid(db->sqlite);
+    return 0;
 }
 
 int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
@@ -220,30 +236,14 @@ int db_must(struct db *db, struct err *e, const struct sql *sql, const char *typ
     return got != 0 || sqlite3_stmt_readonly(q) ? got : sqlite3_changes(db->sqlite) > 0;
 }
 
-static int read_int(struct db *db, sqlite3_stmt *q, int64_t *out, struct err *e)
-{
-    int got = q == NULL ? -1 : step(db, q, e);
-
-    if (got <= 0)
-        return got;
-    got = sqlite3_column_type(q, 0) != SQLITE_NULL;
-    if (got)
-        *out = sqlite3_column_int64(q, 0);
-    sqlite3_reset(q);
-    return got;
-}
-
-int db_int_later(struct db *db, struct err *e, int64_t *out, const struct sql *sql,
-                 const char *types, ...)
-{
-    va_list ap;
-    va_start(ap, types);
-    sqlite3_stmt *q = query(db, e, sql, types, ap);
-    va_end(ap);
-    return read_int(db, q, out, e);
-}
-
 /* Here each statement says at once what became of it. */
+int db_await(struct db *db, struct err *e)
+{
+    (void)db;
+    (void)e;
+    return 0;
+}
+
 bool db_missed(const struct db *db)
 {
     (void)db;
@@ -257,7 +257,15 @@ int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, co
     va_start(ap, types);
     sqlite3_stmt *q = query(db, e, sql, types, ap);
     va_end(ap);
-    return read_int(db, q, out, e);
+    int got = q == NULL ? -1 : step(db, q, e);
+
+    if (got <= 0)
+        return got;
+    got = sqlite3_column_type(q, 0) != SQLITE_NULL;
+    if (got)
+        *out = sqlite3_column_int64(q, 0);
+    sqlite3_reset(q);
+    return got;
 }
 
 struct str db_text(struct query *q, int column)

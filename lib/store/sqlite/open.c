@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SHORT_WAL 100 /* frames: recovered in a fifth of a millisecond */
+#define SHORT_WAL 32 /* frames: reading them costs in all what copying them once does */
 #define SCHEMA 2
 #define APPLICATION 0x65767574 /* "evut", at offset 68 of the file */
 
@@ -442,10 +442,15 @@ static int set_path(struct db *db, const char *path, struct err *e)
     db->path = mem_dup(path, strlen(path)); /* for the messages below */
     if (*path == '\0' || *path == ':' || strncmp(path, "file:", 5) == 0 || *base == '\0')
         return err_set(e, EX_USAGE, "%s: not a file name for a spool", err_quote_text(path).text);
-    if (db->mode == STORE_CREATE && make_directories(db->path, e) < 0)
-        return -1;
     char *dir = slash == NULL ? mem_dup(".", 1) : mem_dup(path, (size_t)(slash - path) + 1);
     int failed = realpath(dir, real) == NULL;
+    if (failed && db->mode == STORE_CREATE) {
+        if (make_directories(db->path, e) < 0) {
+            free(dir);
+            return -1;
+        }
+        failed = realpath(dir, real) == NULL;
+    }
     if (failed && errno == ENOENT)
         err_set(e, EX_NOINPUT, "%s: there is no such directory", dir);
     else if (failed && errno == ENOTDIR)
@@ -536,6 +541,7 @@ void db_close(struct db *db)
         sqlite3_finalize(db->statement[i].stmt);
     leave_wal(db);
     sqlite3_close(db->sqlite);
+    peek_free(db->peek);
     /* After the database: only then may others take over our claims. */
     if (db->lock_fd >= 0)
         close(db->lock_fd);

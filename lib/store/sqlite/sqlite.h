@@ -5,6 +5,7 @@
  *     lock.c     the bytes of SPOOL-lock; giving way                 checkpoints, errors in words
  *     open.c     create, open, check, close               alive.c    which processes are alive
  *     room.c     room for more events                     bell.c     waking those who wait
+ *     peek.c     rows as their bytes lie in the file
  *
  *     check.c    what is wrong with a spool, or its groups; check_events.c: damaged events;
  *                check_rows.c: rows that no command would write
@@ -49,7 +50,8 @@ struct db {
     bool moved;         /* the path names another file by now, or none: every call fails */
     const char *schema; /* while it is opened: how far along ours the file's schema goes */
     enum db_sync sync;
-    int frames; /* in the WAL after our last commit; -1: it wrote none */
+    int frames;        /* in the WAL after our last commit; -1: it wrote none */
+    struct peek *peek; /* NULL until it is first wanted */
 };
 
 /* A statement that runs is SQLite's own. */
@@ -72,6 +74,8 @@ int64_t space_free(const struct statvfs *fs);
 int64_t space_reserve(const struct statvfs *fs);
 void space_look(struct db *db);
 int64_t space_of_file(const char *path, const char *suffix); /* its size; 0: there is none */
+
+void peek_free(struct peek *peek); /* once the database is closed; NULL is fine */
 
 /* lock.c: bytes of SPOOL-lock, which the kernel frees when their holder ends. lock_announce: this
    process waits for the write lock, so that a process that would take that lock again at once lets
