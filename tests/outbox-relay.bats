@@ -531,6 +531,8 @@ to be relayed: 0, failed: 0" ]
             for ((n = 1; ; n++)); do
                 row=$((row + 1))
                 rows a t.u $row
+                # What is left over must not take more calls each time than n grows by.
+                [ $((n % 10)) -ne 0 ] || outbox-relay app.db
                 rm -f met
                 status=0
                 { LD_PRELOAD=$BUILD/fault/fail.so FAULT_KIND=$kind FAULT_AT=$n FAULT_LOG=$PWD/met \
