@@ -70,6 +70,20 @@ INSERT INTO meta(key, value) VALUES('schema', '1');
 CREATE FUNCTION rfc3339(ms bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT
   to_char(to_timestamp(nullif(ms, 0) / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') $$;
 
+-- Text that holds JSON, as in SQLite: what a key or a number leads to.
+CREATE FUNCTION json_at(json text, key text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT
+  json::json ->> key $$;
+CREATE FUNCTION json_at(json text, n int) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT
+  json::json ->> n $$;
+CREATE FUNCTION json_in(json text, key text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT
+  (json::json -> key)::text $$;
+CREATE FUNCTION json_in(json text, n int) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT
+  (json::json -> n)::text $$;
+CREATE OPERATOR ->> (LEFTARG = text, RIGHTARG = text, FUNCTION = json_at);
+CREATE OPERATOR ->> (LEFTARG = text, RIGHTARG = int, FUNCTION = json_at);
+CREATE OPERATOR -> (LEFTARG = text, RIGHTARG = text, FUNCTION = json_in);
+CREATE OPERATOR -> (LEFTARG = text, RIGHTARG = int, FUNCTION = json_in);
+
 -- The positions in a claim: LEB128 differences.
 CREATE FUNCTION open_list(open bytea) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT
   coalesce('[' || string_agg(seq::text, ',' ORDER BY n) || ']', '[]') FROM (SELECT n,

@@ -184,7 +184,7 @@ fsm: bad.json: state "a": on "x": there is no state "bb"; is it "b"?'
     [ "$stderr" = "$bad" ]
     run -78 --separate-stderr fsm run bad.json </dev/null
     [ "$stderr" = "$bad" ]
-    [ ! -e spool.db ]
+    spool_missing
     echo '{"initial":"a","states":{"a":{"on":{"x":"a"}},"b":{"type":"final"}}}' >odd.json
     run -1 --separate-stderr fsm check odd.json
     [ "$stderr" = 'fsm: odd.json: state "a": a dead end that is not final
@@ -280,10 +280,9 @@ fsm: odd.json: state "b": nothing leads to it' ]
 }
 
 @test "fsm: a damaged document is reported, with the remedy" {
-    command -v sqlite3 >/dev/null || skip 'sqlite3 is not installed'
     lamp_machine
     flips 1 x | fsm run lamp.json 2>/dev/null
-    sqlite3 spool.db "UPDATE document SET value = CAST('{\"state\":1}' AS BLOB) WHERE kind = 'fsm'"
+    sql "UPDATE document SET value = $(bytes '{"state":1}') WHERE kind = 'fsm'"
     flips 2 x >in
     run -74 --separate-stderr fsm run lamp.json in
     [ "$stderr" = 'fsm: the state of "lamp/x" is damaged: fsm forget x -m lamp' ]
@@ -312,7 +311,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     run -66 fsm list
     run -73 --separate-stderr fsm run lamp.json --rejects none/there </dev/null
     [ "$stderr" = 'fsm: none/there: cannot open it: No such file or directory' ]
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 # --- others, kills, full disks

@@ -27,6 +27,16 @@ postgres_start() {
     ) >"$POSTGRES_DIR/told" 2>&1 || { cat "$POSTGRES_DIR"/{told,log} >&2 && return 1; }
 }
 
+# postgres_world: the time of day for processes that are started by world (see helper.bash), whose search
+# path has this function before PostgreSQL's own.
+postgres_world() {
+    psql -qX "postgresql://tester@/postgres?host=$POSTGRES_DIR" <<'END'
+CREATE SCHEMA world;
+CREATE FUNCTION world.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SELECT
+  pg_catalog.clock_timestamp() + make_interval(secs => current_setting('world.clock')::float) $$;
+END
+}
+
 postgres_stop() {
     [ -z "${POSTGRES_DIR:-}" ] || [ ! -d "$POSTGRES_DIR/data" ] || (cd / && $POSTGRES_CTL -m immediate -w stop >/dev/null)
     rm -rf "${POSTGRES_DIR:-/nonexistent}"

@@ -43,11 +43,6 @@ has() {
     }
 }
 
-sql() {
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to write with'
-    sqlite3 spool.db "$1"
-}
-
 @test "trace: the tree has a line for each event, and its groups under it" {
     chain
     consume -g bill -t order.placed --from start --auto-ack >out

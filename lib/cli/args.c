@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #define OPTIONS_MAX 64
@@ -724,10 +725,15 @@ static void hand_over(char **argv)
 
     for (size_t i = 0; i < sizeof addresses / sizeof addresses[0] && spool != NULL; i++)
         address |= strncmp(spool, addresses[i], strlen(addresses[i])) == 0;
-    ssize_t n = address ? readlink("/proc/self/exe", own, sizeof own - 1) : -1;
-    if (n < 0)
+    if (!address)
         return;
-    own[n] = '\0';
+    ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
+    own[n < 0 ? 0 : n] = '\0';
+    if (n < 0 && realpath((const char *)getauxval(AT_EXECFN), own) == NULL) { /* without /proc */
+        say(SAY_ERROR, EX_OSERR, NULL, "cannot find the folder of this command: %s",
+            strerror(errno));
+        exit(EX_OSERR);
+    }
     char *name = strrchr(own, '/');
     *name++ = '\0';
     size_t length = strlen(own);
@@ -744,11 +750,15 @@ static void hand_over(char **argv)
 
 static int parse_and_check(const struct cmd *self, int argc, char **argv)
 {
-    char **line = collection == NULL ? argv : argv - 1;
-    int first = parse(self, argc, argv);
+    char **begin = collection == NULL ? argv : argv - 1;
+    size_t words = (size_t)(argv + argc + 1 - begin);
+    char **line = mem_zero(words, sizeof *line);
 
+    memcpy(line, begin, words * sizeof *line); /* parse puts operands behind options, without -- */
+    int first = parse(self, argc, argv);
     if (!self->no_spool)
         hand_over(line);
+    free(line);
     check_operands(self, argc - first, argv + first);
     check_rules(self->rules, argc - first);
     return first;

@@ -111,6 +111,7 @@ bool db_peek(struct db *db, int64_t key, const char *types, struct db_value *out
 void db_peek_end(struct db *db);
 
 bool db_unreadable(struct db *db); /* did the last call fail because a row is damaged? */
+bool db_failed(struct db *db);     /* did the engine fail at all in it? */
 
 /* ------------------------------------------------------------------------------ transactions */
 

@@ -349,3 +349,8 @@ bool db_unreadable(struct db *db)
 {
     return db->damaged;
 }
+
+bool db_failed(struct db *db)
+{
+    return db->failed || db->lost;
+}

@@ -4,6 +4,8 @@
 
 /* Its planner finds the index by itself. */
 #define BY_EVENT_PRIORITY ""
+#define BY_EVENT_ID ""
+#define BY_EVENT_VERSION ""
 #define BY_ITEM_DUE ""
 #define BY_ITEM_SUBJECT ""
 #define BY_ITEM_DEAD ""
@@ -20,5 +22,6 @@
 #define RETURNING_ID(column) " RETURNING " column
 #define NO_BYTES "''::bytea"
 #define PAGE_LIMIT " LIMIT 1000"
+#define HAS_NUL(text) "false" /* refused by the server */
 
 #endif

@@ -204,7 +204,7 @@ static int begin_exchange(struct db *db, struct err *e)
 {
     if (db->lost)
         return db_fail_lost(db, e);
-    db->locked = db->full = db->damaged = false;
+    db->failed = db->locked = db->full = db->damaged = false;
     return send_begin(db) ? 0 : not_sent(db, e);
 }
 

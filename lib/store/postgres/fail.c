@@ -27,7 +27,7 @@ int db_fail_locked(struct db *db, struct err *e)
 {
     db->locked = true;
     return db->stopping != NULL && db->stopping()
-               ? err_set(e, EX_TEMPFAIL, "%s: stopped while waiting for another process",
+               ? err_set(e, EX_TEMPFAIL, "%s: stopped while waiting for its lock",
                          db->at.shown)
                : err_set(e, EX_TEMPFAIL, "%s: other processes kept it locked for %d seconds",
                          db->at.shown, DB_LOCK_MS / 1000);
@@ -71,6 +71,7 @@ int db_fail(struct db *db, const PGresult *rows, struct err *e)
     const char *words = PQresultErrorField(rows, PG_DIAG_MESSAGE_PRIMARY);
 
     db->locked = db->full = db->damaged = false;
+    db->failed = true;
     if (state == NULL || words == NULL)
         return db_lose(db), db_fail_lost(db, e);
     if (strcmp(state, "55P03") == 0)

@@ -57,7 +57,7 @@ struct db {
     int unread;                 /* pipelines whose answers are on their way, and nobody listens */
     bool missed;                /* a db_must has found nothing */
     struct err failure;         /* the first of this transaction */
-    bool locked, full, damaged; /* what the last error was */
+    bool failed, locked, full, damaged; /* what the last error was */
     bool person;                /* the statement is a person's: its errors are usage errors */
     bool listening;
     char lock[80], ring[80], listen[80], flush[48]; /* statements of this spool */

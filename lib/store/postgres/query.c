@@ -11,6 +11,7 @@
 #include "store/sql/sql.h"
 #include "store/upkeep.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,8 +66,9 @@ static struct query_value person_value(struct store *s, const PGresult *rows, in
     case FLOAT8:
         return (struct query_value){.kind = QUERY_REAL, .real = strtod(text, NULL)};
     case NUMERIC: /* sum() of integers, or digits that no double has */
+        errno = 0;
         v.integer = strtoll(text, &text, 10);
-        if (*text == '\0')
+        if (*text == '\0' && errno == 0)
             v.kind = QUERY_INTEGER;
         else
             v = (struct query_value){.kind = QUERY_REAL,

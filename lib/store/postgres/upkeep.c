@@ -8,7 +8,7 @@
 bool db_can(const struct db *db, enum store_ability what)
 {
     (void)db;
-    return what == STORE_QUERY;
+    return what <= STORE_QUERY;
 }
 
 /* The spool's tables with their indexes and what is stored beside them. */
@@ -26,16 +26,6 @@ void db_sizes(struct db *db, struct db_sizes *out)
 static int not_here(struct store *s, const char *instead, struct err *e)
 {
     return err_set(e, EX_UNAVAILABLE, "%s: %s", store_name(s), instead);
-}
-
-int64_t store_check(struct store *s, const struct check_terms *terms,
-                    int (*f)(const struct check_finding *finding, void *arg, struct err *e),
-                    void *arg, struct err *e)
-{
-    (void)terms;
-    (void)f;
-    (void)arg;
-    return not_here(s, "a server's spool cannot be checked: see pg_amcheck", e);
 }
 
 int store_backup(struct store *s, const char *file, int64_t *size, struct err *e)

@@ -322,6 +322,13 @@ bool db_unreadable(struct db *db)
     return (sqlite3_errcode(db->sqlite) & 0xff) == SQLITE_CORRUPT;
 }
 
+bool db_failed(struct db *db)
+{
+    int code = sqlite3_errcode(db->sqlite) & 0xff;
+
+    return code != SQLITE_OK && code < SQLITE_ROW;
+}
+
 int db_generation(struct db *db, int64_t *out, struct err *e)
 {
     return db_int(db, e, out, SQL("generation", "PRAGMA data_version"), "");

@@ -3,6 +3,8 @@
 #define STORE_DIALECT_H
 
 #define BY_EVENT_PRIORITY " INDEXED BY event_priority"
+#define BY_EVENT_ID " INDEXED BY event_id"
+#define BY_EVENT_VERSION " INDEXED BY event_version"
 #define BY_ITEM_DUE " INDEXED BY item_due"
 #define BY_ITEM_SUBJECT " INDEXED BY item_subject"
 #define BY_ITEM_DEAD " INDEXED BY item_dead"
@@ -18,5 +20,6 @@
 #define RETURNING_ID(column) "" /* it costs 20,000 instructions */
 #define NO_BYTES "x''"
 #define PAGE_LIMIT ""
+#define HAS_NUL(text) "instr(CAST(" text " AS BLOB),x'00')"
 
 #endif
