@@ -54,11 +54,11 @@ struct db {
     bool reads;           /* the transaction only reads */
     struct sent *sent;    /* the statements of the pipeline that is open, in order */
     size_t sends, sent_room;
-    int unread;                 /* pipelines whose answers are on their way, and nobody listens */
-    bool missed;                /* a db_must has found nothing */
-    struct err failure;         /* the first of this transaction */
+    int unread;         /* pipelines whose answers are on their way, and nobody listens */
+    bool missed;        /* a db_must has found nothing */
+    struct err failure; /* the first of this transaction */
     bool failed, locked, full, damaged; /* what the last error was */
-    bool person;                /* the statement is a person's: its errors are usage errors */
+    bool person; /* the statement is a person's: its errors are usage errors */
     bool listening;
     char lock[80], ring[80], listen[80], flush[48]; /* statements of this spool */
     char life[40];    /* of the server: when it started, in microseconds */
@@ -85,7 +85,8 @@ struct query {
     Oid *type;
     const char **value;
     int *length, *format;
-    int64_t *number; /* of integers, as they travel */
+    int64_t *number;   /* of integers, as they travel */
+    struct buf *array; /* of each column, for db_run_rows; or NULL */
     PGresult *rows;
     int row;
 };
