@@ -1,10 +1,10 @@
 load helper
+load postgres
 
 # Spools on PostgreSQL: what is the server's own. All else is in the other files, which run on both
 # engines (make test ENGINE=postgres).
 
 setup_file() {
-    load postgres
     case $(spool info -s postgresql://%2Fnowhere/x 2>&1) in
     *'is not there'*) export NO_POSTGRES='built without libpq' && return ;;
     esac
@@ -12,7 +12,6 @@ setup_file() {
 }
 
 teardown_file() {
-    load postgres
     postgres_stop
 }
 
@@ -270,9 +269,10 @@ needs_cut() {
     needs_world
     publish -t x -d 1 2>/dev/null
     echo 864000 >clock
-    world publish -t x -d 2
+    publish() { LD_PRELOAD=$BUILD/fault/world.so WORLD_CLOCK=$PWD/clock "$BUILD/bin/postgresql/publish" "$@"; }
+    publish -t x -d 2
     echo -864000 >clock
-    world publish -t x -d 3 --delay 1h
+    publish -t x -d 3 --delay 1h
     run -0 --separate-stderr consume -g g --from start -- cat
     [ "${#lines[@]}" -eq 2 ]
     [ "$(replay | wc -l)" -eq 3 ]

@@ -138,10 +138,14 @@ static int create_spool(struct db *db, struct err *e)
     PGresult *rows =
         db_ask(db, "SELECT pg_advisory_xact_lock(hashtext($1),1702262132)", values, 1, e);
     PQclear(rows);
+    /* Not to_regclass, which may still know that there was none before the lock. */
     if (rows != NULL)
-        rows = db_ask(db, "SELECT to_regclass(quote_ident($1)||'.meta')", values, 1, e);
+        rows = db_ask(db,
+                      "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid=c.relnamespace WHERE "
+                      "n.nspname=$1 AND c.relname='meta'",
+                      values, 1, e);
     if (rows != NULL) {
-        made = PQgetisnull(rows, 0, 0);
+        made = PQntuples(rows) == 0;
         PQclear(rows);
     }
     if (made > 0 && create_tables(db, e) < 0)
