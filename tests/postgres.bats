@@ -199,6 +199,55 @@ needs_cut() {
     [ "$output" = 'done' ]
 }
 
+# Publish and note what was acknowledged, until there is a file "over".
+publish_on() { # NAME
+    local i
+    for ((i = 1; ; i++)); do
+        [ ! -e over ] || return 0
+        until publish -t x --id "$1-$i" -d "$i" 2>>said; do
+            [ ! -e over ] || return 0
+            sleep 0.05
+        done
+        echo "$1-$i" >>acknowledged
+    done
+}
+
+consume_on() {
+    until [ -e over ]; do
+        consume -g g --from start -f -j 2 -- sh -c 'echo "$EVENT_ID" >>seen' 2>>said || true
+    done
+}
+
+grown_by() { # LINES FILE SINCE
+    [ "$(wc -l <"$2")" -ge $(($3 + $1)) ]
+}
+
+@test "postgres: a server that is killed again and again loses nothing that was acknowledged" {
+    local round lines
+    touch acknowledged seen
+    spool init 2>/dev/null
+    for name in a b; do publish_on $name 3>&- & done
+    for _ in 1 2; do background consume_on; done
+    for ((round = 0; round < $(long 3 20); round++)); do
+        lines=$(wc -l <acknowledged)
+        wait_for grown_by 20 acknowledged "$lines"
+        kill -KILL "$(head -n 1 "$POSTGRES_DIR/data/postmaster.pid")"
+        (cd / && until $POSTGRES_CTL -w start -l "$POSTGRES_DIR/log" >/dev/null 2>&1 3>&-; do sleep 0.1; done)
+        lines=$(wc -l <seen)
+        wait_for grown_by 5 seen "$lines"
+    done
+    touch over
+    for pid in "${helper_pids[@]}"; do kill -TERM -- "-$pid" || true; done
+    wait
+    consume -g g -- sh -c 'echo "$EVENT_ID" >>seen' 2>>said
+    replay -t x | jq -r .id | sort >stored
+    [ -z "$(uniq -d stored)" ]
+    [ -z "$(comm -23 <(sort acknowledged) stored)" ]
+    comm -23 stored <(sort -u seen) >unseen
+    [ ! -s unseen ]
+    [ "$(replay -o positions | tail -n 1)" -eq "$(replay | wc -l)" ]
+}
+
 @test "postgres: a commit whose connection is lost is asked for: stored is stored" {
     needs_cut
     publish -t x -d 1 2>/dev/null
@@ -283,7 +332,7 @@ needs_cut() {
     spool init 2>/dev/null
     background once -k key -- sh -c 'echo in >>ran; exec sleep 600' 2>/dev/null
     wait_for test -s ran
-    run -75 once -k key -- touch other
+    run -75 once --wait 0 -k key -- touch other
     [ ! -e other ]
     kill -KILL "$pid"
     wait_for once -k key -- sh -c 'echo again >>ran'

@@ -98,7 +98,8 @@ static void queue_claimed(struct loop *loop, struct group_event **got, size_t n)
         d->queue_room = d->queued + n;
         d->queue = mem_grow(d->queue, d->queue_room, sizeof *d->queue);
     }
-    memcpy(d->queue + d->queued, got, n * sizeof *got);
+    if (n > 0)
+        memcpy(d->queue + d->queued, got, n * sizeof *got);
     d->queued += n;
     d->taken += (int64_t)n;
     loop->pace_ms =

@@ -68,7 +68,8 @@ int db_row(struct db *db, struct query *q, struct err *e); /* 1 a row; 0 or -1: 
 void db_done(struct query *q);                             /* NULL is fine */
 /* Run a statement to its end. Returns the number of rows changed, or -1. */
 int db_run(struct db *db, struct err *e, const struct sql *sql, const char *types, ...);
-/* The same, with the arguments of several rows: types are those of each row. */
+/* The same, with the arguments of several rows, written as ROWS_9 where a row has nine columns:
+   types are those of each row. At most APPEND_ROWS rows; fewer only with APPEND_FEWER. */
 int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
                 const struct db_value *values, size_t rows);
 /*

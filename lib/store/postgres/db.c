@@ -20,6 +20,9 @@
 #define OID_INT2 21
 #define OID_INT4 23
 #define OID_TEXT 25
+#define OID_BYTEA_ARRAY 1001
+#define OID_TEXT_ARRAY 1009
+#define OID_INT8_ARRAY 1016
 
 /* -------------------------------------------------------------------------------------
    arguments */
@@ -96,6 +99,9 @@ void db_forget_queries(struct db *db)
         free(q->length);
         free(q->format);
         free(q->number);
+        for (int k = 0; k < q->n && q->array != NULL; k++)
+            buf_free(&q->array[k]);
+        free(q->array);
         free(q);
     }
 }
@@ -186,15 +192,54 @@ int db_run(struct db *db, struct err *e, const struct sql *sql, const char *type
     return db_exchange(db, q, e) < 0 ? -1 : changes(q);
 }
 
+static void add_be32(struct buf *b, uint32_t n)
+{
+    n = htobe32(n);
+    buf_add(b, &n, sizeof n);
+}
+
+/* The column of all rows, as an array in binary (array_recv of PostgreSQL's arrayfuncs.c):
+   dimensions, whether there are NULLs, type, length, first index; then each with its length. */
+static void add_array(struct buf *b, char type, const struct db_value *value, size_t rows,
+                      size_t columns)
+{
+    buf_reset(b);
+    add_be32(b, 1);
+    add_be32(b, 1);
+    add_be32(b, type == 'i' ? OID_INT8 : type == 'b' ? OID_BYTEA : OID_TEXT);
+    add_be32(b, (uint32_t)rows);
+    add_be32(b, 1);
+    for (; rows > 0; rows--, value += columns) {
+        uint64_t number = htobe64((uint64_t)value->number);
+        if (type == 'i') {
+            add_be32(b, sizeof number);
+            buf_add(b, &number, sizeof number);
+        } else if (value->text.p == NULL && type != 'b') {
+            add_be32(b, UINT32_MAX);
+        } else {
+            add_be32(b, (uint32_t)value->text.n);
+            buf_add(b, value->text.p, value->text.n);
+        }
+    }
+}
+
 int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
                 const struct db_value *values, size_t rows)
 {
     struct query *q = query_of(db, sql);
-    int i = 0;
+    size_t columns = strlen(types);
 
-    for (; rows > 0; rows--)
-        for (const char *type = types; *type != '\0'; type++, values++)
-            bind(q, i++, *type, values->number, values->text);
+    if (q->array == NULL)
+        q->array = mem_zero(columns, sizeof *q->array);
+    for (size_t i = 0; i < columns; i++) {
+        struct buf *b = &q->array[i];
+        add_array(b, types[i], values + i, rows, columns);
+        q->type[i] = types[i] == 'i'   ? OID_INT8_ARRAY
+                     : types[i] == 'b' ? OID_BYTEA_ARRAY
+                                       : OID_TEXT_ARRAY;
+        q->value[i] = b->p;
+        q->length[i] = (int)b->n;
+    }
     return db_exchange(db, q, e) < 0 ? -1 : changes(q);
 }
 

@@ -22,6 +22,10 @@
 #define RETURNING_ID(column) " RETURNING " column
 #define NO_BYTES "''::bytea"
 #define PAGE_LIMIT " LIMIT 1000"
+/* Events in a statement, or fewer: each column is an array. */
+#define APPEND_ROWS 250
+#define APPEND_FEWER true
+#define ROWS_9 "SELECT * FROM unnest(?,?,?,?,?,?,?,?,?)"
 #define HAS_NUL(text) "false" /* refused by the server */
 
 #endif

@@ -255,6 +255,13 @@ int db_send(struct db *db, struct query *q, int64_t *out, struct err *e)
     return got;
 }
 
+int db_push(struct db *db, const char *sql, struct err *e)
+{
+    if (begin_exchange(db, e) < 0)
+        return -1;
+    return send_plain(db, sql) ? 0 : not_sent(db, e);
+}
+
 int db_finish(struct db *db, struct err *e)
 {
     PGresult *rows = NULL;

@@ -27,8 +27,7 @@ int db_fail_locked(struct db *db, struct err *e)
 {
     db->locked = true;
     return db->stopping != NULL && db->stopping()
-               ? err_set(e, EX_TEMPFAIL, "%s: stopped while waiting for its lock",
-                         db->at.shown)
+               ? err_set(e, EX_TEMPFAIL, "%s: stopped while waiting for its lock", db->at.shown)
                : err_set(e, EX_TEMPFAIL, "%s: other processes kept it locked for %d seconds",
                          db->at.shown, DB_LOCK_MS / 1000);
 }

@@ -113,18 +113,17 @@ static int say_hello(struct db *db, struct err *e)
 static int create_tables(struct db *db, struct err *e)
 {
     char sql[120];
-    int got = 0;
+    int got;
 
     snprintf(sql, sizeof sql, "CREATE SCHEMA IF NOT EXISTS %s", db->at.schema);
-    if (db_exec(db, sql, e) < 0)
-        return -1;
+    got = db_push(db, sql, e);
     for (const char *at = schema_postgres_sql, *end; got == 0 && (end = strchr(at, ';')) != NULL;
          at = end + 1) {
         char *one = mem_dup(at, (size_t)(end - at));
-        got = db_exec(db, one, e);
+        got = db_push(db, one, e);
         free(one);
     }
-    return got;
+    return got < 0 ? -1 : db_finish(db, e);
 }
 
 /* Create the spool, unless another process was faster. 1: this one did; 0; -1. */

@@ -54,11 +54,11 @@ struct db {
     bool reads;           /* the transaction only reads */
     struct sent *sent;    /* the statements of the pipeline that is open, in order */
     size_t sends, sent_room;
-    int unread;                 /* pipelines whose answers are on their way, and nobody listens */
-    bool missed;                /* a db_must has found nothing */
-    struct err failure;         /* the first of this transaction */
+    int unread;         /* pipelines whose answers are on their way, and nobody listens */
+    bool missed;        /* a db_must has found nothing */
+    struct err failure; /* the first of this transaction */
     bool failed, locked, full, damaged; /* what the last error was */
-    bool person;                /* the statement is a person's: its errors are usage errors */
+    bool person; /* the statement is a person's: its errors are usage errors */
     bool listening;
     char lock[80], ring[80], listen[80], flush[48]; /* statements of this spool */
     char life[40];    /* of the server: when it started, in microseconds */
@@ -85,7 +85,8 @@ struct query {
     Oid *type;
     const char **value;
     int *length, *format;
-    int64_t *number; /* of integers, as they travel */
+    int64_t *number;   /* of integers, as they travel */
+    struct buf *array; /* of each column, for db_run_rows; or NULL */
     PGresult *rows;
     int row;
 };
@@ -105,6 +106,7 @@ int db_send(struct db *db, struct query *q, int64_t *out, struct err *e);
 /* Send the query and wait for nothing; out: see db_insert, or NULL. db_finish waits. 0 or -1. */
 int db_send(struct db *db, struct query *q, int64_t *out, struct err *e);
 int db_finish(struct db *db, struct err *e);
+int db_push(struct db *db, const char *sql, struct err *e); /* db_exec, without waiting */
 /* Send a statement whose answer nobody waits for. */
 void db_cast(struct db *db, const char *sql);
 /* Take note of what has arrived, without waiting. */

@@ -83,8 +83,8 @@ static const struct strange {
 
 static bool check_json(struct str text, const char *begins)
 {
-    json_t *root = json_loadb(text.p == NULL ? "" : text.p, text.n,
-                              JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    json_t *root =
+        json_loadb(text.p == NULL ? "" : text.p, text.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     bool is = root != NULL && strncmp(text.p, begins, strlen(begins)) == 0;
 
     json_decref(root);

@@ -20,6 +20,13 @@
 #define RETURNING_ID(column) "" /* it costs 20,000 instructions */
 #define NO_BYTES "x''"
 #define PAGE_LIMIT ""
+/* Events in a statement: always as many, since each row has its place in the text. With 8 an event
+   costs 700 more instructions, with 32 200 less. */
+#define APPEND_ROWS 20
+#define APPEND_FEWER false
+#define ROWS_9 "VALUES" ROWS_9_4 "," ROWS_9_4 "," ROWS_9_4 "," ROWS_9_4 "," ROWS_9_4
+#define ROWS_9_4 ROWS_9_1 "," ROWS_9_1 "," ROWS_9_1 "," ROWS_9_1
+#define ROWS_9_1 "(?,?,?,?,?,?,?,?,?)"
 #define HAS_NUL(text) "instr(CAST(" text " AS BLOB),x'00')"
 
 #endif
