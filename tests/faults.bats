@@ -443,7 +443,7 @@ project_counter() { project read.db counter.sql; }
 
 @test "faults: a read model has each event once after a fault in any call of project" {
     for mode in delete wal; do
-        EVENT_SPOOL=$PWD/$mode.db
+        no_spool
         counter
         sqlite3 read.db "PRAGMA journal_mode=$mode" >out
         project_counter 2>errors
