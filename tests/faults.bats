@@ -72,6 +72,7 @@ sweep() {
     local kinds=$1 kind n step first=0
     set +T # bats would look at each command in here, which takes longer than the commands
     shift
+    # shellcheck disable=SC2086 # words
     for kind in $(faults $kinds); do
         step=1
         [[ $kind != */* ]] || step=${kind#*/}
