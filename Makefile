@@ -85,7 +85,7 @@ all: $(library) $(programs) $(on_postgres)
 # A command may keep its verbs in a folder of its name.
 .SECONDEXPANSION:
 $(programs) $(hooked) $(on_postgres): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$$(BUILD)/%.o,$$(wildcard cmd/$$(@F)/*.c)) \
-    $$(if $$(findstring /postgresql/,$$@),$(postgres)) $(library) $(BUILD)/libraries.mk
+    $$($$(if $$(findstring /postgresql/,$$@),postgres)) $(library) $(BUILD)/libraries.mk
 	@mkdir -p $(@D)
 	$(link) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS) $(libs)
 $(on_postgres): libs = $(PQ_LIBS)

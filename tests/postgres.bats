@@ -68,9 +68,11 @@ needs_cut() {
     publish -s "$base#a" -t x -d 1
     publish -s "$base#b" -t x -d 2
     publish -s "$base" -t x -d 3
+    publish -s "$base#order" -t x -d 4 # a word of SQL
     [ "$(data -s "$base#a")" = 1 ]
     [ "$(data -s "$base#b")" = 2 ]
     [ "$(data -s "$base#eventutils")" = 3 ]
+    [ "$(data -s "$base#order")" = 4 ]
     [ "$(db "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname IN ('a','b','eventutils')")" = 'a b eventutils' ]
 }
 
@@ -199,35 +201,9 @@ needs_cut() {
     [ "$output" = 'done' ]
 }
 
-# Publish and note what was acknowledged, until there is a file "over".
-publish_on() { # NAME
-    local i
-    for ((i = 1; ; i++)); do
-        [ ! -e over ] || return 0
-        until publish -t x --id "$1-$i" -d "$i" 2>>said; do
-            [ ! -e over ] || return 0
-            sleep 0.05
-        done
-        echo "$1-$i" >>acknowledged
-    done
-}
-
-consume_on() {
-    until [ -e over ]; do
-        consume -g g --from start -f -j 2 -- sh -c 'echo "$EVENT_ID" >>seen' 2>>said || true
-    done
-}
-
-grown_by() { # LINES FILE SINCE
-    [ "$(wc -l <"$2")" -ge $(($3 + $1)) ]
-}
-
 @test "postgres: a server that is killed again and again loses nothing that was acknowledged" {
     local round lines
-    touch acknowledged seen
-    spool init 2>/dev/null
-    for name in a b; do publish_on $name 3>&- & done
-    for _ in 1 2; do background consume_on; done
+    storm_begins
     for ((round = 0; round < $(long 3 20); round++)); do
         lines=$(wc -l <acknowledged)
         wait_for grown_by 20 acknowledged "$lines"
@@ -236,16 +212,7 @@ grown_by() { # LINES FILE SINCE
         lines=$(wc -l <seen)
         wait_for grown_by 5 seen "$lines"
     done
-    touch over
-    for pid in "${helper_pids[@]}"; do kill -TERM -- "-$pid" || true; done
-    wait
-    consume -g g -- sh -c 'echo "$EVENT_ID" >>seen' 2>>said
-    replay -t x | jq -r .id | sort >stored
-    [ -z "$(uniq -d stored)" ]
-    [ -z "$(comm -23 <(sort acknowledged) stored)" ]
-    comm -23 stored <(sort -u seen) >unseen
-    [ ! -s unseen ]
-    [ "$(replay -o positions | tail -n 1)" -eq "$(replay | wc -l)" ]
+    storm_ends
 }
 
 @test "postgres: a commit whose connection is lost is asked for: stored is stored" {

@@ -23,12 +23,12 @@ extern const char schema_postgres_sql[]; /* share/schema_postgres.sql */
 /* What we depend on. Our statements go by indexes, whatever the tables' statistics say, or do
    not say yet; plans are made once. */
 static const char hello[] =
-    "SELECT n.oid,to_regclass($1||'.meta'),pg_is_in_recovery(),"
+    "SELECT n.oid,to_regclass(quote_ident($1)||'.meta'),pg_is_in_recovery(),"
     "current_setting('server_version_num'),pg_backend_pid(),current_setting('server_encoding'),"
     "current_setting('synchronous_commit'),"
     "CAST(extract(epoch FROM pg_postmaster_start_time())*1000000 AS bigint),"
     "CAST(extract(epoch FROM clock_timestamp())*1000000 AS bigint),version(),"
-    "set_config('search_path',$1,false),"
+    "set_config('search_path',quote_ident($1),false),"
     "(SELECT count(set_config(name,value,false)) FROM (VALUES('client_min_messages','error'),"
     "('jit','off'),('plan_cache_mode','force_generic_plan'),('enable_seqscan','off'),"
     "('enable_bitmapscan','off'),('enable_hashjoin','off'),('enable_mergejoin','off'),"
@@ -103,8 +103,8 @@ static int say_hello(struct db *db, struct err *e)
         snprintf(db->flush, sizeof db->flush, "SET LOCAL synchronous_commit=%s",
                  strcmp(PQgetvalue(rows, 0, FLUSH), "remote_apply") == 0 ? "remote_apply" : "on");
         snprintf(db->lock, sizeof db->lock, "SELECT pg_advisory_xact_lock(%d,0)", (int)db->space);
-        snprintf(db->ring, sizeof db->ring, "NOTIFY %s", db->at.schema);
-        snprintf(db->listen, sizeof db->listen, "LISTEN %s", db->at.schema);
+        snprintf(db->ring, sizeof db->ring, "NOTIFY \"%s\"", db->at.schema);
+        snprintf(db->listen, sizeof db->listen, "LISTEN \"%s\"", db->at.schema);
     }
     PQclear(rows);
     return got;
@@ -115,7 +115,7 @@ static int create_tables(struct db *db, struct err *e)
     char sql[120];
     int got;
 
-    snprintf(sql, sizeof sql, "CREATE SCHEMA IF NOT EXISTS %s", db->at.schema);
+    snprintf(sql, sizeof sql, "CREATE SCHEMA IF NOT EXISTS \"%s\"", db->at.schema);
     got = db_push(db, sql, e);
     for (const char *at = schema_postgres_sql, *end; got == 0 && (end = strchr(at, ';')) != NULL;
          at = end + 1) {
@@ -139,7 +139,7 @@ static int create_spool(struct db *db, struct err *e)
         db_ask(db, "SELECT pg_advisory_xact_lock(hashtext($1),1702262132)", values, 1, e);
     PQclear(rows);
     if (rows != NULL)
-        rows = db_ask(db, "SELECT to_regclass($1||'.meta')", values, 1, e);
+        rows = db_ask(db, "SELECT to_regclass(quote_ident($1)||'.meta')", values, 1, e);
     if (rows != NULL) {
         made = PQgetisnull(rows, 0, 0);
         PQclear(rows);
