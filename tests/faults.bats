@@ -72,6 +72,7 @@ sweep() {
     local kinds=$1 kind n step first=0
     set +T # bats would look at each command in here, which takes longer than the commands
     shift
+    # shellcheck disable=SC2086 # words
     for kind in $(faults $kinds); do
         step=1
         [[ $kind != */* ]] || step=${kind#*/}
@@ -443,7 +444,7 @@ project_counter() { project read.db counter.sql; }
 
 @test "faults: a read model has each event once after a fault in any call of project" {
     for mode in delete wal; do
-        EVENT_SPOOL=$PWD/$mode.db
+        no_spool
         counter
         sqlite3 read.db "PRAGMA journal_mode=$mode" >out
         project_counter 2>errors

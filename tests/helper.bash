@@ -130,6 +130,7 @@ back_to_kept_spool() {
 
 # spoil_spool: from now on it can neither be opened nor created: the status for that is in spoilt.
 spoil_spool() {
+    # shellcheck disable=SC2034 # used by tests
     if [ "$ENGINE" = sqlite ]; then
         mkdir spool.db
         spoilt=73

@@ -6,8 +6,9 @@
  *
  * FILE holds a number of seconds that is added to the time of day, and is read at each call, so a
  * test can set the clock of running processes; WORLD_STEADY is the same for the monotonic clock,
- * and for the boot-time clock; WORLD_BOOT for the boot-time clock alone. Each ppoll that times out adds a line with its milliseconds to
- * WORLD_WAITS. This applies to the command and the processes that it starts.
+ * and for the boot-time clock; WORLD_BOOT for the boot-time clock alone. Each ppoll that times out
+ * adds a line with its milliseconds to WORLD_WAITS. This applies to the command and the processes
+ * that it starts.
  */
 #undef _FORTIFY_SOURCE
 

@@ -1,7 +1,7 @@
 /*
- * What store_check finds on a server, beside the rows. The structure of the pages is the server's own
- * matter (data checksums, pg_amcheck); but an index that it does not use does not find what we ask
- * it for.
+ * What store_check finds on a server, beside the rows. The structure of the pages is the server's
+ * own matter (data checksums, pg_amcheck); but an index that it does not use does not find what we
+ * ask it for.
  */
 #include "store/postgres/postgres.h"
 

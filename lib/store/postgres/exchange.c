@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define LOOK_AROUND_MS 100 /* between two looks whether we should stop */
+#define STOP_AFTER_MS 500  /* the answer to a statement that waits for nobody is here by then */
 #define CONNECT_MS 10000
 
 static bool must_stop(const struct db *db)
@@ -32,13 +33,15 @@ void db_lose(struct db *db)
 }
 
 /* Wait until the socket is ready. 1; 0 when it was not in time; -1 when we should stop. stops: this
-   wait ends when we should stop. */
+   wait ends when we should stop, but not before an answer on its way would be here. */
 static int await(struct db *db, PGconn *conn, short events, int64_t until_ms, bool stops)
 {
+    int64_t begun = clock_mono_ms();
+
     for (;;) {
-        int64_t left = until_ms - clock_mono_ms();
+        int64_t now = clock_mono_ms(), left = until_ms - now;
         struct pollfd fd = {.fd = PQsocket(conn), .events = events};
-        if (stops && must_stop(db))
+        if (stops && now - begun >= STOP_AFTER_MS && must_stop(db))
             return -1;
         if (left <= 0)
             return 0;
