@@ -26,7 +26,9 @@ SHARED =
 STATIC =
 WERROR =
 T =
-# outbox-relay reads PostgreSQL, too: auto (when pkg-config finds libpq), yes or no.
+# ENGINE=postgres: the tests on a PostgreSQL server that they start themselves.
+ENGINE = sqlite
+# Spools and outboxes on PostgreSQL: auto (when pkg-config finds libpq), yes or no.
 LIBPQ = $(if $(STATIC),no,auto)
 
 # A build folder for each kind of build, so that objects never mix.
@@ -35,16 +37,28 @@ BUILD = build$(if $(SAN),/san-$(SAN))$(if $(STATIC),/static)
 # What we need, whatever the caller's flags are.
 warnings = -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
 sanitize = $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
-compile = $(if $(MISSING),$(error $(MISSING)))$(CC) -std=c11 -D_GNU_SOURCE -DEVENTUTILS_VERSION='"$(VERSION)"' -Ilib -Icmd $(defines) \
+compile = $(if $(MISSING),$(error $(MISSING)))$(CC) -std=c11 -D_GNU_SOURCE -DEVENTUTILS_VERSION='"$(VERSION)"' -Ilib -Icmd -Ilib/store/$(engine) $(defines) \
     $(CPPFLAGS) $(PKG_CFLAGS) $(warnings) $(CFLAGS)
 link = $(CC) $(CFLAGS) $(sanitize) $(if $(STATIC),-static,$(whole)) -Wl,--as-needed $(LDFLAGS)
+
+# The libraries, asked for before anything is built: make has this file written, then reads it. Goals
+# that promise to do all the set-up install them first.
+.DEFAULT_GOAL = all
+ifneq ($(filter-out uninstall setup clean format,$(or $(MAKECMDGOALS),all)),)
+include $(BUILD)/libraries.mk
+endif
 
 # Sources. The folders of lib/ tell the architecture; make lint knows what may include what.
 
 programs = $(patsubst cmd/%.c,$(BUILD)/bin/%,$(wildcard cmd/*.c))
 short = breaker once publish retry throttle
 library = $(BUILD)/libeventutils.a
-objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*/*.c lib/*/*/*.c)) $(patsubst %.sql,$(BUILD)/%.o,$(wildcard share/*.sql))
+objects = $(patsubst %.c,$(BUILD)/%.o,$(filter-out lib/store/postgres/%,$(wildcard lib/*/*.c lib/*/*/*.c))) $(patsubst %.sql,$(BUILD)/%.o,$(wildcard share/*.sql))
+# The store once more, for spools on PostgreSQL: the commands linked with it are called by those of the
+# same name when a spool's name is an address, so that nobody else loads libpq.
+engine = sqlite
+postgres = $(patsubst %.c,$(BUILD)/postgres/%.o,$(wildcard lib/store/*.c lib/store/sql/*.c lib/store/postgres/*.c))
+on_postgres = $(if $(PQ_LIBS),$(patsubst $(BUILD)/bin/%,$(BUILD)/bin/postgresql/%,$(filter-out %/ev %/retry,$(programs))))
 units = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
 benches = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 # Preloaded by tests. A sanitizer wants to be loaded first, so there are none beside one.
@@ -66,14 +80,15 @@ endif
 endif
 .PHONY: all install uninstall test bench demo lint setup setup-build setup-test setup-lint clean format FORCE
 
-all: $(library) $(programs)
+all: $(library) $(programs) $(on_postgres)
 
 # A command may keep its verbs in a folder of its name.
 .SECONDEXPANSION:
-$(programs) $(hooked): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$$(BUILD)/%.o,$$(wildcard cmd/$$(@F)/*.c)) \
-    $(library) $(BUILD)/libraries.mk
+$(programs) $(hooked) $(on_postgres): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$$(BUILD)/%.o,$$(wildcard cmd/$$(@F)/*.c)) \
+    $$($$(if $$(findstring /postgresql/,$$@),postgres)) $(library) $(BUILD)/libraries.mk
 	@mkdir -p $(@D)
 	$(link) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS) $(libs)
+$(on_postgres): libs = $(PQ_LIBS)
 $(hooked) $(BUILD)/bench/floor_oneshot: PKG_LIBS = $(SHARED_LIBS)
 $(short:%=$(BUILD)/bin/%): whole = $(if $(SAN),,$(WHOLE))
 
@@ -82,6 +97,12 @@ $(library): $(objects)
 	$(AR) qcs $@ $^
 
 $(BUILD)/%.o: %.c Makefile $(BUILD)/libraries.mk
+	@mkdir -p $(@D)
+	$(compile) $(sanitize) -MMD -MP -c -o $@ $<
+
+$(BUILD)/postgres/%.o: engine = postgres
+$(BUILD)/postgres/%.o: defines = $(PQ_CFLAGS)
+$(BUILD)/postgres/%.o: %.c Makefile $(BUILD)/libraries.mk
 	@mkdir -p $(@D)
 	$(compile) $(sanitize) -MMD -MP -c -o $@ $<
 
@@ -106,7 +127,7 @@ $(faults): $(BUILD)/%.so: tests/%.c $(wildcard tests/fault/*.h) Makefile
 $(BUILD)/cmd/ev.o: $(BUILD)/libexecdir
 $(BUILD)/cmd/ev.o: defines = -DEVENTUTILS_LIBEXECDIR='"$(libexecdir)/eventutils"'
 
-# libpq is for one command alone: what it brings along takes the others longer to load than to work.
+# What libpq brings along takes other commands longer to load than to work.
 $(BUILD)/bin/outbox-relay: libs = $(PQ_LIBS)
 $(BUILD)/lib/outbox/postgres%: defines = $(PQ_CFLAGS)
 
@@ -115,21 +136,16 @@ $(BUILD)/libexecdir: FORCE
 	@mkdir -p $(@D)
 	@echo '$(libexecdir)' | cmp -s - $@ || echo '$(libexecdir)' >$@
 
-# The libraries, asked for before anything is built: make has this file written, then reads it. Goals
-# that promise to do all the set-up install them first.
-ifneq ($(filter-out uninstall setup clean format,$(or $(MAKECMDGOALS),all)),)
-include $(BUILD)/libraries.mk
-endif
 $(BUILD)/libraries.mk: FORCE
 	@$(if $(filter test demo bench lint,$(MAKECMDGOALS)),share/setup build || :,:)
 	@mkdir -p $(@D)
 	@CC='$(CC)' STATIC='$(STATIC)' SHARED='$(SHARED)' LIBPQ='$(LIBPQ)' share/libraries $@
 
--include $(wildcard $(BUILD)/lib/*/*.d $(BUILD)/lib/*/*/*.d $(BUILD)/cmd/*.d $(BUILD)/cmd/*/*.d $(BUILD)/tests/*/*.d)
+-include $(wildcard $(BUILD)/lib/*/*.d $(BUILD)/lib/*/*/*.d $(BUILD)/postgres/lib/store/*.d $(BUILD)/postgres/lib/store/*/*.d $(BUILD)/cmd/*.d $(BUILD)/cmd/*/*.d $(BUILD)/tests/*/*.d)
 
 # Check.
 
-run = BUILD='$(abspath $(BUILD))' TOP='$(CURDIR)' SAN='$(SAN)' STATIC='$(STATIC)'
+run = BUILD='$(abspath $(BUILD))' TOP='$(CURDIR)' SAN='$(SAN)' STATIC='$(STATIC)' ENGINE='$(ENGINE)'
 
 test: setup-test all $(units) $(faults) $(hooked)
 	@$(run) tests/run '$(T)'
@@ -169,6 +185,7 @@ links = OWN='$(libexecdir)/eventutils' BIN='$(bindir)' DATA='$(datadir)' MAN='$(
 install: all
 	mkdir -p '$(own)' '$(DESTDIR)$(bindir)' '$(data)'
 	install -m 755 $(filter-out %/ev,$(programs)) '$(own)'
+	$(if $(on_postgres),install -D -m 755 -t '$(own)/postgresql' $(on_postgres))
 	install -m 755 $(BUILD)/bin/ev '$(DESTDIR)$(bindir)/ev'
 	cp -R share/examples share/completions '$(data)'
 	@for page in $(pages); do n=$${page##*.}; name=$${page##*/}; \

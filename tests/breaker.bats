@@ -161,7 +161,8 @@ eight() { # [OPTION...]
 @test "breaker: of 8 processes that arrive when the pause is over, exactly the allowed number are probes" {
     needs_world
     for probes in 1 3; do
-        rm -f ran rejected go said spool.db*
+        rm -f ran rejected go said
+        no_spool
         at 0
         fail 5 --probes "$probes"
         at 31
@@ -201,7 +202,8 @@ eight() { # [OPTION...]
     at 0
     fail 5
     at 31
-    background env PATH="$hooked" LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK=clock breaker x -- sh -c 'echo $$ >probing; exec sleep 600'
+    worldly
+    background "${world[@]}" breaker x -- sh -c 'echo $$ >probing; exec sleep 600'
     wait_for test -s probing
     run -69 world breaker x -- true
     kill -KILL "$pid"
@@ -295,7 +297,8 @@ eight() { # [OPTION...]
     run -127 --separate-stderr world breaker --check ./none x -- true
     [ "$stderr" = 'breaker: cannot run "./none": not found' ]
     printf '#!/bin/sh\n: >begun\nexec sleep 600\n' >check
-    background env PATH="$hooked" LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK=clock breaker --check ./check x -- sh -c ': >ran'
+    worldly
+    background "${world[@]}" breaker --check ./check x -- sh -c ': >ran'
     wait_for test -e begun
     kill -TERM "$pid"
     status=0

@@ -72,25 +72,31 @@ complain() {
     [ "$got" -gt $((flips * 4 / 5)) ]
 }
 
-# spoil SPOOL ASSIGNMENTS: of event 2, also what the schema does not allow and a flipped bit does.
+# spoil ASSIGNMENTS: of event 2, also what the schema does not allow and a flipped bit does.
 spoil() {
-    sqlite3 "$1" "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql=replace(replace(sql,' NOT NULL',''),' STRICT','') WHERE name='event'"
-    sqlite3 "$1" "UPDATE event SET $2 WHERE seq=2"
-    sqlite3 "$1" "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql='$event_table' WHERE name='event'"
+    local set=$1 column event_table
+    if [ "$ENGINE" = sqlite ]; then
+        event_table=$(sql "SELECT sql FROM sqlite_schema WHERE name='event'")
+        sql "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql=replace(replace(sql,' NOT NULL',''),' STRICT','') WHERE name='event'"
+        sql "UPDATE event SET $set WHERE seq=2"
+        sql "PRAGMA writable_schema=ON; UPDATE sqlite_schema SET sql='$event_table' WHERE name='event'"
+    else
+        for column in recorded priority sums id source type line; do
+            sql "ALTER TABLE event ALTER $column DROP NOT NULL"
+        done
+        sql "UPDATE event SET ${set//=x\'/=\'\\x} WHERE seq=2"
+    fi
 }
 
 @test "damage: whatever is damaged in an event's row, check names it, replay skips it, and a group sets it aside" {
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to damage events with'
     seq 500 | publish -t n -k s # enough for reading ahead
-    event_table=$(sqlite3 spool.db "SELECT sql FROM sqlite_schema WHERE name='event'")
     replay >lines
     sed -i 2d lines
-    cp spool.db good.db
+    keep_spool
     while read -r edit; do
         echo "edit: $edit"
-        rm -f spool.db*
-        cp good.db spool.db
-        spoil spool.db "$edit"
+        back_to_kept_spool
+        spoil "$edit"
         run -1 --separate-stderr spool check
         jq -r 'select(.kind=="damage") | .message' <<<"$output" | grep -q 'position 2$'
         run -74 --separate-stderr replay
@@ -132,17 +138,15 @@ END
 }
 
 @test "damage: readers of streams, of read models and of causes say which event is damaged" {
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to damage events with'
     seq 3 | publish -t n -k s --expect-version any
     seq 3 | publish -t n -k plain
-    event_table=$(sqlite3 spool.db "SELECT sql FROM sqlite_schema WHERE name='event'")
-    spoil spool.db "type='y'"
+    spoil "type='y'"
     run -74 --separate-stderr reduce -k s
     [ "$stderr" = 'reduce: subject "s": seq 2 is damaged: the state is unknown' ]
     run -0 reduce -k plain
     run -0 trace -o tree 2
     [ "${lines[0]}" = '> 2  n  s  (damaged in the spool)' ]
-    spoil spool.db "line=x'7b7d'"
+    spoil "line=x'7b7d'"
     run -74 --separate-stderr reduce -k s
     run -74 --separate-stderr trace 1
     [ "$stderr" = 'trace: 1 damaged event may be missing here' ]
@@ -156,39 +160,28 @@ END
     [ "${#lines[@]}" -eq 5 ]
 }
 
-waits_for_lock() { # PID: it looks again and again, and sleeps in between
-    local before after
-    before=$(awk '/^voluntary/ { print $2 }' "/proc/$1/status" 2>/dev/null) && sleep 0.1
-    after=$(awk '/^voluntary/ { print $2 }' "/proc/$1/status" 2>/dev/null) && [ "$after" -gt $((before + 10)) ]
-}
-
 @test "damage: of two consumers that meet a damaged retry at the same time, one sets it aside" {
     needs_world
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to damage events with'
     publish -t n -d 1
     run -0 consume -g g --from start -- sh -c 'echo delay 1h >&3; exit 1'
     echo 0 >clock
     pids=()
     for n in 1 2; do
-        background env LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK="$PWD/clock" consume -g g -f -- true 2>"err$n"
+        worldly
+        background "${world[@]}" consume -g g -f -- true 2>"err$n"
         pids+=("$pid")
     done
     both() { [ "$(spool group show g -o ndjson | jq .consumers)" -eq 2 ]; }
     wait_for both
     kill -STOP "${pids[@]}"
-    sqlite3 spool.db "UPDATE event SET type='y' WHERE seq=1"
-    mkfifo lock
-    exec 9<>lock
-    background sqlite3 spool.db <lock >locked 9<&-
-    printf '%s\n' 'BEGIN IMMEDIATE;' "SELECT 'locked';" >&9
-    wait_for test -s locked
+    sql "UPDATE event SET type='y' WHERE seq=1"
+    hold_lock
     echo 4000 >clock
     kill -CONT "${pids[@]}"
     for pid in "${pids[@]}"; do # both have seen it, and want the lock
-        wait_for waits_for_lock "$pid"
+        wait_for waits_for_lock "$pid" 2
     done
-    printf '%s\n' 'ROLLBACK;' .exit >&9
-    exec 9>&-
+    let_write
     idle() { ! waits_for_lock "$1"; }
     for pid in "${pids[@]}"; do
         wait_for idle "$pid"

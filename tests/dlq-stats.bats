@@ -31,7 +31,7 @@ letters() {
     run -0 --separate-stderr publish -t n -d 1
     run -0 --separate-stderr dlq stats
     [ -z "$output" ]
-    rm spool.db*
+    no_spool
     letters
     run -0 --separate-stderr dlq stats -o table --error card
     [[ ${lines[0]} == 'COUNT  FIRST  LAST  GROUPS  EVENT  FAILURE' ]]

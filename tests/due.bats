@@ -31,7 +31,7 @@ follow() {
         # shellcheck disable=SC2086 # none or one
         run -0 follow -g "g$more" --from start $more -n 2 -- printenv EVENT_SEQ
         [ "${#lines[@]}" -eq 2 ]
-        rm -f spool.db*
+        no_spool
     done
 }
 
@@ -40,7 +40,7 @@ follow() {
     run -0 follow -g hold --from start -n 1 -- sh -c '[ -e down ] || { : >down; echo delay 100ms >&3; exit 69; }'
     run -0 --separate-stderr follow -g lease --from start -n 2 --lease 100ms
     [ "${#lines[@]}" -eq 2 ]
-    rm -f spool.db*
+    no_spool
     publish -t n -k s -d 1 --ttl 1s
     publish -t n -k s -d 2
     run -0 follow -g g --from start --ordered -n 2 -- sh -c '[ "$EVENT_SEQ" = 2 ] || { echo delay 1h >&3; exit 1; }'

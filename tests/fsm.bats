@@ -184,7 +184,7 @@ fsm: bad.json: state "a": on "x": there is no state "bb"; is it "b"?'
     [ "$stderr" = "$bad" ]
     run -78 --separate-stderr fsm run bad.json </dev/null
     [ "$stderr" = "$bad" ]
-    [ ! -e spool.db ]
+    spool_missing
     echo '{"initial":"a","states":{"a":{"on":{"x":"a"}},"b":{"type":"final"}}}' >odd.json
     run -1 --separate-stderr fsm check odd.json
     [ "$stderr" = 'fsm: odd.json: state "a": a dead end that is not final
@@ -280,10 +280,9 @@ fsm: odd.json: state "b": nothing leads to it' ]
 }
 
 @test "fsm: a damaged document is reported, with the remedy" {
-    command -v sqlite3 >/dev/null || skip 'sqlite3 is not installed'
     lamp_machine
     flips 1 x | fsm run lamp.json 2>/dev/null
-    sqlite3 spool.db "UPDATE document SET value = CAST('{\"state\":1}' AS BLOB) WHERE kind = 'fsm'"
+    sql "UPDATE document SET value = $(bytes '{"state":1}') WHERE kind = 'fsm'"
     flips 2 x >in
     run -74 --separate-stderr fsm run lamp.json in
     [ "$stderr" = 'fsm: the state of "lamp/x" is damaged: fsm forget x -m lamp' ]
@@ -312,7 +311,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     run -66 fsm list
     run -73 --separate-stderr fsm run lamp.json --rejects none/there </dev/null
     [ "$stderr" = 'fsm: none/there: cannot open it: No such file or directory' ]
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 # --- others, kills, full disks
@@ -425,14 +424,15 @@ through_machine() {
     publish <in
     publish -t payment.made -d 1
     run -1 --separate-stderr consume -g g --from start --ordered --workers --emit -- fsm run --worker order.machine.json
-    for spool in one.db spool.db; do
-        replay -s $spool -t 'order.*' | jq -c 'select(.hops) | [.type,.id,.subject,.causationid,.hops,.data]' | sort >$spool.transitions
-        states -s $spool >$spool.states
-        dlq list -s $spool -o ndjson | jq -r 'select(.subject) | .id' | sort >$spool.dead
+    for spool in one.db "$EVENT_SPOOL"; do
+        of=${spool##*/} of=${of##*#}
+        replay -s "$spool" -t 'order.*' | jq -c 'select(.hops) | [.type,.id,.subject,.causationid,.hops,.data]' | sort >"$of.transitions"
+        states -s "$spool" >"$of.states"
+        dlq list -s "$spool" -o ndjson | jq -r 'select(.subject) | .id' | sort >"$of.dead"
     done
-    cmp one.db.transitions spool.db.transitions
-    cmp one.db.states spool.db.states
-    cmp one.db.dead spool.db.dead
+    cmp one.db.transitions "$of.transitions"
+    cmp one.db.states "$of.states"
+    cmp one.db.dead "$of.dead"
     [ "$(dlq show id:4.x -o ndjson | jq -r .reason)" = '"A-4" is in state "open", which does not accept parcel.sent "4.x"' ]
     [ "$(dlq list -o ndjson | jq -r 'select(.subject == null) | .reason')" = "payment.made \"$(replay --last 1000 -t payment.made | tail -n 1 | jq -r .id)\" has no \"subject\": whose state is it about?" ]
     run -65 --separate-stderr fsm run --worker order.machine.json <<<'{"type":"order.placed"}'
@@ -460,15 +460,16 @@ through_machine() {
     echo "killed $killed times"
     [ "$killed" -gt 0 ]
     through_machine 2>/dev/null || [ $? -eq 1 ]
-    for spool in calm.db spool.db; do
-        replay -s $spool -t 'order.*' | jq -c 'select(.hops) | [.type,.id,.subject,.causationid,.data]' | sort >$spool.transitions
-        states -s $spool >$spool.states
-        dlq list -s $spool -o ndjson | jq -r .id | sort >$spool.dead
+    for spool in calm.db "$EVENT_SPOOL"; do
+        of=${spool##*/} of=${of##*#}
+        replay -s "$spool" -t 'order.*' | jq -c 'select(.hops) | [.type,.id,.subject,.causationid,.data]' | sort >"$of.transitions"
+        states -s "$spool" >"$of.states"
+        dlq list -s "$spool" -o ndjson | jq -r .id | sort >"$of.dead"
     done
     [ "$(wc -l <calm.db.transitions)" -eq 176 ]
-    cmp calm.db.transitions spool.db.transitions
-    cmp calm.db.states spool.db.states
-    cmp calm.db.dead spool.db.dead
+    cmp calm.db.transitions "$of.transitions"
+    cmp calm.db.states "$of.states"
+    cmp calm.db.dead "$of.dead"
 }
 
 @test "fsm: killed again and again as a filter, it prints everything in the end, just as without kills" {

@@ -385,7 +385,7 @@ kill_one() {
 
 # cycle HANDLER: an event's handler publishes another of its type, and so on
 cycle() {
-    rm -f "$EVENT_SPOOL"*
+    no_spool
     publish -t loop -d 1
     run -1 --separate-stderr timeout 60 consume -g g --from start -f -n 65 -- sh -c "$1"
     [[ $stderr == *'causal chain longer than 64 events, is it a cycle? loop ← loop ← loop'* ]]

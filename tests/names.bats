@@ -49,7 +49,7 @@ refused() { # MESSAGE NAME COMMAND...
     wrong -m 4095 fsm list -m NAME
     wrong -s 4095 spool info -s NAME
     [ ! -e ran ]
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 @test "names: a name in an operand is checked before anything is done" {
@@ -68,7 +68,7 @@ refused() { # MESSAGE NAME COMMAND...
     wrong STEP 255 saga retry id NAME
     wrong 'the name of FILE.sql without .sql' 255 project read.db NAME.sql
     [ ! -e ran ]
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 @test "names: names in the environment are checked before anything is done" {
@@ -82,7 +82,7 @@ refused() { # MESSAGE NAME COMMAND...
     wrong EVENT_GROUP 255 EVENT_ID=1 EVENT_SOURCE=s EVENT_GROUP=NAME once touch ran
     wrong EVENT_SOURCE 1024 EVENT_ID=1 EVENT_GROUP=g EVENT_SOURCE=NAME once touch ran
     [ ! -e ran ]
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 @test "names: the folder that a spool is in is checked before anything is done" {

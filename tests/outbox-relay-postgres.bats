@@ -1,39 +1,18 @@
 load helper
 
-# A real server, for this file alone: in a folder of its own, with its socket there, without fsync.
-# It does not run as root, so its folder is not inside ours, which other users cannot enter.
+# A real server, for this file alone.
 
 setup_file() {
-    local bin as=()
-    for bin in "$(dirname "$(command -v initdb || echo /nowhere/initdb)")" /usr/lib/postgresql/*/bin; do
-        [ ! -x "$bin/pg_ctl" ] || break
-    done
+    load postgres
     case $(outbox-relay postgresql://%2Fnowhere/x 2>&1) in
     *'built without'*) export NO_POSTGRES='outbox-relay is built without libpq' && return ;;
     esac
-    if [ ! -x "$bin/initdb" ] || [ ! -x "$bin/pg_ctl" ] || ! command -v psql >/dev/null; then
-        export NO_POSTGRES='PostgreSQL is not installed' && return
-    fi
-    export POSTGRES_DIR POSTGRES_CTL
-    POSTGRES_DIR=$(mktemp -d /tmp/outbox-postgres.XXXXXX)
-    if [ "$(id -u)" -eq 0 ]; then
-        id postgres >/dev/null 2>&1 || { export NO_POSTGRES='there is no user to run PostgreSQL as' && return; }
-        chown postgres "$POSTGRES_DIR"
-        as=(setpriv --reuid=postgres --regid=postgres --clear-groups)
-    fi
-    POSTGRES_CTL="${as[*]} $bin/pg_ctl -D $POSTGRES_DIR/data"
-    (
-        cd /
-        "${as[@]}" "$bin/initdb" -A trust -U tester -N -D "$POSTGRES_DIR/data"
-        printf '%s\n' "listen_addresses = ''" "unix_socket_directories = '$POSTGRES_DIR'" \
-            'fsync = off' >>"$POSTGRES_DIR/data/postgresql.conf"
-        $POSTGRES_CTL -l "$POSTGRES_DIR/log" -w start 3>&-
-    ) >"$POSTGRES_DIR/told" 2>&1 || { cat "$POSTGRES_DIR"/{told,log} >&2 && return 1; }
+    postgres_start
 }
 
 teardown_file() {
-    [ -z "${POSTGRES_DIR:-}" ] || [ ! -d "$POSTGRES_DIR/data" ] || (cd / && $POSTGRES_CTL -m immediate -w stop >/dev/null)
-    rm -rf "${POSTGRES_DIR:-/nonexistent}"
+    load postgres
+    postgres_stop
 }
 
 setup() {

@@ -8,7 +8,7 @@ load outbox
     db "INSERT INTO outbox_events(aggregate_id, event_type, payload) SELECT 'a' || (value % 3), 't.u', value FROM generate_series(1, 700)"
     run -0 --separate-stderr outbox-relay app.db -- publish -s other.db --echo
     [ "$stderr" = "publish: created the spool $PWD/other.db" ]
-    [ ! -e spool.db ]
+    spool_missing
     for a in a0 a1 a2; do
         replay -s other.db -k $a | jq .data | sort -nc
     done
@@ -137,7 +137,8 @@ END
 @test "outbox-relay: -f relays new rows, tries again when due, and ends with SIGTERM" {
     local mode
     for mode in wal delete; do
-        rm -f app.db* spool.db* seen
+        rm -f app.db* seen
+        no_spool
         table
         db "PRAGMA journal_mode = $mode" >journal
         background outbox-relay -f --timeout 0 --backoff 10ms app.db -- sh -c 'tee -a seen >input; [ $(wc -l <seen) -gt 1 ] && cat input' 2>err
@@ -183,6 +184,9 @@ END
     always=$pid
     background outbox-relay -f app.db -- tee -a seen 2>err.always 9>&-
     wait_for grep -q waiting told
+    reads() { grep -q 'app.db$' <(readlink /proc/"$1"/fd/*); }
+    wait_for reads "$pid"
+    wait_for reads "$stopped"
     kill "$pid" "$stopped"
     ends_with 0 "$pid"
     ends_with 75 "$stopped"

@@ -2,9 +2,13 @@
 # with their reason.
 load helper
 
+sources() { # ENGINE
+    printf '%s\n' "$TOP"/lib/store/*.c "$TOP"/lib/store/{sql,"$1"}/*.c
+}
+
 # All there are, "NAME<tab>STATEMENT": what the compiler makes of each SQL("NAME", …).
-statements() {
-    "${CC:-cc}" -std=c11 -D_GNU_SOURCE -I"$TOP/lib" -E -P "$TOP"/lib/store/*.c "$TOP"/lib/store/*/*.c |
+statements() { # ENGINE
+    sources "$1" | xargs "${CC:-cc}" -std=c11 -D_GNU_SOURCE -I"$TOP/lib" -I"$TOP/lib/store/$1" -I/usr/include/postgresql -E -P |
         tr '\n' ' ' | grep -oE 'struct sql sql_ = \{ *"[a-z_]+", *("([^"\\]|\\.)*" *)+\}' |
         sed -E 's/^[^"]*"([a-z_]+)", *"/\1\t/; s/" *\}$//; s/" +"//g'
 }
@@ -20,16 +24,19 @@ plans() {
 }
 
 @test "plans: a statement has a name of its own" {
-    statements >all
-    [ "$(wc -l <all)" -gt 180 ]
-    [ "$(wc -l <all)" -eq "$(cat "$TOP"/lib/store/*.c "$TOP"/lib/store/*/*.c | grep -o 'SQL("' | wc -l)" ] # all were seen
-    [ -z "$(cut -f 1 all | sort | uniq -d)" ]
+    for engine in sqlite postgres; do
+        [ $engine = sqlite ] || [ -e "$BUILD/bin/postgresql/publish" ] || continue
+        statements $engine >all
+        [ "$(wc -l <all)" -gt 180 ]
+        [ "$(wc -l <all)" -eq "$(sources $engine | xargs cat | grep -o 'SQL("' | wc -l)" ] # all were seen
+        [ -z "$(cut -f 1 all | sort | uniq -d)" ]
+    done
 }
 
 @test "plans: a statement finds its rows by an index, however many there are" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to explain statements with'
     publish -t n -d 1
-    statements | grep -E $'\t(SELECT|INSERT|UPDATE|DELETE|WITH) ' >all
+    statements sqlite | grep -E $'\t(SELECT|INSERT|UPDATE|DELETE|WITH) ' >all
     plans all >steps
     [ "$(cut -f 1 steps | sort -u | wc -l)" -gt 150 ]
     grep -E $'\t(SCAN|.*AUTOMATIC)' steps | grep -v 'VIRTUAL TABLE' | grep -vE $'\tSCAN (CONSTANT|[0-9]+ CONSTANT ROWS|\\(subquery)' |
@@ -46,11 +53,11 @@ check_in_flight
 # Opening compares the schema, some dozen rows.
 schema
 # The first row that there is ends the scan.
-claim_gather
+claim_look
 # While SPOOL-lock is not the spool's own, all processes there are have to be asked.
 claim_other_consumers
 # A list of all groups.
-check_groups
+check_names
 dead_group_each
 group_unknown
 prune_tell_held_names

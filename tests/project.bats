@@ -306,7 +306,7 @@ END
 @test "project: a damaged event stops it, or is put aside" {
     counter
     seq 3 | publish -t n
-    sqlite3 "$EVENT_SPOOL" "UPDATE event SET line=CAST(replace(CAST(line AS TEXT),'\"data\":2','\"data\":9') AS BLOB) WHERE seq=2"
+    edit_line 2 '"data":2' '"data":9'
     run -74 --separate-stderr project read.db counter.sql
     [ "${stderr_lines[-1]}" = 'project: seq 2: the event is damaged' ]
     [ "$(db 'SELECT n,total,last FROM counter')" = '1|1|1' ]
@@ -510,8 +510,9 @@ release() {
     echo 'not a database, but a text of some length, so that it is no empty file and has a header to look at....' >text
     run -65 --separate-stderr project text counter.sql
     [ "$stderr" = "project: $PWD/text: not a SQLite database" ]
-    run -65 --separate-stderr project "$EVENT_SPOOL" counter.sql
-    [ "$stderr" = "project: $EVENT_SPOOL: is a spool: name another database" ]
+    publish -s other.db -t n -d 1
+    run -65 --separate-stderr project other.db counter.sql
+    [ "$stderr" = "project: $PWD/other.db: is a spool: name another database" ]
     run -0 spool check
     mkdir folder
     run -74 --separate-stderr project folder counter.sql

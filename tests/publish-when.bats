@@ -83,5 +83,5 @@ END
     [ "$stderr" = 'publish: --delay wants a duration like 10m or a time like 2026-11-21T10:00:00Z: "soon" (see publish --help)' ]
     run -64 publish -t n -d 1 --priority 10
     run -64 publish -t n -d 1 --ttl x
-    [ ! -e spool.db ]
+    spool_missing
 }

@@ -10,12 +10,12 @@ ids() { replay | jq -r .id | paste -sd' '; }
         [[ $row == \#* ]] && continue
         # A tab is white space to read, which would swallow empty columns.
         IFS=$'\037' read -r options input status message stored <<<"${row//$'\t'/$'\037'}"
-        rm -f spool.db*
+        no_spool
         # shellcheck disable=SC2059,SC2086 # the table's columns are a format and words
         printf "$input" | { publish $options 2>err && echo 0 >code || echo $? >code; }
         sed -i '/^publish: created the spool/d; s/^publish: //' err
         if [ "$(cat code)" != "$status" ] || [ "$(cat err)" != "$(printf '%b' "$message")" ] ||
-            { [ -e spool.db ] && [ "$(replay | grep -o '"data":.*' | sed 's/^"data"://; s/}$//' |
+            { ! spool_missing && [ "$(replay | grep -o '"data":.*' | sed 's/^"data"://; s/}$//' |
                 paste -sd' ')" != "$stored" ]; }; then
             printf 'row: %s\ngot: %s, %s\n' "$row" "$(cat code)" "$(cat err)"
             replay || true
@@ -117,7 +117,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
 @test "publish: --rejects that cannot be opened is 73, and nothing is stored" {
     run -73 --separate-stderr publish -t x --rejects none/bad -d 1
     [ "$stderr" = 'publish: none/bad: cannot open it: No such file or directory' ]
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 @test "publish: rejected lines can be fixed and published, and every event is there once" {
@@ -133,7 +133,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
         run -64 --separate-stderr publish -t x "$option" $'caf\xe9' -d 1
     done
     run -64 --separate-stderr publish -t $'caf\xe9' -d 1
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 @test "publish: -t takes words separated by dots, not a pattern" {
@@ -141,7 +141,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
         run -64 --separate-stderr publish -t "$type" -d 1
         [[ $stderr == "publish: -t wants a type like order.placed, not \"$type\": "* ]]
     done
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 @test "publish: whatever type an event from elsewhere has, a pattern can match it" {
@@ -233,7 +233,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
         [[ $row == \#* ]] && continue
         # A tab is white space to read, which would swallow empty columns.
         IFS=$'\037' read -r variables options input line <<<"${row//$'\t'/$'\037'}"
-        rm -f spool.db*
+        no_spool
         # shellcheck disable=SC2046,SC2059,SC2086 # the table's columns are a format and words
         printf "$input" | env $(printf '%b' "$variables") publish --id i --source /s $options 2>err || true
         replay 2>>err | sed 's/"time":"20[2-9][0-9-]*T[0-9:.]*Z"/"time":"T"/' >got || true
@@ -529,7 +529,7 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
         run -64 --separate-stderr publish -t a -k k --expect-version "$wrong" -d 1
         [ "${#stderr_lines[@]}" -eq 1 ]
     done
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 @test "publish: --expect-version is for each subject of the input" {
@@ -708,24 +708,25 @@ publish: in: line 4: longer than 4 bytes (--max-size)' ]
     for wrong in '-t' "-t ''" '--text' '-t x --id a --id-from /a' '-t x -k a --key-from /a' '--max-size 0' '--max-size 33M' '--nonsense'; do
         run -64 bash -c "publish $wrong </dev/null"
     done
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 # --------------------------------------------------------------------------- the spool and the rest
 
 @test "publish: a new spool is reported once, and is where -s, EVENT_SPOOL, XDG_STATE_HOME or HOME put it" {
     run -0 --separate-stderr publish -t x -d 1
-    [ "$output$stderr" = "publish: created the spool $PWD/spool.db" ]
+    [ "$output$stderr" = "publish: created the spool $EVENT_SPOOL" ]
     run -0 --separate-stderr publish -t x -d 1
     [ -z "$output$stderr" ]
     run -0 --separate-stderr publish -s new/one.db -t x -d 1
     [ "$stderr" = "publish: created the spool $PWD/new/one.db" ]
+    local spool=$EVENT_SPOOL
     unset EVENT_SPOOL
     run -0 --separate-stderr publish -t x -d 1
     [ "$stderr" = "publish: created the spool $HOME/.local/state/eventutils/spool.db" ]
     XDG_STATE_HOME=$PWD/state run -0 --separate-stderr publish -t x -d 1
     [ "$stderr" = "publish: created the spool $PWD/state/eventutils/spool.db" ]
-    [ "$(replay -s spool.db | wc -l)" -eq 2 ]
+    [ "$(replay -s "$spool" | wc -l)" -eq 2 ]
 }
 
 @test "publish: eight that create the spool at once all succeed, and one of them reports it" {
@@ -734,7 +735,7 @@ publish: in: line 4: longer than 4 bytes (--max-size)' ]
     done
     wait
     [ "$(sort status.* | uniq -c | awk '{print $1 "x" $2}')" = 8x0 ]
-    [ "$(cat err.*)" = "publish: created the spool $PWD/spool.db" ]
+    [ "$(cat err.*)" = "publish: created the spool $EVENT_SPOOL" ]
     [ "$(replay | wc -l)" -eq 8 ]
     [ -z "$(compgen -G 'spool.db.*')" ]
 }

@@ -49,7 +49,7 @@ lag() { # GROUP
         run -64 --separate-stderr consume -g g --from start -r "$rate" -- true
         [[ $stderr == "consume: -r wants a rate like 100/s or 5/m: \"$rate\""* ]]
     done
-    [ ! -e spool.db ]
+    spool_missing
     consume -g g --from start -r 1/500ms -- true
 }
 

@@ -36,9 +36,7 @@ usage() {
 
 # Change an event in the spool, behind its checksum.
 damage() { # SEQ
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to damage an event with'
-    sqlite3 spool.db "UPDATE event SET line=CAST(replace(CAST(line AS TEXT),'\"s\"','\"z\"') AS BLOB)
-        WHERE seq=$1"
+    edit_line "$1" '"s"' '"z"'
 }
 
 # ---------------------------------------------------------------------------------- byte for byte
@@ -144,7 +142,7 @@ later_than() { # TIME
     # Once more if midnight came between.
     for _ in 1 2; do
         day=$(date +%F)
-        rm -f spool.db*
+        no_spool
         five
         shows '1 2 3 4 5' --from 1h
         shows '' --to 1h
@@ -251,7 +249,7 @@ later_than() { # TIME
     five
     consume -g email --from start -n 1 -- true
     run -66 --separate-stderr replay -g emial
-    [ "$output$stderr" = "replay: there is no group \"emial\" in $PWD/spool.db; did you mean \"email\"?" ]
+    [ "$output$stderr" = "replay: there is no group \"emial\" in $EVENT_SPOOL; did you mean \"email\"?" ]
 }
 
 @test "replay: an event must pass all filters" {
@@ -287,7 +285,7 @@ later_than() { # TIME
     missing() { # MESSAGE EVENT
         run -66 --separate-stderr replay -o positions 2 "$2" 1
         [ "$output" = 2 ]
-        [ "$stderr" = "replay: $1 in $PWD/spool.db" ]
+        [ "$stderr" = "replay: $1 in $EVENT_SPOOL" ]
     }
     missing 'no event with id "e9"' e9
     missing 'no event with id "5"' id:5
@@ -530,10 +528,10 @@ replay: 1 damaged, left out' ]
 
 @test "replay: a missing spool is 66 and is not created" {
     run -66 --separate-stderr replay
-    [ "$output$stderr" = "replay: $PWD/spool.db: there is no spool; publish creates one, -s or EVENT_SPOOL names another" ]
+    [ "$output$stderr" = "replay: $EVENT_SPOOL: there is no spool; publish creates one, -s or EVENT_SPOOL names another" ]
     run -66 --separate-stderr replay -s none/spool.db
     [ "$stderr" = 'replay: none/: there is no such directory' ]
-    [ ! -e spool.db ] && [ ! -e none ]
+    spool_missing && [ ! -e none ]
 }
 
 @test "replay: leaves the spool as it is" {

@@ -529,14 +529,13 @@ order/1/c' ]
 }
 
 @test "saga: a damaged saga is reported, also by resume --all, which continues with the others" {
-    command -v sqlite3 >/dev/null || skip 'sqlite3 is not installed'
     define "$(step a)"
     plan a '[ -e up ] || exit 69'
     for id in 1 2; do
         run -69 saga run order.json < <(event "$id")
     done
     : >up
-    sqlite3 "$EVENT_SPOOL" "UPDATE document SET value = CAST('{\"id\"' AS BLOB) WHERE name = 'order/1'"
+    sql "UPDATE document SET value = $(bytes '{"id"') WHERE name = 'order/1'"
     run -0 --separate-stderr saga list
     [ "$stderr" = 'saga: saga "order/1" is damaged' ]
     run -74 --separate-stderr saga resume --all
@@ -582,8 +581,8 @@ order/1/c' ]
     define "$(step a)" "$(step b '"retry":{"attempts":9,"base":"10h"}')"
     echo 0 >../clock
     plan b 'echo 3700 >../clock; exit 1'
-    run -0 timeout 60 env LD_PRELOAD="$BUILD/fault/world.so" WORLD_CLOCK="$BATS_TEST_TMPDIR/clock" \
-        saga run --deadline 1h order.json < <(event)
+    worldly
+    run -0 timeout 60 "${world[@]}" saga run --deadline 1h order.json < <(event)
     [ "$(acts)" = 'a b -b -a' ]
 }
 
@@ -874,7 +873,7 @@ sweep() { # PLAN KIND...
     local kind n step id status first=0 stride
     stride=$(long 5 1)
     set +T
-    for kind in "${@:2}"; do
+    for kind in $(faults "${@:2}"); do
         step=$stride
         [[ $kind != */* ]] || step=$((${kind#*/} * stride))
         kind=${kind%/*}

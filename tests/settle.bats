@@ -239,7 +239,7 @@ handed() { # N [LEASE]
     run -64 --separate-stderr consume -g g --from start --lease 1m -- cat
     [[ $stderr == "consume: --lease is for a pipe: a command's exit status settles its event"* ]]
     run -64 consume -g g --from start --lease 0
-    [ ! -e spool.db ]
+    spool_missing
     run -66 settle -g g </dev/null
     events 1
     run -66 --separate-stderr settle -g g </dev/null

@@ -139,3 +139,18 @@ drafts() {
     run -64 --separate-stderr spool backup ''
     [ "$stderr" = 'spool: FILE is empty (an unset variable?) (see spool backup --help)' ]
 }
+
+@test "backup of a spool on a server: 69, and what makes one" {
+    publish -t n -d 1
+    run -69 --separate-stderr spool backup copy.db
+    [ "$stderr" = "spool: $EVENT_SPOOL: a server's spool is backed up by pg_dump -n NAME, or with the server" ]
+    [ ! -e copy.db ]
+    # That is true.
+    replay >all
+    keep_spool
+    publish -t n -d 2
+    back_to_kept_spool
+    replay | cmp - all
+    publish -t n -d 2
+    [ "$(replay | jq .data | paste -sd' ')" = '1 2' ]
+}

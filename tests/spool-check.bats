@@ -6,14 +6,11 @@ events() { # N [TYPE]
     seq "$1" | publish -t "${2:-n}"
 }
 
-# sql STATEMENT: what no command does
-sql() {
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell'
-    sqlite3 spool.db "$1"
-}
-
-damage() { # SEQ
-    sql "UPDATE event SET line=CAST(replace(CAST(line AS TEXT),'specversion','specvErsion') AS BLOB) WHERE seq IN ($1)"
+damage() { # SEQ,...
+    local seq
+    for seq in ${1//,/ }; do
+        edit_line "$seq" specversion specvErsion
+    done
 }
 
 healthy() { # [OPTION...]
@@ -55,7 +52,7 @@ finds() {
 @test "check: a missing spool is 66 and is not created" {
     run -66 --separate-stderr spool check
     [ -z "$output" ]
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 @test "check: damaged events are named by their positions" {
@@ -72,10 +69,9 @@ finds() {
 @test "check: a column that differs from its line is reported" {
     printf '%s\n' '{"type":"a","subject":"s","priority":3}' '{"type":"b","subject":"s"}' '{"type":"c"}' | publish
     publish -t v -k s --expect-version none -d 1
-    cp spool.db good.db
+    keep_spool
     for edit in id source type subject priority=4 due expires version; do
-        rm -f spool.db*
-        cp good.db spool.db
+        back_to_kept_spool
         case $edit in
         *=*) set=$edit edit=${edit%=*} ;;
         due | expires | version) set="$edit=99" ;;
@@ -102,6 +98,14 @@ finds() {
     sql "ATTACH 'kept.db' AS k; INSERT INTO event SELECT * FROM k.event"
     sql "PRAGMA writable_schema=ON; INSERT INTO sqlite_schema VALUES('index','event_id','event',$root,'$text')"
     finds '["damage",null,1,0,"1 event not in the index that finds duplicates: position 2"]'
+}
+
+@test "check: an index that the server does not use is found" {
+    events 3
+    sql "UPDATE pg_index SET indisvalid=false WHERE indexrelid='event_id'::regclass"
+    finds '["structure",null,1,0,"the server does not use the index event_id: rebuild it (REINDEX)"]'
+    sql 'REINDEX INDEX event_id'
+    healthy
 }
 
 @test "check: an invalid page is a finding" {
@@ -144,7 +148,6 @@ finds() {
 }
 
 @test "check: --max-age: how long the oldest event that could be settled has waited" {
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to set recorded times with'
     events 3
     consume -g g --from start -n 1 -- true
     consume -g late --from start -n 1 -- true

@@ -139,21 +139,22 @@ worn_group() {
 }
 
 @test "group seek: refused with 75 while events are handed out on a valid lease" {
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to make a lease with'
+    local boot=
+    [ "$ENGINE" != sqlite ] || boot=$(cat /proc/sys/kernel/random/boot_id)
     events 2
     consume -g g --from start -- true
     lease() { # UNTIL BOOT: position 2
-        sqlite3 spool.db "INSERT INTO claim(grp,owner,first,open,lease,term,boot)
-            VALUES(1,0,2,x'02',$1,1000,'$2')"
+        sql "INSERT INTO claim(grp,owner,first,open,lease,term,boot)
+            VALUES(1,0,2,$(bytes $'\2'),$1,1000,'$2')"
     }
-    lease 9000000000000000 "$(cat /proc/sys/kernel/random/boot_id)"
+    lease 9000000000000000 "$boot"
     for change in 'seek g start' 'set g --ordered'; do
         # shellcheck disable=SC2086
         run -75 --separate-stderr spool group $change
         [ "$stderr" = 'spool: group "g": it has leased events: settle them, or wait until their lease has run out' ]
     done
-    sqlite3 spool.db 'DELETE FROM claim'
-    lease 1 "$(cat /proc/sys/kernel/random/boot_id)" # has run out
+    sql 'DELETE FROM claim'
+    lease 1 "$boot" # has run out
     lease 9000000000000000 another-boot
     run -0 spool group seek g 2
     [ "$(spool group show g | jq -c '[.lag,.in_flight]')" = '[1,0]' ]
@@ -258,12 +259,20 @@ many_wait() {
 }
 delivered() { world consume -g g --auto-ack "$@" | jq .data; }
 
-# killed N COMMAND...: in front of the N-th time that it waits for the disk.
+# killed N COMMAND...: in front of the N-th time that it waits for the disk; or of a message to the
+# server, after two thirds of all.
 killed() {
-    local at=$1
+    local at=$1 call=fdatasync
     shift
+    if [ "$ENGINE" != sqlite ]; then
+        keep_spool
+        rm -f sent
+        env LD_PRELOAD="$BUILD/fault/fail.so" FAULT_KIND=trace FAULT_ONLY=send FAULT_LOG=sent "$@"
+        back_to_kept_spool
+        at=$(($(wc -l <sent) * 2 / 3)) call=send
+    fi
     # shellcheck disable=SC2016
-    run -137 env LD_PRELOAD="$BUILD/fault/fail.so" FAULT_KIND=kill FAULT_ONLY=fdatasync FAULT_AT="$at" \
+    run -137 env LD_PRELOAD="$BUILD/fault/fail.so" FAULT_KIND=kill FAULT_ONLY=$call FAULT_AT="$at" \
         "$@" 2>/dev/null
 }
 

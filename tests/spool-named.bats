@@ -177,5 +177,5 @@ xy\u202ez  done AGE - TIME' ]
     usage '--for is for breaker trip' breaker reset x --for 1s
     run -64 spool bucket -o xml
     run -64 spool key --for 1s
-    [ ! -e spool.db ]
+    spool_missing
 }

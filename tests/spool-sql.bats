@@ -24,6 +24,11 @@ refused() {
     }
 }
 
+# words SQLITE POSTGRES: what the engine says
+words() {
+    if [ "$ENGINE" = sqlite ]; then echo "$1"; else echo "$2"; fi
+}
+
 only=': only SELECT is allowed, and only from the views in spool(1)'
 
 # The views of the manual, and with a name the columns of one.
@@ -37,7 +42,7 @@ manual_views() {
     publish -t n -d 1
     [ "$(manual_views | wc -l)" -eq 9 ]
     for view in $(manual_views); do
-        spool sql "SELECT v.* FROM (SELECT 1) LEFT JOIN $view v ON 1" | jq -r keys_unsorted[] |
+        spool sql "SELECT v.* FROM (SELECT 1) one LEFT JOIN $view v ON true" | jq -r keys_unsorted[] |
             diff <(manual_views "$view") - || {
             echo "$view: the manual (<) and the view (>) differ"
             false
@@ -58,16 +63,21 @@ manual_views() {
     answer '{"n":2}' 'SELECT count(*) AS n FROM events'
     answer '{"key":"n"}
 {"key":"big"}
-{"key":"s"}' 'SELECT key FROM events, json_each(data) WHERE seq = 1'
+{"key":"s"}' "SELECT key FROM events, $(words 'json_each(data)' 'json_each(data::json)') WHERE seq = 1"
+}
+
+bytes_of() { # HEXADECIMAL
+    words "x'$1'" "'\\x$1'::bytea"
 }
 
 @test "sql: values: exact integers, null, reals, base64, JSON only where it is" {
     publish -t n -d 1
     answer '{"i":9223372036854775807,"r":0.1,"z":null,"inf":null,"b":"AAH/","b1":"QQ==","b0":"","t":"[1]"}' \
-        "SELECT 9223372036854775807 AS i, 0.1 AS r, NULL AS z, 1e999 AS inf, x'0001ff' AS b, x'41' AS b1, x'' AS b0, '[1]' AS t"
+        "SELECT 9223372036854775807 AS i, 0.1 AS r, NULL AS z, 1e999 AS inf, $(bytes_of 0001ff) AS b, $(bytes_of 41) AS b1, $(bytes_of '') AS b0, '[1]' AS t"
+    answer '{"n":1.8446744073709552e+19}' "SELECT 18446744073709551614 AS n"
     answer '{"data":[1.50]}' "SELECT '[1.50]' AS data"
     answer '{"data":"not JSON"}' "SELECT 'not JSON' AS data"
-    answer '{"data":"[1,\n2]"}' "SELECT '[1,' || char(10) || '2]' AS data"
+    answer '{"data":"[1,\n2]"}' "SELECT '[1,' || $(words char chr)(10) || '2]' AS data"
     answer '' 'SELECT 1 AS one FROM events WHERE seq > 5'
 }
 
@@ -100,7 +110,7 @@ manual_views() {
     answer 'SEQ  TYPE    DATA
   1  a       {"x":1}
   2  longer  "\u001b[31m"' 'SELECT seq, type, data FROM events' -o table
-    answer '' 'SELECT seq FROM events WHERE 0' -o table
+    answer '' 'SELECT seq FROM events WHERE seq < 0' -o table
 }
 
 @test "sql: from standard input" {
@@ -149,14 +159,16 @@ manual_views() {
     run -0 spool check
 }
 
-@test "sql: wrong SQL is 64, with SQLite's words" {
+@test "sql: wrong SQL is 64, with the engine's words" {
     publish -t a -d 1
-    refused 'near "FORM": syntax error' 'SELECT * FORM events'
-    refused 'no such column: price' 'SELECT price FROM events'
-    refused 'no such column: a' 'SELECT seq FROM events WHERE type = "a"'
-    refused 'one statement at a time' 'SELECT 1; SELECT 2'
-    refused 'there is no statement in it' ' -- nothing'
-    refused 'malformed JSON' "SELECT json_extract('{', '\$') AS x"
+    local at="$EVENT_SPOOL: " one='one statement at a time'
+    refused "$(words 'near "FORM": syntax error' "${at}syntax error at or near \"FORM\"")" 'SELECT * FORM events'
+    refused "$(words 'no such column: price' "${at}column \"price\" does not exist")" 'SELECT price FROM events'
+    refused "$(words 'no such column: a' "${at}column \"a\" does not exist")" 'SELECT seq FROM events WHERE type = "a"'
+    refused "$(words "$one" "${at}cannot insert multiple commands into a prepared statement")" 'SELECT 1; SELECT 2'
+    refused "$(words 'there is no statement in it' "${at}syntax error at end of input")" ' -- nothing'
+    refused "$(words 'malformed JSON' "${at}invalid input syntax for type json")" \
+        "SELECT $(words "json_extract('{', '\$')" "'{'::json") AS x"
     refused 'two columns are called "seq": rename one with AS' 'SELECT a.seq, b.seq FROM events a, events b'
     run -64 --separate-stderr spool sql
     [ "$stderr" = 'spool: sql wants one SELECT, in quotes, or - for standard input (see spool sql --help)' ]
@@ -169,7 +181,13 @@ manual_views() {
     publish -t a -d 1
     long='WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c) SELECT'
     background sh -c 'exec spool sql "$1 count(*) AS n FROM c" 2>err' - "$long"
-    reads() { grep -q 'spool.db$' <(readlink /proc/"$pid"/fd/*); }
+    reads() {
+        if [ "$ENGINE" = sqlite ]; then
+            grep -q 'spool.db$' <(readlink /proc/"$pid"/fd/*)
+        else
+            [ "$(sql "SELECT count(*) FROM pg_stat_activity WHERE state='active' AND query LIKE '%FETCH%person%' AND pid<>pg_backend_pid()")" -gt 0 ]
+        fi
+    }
     wait_for reads
     kill -INT "$pid"
     status=0

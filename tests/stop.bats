@@ -11,31 +11,6 @@ events() { # N: with positions, ids e1, e2 … and subjects s1, s2 …
 # A line for each delivery: position, attempt, and how often its consumer has died.
 show='echo "$EVENT_SEQ $EVENT_ATTEMPT"'
 
-# Another program holds the write lock of a database, until let_write.
-hold_lock() { # [DATABASE]
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to hold the lock with'
-    rm -f lock locked
-    mkfifo lock
-    exec 9<>lock
-    background sqlite3 "${1:-$EVENT_SPOOL}" <lock >locked 9<&-
-    writer=$pid
-    printf '%s\n' '.timeout 20000' 'BEGIN IMMEDIATE;' "SELECT 'locked';" >&9
-    wait_for grep -q locked locked
-}
-
-let_write() {
-    printf '%s\n' 'ROLLBACK;' .exit >&9
-    exec 9>&-
-    wait "$writer"
-}
-
-# It waits for a lock: it looks again and again, and sleeps in between.
-waits_for_lock() { # PID
-    local before after
-    before=$(awk '/^voluntary/ { print $2 }' "/proc/$1/status") && sleep 0.1
-    after=$(awk '/^voluntary/ { print $2 }' "/proc/$1/status") && [ "$after" -gt $((before + 10)) ]
-}
-
 # What was written to descriptor 8, a FIFO, has been read.
 drained() {
     ! read -r -t 0 -u 8
@@ -396,7 +371,8 @@ END
 
 @test "stop: consume ends when the reader of its stdout has gone, and begins nothing more" {
     for how in '-- sh -c "echo >>ran; echo \$EVENT_SEQ"' --auto-ack '--lease 1h' "--workers -- ./worker"; do
-        rm -rf ran spool.db*
+        rm -rf ran
+        no_spool
         events 1
         printf '%s\n' '#!/bin/sh' 'while read -r x; do echo >>ran; echo "{\"id\":\"e1\",\"out\":1}"; done' >worker
         chmod +x worker

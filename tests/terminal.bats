@@ -60,11 +60,10 @@ END
 }
 
 @test "terminal: attributes in a spool written by others are harmless, too" {
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to write with'
     publish -t n --id e1 -k k -d 1
     consume -g g --from start -- sh -c 'exit 65' 2>/dev/null || [ $? -eq 1 ]
-    edit_events "type='a'||char(27)||'[31m'||char(155),id='i'||char(10)||char(8238),
-        subject=char(13)||char(127)||char(133),source=char(7) WHERE seq=1"
+    local type=$'a\e[31m\u009b' id=$'i\n\u202e' subject=$'\r\177\u0085' source=$'\a'
+    edit_events "type='$type',id='$id',subject='$subject',source='$source' WHERE seq=1"
     on_terminal 'replay; replay -o table; dlq list; dlq list -o ndjson; dlq show -g g; dlq show -g g -o ndjson
         consume -g h --from start -a 1 -- false; consume -g h2 --from start --dry-run; spool group'
     grep -qF 'a\x1b[31m\u009b' shown

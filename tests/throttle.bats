@@ -100,7 +100,7 @@ END
 }
 
 @test "throttle: when the spool cannot be used lines still pass at the rate, with one warning" {
-    mkdir spool.db
+    spoil_spool
     run -0 --separate-stderr sh -c 'seq 3 | throttle -r 1/h -b 3 api'
     [ "$output" = $'1\n2\n3' ]
     [[ ${stderr_lines[0]} == "throttle: $EVENT_SPOOL: "*': the rate is not shared with other processes' ]]
@@ -311,7 +311,7 @@ END
 }
 
 @test "throttle: when the spool cannot be used the command runs, with a warning" {
-    mkdir spool.db
+    spoil_spool
     run -3 --separate-stderr throttle -r 1/h api -- sh -c 'echo out; exit 3'
     [ "$output" = out ]
     [[ $stderr == "throttle: $EVENT_SPOOL: "*': continuing without a rate' ]]
@@ -353,7 +353,7 @@ END
     run -64 throttle -r 1/s "$(head -c 256 /dev/zero | tr '\0' x)" -- touch ran
     run -64 throttle -r 1/s $'\xff' -- touch ran
     [ ! -e ran ]
-    [ ! -e spool.db ]
+    spool_missing
 }
 
 @test "throttle: a reader that has gone ends it, however long the next turn is away" {

@@ -43,11 +43,6 @@ has() {
     }
 }
 
-sql() {
-    command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to write with'
-    sqlite3 spool.db "$1"
-}
-
 @test "trace: the tree has a line for each event, and its groups under it" {
     chain
     consume -g bill -t order.placed --from start --auto-ack >out
@@ -289,7 +284,7 @@ sql() {
     publish -t n -d 1
     publish -t n -d 2
     consume -g g --from start -n 1 --auto-ack >out
-    sql "UPDATE event SET line=CAST(replace(CAST(line AS TEXT),'specversion','specvErsion') AS BLOB) WHERE seq=2"
+    edit_line 2 specversion specvErsion
     drawn 2
     [ "$output" = "> 2  n  -  (damaged in the spool)
       g: not yet reached (position 1 of 2), and will be a dead letter: it is damaged; no consumer is running" ]

@@ -39,7 +39,7 @@ group_is() { # LAG IN_FLIGHT DEAD
     worker 'echo "$EVENT_WORKER ${EVENT_GROUP} ${EVENT_SPOOL##*/} ${EVENT_ID-none} ${EVENT_SEQ-none}" >>env; echo "$data" >>seen; answer "done"'
     run -0 --separate-stderr env EVENT_ID=outer consume -g g --from start --workers -j 3 --window 8 -- ./w
     [ "$(sort -n seen)" = "$(seq 300)" ]
-    [ "$(sort -u env)" = $'1 g spool.db none none\n2 g spool.db none none\n3 g spool.db none none' ]
+    [ "$(sort -u env)" = "$(printf "%d g ${EVENT_SPOOL##*/} none none\n" 1 2 3)" ]
 }
 
 @test "workers: an answer without a status is done" {
@@ -149,7 +149,7 @@ group_is() { # LAG IN_FLIGHT DEAD
 @test "workers: a line that is not an answer ends the worker" {
     for line in '' 'hello' '{}' '{"id":5}' '{"id":"e9"}' '{"id":"e1","status":"ok"}' '{"id":"e1","delay":"soon"}' \
         '{"id":"e1","stauts":"retry"}' '{"id":"e1"} {"id":"e1"}' '["e1"]'; do
-        rm -f spool.db*
+        no_spool
         events 1
         printf '%s\n' "$line" >line
         worker 'cat line'
@@ -164,7 +164,7 @@ group_is() { # LAG IN_FLIGHT DEAD
 @test "workers: an error in an answer is reported" {
     rows=0
     while IFS='|' read -r answer why; do
-        rm -f spool.db*
+        no_spool
         events 1
         printf '%s\n' "$answer" >line
         worker 'cat line'
@@ -280,5 +280,5 @@ END
     run -64 --separate-stderr consume -g g --from start --window 4 -- ./w
     [ "$stderr" = 'consume: --window goes with --workers (see consume --help)' ]
     run -64 --separate-stderr consume -g g --from start --auto-ack --emit
-    [ ! -e spool.db ]
+    spool_missing
 }

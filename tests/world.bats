@@ -153,7 +153,8 @@ END
 
 @test "world: a lock file that is removed, or replaced, while consumers work hands out nothing twice" {
     for how in '' --ordered; do
-        rm -f spool.db* seen
+        rm -f seen
+        no_spool
         seq 60 | sed 's/.*/{"type":"n","id":"e&","subject":"s","data":&}/' | publish
         # shellcheck disable=SC2086 # none or one
         consume -g g --from start $how --to 0 -- true

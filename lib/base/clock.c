@@ -12,30 +12,35 @@
 
 #define DAY_MS INT64_C(86400000)
 
-static int64_t read_ms(clockid_t id)
+static int64_t read_us(clockid_t id)
 {
     struct timespec now;
 
     clock_gettime(id, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
+
+/* Of another clock: its time when the time since boot was 0; 0: the machine's own clock counts. */
+static int64_t other_us;
 
 int64_t clock_now_us(void)
 {
-    struct timespec t;
-
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    return other_us == 0 ? read_us(CLOCK_REALTIME) : read_us(CLOCK_BOOTTIME) + other_us;
 }
 
 int64_t clock_now_ms(void)
 {
-    return read_ms(CLOCK_REALTIME);
+    return clock_now_us() / 1000;
 }
 
 int64_t clock_mono_ms(void)
 {
-    return read_ms(CLOCK_MONOTONIC);
+    return read_us(CLOCK_MONOTONIC) / 1000;
+}
+
+void clock_follow(int64_t now_us)
+{
+    other_us = now_us - read_us(CLOCK_BOOTTIME);
 }
 
 /* A child forked without exec would draw the same numbers as its parent; nothing here forks so. */

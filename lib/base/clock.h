@@ -3,7 +3,7 @@
  *
  * Wall time is int64_t milliseconds since 1970-01-01T00:00Z, for times that people read or that
  * must survive a reboot. Durations are measured with clock_mono_ms, a clock that nobody can set.
- * No function reads a clock except the first three; the others take the time as an argument.
+ * No function reads a clock except the first five; the others take the time as an argument.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
@@ -14,7 +14,10 @@
 
 /* Each returns the time. */
 int64_t clock_now_ms(void);
-int64_t clock_now_us(void);  /* the same in microseconds */
+int64_t clock_now_us(void); /* the same in microseconds */
+/* From now on the time of day is this one, that of a server, moved on by the clock that counts from
+   boot: what this machine's clock says, and who sets it, no longer matters to the process. */
+void clock_follow(int64_t now_us);
 int64_t clock_mono_ms(void); /* CLOCK_MONOTONIC: stands still while the machine sleeps */
 uint64_t clock_random(void); /* 64 bits from the kernel's generator, read 256 at a time */
 

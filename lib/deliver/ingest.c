@@ -4,10 +4,10 @@
 #include <string.h>
 
 /* With a hundred, two thirds of the speed; with ten thousand, no gain. */
-#define EVENTS_MAX 1000 /* a multiple of LOG_SOME */
+#define EVENTS_MAX 1000 /* a multiple of what log_some may return */
 #define BYTES_MAX (1 << 20)
 #define HELD_MAX (64 << 20)
-#define QUEUE_BYTES (16 << 10) /* of lines; log_crowded does not count them */
+#define QUEUE_LINE 800 /* bytes: as many for each line; log_crowded does not count them */
 
 static void explain_stale(const struct ingest *b, const struct event *ev, int64_t stands,
                           struct err *why)
@@ -138,7 +138,8 @@ static int refuse(struct ingest *b, struct ingest_place place, struct str line, 
 int ingest_put(struct ingest *b, struct ingest_place place, struct str line, struct err *e)
 {
     /* A line that is rejected is not copied; and only event[0] grows large. */
-    bool alone = b->refused.path != NULL || line.n > QUEUE_BYTES;
+    size_t some = log_some();
+    bool alone = b->refused.path != NULL || line.n > some * QUEUE_LINE;
 
     if (alone && put_queue(b, e) < 0)
         return -1;
@@ -154,8 +155,7 @@ int ingest_put(struct ingest *b, struct ingest_place place, struct str line, str
     b->queued_bytes += line.n;
     /* The caller may want to know at once that a version is stale. */
     alone |= b->terms.versions != LOG_UNVERSIONED || ev->version != 0;
-    return alone || b->queued == INGEST_QUEUE || b->queued_bytes > QUEUE_BYTES ? put_queue(b, e)
-                                                                               : 0;
+    return alone || b->queued == some || b->queued_bytes > some * QUEUE_LINE ? put_queue(b, e) : 0;
 }
 
 /* -------------------------------------------------------------------------------------- a line */

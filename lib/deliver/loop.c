@@ -213,15 +213,23 @@ static int64_t next_wait(struct loop *loop)
     return until == INT64_MAX ? -1 : until <= now ? 0 : until - now;
 }
 
-static void wait_for_something(struct loop *loop)
+/* A spool that is lost ends the handlers at once: their events are others' by now. */
+static int wait_for_something(struct loop *loop, struct err *e)
 {
     size_t n = loop->crew->fds(loop, loop->fds);
     struct err met_later = ERR_NONE; /* by the next claim */
+    int line = store_line(loop->store);
 
-    if (loop->terms->follow && loop->crew->room(loop) > 0 && loop->decide.grace_ms == 0)
+    if (loop->terms->follow && loop->crew->room(loop) > 0 && loop->decide.grace_ms == 0) {
         store_wait(loop->store, loop->fds, n, next_wait(loop), proc_wait, &met_later);
-    else
-        proc_wait(loop->fds, n, next_wait(loop));
+        return 0;
+    }
+    loop->fds[n] = (struct pollfd){.fd = line, .events = POLLIN};
+    proc_wait(loop->fds, n + (line >= 0), next_wait(loop));
+    if (line < 0 || loop->fds[n].revents == 0)
+        return 0;
+    loop->drained = false; /* it may have been the bell */
+    return store_there(loop->store, e);
 }
 
 static void reap(struct loop *loop)
@@ -274,6 +282,7 @@ static bool finished(const struct loop *loop)
 static int go_round(struct loop *loop, struct err *e)
 {
     struct decide *d = &loop->decide;
+    int got = 0;
     bool stopping = proc_stopping() || out_gone() || d->result->why.status != 0;
 
     if (stopping && stop(loop, e) < 0)
@@ -295,8 +304,10 @@ static int go_round(struct loop *loop, struct err *e)
     if (finished(loop))
         return 0;
     if ((d->result->why.status == 0 || stopping) && !settle_due(loop))
-        wait_for_something(loop);
+        got = wait_for_something(loop, e);
     reap(loop);
+    if (got < 0)
+        return -1;
     return loop->crew->move(loop, clock_mono_ms(), e);
 }
 

@@ -41,7 +41,7 @@ static size_t ready_run(const struct relay *r, size_t i)
 {
     size_t n = 0;
 
-    while (n < LOG_SOME && i + n < r->page.n && r->page.row[i + n].fate == RELAY_READY)
+    while (n < log_some() && i + n < r->page.n && r->page.row[i + n].fate == RELAY_READY)
         n++;
     return n;
 }

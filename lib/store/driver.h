@@ -49,21 +49,12 @@ struct sql {
         &sql_;                                                                                     \
     }))
 
-/* What engines say differently; here as SQLite says it. BY_...: the statement is bounded because it
-   goes by this index. THEN_JOIN: join in this order. LESSER and GREATER of two values.
-   DB_PRIORITIES: a table of the priorities, with the column value. NO_BYTES: an empty value. */
-#define BY_EVENT_PRIORITY " INDEXED BY event_priority"
-#define BY_ITEM_DUE " INDEXED BY item_due"
-#define BY_ITEM_SUBJECT " INDEXED BY item_subject"
-#define BY_ITEM_DEAD " INDEXED BY item_dead"
-#define BY_CLAIM_OWNER " INDEXED BY claim_owner"
-#define BY_CLAIM_LEASE " INDEXED BY claim_lease"
-#define BY_CONSUMER_GROUP " INDEXED BY consumer_group"
-#define THEN_JOIN " CROSS JOIN "
-#define LESSER(a, b) "min(" a "," b ")"
-#define GREATER(a, b) "max(" a "," b ")"
-#define DB_PRIORITIES "json_each('[0,1,2,3,4,5,6,7,8,9]')"
-#define NO_BYTES "x''"
+/* What engines say differently is in the dialect.h of each engine's folder, one of which is on the
+   compiler's path. BY_...: the statement is bounded because it goes by this index. THEN_JOIN: join
+   in this order. LESSER and GREATER of two values. DB_PRIORITIES: a table p of the priorities, with
+   the column value. NO_BYTES: an empty value. PAGE_LIMIT: for a query whose reader stops by itself,
+   after at most a thousand rows, at the end of the statement. */
+#include "dialect.h"
 
 struct query; /* a statement that runs */
 
@@ -77,13 +68,28 @@ int db_row(struct db *db, struct query *q, struct err *e); /* 1 a row; 0 or -1: 
 void db_done(struct query *q);                             /* NULL is fine */
 /* Run a statement to its end. Returns the number of rows changed, or -1. */
 int db_run(struct db *db, struct err *e, const struct sql *sql, const char *types, ...);
-/* The same, with the arguments of several rows: types are those of each row. */
+/* The same, with the arguments of several rows, written as ROWS_9 where a row has nine columns:
+   types are those of each row. At most APPEND_ROWS rows; fewer only with APPEND_FEWER. */
 int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
                 const struct db_value *values, size_t rows);
-/* Insert a row; *id: the number that its table has given it. 0 or -1. RETURNING costs SQLite 20,000
-   instructions. */
+/*
+ * An engine at the other end of a network sends these along with the next statement, or with the
+ * commit, and whatever fails of them fails that one: they cost no wait of their own.
+ *
+ *     db_later      a statement whose outcome nobody asks for. 0 or -1
+ *     db_must       a change that must find its row, written as MUST_CHANGE("UPDATE …"), or
+ *                   something that must be true, as MUST_FIND("FROM … WHERE …"): 1; 0 when it did
+ *                   not, or was not; -1, and if that is so because of a db_must before, db_missed
+ *     db_insert     insert a row; *id, the number that its table gives it, is filled in at the
+ *                   latest by the commit. The statement ends with RETURNING_ID("column"). 0 or -1
+ *     db_await      wait for all that was sent so far. 0 or -1
+ */
+int db_later(struct db *db, struct err *e, const struct sql *sql, const char *types, ...);
+int db_must(struct db *db, struct err *e, const struct sql *sql, const char *types, ...);
 int db_insert(struct db *db, struct err *e, int64_t *id, const struct sql *sql, const char *types,
               ...);
+int db_await(struct db *db, struct err *e);
+bool db_missed(const struct db *db);
 /* Read one integer: 1 and *out; 0 when there is no row (or NULL); -1. */
 int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, const char *types,
            ...);
@@ -99,12 +105,14 @@ void db_values(struct query *q, const char *types, struct db_value *out); /* let
 
 /* Between begin and end, for a query that goes through a table and selects nothing but its key: all
    values of the current row, the key first, without the cost of asking for each. It is a guess, to
-   be verified by a checksum over all of them; false, always for some engines: query the columns. */
-void db_peek_begin(struct db *db); /* before the query's first row */
+   be verified by a checksum over all of them; false: query the columns. db_peek_begin, before the
+   query's first row: false when the engine has no such way. */
+bool db_peek_begin(struct db *db);
 bool db_peek(struct db *db, int64_t key, const char *types, struct db_value *out); /* i, s, b */
 void db_peek_end(struct db *db);
 
 bool db_unreadable(struct db *db); /* did the last call fail because a row is damaged? */
+bool db_failed(struct db *db);     /* did the engine fail at all in it? */
 
 /* ------------------------------------------------------------------------------ transactions */
 
@@ -146,12 +154,14 @@ struct session {
 int session_open(struct db *db, struct err *e);     /* needed before all others */
 int64_t session_take(struct db *db, struct err *e); /* a new owner, held by us; -1 */
 void session_drop(struct db *db, int64_t owner);
-void session_self(struct session *out);                              /* this process; owner 0 */
+void session_self(struct db *db, struct session *out);               /* this process; owner 0 */
 void session_read(struct query *q, int column, struct session *out); /* SESSION_COLUMNS */
 /* Can the locks be trusted? 1, 0, -1. */
 int session_trusted(struct db *db, struct err *e);
 /* Does it live? trusted is what session_trusted said. */
 bool session_lives(struct db *db, const struct session *of, int trusted);
+/* Did it end with the engine itself, which took all of them along? Then no event is to blame. */
+bool session_blameless(struct db *db, const struct session *of);
 /* Does its process live although its lock cannot be seen? */
 bool session_hidden(struct db *db, const struct session *of);
 int session_adopt(struct db *db, struct err *e); /* trust the locks from now on: in a transaction */
@@ -168,8 +178,8 @@ void lease_now(struct db *db, struct lease_clock *out);
 bool place_take(struct db *db, int64_t place); /* false: another process has it */
 void place_drop(struct db *db, int64_t place);
 int place_tail_open(struct db *db, struct err *e); /* a descriptor */
-bool place_tail_take(int fd, int64_t place);
-void place_tail_drop(int fd, int64_t place);
+bool place_tail_take(struct db *db, int fd, int64_t place);
+void place_tail_drop(struct db *db, int fd, int64_t place);
 
 /* -------------------------------------------------------------------------------------- waking */
 
@@ -177,5 +187,6 @@ void db_ring(struct db *db);
 int db_bell(struct db *db); /* store_bell */
 void db_bell_clear(struct db *db);
 int db_there(struct db *db, struct err *e); /* store_there */
+int db_line(struct db *db);                 /* store_line */
 
 #endif

@@ -32,9 +32,9 @@ struct log_put {
     struct str line; /* LOG_DUPLICATE: the stored line; a view until the next call */
 };
 
-/* For log_put_some: a fiftieth of a batch of a thousand. With 8 an event costs 700 more
-   instructions, with 32 200 less. */
-#define LOG_SOME 20
+/* How many events log_put_some puts at once: it depends on the engine, and LOG_SOME is the most. */
+#define LOG_SOME 250
+size_t log_some(void);
 
 enum log_versions { LOG_UNVERSIONED, LOG_NEXT_VERSION, LOG_EXACT_VERSION };
 
@@ -62,7 +62,7 @@ struct log_terms {
  * repeated. log_put may raise ev's hops to one more than its cause's.
  */
 int log_put(struct txn *t, struct event *ev, struct log_put *out, struct err *e);
-/* Put the first of n events, or the first LOG_SOME at once when there are as many and nothing
+/* Put the first of n events, or the first log_some() at once when there are as many and nothing
    speaks against it, which is cheaper. Returns how many, or -1; *out is right for each of them but
    for its seq, which is the last one's. */
 int log_put_some(struct txn *t, struct event *ev, size_t n, struct log_put *out, struct err *e);

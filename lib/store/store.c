@@ -82,6 +82,11 @@ int store_there(struct store *s, struct err *e)
     return db_there(s->db, e);
 }
 
+int store_line(struct store *s)
+{
+    return db_line(s->db);
+}
+
 bool store_can(const struct store *s, enum store_ability what)
 {
     return db_can(s->db, what);

@@ -76,8 +76,11 @@ struct pollfd;
 typedef int store_poll(struct pollfd *fds, size_t n, int64_t timeout_ms);
 int store_wait(struct store *s, struct pollfd *fds, size_t n, int64_t timeout_ms, store_poll *poll,
                struct err *e);
-/* For a caller that waits otherwise: is the spool still there? 0, or -1 as above. */
+/* For a caller that waits otherwise: is the spool still there? 0, or -1 as above, and with 75 when
+   the connection to it is lost. store_line: a descriptor to poll meanwhile for input, which may
+   mean that; -1: the engine has none. */
 int store_there(struct store *s, struct err *e);
+int store_line(struct store *s);
 
 /* What not every engine can do. */
 enum store_ability { STORE_CHECK, STORE_BACKUP, STORE_QUERY };

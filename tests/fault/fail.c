@@ -24,8 +24,9 @@
  * fault happens, the call and its file are written to FAULT_LOG: a loop over n ends when a run
  * writes no such line.
  *
- * Only the command itself is affected, not the processes that it starts. stderr always works, or
- * the message about the fault would be lost; pipes break only by the end of a process.
+ * Only the command itself is affected, and a command that it becomes, but not the processes that it
+ * starts. stderr always works, or the message about the fault would be lost; pipes and connections
+ * break only by the end of a process.
  */
 #undef _FORTIFY_SOURCE
 
@@ -37,6 +38,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -66,7 +68,8 @@ static const struct kind {
 
 static const struct kind *kind; /* NULL: no fault is to happen */
 static const char *only, *log_path;
-static char *log_own;
+static char *log_own, *preload;
+static pid_t own;
 static long at, count;
 static bool forever, trace, blind;
 
@@ -91,6 +94,9 @@ __attribute__((constructor)) static void begin(void)
     log_path = getenv("FAULT_LOG");
     if (log_path != NULL)
         log_path = log_own = strdup(log_path);
+    if (getenv("LD_PRELOAD") != NULL)
+        preload = strdup(getenv("LD_PRELOAD"));
+    own = getpid();
     unsetenv("LD_PRELOAD");
     kind = found; /* set last: what we allocate ourselves does not count */
 }
@@ -99,6 +105,7 @@ __attribute__((destructor)) static void end(void)
 {
     log_path = NULL;
     free(log_own);
+    free(preload);
 }
 
 /* Bypasses our own functions, so that it is neither counted nor made to fail. */
@@ -176,6 +183,11 @@ ssize_t pwrite(int fd, const void *p, size_t n, off_t to)
     return change(WRITE, "pwrite", NULL, fd, SYS_pwrite64, fd, (long)p, (long)n, to, 0);
 }
 
+ssize_t send(int fd, const void *p, size_t n, int flags)
+{
+    return change(WRITE, "send", NULL, fd, SYS_sendto, fd, (long)p, (long)n, flags, 0);
+}
+
 int fdatasync(int fd)
 {
     return (int)change(SYNC, "fdatasync", NULL, fd, SYS_fdatasync, fd, 0, 0, 0, 0);
@@ -248,6 +260,14 @@ static int control(int fd, int command, void *arg)
     if (sort == 0 || ((struct flock *)arg)->l_type == F_UNLCK)
         return (int)syscall(SYS_fcntl, fd, command, arg);
     return (int)change(sort, "lock", NULL, fd, SYS_fcntl, fd, command, (long)arg, 0, 0);
+}
+
+/* For an address the command becomes another one. */
+int execv(const char *path, char *const argv[])
+{
+    if (getpid() == own && preload != NULL)
+        setenv("LD_PRELOAD", preload, 1);
+    return execve(path, argv, environ);
 }
 
 #include "calls.h"

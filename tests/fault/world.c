@@ -2,12 +2,13 @@
  * world: fake the time of day, and remove inotify. To be preloaded:
  *
  *     LD_PRELOAD=world.so [WORLD_CLOCK=FILE] [WORLD_STEADY=FILE] [WORLD_INOTIFY=none]
- *         [WORLD_WAITS=FILE] command
+ *         [WORLD_BOOT=FILE] [WORLD_WAITS=FILE] command
  *
  * FILE holds a number of seconds that is added to the time of day, and is read at each call, so a
  * test can set the clock of running processes; WORLD_STEADY is the same for the monotonic clock,
- * and for the boot-time clock. Each ppoll that times out adds a line with its milliseconds to
- * WORLD_WAITS. This applies to the command and the processes that it starts.
+ * and for the boot-time clock; WORLD_BOOT for the boot-time clock alone. Each ppoll that times out
+ * adds a line with its milliseconds to WORLD_WAITS. This applies to the command and the processes
+ * that it starts.
  */
 #undef _FORTIFY_SOURCE
 
@@ -48,6 +49,8 @@ int clock_gettime(clockid_t clock, struct timespec *t)
         t->tv_sec += offset("WORLD_CLOCK");
     if (got == 0 && (clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME))
         t->tv_sec += offset("WORLD_STEADY");
+    if (got == 0 && clock == CLOCK_BOOTTIME)
+        t->tv_sec += offset("WORLD_BOOT");
     return got;
 }
 

@@ -163,12 +163,9 @@ static struct log_row row_of(const struct txn *t, const struct event *ev, int64_
 }
 
 #define ROW_COLUMNS "seq,recorded,priority,sums,id,source,type,subject,line"
-#define ROW "?,?,?,?,?,?,?,?,?"
 #define ROW_TYPES "iiiissssb"
-#define FOUR(row) row "," row "," row "," row
-#define FIVE(row) FOUR(row) "," row
 #define INSERT(columns, rows)                                                                      \
-    "INSERT INTO event(" columns ") VALUES" rows " ON CONFLICT(id,source) DO NOTHING"
+    "INSERT INTO event(" columns ") " rows " ON CONFLICT(id,source) DO NOTHING"
 
 /* Returns how many rows were new, or -1. */
 static int append_one(struct txn *t, const struct event *ev, int64_t version, struct err *e)
@@ -176,18 +173,19 @@ static int append_one(struct txn *t, const struct event *ev, int64_t version, st
     const struct log_row row = row_of(t, ev, t->last + 1, version);
 
     return db_run(t->s->db, e,
-                  SQL("log_insert", INSERT(ROW_COLUMNS ",due,expires,version", "(" ROW ",?,?,?)")),
+                  SQL("log_insert", INSERT(ROW_COLUMNS ",due,expires,version",
+                                           "VALUES(?,?,?,?,?,?,?,?,?,?,?,?)")),
                   ROW_TYPES "ooo", row.seq, row.recorded, row.priority, sum_of(&row), row.id,
                   row.source, row.type, row.subject, row.line, row.due, row.expires, row.version);
 }
 
-/* Insert LOG_SOME events that have no due, expires or version. */
-static int append_some(struct txn *t, const struct event *ev, struct err *e)
+/* Insert n events that have no due, expires or version. */
+static int append_some(struct txn *t, const struct event *ev, size_t n, struct err *e)
 {
-    struct db_value values[LOG_SOME * (sizeof ROW_TYPES - 1)], *v = values;
+    struct db_value values[APPEND_ROWS * (sizeof ROW_TYPES - 1)], *v = values;
 
-    for (int i = 1; i <= LOG_SOME; i++, ev++) {
-        const struct log_row row = row_of(t, ev, t->last + i, 0);
+    for (size_t i = 1; i <= n; i++, ev++) {
+        const struct log_row row = row_of(t, ev, t->last + (int64_t)i, 0);
         v++->number = row.seq;
         v++->number = row.recorded;
         v++->number = row.priority;
@@ -198,9 +196,8 @@ static int append_some(struct txn *t, const struct event *ev, struct err *e)
         v++->text = row.subject;
         v++->text = row.line;
     }
-    return db_run_rows(t->s->db, e,
-                       SQL("log_insert_some", INSERT(ROW_COLUMNS, FIVE(FOUR("(" ROW ")")))),
-                       ROW_TYPES, values, LOG_SOME);
+    return db_run_rows(t->s->db, e, SQL("log_insert_some", INSERT(ROW_COLUMNS, ROWS_9)), ROW_TYPES,
+                       values, n);
 }
 
 /* Twice what goes into an index as well as a column, and a quarter for pages not quite full. */
@@ -247,30 +244,37 @@ static bool is_plain(const struct txn *t, const struct event *ev)
            ev->hops <= EVENT_HOPS_MAX;
 }
 
+size_t log_some(void)
+{
+    return APPEND_ROWS;
+}
+
 int log_put_some(struct txn *t, struct event *ev, size_t n, struct log_put *out, struct err *e)
 {
-    bool some = n >= LOG_SOME && !t->singly && t->segment_ms == DB_NONE;
+    size_t rows = n < APPEND_ROWS ? n : APPEND_ROWS;
+    bool some =
+        rows > 1 && (APPEND_FEWER || rows == APPEND_ROWS) && !t->singly && t->segment_ms == DB_NONE;
     int64_t bytes = 0;
     int got = 0;
 
-    for (size_t i = 0; i < LOG_SOME && some; i++) {
+    for (size_t i = 0; i < rows && some; i++) {
         some = is_plain(t, &ev[i]);
         bytes += append_bytes(&ev[i]);
     }
-    if (some && bytes <= t->room && (got = append_some(t, ev, e)) < 0)
+    if (some && bytes <= t->room && (got = append_some(t, ev, rows, e)) < 0)
         return -1;
-    if (got == LOG_SOME) {
+    if (got == (int)rows) {
         t->room -= t->room == INT64_MAX ? 0 : bytes;
-        t->last += LOG_SOME;
+        t->last += got;
         *out = (struct log_put){.fate = LOG_STORED, .seq = t->last};
-        return LOG_SOME;
+        return got;
     }
     /* A duplicate has left a gap: begin again, one by one, and do so up to the end of the
        transaction, since duplicates seldom come alone. */
     t->singly |= some && bytes <= t->room;
     if (got > 0 &&
         db_run(t->s->db, e, SQL("log_take_back", "DELETE FROM event WHERE seq>? AND seq<=?"), "ii",
-               t->last, t->last + LOG_SOME) < 0)
+               t->last, t->last + (int64_t)rows) < 0)
         return -1;
     return log_put(t, ev, out, e) < 0 ? -1 : 1;
 }

@@ -28,11 +28,11 @@ static int add_consumer(struct group *g, struct err *e)
         return -1;
     if (group_mark_seen(g, e) < 0)
         return -1;
-    session_self(&self);
-    return db_run(g->s->db, e,
-                  SQL("claim_add_consumer",
-                      "INSERT INTO consumer(owner,pid,started,boot,grp) VALUES(?,?,?,?,?)"),
-                  "iiiti", g->owner, self.pid, self.started, self.boot, g->grp);
+    session_self(g->s->db, &self);
+    return db_later(g->s->db, e,
+                    SQL("claim_add_consumer",
+                        "INSERT INTO consumer(owner,pid,started,boot,grp) VALUES(?,?,?,?,?)"),
+                    "iiiti", g->owner, self.pid, self.started, self.boot, g->grp);
 }
 
 /* Take the lock before adding the row: a row whose lock is free belongs to a dead consumer. */
@@ -55,17 +55,39 @@ static int join(struct group *g, struct err *e)
     return db_commit(g->s->db, false, e);
 }
 
-/* May events be claimed from the group now? Reads its patterns again if they have changed. *others:
-   there are other consumers or leases, of which some may be over. */
+/* The cursors, one a row, from column on. False when one is missing, or is beyond the log. */
+static bool see_cursors(struct group *g, struct query *q, int column, int64_t last, struct err *e)
+{
+    unsigned seen = 0;
+    int got = 1;
+
+    for (; got > 0; got = db_row(g->s->db, q, e)) {
+        int64_t priority = db_i64(q, column), seq = db_i64(q, column + 1);
+        if (priority < 0 || priority > 9 || db_kind(q, column + 1) != DB_INTEGER || seq < 0 ||
+            seq > last)
+            continue;
+        g->cursor[priority] = seq;
+        seen |= 1u << priority;
+    }
+    return got == 0 && seen == (1u << 10) - 1;
+}
+
+/* All that can be known of the group in one look, since each look may cost a round trip. May events
+   be claimed now? Reads the group's patterns again if they have changed. *others: there are other
+   consumers or leases, of which some may be over. */
 static int claim_look_at(struct group *g, bool *others, struct err *e)
 {
+    g->now_ms = clock_now_ms();
     struct query *q = db_query(
         g->s->db, e,
         SQL("claim_look",
             "SELECT rev,paused,hold,EXISTS(SELECT 1 FROM consumer" BY_CONSUMER_GROUP " WHERE "
             "grp=?1 AND owner<>?2) OR EXISTS(SELECT 1 FROM claim" BY_CLAIM_LEASE " WHERE "
-            "grp=?1 AND lease IS NOT NULL) FROM groups WHERE grp=?1"),
-        "ii", g->grp, g->owner);
+            "grp=?1 AND lease IS NOT NULL),EXISTS(SELECT 1 FROM item" BY_ITEM_DUE " WHERE grp=?1 "
+            "AND state=0 AND due<=?3),EXISTS(SELECT 1 FROM event" BY_EVENT_PRIORITY " WHERE "
+            "priority<>5),(SELECT seq FROM event WHERE seq<=?4 ORDER BY seq DESC LIMIT 1),"
+            "c.priority,c.seq FROM groups g LEFT JOIN cursor c ON c.grp=g.grp WHERE g.grp=?1"),
+        "iiii", g->grp, g->owner, g->now_ms, LOG_BOUND);
     int got = q == NULL ? -1 : db_row(g->s->db, q, e);
 
     if (got < 0)
@@ -73,9 +95,13 @@ static int claim_look_at(struct group *g, bool *others, struct err *e)
     if (got == 0)
         return group_dropped(g, e);
     int64_t rev = db_i64(q, 0);
-    bool open = db_i64(q, 1) == 0 && db_i64(q, 2) <= clock_now_ms();
+    bool open = db_i64(q, 1) == 0 && db_i64(q, 2) <= g->now_ms;
     *others = db_i64(q, 3) != 0;
-    db_done(q);
+    g->items_due = db_i64(q, 4) != 0;
+    g->prioritised = db_i64(q, 5) != 0;
+    if (!see_cursors(g, q, 7, db_i64(q, 6), e) &&
+        (e->status != 0 || group_cursors(g->s, g->grp, g->cursor, e) < 0)) /* says what is wrong */
+        return -1;
     if (rev != g->rev && group_reload(g, e) < 0)
         return -1;
     g->rev = rev;

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#define ROWS_MAX 1000     /* in a query */
 #define SCAN_EVENTS 50000 /* passed without a match before the cursor is moved */
 #define PEEK_LEAST 100    /* wanted: for fewer it does not pay to read ahead */
 
@@ -118,12 +119,11 @@ static int add_items(struct group *g, struct claim *c, const struct wanted *w, i
         db_query(g->s->db, e,
                  SQL("claim_add_items", "SELECT seq,due,attempts,deaths FROM item" BY_ITEM_DUE
                                         " WHERE grp=? AND state=0 "
-                                        "AND due<=? AND seq<=? ORDER BY due,seq"),
+                                        "AND due<=? AND seq<=? ORDER BY due,seq" PAGE_LIMIT),
                  "iii", g->grp, now, w->last);
     enum suspect how = TAKE;
     int got = -1;
 
-    g->draining = g->skipped = false;
     while (q != NULL && how != ENOUGH && !g->alone && c->n < w->max && !noted_enough(g, c) &&
            (got = db_row(g->s->db, q, e)) > 0) {
         const struct due_item item = {db_i64(q, 0), db_i64(q, 1), db_i64(q, 2), db_i64(q, 3)};
@@ -134,8 +134,6 @@ static int add_items(struct group *g, struct claim *c, const struct wanted *w, i
         g->alone = item.deaths > 1 && c->n > 0;
     }
     db_done(q);
-    if (!g->draining)
-        g->drain_ms = 0;
     return q == NULL || got < 0 ? -1 : 0;
 }
 
@@ -223,12 +221,13 @@ static int peek_events(struct group *g, struct claim *c, size_t max, int64_t las
     struct log_row row;
     int passed = 0, added = 1;
 
-    db_peek_begin(g->s->db);
+    if (!db_peek_begin(g->s->db))
+        return 0;
     struct query *q = db_query(
         g->s->db, &met_again,
         SQL("claim_peek_events", "SELECT seq FROM event WHERE seq>? AND seq<=? ORDER BY seq"), "ii",
         *at, last);
-    while (q != NULL && passed < 1000 && c->n < max && !noted_enough(g, c) &&
+    while (q != NULL && passed < ROWS_MAX && c->n < max && !noted_enough(g, c) &&
            db_row(g->s->db, q, &met_again) > 0 && db_i64(q, 0) > *at &&
            log_entry_peek(g->s, db_i64(q, 0), &row, &entry) &&
            (added = add_event(g, c, max, &row, &entry, EVENT_PRIORITY, now, e)) > 0) {
@@ -240,10 +239,10 @@ static int peek_events(struct group *g, struct claim *c, size_t max, int64_t las
     return added < 0 ? -1 : passed;
 }
 
-/* Add the events of one priority after its cursor; in an ordered group, of all priorities. Returns
-   how many events were passed, or -1. */
+/* Add the next rows of one priority after its cursor; in an ordered group, of all priorities.
+   Returns how many events were passed, or -1. */
 static int add_events(struct group *g, struct claim *c, size_t max, int priority, int64_t last,
-                      int64_t now, struct err *e)
+                      int64_t rows, int64_t now, struct err *e)
 {
     struct log_entry entry;
     struct log_row row;
@@ -251,20 +250,19 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
     int got = -1, passed = 0, added = 1;
 
     if (priority == EVENT_PRIORITY && max >= PEEK_LEAST &&
-        ((passed = peek_events(g, c, max, last, now, e)) < 0 || passed == 1000 || c->n == max))
+        ((passed = peek_events(g, c, max, last, now, e)) < 0 || passed == rows || c->n == max))
         return passed;
     q = priority == EVENT_PRIORITY
             ? db_query(g->s->db, e,
                        SQL("claim_events",
                            "SELECT " LOG_COLUMNS " FROM event WHERE seq>? AND seq<=? ORDER BY seq "
                            "LIMIT ?"),
-                       "iii", g->moved[priority], last, (int64_t)(1000 - passed))
-            : db_query(
-                  g->s->db, e,
-                  SQL("claim_events_of_priority",
-                      "SELECT " LOG_COLUMNS " FROM event" BY_EVENT_PRIORITY " WHERE "
-                      "seq>? AND seq<=? AND priority=? AND priority<>5 ORDER BY seq LIMIT 1000"),
-                  "iii", g->moved[priority], last, (int64_t)priority);
+                       "iii", g->moved[priority], last, rows - passed)
+            : db_query(g->s->db, e,
+                       SQL("claim_events_of_priority",
+                           "SELECT " LOG_COLUMNS " FROM event" BY_EVENT_PRIORITY " WHERE "
+                           "seq>? AND seq<=? AND priority=? AND priority<>5 ORDER BY seq LIMIT ?"),
+                       "iiii", g->moved[priority], last, (int64_t)priority, rows);
     while (q != NULL && c->n < max && !noted_enough(g, c) && (got = db_row(g->s->db, q, e)) > 0) {
         log_entry_read(g->s, q, &row, &entry);
         if (row.seq <= g->moved[priority]) {
@@ -288,29 +286,32 @@ static int add_events(struct group *g, struct claim *c, size_t max, int priority
 
 int claim_choose(struct group *g, struct claim *c, const struct wanted *w, struct err *e)
 {
-    int64_t now = clock_now_ms(), prioritised = 0;
+    int64_t now = g->now_ms;
     int passed = 0, scanned = 0;
+    bool more;
 
     g->later.n = g->damage.n = g->gone.n = g->dying.n = 0;
     buf_reset(&g->aside);
-    if (group_cursors(g->s, g->grp, g->cursor, e) < 0)
-        return -1;
     memcpy(g->moved, g->cursor, sizeof g->moved);
-    if (add_items(g, c, w, now, e) < 0 ||
-        db_int(g->s->db, e, &prioritised,
-               SQL("claim_gather", "SELECT 1 FROM event" BY_EVENT_PRIORITY " WHERE "
-                                   "priority<>5 LIMIT 1"),
-               "") < 0)
+    g->draining = g->skipped = false;
+    if (g->items_due && add_items(g, c, w, now, e) < 0)
         return -1;
+    if (!g->draining)
+        g->drain_ms = 0;
     for (int p = 0; p < 10 && c->n < w->max && !noted_enough(g, c) && !g->alone && !g->draining;
          p++) {
-        if (p != EVENT_PRIORITY && (!prioritised || g->ordered))
+        if (p != EVENT_PRIORITY && (!g->prioritised || g->ordered))
             continue;
+        /* As many as are wanted, and more when they do not match: an engine may read them all. */
+        int64_t rows = (int64_t)w->max + 8;
         do {
-            if ((passed = add_events(g, c, w->max, p, w->last, now, e)) < 0)
+            rows = rows > ROWS_MAX ? ROWS_MAX : rows;
+            if ((passed = add_events(g, c, w->max, p, w->last, rows, now, e)) < 0)
                 return -1;
             scanned += passed;
-        } while (passed == 1000 && c->n < w->max && c->page.n == c->n && !noted_enough(g, c) &&
+            more = passed == rows;
+            rows *= 4;
+        } while (more && c->n < w->max && c->page.n == c->n && !noted_enough(g, c) &&
                  scanned < SCAN_EVENTS);
     }
     if (g->ordered)

@@ -11,11 +11,10 @@
 /* Each returns 1, 0 when what was seen no longer holds, -1. */
 static int take_group(struct group *g, int64_t now, struct err *e)
 {
-    int64_t one;
-    return db_int(g->s->db, e, &one,
-                  SQL("claim_take_group",
-                      "SELECT 1 FROM groups WHERE grp=? AND rev=? AND paused=0 AND hold<=?"),
-                  "iii", g->grp, g->rev, now);
+    return db_must(g->s->db, e,
+                   SQL("claim_take_group",
+                       MUST_FIND("FROM groups WHERE grp=? AND rev=? AND paused=0 AND hold<=?")),
+                   "iii", g->grp, g->rev, now);
 }
 
 static int take_cursors(struct group *g, struct err *e)
@@ -24,21 +23,22 @@ static int take_cursors(struct group *g, struct err *e)
 
     for (int i = 0; i < 10 && got > 0; i++)
         if (g->moved[i] != g->cursor[i])
-            got = db_run(g->s->db, e,
-                         SQL("claim_take_cursors",
-                             "UPDATE cursor SET seq=? WHERE grp=? AND priority=? AND seq=?"),
-                         "iiii", g->moved[i], g->grp, (int64_t)i, g->cursor[i]);
+            got = db_must(
+                g->s->db, e,
+                SQL("claim_take_cursors",
+                    MUST_CHANGE("UPDATE cursor SET seq=? WHERE grp=? AND priority=? AND seq=?")),
+                "iiii", g->moved[i], g->grp, (int64_t)i, g->cursor[i]);
     return got;
 }
 
 static int set_dead(struct group *g, int64_t seq, int64_t now, struct err *e)
 {
-    if (db_run(g->s->db, e,
-               SQL("claim_set_dead",
-                   "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
-                   "VALUES(?1,?2,3,?3,0,0," ITEM_SUBJECT(
-                       "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=3,due=?3"),
-               "iiii", g->grp, seq, now, (int64_t)g->ordered) < 0)
+    if (db_later(g->s->db, e,
+                 SQL("claim_set_dead",
+                     "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
+                     "VALUES(?1,?2,3,?3,0,0," ITEM_SUBJECT(
+                         "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=3,due=?3"),
+                 "iiii", g->grp, seq, now, (int64_t)g->ordered) < 0)
         return -1;
     return g->ordered ? order_free(g->s, g->grp, seq, e) : 0;
 }
@@ -48,14 +48,15 @@ static int set_dead(struct group *g, int64_t seq, int64_t now, struct err *e)
    subject, so no other row changes its place. A damaged spool may have the row already. */
 static int set_aside(struct group *g, int64_t seq, int64_t due, struct err *e)
 {
-    return db_run(
+    return db_later(
         g->s->db, e,
         SQL("claim_set_aside",
-            "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) SELECT ?1,?2,2*(?4 "
-            "AND EXISTS(SELECT 1 FROM item i" BY_ITEM_SUBJECT " WHERE i.grp=?1 AND "
-            "i.subject=e.subject AND i.state<>3 AND i.seq<?2))," LESSER(
-                "?3", "coalesce(expires,?3)") ",0,0,CASE WHEN ?4 THEN e.subject END FROM event e "
-                                              "WHERE e.seq=?2 ON CONFLICT(grp,seq) DO NOTHING"),
+            "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) SELECT ?1,?2,CASE WHEN "
+            "?4<>0 AND EXISTS(SELECT 1 FROM item i" BY_ITEM_SUBJECT " WHERE i.grp=?1 AND "
+            "i.subject=e.subject AND i.state<>3 AND i.seq<?2) THEN 2 ELSE 0 END," LESSER(
+                "?3",
+                "coalesce(expires,?3)") ",0,0,CASE WHEN ?4<>0 THEN e.subject END FROM event e "
+                                        "WHERE e.seq=?2 ON CONFLICT(grp,seq) DO NOTHING"),
         "iiii", g->grp, seq, due, (int64_t)g->ordered);
 }
 
@@ -114,10 +115,11 @@ static int take_items(struct group *g, struct claim *c, struct err *e)
 
     for (size_t i = 0; i < c->n && got > 0; i++)
         if (c->held[i].item)
-            got = db_run(g->s->db, e,
-                         SQL("claim_take_items",
-                             "UPDATE item SET state=1 WHERE grp=? AND seq=? AND state=0"),
-                         "ii", g->grp, c->page.entry[i].seq);
+            got = db_must(
+                g->s->db, e,
+                SQL("claim_take_items",
+                    MUST_CHANGE("UPDATE item SET state=1 WHERE grp=? AND seq=? AND state=0")),
+                "ii", g->grp, c->page.entry[i].seq);
     return got;
 }
 
@@ -126,12 +128,12 @@ static int take_lease(struct group *g, int64_t first, struct str open, int64_t *
     struct lease_clock now;
 
     lease_now(g->s->db, &now);
-    return db_insert(
-        g->s->db, e, id,
-        SQL("claim_take_lease",
-            "INSERT INTO claim(grp,owner,first,open,lease,term,boot,made) VALUES(?,?,?,?,?,?,?,?)"),
-        "iiibiiti", g->grp, g->hand, first, open, now.ms + g->lease_ms, g->lease_ms, now.epoch,
-        clock_now_ms());
+    return db_insert(g->s->db, e, id,
+                     SQL("claim_take_lease",
+                         "INSERT INTO claim(grp,owner,first,open,lease,term,boot,made) "
+                         "VALUES(?,?,?,?,?,?,?,?)" RETURNING_ID("claim")),
+                     "iiibiiti", g->grp, g->hand, first, open, now.ms + g->lease_ms, g->lease_ms,
+                     now.epoch, clock_now_ms());
 }
 
 static int take_claim(struct group *g, struct claim *c, struct err *e)
@@ -146,10 +148,12 @@ static int take_claim(struct group *g, struct claim *c, struct err *e)
     open_encode(&b, seq, n);
     struct str open = {b.p, b.n};
     if (g->lease_ms == 0)
-        got = db_insert(g->s->db, e, &c->id,
-                        SQL("claim_take_claim",
-                            "INSERT INTO claim(grp,owner,first,open,made) VALUES(?,?,?,?,?)"),
-                        "iiibi", g->grp, g->hand, seq[0], open, clock_now_ms());
+        got = db_insert(
+            g->s->db, e, &c->id,
+            SQL("claim_take_claim",
+                "INSERT INTO claim(grp,owner,first,open,made) VALUES(?,?,?,?,?)" RETURNING_ID(
+                    "claim")),
+            "iiibi", g->grp, g->hand, seq[0], open, clock_now_ms());
     else
         got = take_lease(g, seq[0], open, &c->id, e);
     free(seq);
@@ -175,15 +179,18 @@ int claim_write(struct group *g, struct claim *c, const struct group_settle *set
                 got = take_claim(g, c, e);
         }
     }
-    /* Last: it changes what this process knows, which a rollback does not undo. */
-    if (got > 0 && n > 0 && txn_settle(t, g, settle, n, e) < 0)
+    /* Last, once the claim is sure: it changes what this process knows, which a rollback does not
+       undo. */
+    if (got > 0 && n > 0 && (db_await(g->s->db, e) < 0 || txn_settle(t, g, settle, n, e) < 0))
         got = -1;
-    if (got <= 0) {
+    if (got > 0)
+        got = txn_commit(t, e) < 0 ? -1 : 1;
+    else
         txn_rollback(t);
+    if (got < 0 && db_missed(g->s->db))
+        return err_clear(e), 0;
+    if (got <= 0)
         return got;
-    }
-    if (txn_commit(t, e) < 0)
-        return -1;
     g->damaged += (int64_t)g->damage.n;
     g->buried += (int64_t)g->dying.n;
     return 1;

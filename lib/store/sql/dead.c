@@ -41,14 +41,16 @@ static int dead_of_group(struct store *s, const char *name,
                          int (*f)(const struct group_info *info, void *arg, struct err *e),
                          void *arg, struct err *e)
 {
-    struct query *q = db_query(
-        s->db, e,
-        SQL("dead_one_group",
-            "SELECT g.grp,patterns,paused,hold,created,ordered,coalesce(sum(done),0),"
-            "coalesce(sum(retried),0),coalesce(sum(deferred),0) FROM groups g LEFT JOIN tally "
-            "USING(grp) "
-            "WHERE name=? GROUP BY g.grp"),
-        "t", name);
+    struct query *q =
+        db_query(s->db, e,
+                 SQL("dead_one_group",
+                     "SELECT g.grp,patterns,paused,hold,created,ordered,CAST(coalesce(sum(done),0) "
+                     "AS bigint),"
+                     "CAST(coalesce(sum(retried),0) AS bigint),CAST(coalesce(sum(deferred),0) AS "
+                     "bigint) FROM groups g LEFT JOIN tally "
+                     "USING(grp) "
+                     "WHERE name=? GROUP BY g.grp"),
+                 "t", name);
     struct pattern_list types = {NULL, 0};
     struct group_info info = {.name = name, .types = &types};
     int got = q == NULL ? -1 : db_row(s->db, q, e);
@@ -293,7 +295,7 @@ static int read_letter(struct store *s, const char *group, int64_t grp, int64_t 
 
     if (got < 0 && log_broken(s, seq, seq, &(int64_t){0}) > 0) {
         err_clear(e);
-        q = db_query(s->db, e, SQL("dead_letter_alone", LETTER("0")), "ii", grp, seq);
+        q = db_query(s->db, e, SQL("dead_letter_alone", LETTER("1=0")), "ii", grp, seq);
         got = q == NULL ? -1 : db_row(s->db, q, e);
     }
     if (got <= 0)

@@ -189,7 +189,7 @@ int mark_take(struct store *s, char mark[MARK_SIZE], struct err *e)
 {
     struct session self;
 
-    session_self(&self);
+    session_self(s->db, &self);
     if (session_open(s->db, e) < 0 || (self.owner = session_take(s->db, e)) < 0)
         return -1;
     snprintf(mark, MARK_SIZE, "%" PRId64 " %" PRId64 " %" PRId64 " %.39s", self.owner, self.pid,

@@ -79,7 +79,7 @@ static int create_group(struct group *g, const struct group_terms *terms, struct
         got = db_run(s->db, e,
                      SQL("group_create_group_insert_cursor",
                          "INSERT INTO cursor(grp,priority,seq) SELECT g.grp,p.value,? FROM "
-                         "groups g, " DB_PRIORITIES " p WHERE g.name=?"),
+                         "groups g, " DB_PRIORITIES " WHERE g.name=?"),
                      "it", start - 1, g->name);
     if (got < 0) {
         db_rollback(s->db);
@@ -163,8 +163,8 @@ bool group_ordered(const struct group *g)
 
 int group_mark_seen(struct group *g, struct err *e)
 {
-    return db_run(g->s->db, e, SQL("group_mark_seen", "UPDATE groups SET seen=? WHERE grp=?"), "ii",
-                  clock_now_ms(), g->grp);
+    return db_later(g->s->db, e, SQL("group_mark_seen", "UPDATE groups SET seen=? WHERE grp=?"),
+                    "ii", clock_now_ms(), g->grp);
 }
 
 /* A claim that is handed out. */
@@ -280,12 +280,7 @@ static int settle_claim(struct group *g, const struct claim *c, struct err *e)
                      : claim_row_write(g->s, c->id, g->hand, seq, n, e);
 
     free(seq);
-    if (got == 0)
-        return err_set(e, EX_TEMPFAIL,
-                       "a claim of group %s was taken over: other consumers have its "
-                       "events now",
-                       err_quote_text(g->name).text);
-    return got;
+    return got == 0 ? group_lost(g->name, e) : got;
 }
 
 static void forget_settled(void *group)
@@ -371,8 +366,9 @@ int txn_settle(struct txn *t, struct group *g, const struct group_settle *settle
     }
     for (size_t i = 0; i < n && !failed; i++)
         failed = group_settle_one(g, t, &settle[i], e) < 0;
+    t->settles = g->name;
     if (failed || tally_write(g, &g->tallies, e) < 0)
-        return -1;
+        return db_missed(g->s->db) ? group_lost(g->name, e) : -1;
     t->then = forget_settled;
     t->arg = g;
     return 0;

@@ -12,7 +12,7 @@ enum { ITEM_WAITING = 0, ITEM_CLAIMED = 1, ITEM_BEHIND = 2, ITEM_DEAD = 3 }; /* 
 
 /* An item's subject, in SQL: that of the event at a position if the group is ordered, else null. */
 #define ITEM_SUBJECT(seq, ordered)                                                                 \
-    "(SELECT subject FROM event WHERE event.seq=" seq " AND " ordered ")"
+    "(SELECT subject FROM event WHERE event.seq=" seq " AND " ordered "<>0)"
 
 /* When an item is due, in SQL: when its event expires at the latest, because then it is dropped. */
 #define ITEM_DUE(seq, due)                                                                         \
@@ -112,7 +112,8 @@ struct group {
     struct txn *leasing; /* between lease_settle and lease_commit */
 
     /* what a claim in preparation will do, besides the events in it */
-    int64_t cursor[10], moved[10];
+    int64_t now_ms, cursor[10], moved[10];
+    bool items_due, prioritised; /* at now_ms; are there events of other priorities than 5? */
     struct notes later;  /* passed before their time, or while their subject waits: seq, due */
     struct notes damage; /* damaged: seq, and how it was met */
     struct notes gone;   /* items whose event is no longer there, or has expired */

@@ -52,18 +52,20 @@ int claim_row_write(struct store *s, int64_t claim, int64_t owner, const int64_t
     struct buf b = BUF_INIT;
 
     open_encode(&b, seq, n);
-    int got =
-        db_run(s->db, e,
-               SQL("claim_row_write", "UPDATE claim SET first=?,open=? WHERE claim=? AND owner=?"),
-               "ibii", n > 0 ? seq[0] : INT64_MAX, (struct str){b.p, b.n}, claim, owner);
+    int got = db_must(s->db, e,
+                      SQL("claim_row_write",
+                          MUST_CHANGE("UPDATE claim SET first=?,open=? WHERE claim=? AND owner=?")),
+                      "ibii", n > 0 ? seq[0] : INT64_MAX, (struct str){b.p, b.n}, claim, owner);
     buf_free(&b);
     return got;
 }
 
 int claim_row_delete(struct store *s, int64_t claim, int64_t owner, struct err *e)
 {
-    return db_run(s->db, e, SQL("claim_row_delete", "DELETE FROM claim WHERE claim=? AND owner=?"),
-                  "ii", claim, owner);
+    return db_must(
+        s->db, e,
+        SQL("claim_row_delete", MUST_CHANGE("DELETE FROM claim WHERE claim=? AND owner=?")), "ii",
+        claim, owner);
 }
 
 /* --------------------------------------------------------------------------------------- groups */
@@ -127,6 +129,13 @@ int group_unknown(struct store *s, const char *name, const char *hint, struct er
                 hint);
     buf_free(&best);
     return -1;
+}
+
+int group_lost(const char *name, struct err *e)
+{
+    return err_set(e, EX_TEMPFAIL,
+                   "a claim of group %s was taken over: other consumers have its events now",
+                   err_quote_text(name).text);
 }
 
 int group_row(struct store *s, const char *name, int64_t *grp, struct err *e)

@@ -394,7 +394,7 @@ static int renew(struct group *g, const struct leased *l, struct err *e)
     struct lease_clock now;
 
     lease_now(g->s->db, &now);
-    return db_run(
+    return db_later(
         g->s->db, e,
         SQL("lease_renew", "UPDATE claim" BY_CLAIM_OWNER " SET lease=? WHERE grp=? AND owner=?"),
         "iii", now.ms + l->term, g->grp, l->owner);

@@ -220,11 +220,12 @@ static struct query *page_query(struct log *l, struct err *e)
         return db_query(l->s->db, e,
                         SQL("log_page_stream", "SELECT " LOG_COLUMNS
                                                " FROM event WHERE subject=? AND version>=? ORDER "
-                                               "BY version"),
+                                               "BY version" PAGE_LIMIT),
                         "ti", l->query.stream, l->next);
-    return db_query(l->s->db, e,
-                    SQL("log_page", "SELECT " LOG_COLUMNS " FROM event WHERE seq>=? ORDER BY seq"),
-                    "i", l->next);
+    return db_query(
+        l->s->db, e,
+        SQL("log_page", "SELECT " LOG_COLUMNS " FROM event WHERE seq>=? ORDER BY seq" PAGE_LIMIT),
+        "i", l->next);
 }
 
 /* False when the row does not pass the filters. */
@@ -311,7 +312,8 @@ static bool peek_page(struct log *l)
     struct log_row row;
     bool more = true;
 
-    db_peek_begin(l->s->db);
+    if (!db_peek_begin(l->s->db))
+        return true;
     struct query *q = db_query(
         l->s->db, &met_again,
         SQL("log_peek_page", "SELECT seq FROM event WHERE seq>=? ORDER BY seq"), "i", l->next);

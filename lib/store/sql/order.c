@@ -26,7 +26,7 @@
 /* Are the previous active consumer's handlers gone? Waits for them at most tail_wait_ms. */
 static bool tail_free(struct group *g)
 {
-    if (place_tail_take(g->tail_fd, g->grp))
+    if (place_tail_take(g->s->db, g->tail_fd, g->grp))
         return true;
     if (g->tail_wait_ms == 0)
         return false;
@@ -64,7 +64,7 @@ void order_leave(struct group *g)
     /* While we hold events there may be handlers, which may outlive this call: their copies of the
        descriptor keep the byte. */
     if (g->tail_fd > 0 && g->held == 0)
-        place_tail_drop(g->tail_fd, g->grp);
+        place_tail_drop(g->s->db, g->tail_fd, g->grp);
     if (g->tail_fd > 0)
         close(g->tail_fd);
     if (g->leads)
@@ -93,7 +93,7 @@ int order_held(struct group *g, struct str subject, struct err *e)
 
 int order_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
 {
-    if (db_run(
+    if (db_later(
             s->db, e,
             SQL("order_place_behind",
                 "UPDATE item SET state=2 WHERE grp=?1 AND seq=?2 AND state=0 AND EXISTS(SELECT 1 "
@@ -101,10 +101,10 @@ int order_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
                 "i.state<>3 AND i.seq<?2)"),
             "ii", grp, seq) < 0)
         return -1;
-    return db_run(s->db, e,
-                  SQL("order_place_before",
-                      "UPDATE item SET state=2 WHERE grp=?1 AND state=0 AND seq=" NEXT),
-                  "ii", grp, seq) < 0
+    return db_later(s->db, e,
+                    SQL("order_place_before",
+                        "UPDATE item SET state=2 WHERE grp=?1 AND state=0 AND seq=" NEXT),
+                    "ii", grp, seq) < 0
                ? -1
                : 0;
 }
@@ -113,15 +113,16 @@ int order_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
    enough. */
 int order_free(struct store *s, int64_t grp, int64_t seq, struct err *e)
 {
-    return db_run(
-               s->db, e,
-               SQL("order_free",
-                   "UPDATE item SET state=0,due=CASE attempts+deaths WHEN 0 THEN max(due,?3) ELSE "
-                   "?3 END WHERE grp=?1 AND state=2 AND seq=" NEXT
-                   " AND NOT EXISTS(SELECT 1 FROM item i" BY_ITEM_SUBJECT " WHERE i.grp=?1 "
-                   "AND "
-                   "i.subject=item.subject AND i.state<>3 AND i.seq<?2)"),
-               "iii", grp, seq, clock_now_ms()) < 0
+    return db_later(s->db, e,
+                    SQL("order_free",
+                        "UPDATE item SET state=0,due=CASE attempts+deaths WHEN 0 THEN " GREATER(
+                            "due", "?3") " ELSE "
+                                         "?3 END WHERE grp=?1 AND state=2 AND seq=" NEXT
+                                         " AND NOT EXISTS(SELECT 1 FROM item i" BY_ITEM_SUBJECT
+                                         " WHERE i.grp=?1 "
+                                         "AND "
+                                         "i.subject=item.subject AND i.state<>3 AND i.seq<?2)"),
+                    "iii", grp, seq, clock_now_ms()) < 0
                ? -1
                : 0;
 }

@@ -13,7 +13,7 @@ int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, stru
 {
     struct str reason = str_of(s->reason == NULL ? "" : s->reason);
 
-    if (db_run(
+    if (db_later(
             g->s->db, e,
             SQL("outcome_attempt_add_insert_attempt",
                 "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
@@ -21,11 +21,11 @@ int attempt_add(struct group *g, int64_t seq, const struct group_settle *s, stru
             "iiiiisb", g->grp, seq, s->started_ms, s->took_ms < 0 ? 0 : s->took_ms,
             (int64_t)s->status, reason, s->tail) < 0)
         return -1;
-    return db_run(g->s->db, e,
-                  SQL("outcome_attempt_add_delete_attempt",
-                      "DELETE FROM attempt WHERE grp=?1 AND seq=?2 AND n<=(SELECT max(n) FROM "
-                      "attempt WHERE grp=?1 AND seq=?2)-?3"),
-                  "iii", g->grp, seq, (int64_t)HISTORY_MAX);
+    return db_later(g->s->db, e,
+                    SQL("outcome_attempt_add_delete_attempt",
+                        "DELETE FROM attempt WHERE grp=?1 AND seq=?2 AND n<=(SELECT max(n) FROM "
+                        "attempt WHERE grp=?1 AND seq=?2)-?3"),
+                    "iii", g->grp, seq, (int64_t)HISTORY_MAX);
 }
 
 int item_forget(struct store *s, int64_t grp, bool ordered, int64_t seq, struct err *e)
@@ -60,7 +60,7 @@ int settle_item(struct group *g, int64_t seq, bool item, const struct group_sett
         return item && item_forget(g->s, g->grp, g->ordered, seq, e) < 0 ? -1 : 0;
     if (attempt && attempt_add(g, seq, s, e) < 0)
         return -1;
-    if (db_run(
+    if (db_later(
             g->s->db, e,
             SQL("outcome_settle_item",
                 "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) VALUES(?1,?2,?3,"

@@ -50,9 +50,10 @@ int pace_take(struct group *g, size_t n, struct err *e)
         return 1;
     struct gcra p = pace(g, now);
     gcra_take(&p, (int64_t)n, now);
-    return db_run(g->s->db, e,
-                  SQL("pace_take", "UPDATE groups SET paced=? WHERE grp=? AND paced=?"), "iii",
-                  p.next_us, g->grp, g->paced_us);
+    return db_must(
+        g->s->db, e,
+        SQL("pace_take", MUST_CHANGE("UPDATE groups SET paced=? WHERE grp=? AND paced=?")), "iii",
+        p.next_us, g->grp, g->paced_us);
 }
 
 int64_t group_pace_ms(struct group *g)

@@ -54,7 +54,7 @@ static int find_last(struct store *s, const struct prune_terms *terms, int64_t *
             db_int(s->db, e, &at,
                    SQL("prune_find_last",
                        "SELECT min(seq) FROM (SELECT seq FROM event WHERE seq<? ORDER BY seq DESC "
-                       "LIMIT ?)"),
+                       "LIMIT ?) x"),
                    "ii", at, n);
         if (got < 0)
             return -1;
@@ -74,7 +74,7 @@ static int lower_last(struct store *s, int64_t *last, struct err *e)
 
     if (db_int(s->db, e, &seen,
                SQL("prune_lower_last_cursor",
-                   "SELECT max(seq) FROM (SELECT min(seq) AS seq FROM cursor GROUP BY priority)"),
+                   "SELECT max(seq) FROM (SELECT min(seq) AS seq FROM cursor GROUP BY priority) x"),
                "") < 0 ||
         db_int(s->db, e, &claimed,
                SQL("prune_lower_last_select_claim", "SELECT min(first)-1 FROM claim"), "") < 0)
@@ -94,7 +94,7 @@ static int next_window(struct store *s, int64_t behind, int64_t last, int64_t n,
         s->db, e, end,
         SQL("prune_next_window",
             "SELECT max(seq) FROM (SELECT seq FROM event WHERE seq>? AND seq<=? ORDER BY seq "
-            "LIMIT ?)"),
+            "LIMIT ?) x"),
         "iii", behind, last, n);
 }
 
@@ -354,7 +354,7 @@ static int tell_unseen(struct store *s, const struct prune_terms *terms, const c
                    "e.seq>c.seq AND e.priority=5) AS seq FROM cursor c WHERE c.grp=?1 AND "
                    "c.priority=5 UNION ALL SELECT (SELECT min(e.seq) FROM event e" BY_EVENT_PRIORITY
                    " WHERE e.priority=c.priority AND e.priority<>5 AND "
-                   "e.seq>c.seq) FROM cursor c WHERE c.grp=?1 AND c.priority<>5) WHERE seq<=?2"),
+                   "e.seq>c.seq) FROM cursor c WHERE c.grp=?1 AND c.priority<>5) x WHERE seq<=?2"),
                "ii", grp, last);
 
     if (got > 0)

@@ -25,7 +25,7 @@ static int group_place(struct store *s, int64_t grp, int64_t seq, struct err *e)
                    db_run(s->db, e,
                           SQL("seek_group_place_insert_cursor",
                               "INSERT INTO cursor(grp,priority,seq) SELECT ?1,value,?2 "
-                              "FROM " DB_PRIORITIES " p"),
+                              "FROM " DB_PRIORITIES),
                           "ii", grp, seq) < 0
                ? -1
                : 0;
@@ -202,7 +202,7 @@ static int move_past(struct store *s, int64_t grp, int64_t seq, struct err *e)
         s->db, e,
         SQL("seek_move_past",
             "UPDATE cursor SET seq=?1 WHERE grp=?2 AND seq<?1 AND (priority=5 OR EXISTS("
-            "SELECT 1 FROM groups g WHERE g.grp=?2 AND g.ordered) OR EXISTS(SELECT 1 FROM "
+            "SELECT 1 FROM groups g WHERE g.grp=?2 AND g.ordered<>0) OR EXISTS(SELECT 1 FROM "
             "event e" BY_EVENT_PRIORITY " WHERE e.priority=cursor.priority AND "
             "e.priority<>5 AND e.seq>cursor.seq AND e.seq<=?1))"),
         "ii", seq, grp);
@@ -214,7 +214,7 @@ static int count_passed(struct store *s, int64_t grp, const struct group_passed 
         s->db, e,
         SQL("seek_count_passed",
             "INSERT INTO tally(grp,type,done,retried,dead,deferred,took) VALUES(?,?,?,0,0,0,"
-            "0) ON CONFLICT(grp,type) DO UPDATE SET done=done+excluded.done"),
+            "0) ON CONFLICT(grp,type) DO UPDATE SET done=tally.done+excluded.done"),
         "iti", grp, p->type, p->done);
 }
 
@@ -313,7 +313,7 @@ static int loosen(struct reorder *r, struct err *e)
         db_int(r->s->db, e, &last,
                SQL("seek_loosen_select_item",
                    "SELECT max(seq) FROM (SELECT seq FROM item WHERE grp=? AND seq>? ORDER BY "
-                   "seq LIMIT ?)"),
+                   "seq LIMIT ?) x"),
                "iii", r->grp, r->behind, (int64_t)DB_ROWS);
     if (got <= 0)
         return got < 0 ? -1 : 1;

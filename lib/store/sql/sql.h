@@ -36,6 +36,7 @@ struct txn {
     bool singly;                   /* log_put_some has met a duplicate */
     bool wake;                     /* ring the bell even if nothing is appended */
     bool swept;                    /* expired documents have been removed */
+    const char *settles;           /* events of this group */
     void (*then)(void *arg);       /* after the commit */
     void *arg;
 };
@@ -74,6 +75,8 @@ int order_sort(struct store *s, int64_t grp, int64_t *behind, struct err *e);
 /* group.c, for dead.c */
 /* e: there is no such group; and the nearest name, and what the user can do, or "". Returns -1. */
 int group_unknown(struct store *s, const char *name, const char *hint, struct err *e);
+/* e: others have what a process of the group held. Returns -1. */
+int group_lost(const char *name, struct err *e);
 int group_row(struct store *s, const char *name, int64_t *grp, struct err *e); /* 66 and -1 */
 /* The group's patterns: 1, 0 when it is gone, -1. */
 int group_patterns(struct store *s, int64_t grp, struct pattern_list *list, struct err *e);

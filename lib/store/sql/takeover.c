@@ -8,25 +8,27 @@
 
 #include <stdlib.h>
 
-static int remember_death(struct group *g, int64_t seq, int64_t now, struct err *e)
+/* Give the event back; blame: it may have caused the death. */
+static int give_back(struct group *g, int64_t seq, bool blame, int64_t now, struct err *e)
 {
     /* From the second death on, a death counts as an attempt, and is recorded as one. */
-    if (db_run(
+    if (blame &&
+        db_later(
             g->s->db, e,
-            SQL("takeover_remember_death_insert_attempt",
+            SQL("takeover_give_back_insert_attempt",
                 "INSERT INTO attempt(grp,seq,n,time,took,status,reason,tail) SELECT "
                 "grp,seq,(SELECT coalesce(max(n),0)+1 FROM attempt WHERE grp=?1 AND seq=?2),?3,0,0,"
                 "'its consumer died'," NO_BYTES " FROM item WHERE grp=?1 AND seq=?2 AND deaths>0"),
             "iii", g->grp, seq, now) < 0)
         return -1;
-    if (db_run(g->s->db, e,
-               SQL("takeover_remember_death_insert_item",
-                   "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
-                   "VALUES(?1,?2,0,?3,0,1," ITEM_SUBJECT(
-                       "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=0,due=?3,"
-                                   "deaths=item.deaths+1,attempts=item.attempts+CASE WHEN "
-                                   "item.deaths>0 THEN 1 ELSE 0 END"),
-               "iiii", g->grp, seq, now, (int64_t)g->ordered) < 0)
+    if (db_later(g->s->db, e,
+                 SQL("takeover_give_back_insert_item",
+                     "INSERT INTO item(grp,seq,state,due,attempts,deaths,subject) "
+                     "VALUES(?1,?2,0,?3,0,?5," ITEM_SUBJECT(
+                         "?2", "?4") ") ON CONFLICT(grp,seq) DO UPDATE SET state=0,due=?3,"
+                                     "deaths=item.deaths+?5,attempts=item.attempts+CASE WHEN "
+                                     "item.deaths>0 THEN ?5 ELSE 0 END"),
+                 "iiiii", g->grp, seq, now, (int64_t)g->ordered, (int64_t)blame) < 0)
         return -1;
     return g->ordered ? order_place(g->s, g->grp, seq, e) : 0;
 }
@@ -41,14 +43,15 @@ static int tell_takeover(struct group *g, struct txn *t, int64_t pid, size_t eve
 
 /* Give one claim of a dead owner back to the group, unless its events would make this transaction
    larger than DB_ROWS. Returns 1; 0 when the owner has no claim; 2 when the claim must wait; -1. */
-static int inherit_claim(struct group *g, int64_t owner, int64_t now, size_t *rows, struct err *e)
+static int inherit_claim(struct group *g, const struct session *dead, int64_t now, size_t *rows,
+                         struct err *e)
 {
     struct query *q =
         db_query(g->s->db, e,
                  SQL("takeover_inherit_claim_select_claim",
                      "SELECT claim,open FROM claim" BY_CLAIM_OWNER " WHERE grp=? AND owner=? "
                      "LIMIT 1"),
-                 "ii", g->grp, owner);
+                 "ii", g->grp, dead->owner);
     int got = q == NULL ? -1 : db_row(g->s->db, q, e);
     int64_t *open, claim;
 
@@ -57,14 +60,15 @@ static int inherit_claim(struct group *g, int64_t owner, int64_t now, size_t *ro
     claim = db_i64(q, 0);
     size_t n = open_decode(db_text(q, 1), &open);
     db_done(q);
+    bool blame = !session_blameless(g->s->db, dead);
     bool fits = *rows == 0 || *rows + n <= DB_ROWS;
     for (size_t i = 0; i < n && got >= 0 && fits; i++)
-        got = remember_death(g, open[i], now, e);
+        got = give_back(g, open[i], blame, now, e);
     free(open);
     if (!fits)
         return 2;
     *rows += n + 1;
-    return got < 0 || claim_row_delete(g->s, claim, owner, e) < 0 ? -1 : 1;
+    return got < 0 || claim_row_delete(g->s, claim, dead->owner, e) < 0 ? -1 : 1;
 }
 
 /* Inside a transaction: give the claims of a dead owner back to the group, and delete the owner's
@@ -75,7 +79,7 @@ static int inherit(struct group *g, struct txn *t, const struct session *dead, s
     size_t before = *rows, claims = 0;
     int got;
 
-    for (; (got = inherit_claim(g, dead->owner, t->terms.now_ms, rows, e)) == 1; claims++)
+    for (; (got = inherit_claim(g, dead, t->terms.now_ms, rows, e)) == 1; claims++)
         continue;
     size_t events = *rows - before - claims;
     if (got < 0 || (events > 0 && tell_takeover(g, t, dead->pid, events, e) < 0))

@@ -41,11 +41,11 @@ static int write_times(struct store *s, int64_t grp, const struct tally *t, stru
 {
     for (int i = 0; i < HISTOGRAM; i++)
         if (t->time[i] > 0 &&
-            db_run(
+            db_later(
                 s->db, e,
                 SQL("tally_write_times",
                     "INSERT INTO duration(grp,type,le,n) VALUES(?,?,?,?) ON CONFLICT(grp,type,le) "
-                    "DO UPDATE SET n=n+excluded.n"),
+                    "DO UPDATE SET n=duration.n+excluded.n"),
                 "itii", grp, t->type, histogram_upper[i], t->time[i]) < 0)
             return -1;
     return 0;
@@ -65,14 +65,15 @@ int tally_write(struct group *g, struct tallies *all, struct err *e)
     for (size_t i = 0; i < all->n && got >= 0; i++) {
         const struct tally *t = &all->tally[i];
         got =
-            db_run(g->s->db, e,
-                   SQL("tally_write", "INSERT INTO tally(grp,type,done,retried,dead,deferred,took) "
-                                      "VALUES(?,?,?,?,?,?,?) ON CONFLICT(grp,type) DO UPDATE SET "
-                                      "done=done+excluded.done,retried=retried+excluded.retried,"
-                                      "dead=dead+excluded.dead,deferred=deferred+excluded.deferred,"
-                                      "took=took+excluded.took"),
-                   "itiiiii", g->grp, t->type, t->outcome[GROUP_DONE], t->outcome[GROUP_RETRY],
-                   t->outcome[GROUP_DEAD], t->outcome[GROUP_DEFER], t->took_ms);
+            db_later(g->s->db, e,
+                     SQL("tally_write",
+                         "INSERT INTO tally(grp,type,done,retried,dead,deferred,took) "
+                         "VALUES(?,?,?,?,?,?,?) ON CONFLICT(grp,type) DO UPDATE SET "
+                         "done=tally.done+excluded.done,retried=tally.retried+excluded.retried,"
+                         "dead=tally.dead+excluded.dead,deferred=tally.deferred+excluded.deferred,"
+                         "took=tally.took+excluded.took"),
+                     "itiiiii", g->grp, t->type, t->outcome[GROUP_DONE], t->outcome[GROUP_RETRY],
+                     t->outcome[GROUP_DEAD], t->outcome[GROUP_DEFER], t->took_ms);
         if (got >= 0)
             got = write_times(g->s, g->grp, t, e);
     }

@@ -59,6 +59,8 @@ int txn_commit(struct txn *t, struct err *e)
 {
     int got = db_commit(t->s->db, t->wake || t->last > t->first, e);
 
+    if (got < 0 && t->settles != NULL && db_missed(t->s->db))
+        return group_lost(t->settles, e);
     if (got == 0 && t->then != NULL)
         t->then(t->arg);
     return got;

@@ -214,6 +214,42 @@ int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char 
     return step(db, q, e) < 0 ? -1 : sqlite3_changes(db->sqlite);
 }
 
+int db_later(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)
+{
+    va_list ap;
+    va_start(ap, types);
+    sqlite3_stmt *q = query(db, e, sql, types, ap);
+    va_end(ap);
+    return q == NULL ? -1 : step(db, q, e);
+}
+
+int db_must(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)
+{
+    va_list ap;
+    va_start(ap, types);
+    sqlite3_stmt *q = query(db, e, sql, types, ap);
+    va_end(ap);
+    int got = q == NULL ? -1 : step(db, q, e);
+
+    if (got > 0)
+        sqlite3_reset(q);
+    return got != 0 || sqlite3_stmt_readonly(q) ? got : sqlite3_changes(db->sqlite) > 0;
+}
+
+/* Here each statement says at once what became of it. */
+int db_await(struct db *db, struct err *e)
+{
+    (void)db;
+    (void)e;
+    return 0;
+}
+
+bool db_missed(const struct db *db)
+{
+    (void)db;
+    return false;
+}
+
 int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, const char *types,
            ...)
 {
@@ -221,10 +257,8 @@ int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, co
     va_start(ap, types);
     sqlite3_stmt *q = query(db, e, sql, types, ap);
     va_end(ap);
-    if (q == NULL)
-        return -1;
+    int got = q == NULL ? -1 : step(db, q, e);
 
-    int got = step(db, q, e);
     if (got <= 0)
         return got;
     got = sqlite3_column_type(q, 0) != SQLITE_NULL;
@@ -286,6 +320,13 @@ void db_values(struct query *q, const char *types, struct db_value *out)
 bool db_unreadable(struct db *db)
 {
     return (sqlite3_errcode(db->sqlite) & 0xff) == SQLITE_CORRUPT;
+}
+
+bool db_failed(struct db *db)
+{
+    int code = sqlite3_errcode(db->sqlite) & 0xff;
+
+    return code != SQLITE_OK && code < SQLITE_ROW;
 }
 
 int db_generation(struct db *db, int64_t *out, struct err *e)

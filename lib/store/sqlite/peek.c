@@ -143,13 +143,14 @@ void peek_free(struct peek *peek)
     free(peek);
 }
 
-void db_peek_begin(struct db *db)
+bool db_peek_begin(struct db *db)
 {
     if (db->peek == NULL)
         db->peek = peek_new(db);
     forget_blocks(db->peek);
     /* SQLite may have asked for a page that it has changed itself, and has not written yet. */
     db->peek->on = sqlite3_txn_state(db->sqlite, NULL) != SQLITE_TXN_WRITE;
+    return true;
 }
 
 void db_peek_end(struct db *db)

@@ -2,7 +2,7 @@
  * Which events are damaged: whose checksum, columns or place in an index is not what their line
  * says.
  */
-#include "store/sqlite/check.h"
+#include "store/sql/check.h"
 
 #include <stdio.h>
 
@@ -108,16 +108,14 @@ static int read_events(struct check *c, struct faults *f, struct err *e)
         struct query *q = db_query(
             c->s->db, e,
             SQL("check_read_events",
-                "SELECT " LOG_COLUMNS
-                ",(SELECT i.seq FROM event i INDEXED BY event_id WHERE i.id=e.id AND "
-                "i.source=e.source),CASE priority WHEN 5 THEN seq ELSE (SELECT i.seq FROM event i "
-                "INDEXED BY event_priority WHERE i.priority=e.priority AND i.priority<>5 AND "
-                "i.seq=e.seq) END,CASE WHEN version IS NULL THEN seq ELSE (SELECT i.seq FROM event "
-                "i "
-                "INDEXED BY event_version WHERE i.subject=e.subject AND i.version=e.version AND "
-                "i.version IS NOT NULL) END,(SELECT max(g.seq) FROM segment g WHERE g.seq<=e.seq) "
-                "FROM "
-                "event e WHERE seq>? ORDER BY seq LIMIT 1000"),
+                "SELECT " LOG_COLUMNS ",(SELECT i.seq FROM event i" BY_EVENT_ID
+                " WHERE i.id=e.id AND i.source=e.source),CASE priority WHEN 5 THEN seq ELSE "
+                "(SELECT i.seq FROM event i" BY_EVENT_PRIORITY
+                " WHERE i.priority=e.priority AND i.priority<>5 AND i.seq=e.seq) END,CASE WHEN "
+                "version IS NULL THEN seq ELSE (SELECT i.seq FROM event i" BY_EVENT_VERSION
+                " WHERE i.subject=e.subject AND i.version=e.version AND i.version IS NOT NULL) "
+                "END,(SELECT max(g.seq) FROM segment g WHERE g.seq<=e.seq) FROM event e WHERE "
+                "seq>? ORDER BY e.seq LIMIT 1000"),
             "i", f->seq);
         got = -1;
         for (rows = 0; q != NULL && (got = db_row(c->s->db, q, e)) > 0; rows++) {

@@ -1,7 +1,7 @@
 /*
  * How the parts of store_check report a finding.
  */
-#include "store/sqlite/check.h"
+#include "store/sql/check.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,11 +1,10 @@
 /*
  * What the parts of store_check share.
  */
-#ifndef STORE_SQLITE_CHECK_H
-#define STORE_SQLITE_CHECK_H
+#ifndef STORE_SQL_CHECK_H
+#define STORE_SQL_CHECK_H
 
 #include "store/sql/sql.h"
-#include "store/sqlite/sqlite.h"
 #include "store/upkeep.h"
 
 #define NAMED_MAX 20 /* positions in one message */
@@ -29,5 +28,12 @@ const char *check_plural(int64_t n); /* "s", unless n is 1 */
    Each returns 0 or -1. */
 int check_events(struct check *c, struct err *e);
 int check_rows(struct check *c, struct err *e);
+
+/* What only the engine can say of itself: is the structure of all that is stored right; are there
+   rows of table "meta" that no command would write, see check_rows.c; and in what state is it. Each
+   returns 0 or -1. */
+int check_structure(struct check *c, struct err *e);
+extern const struct sql check_meta;
+int check_engine(struct check *c, struct err *e);
 
 #endif

@@ -1,0 +1,352 @@
+/*
+ * The conversation with the server: what is sent, and how its answers are waited for.
+ *
+ * The connection is in pipeline mode (PostgreSQL manual, 34.5) from its beginning to its end. Each
+ * exchange is one pipeline, closed by a sync: after an error the server skips what is left of it.
+ */
+#include "store/postgres/postgres.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOK_AROUND_MS 100 /* between two looks whether we should stop */
+#define STOP_AFTER_MS 500  /* the answer to a statement that waits for nobody is here by then */
+#define CONNECT_MS 10000
+
+static bool must_stop(const struct db *db)
+{
+    return db->stopping != NULL && db->stopping();
+}
+
+void db_lose(struct db *db)
+{
+    db->lost = true;
+    db->in = false;
+    db->begin[0] = NULL;
+    db->unread = 0;
+    db->sends = 0;
+}
+
+/* Wait until the socket is ready. 1; 0 when it was not in time; -1 when we should stop. stops: this
+   wait ends when we should stop, but not before an answer on its way would be here. */
+static int await(struct db *db, PGconn *conn, short events, int64_t until_ms, bool stops)
+{
+    int64_t begun = clock_mono_ms();
+
+    for (;;) {
+        int64_t now = clock_mono_ms(), left = until_ms - now;
+        struct pollfd fd = {.fd = PQsocket(conn), .events = events};
+        if (stops && now - begun >= STOP_AFTER_MS && must_stop(db))
+            return -1;
+        if (left <= 0)
+            return 0;
+        int got = poll(&fd, 1, (int)(left < LOOK_AROUND_MS ? left : LOOK_AROUND_MS));
+        if (got > 0)
+            return 1;
+        if (got < 0 && errno != EINTR)
+            return 0;
+    }
+}
+
+/* Tell the server to give up the statement: only a wait for a lock takes this long. */
+static void cancel(PGconn *conn)
+{
+    char words[256];
+    PGcancel *c = PQgetCancel(conn);
+
+    if (c != NULL)
+        PQcancel(c, words, sizeof words);
+    PQfreeCancel(c);
+}
+
+/* Receive until the next result can be had without waiting. */
+static int receive(struct db *db, struct err *e)
+{
+    int64_t until = clock_mono_ms() + (db->locks ? DB_LOCK_MS + 5000 : DB_SILENCE_MS);
+    int unsent;
+
+    while ((unsent = PQflush(db->conn)) > 0 || PQisBusy(db->conn)) {
+        int got = await(db, db->conn, (short)(POLLIN | (unsent > 0 ? POLLOUT : 0)), until,
+                        db->locks && !db->cancelled);
+        if (got < 0) { /* the answer comes at once, and says that it was cancelled */
+            cancel(db->conn);
+            db->cancelled = true;
+            until = clock_mono_ms() + 5000;
+            continue;
+        }
+        if (got == 0) {
+            db_lose(db);
+            return err_set(e, EX_TEMPFAIL, "%s: the server has not answered for %d seconds",
+                           db->at.shown, DB_SILENCE_MS / 1000);
+        }
+        if (PQconsumeInput(db->conn) == 0)
+            return db_lose(db), db_fail_lost(db, e);
+    }
+    return unsent < 0 ? (db_lose(db), db_fail_lost(db, e)) : 0;
+}
+
+static int not_sent(struct db *db, struct err *e)
+{
+    db_lose(db);
+    return db_fail_lost(db, e);
+}
+
+/* Note that a statement has been sent, if it has. */
+static bool sent(struct db *db, int ok, struct query *prepares, int64_t *out)
+{
+    if (db->sends == db->sent_room)
+        db->sent = mem_grow(db->sent, db->sent_room = 2 * db->sent_room + 64, sizeof *db->sent);
+    db->sent[db->sends++] = (struct sent){prepares, out};
+    return ok;
+}
+
+const char db_xid[] = "SELECT pg_current_xact_id()";
+
+static bool send_plain(struct db *db, const char *sql)
+{
+    return sent(db, PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 1), NULL,
+                sql == db_xid ? &db->xid : NULL);
+}
+
+/* What goes before the next statement. */
+static bool send_begin(struct db *db)
+{
+    bool ok = true;
+
+    for (size_t i = 0; i < 4 && db->begin[i] != NULL && ok; i++)
+        ok = send_plain(db, db->begin[i]);
+    db->in |= db->begin[0] != NULL;
+    db->begin[0] = NULL;
+    return ok;
+}
+
+/* The first run is sent whole; the second one prepares the statement, too, for all that follow. */
+static bool send_query(struct db *db, struct query *q, int64_t *out)
+{
+    if (q->runs++ == 0)
+        return sent(
+            db,
+            PQsendQueryParams(db->conn, q->text, q->n, q->type, q->value, q->length, q->format, 1),
+            NULL, out);
+    if (!q->prepared &&
+        !sent(db, PQsendPrepare(db->conn, q->name, q->text, q->n, q->type), q, NULL))
+        return false;
+    q->prepared = true;
+    return sent(db, PQsendQueryPrepared(db->conn, q->name, q->n, q->value, q->length, q->format, 1),
+                NULL, out);
+}
+
+static void note_failure(struct db *db, const PGresult *answer, struct err *e)
+{
+    const char *state = PQresultErrorField(answer, PG_DIAG_SQLSTATE);
+
+    if (state != NULL && strcmp(state, "25P02") == 0 && db->failure.status != 0)
+        *e = db->failure; /* "the transaction is aborted": by this one */
+    else if (db->cancelled)
+        db_fail_locked(db, e);
+    else
+        db_fail(db, answer, e);
+    if (db->failure.status == 0)
+        db->failure = *e;
+}
+
+/* The next answer of the pipeline. Returns 1 at its end, 0, -1 when the connection is lost. */
+static int take_answer(struct db *db, size_t *at, PGresult **last, struct err *e)
+{
+    PGresult *answer;
+    ExecStatusType status;
+
+    if (receive(db, e) < 0)
+        return -1;
+    if ((answer = PQgetResult(db->conn)) == NULL) { /* the end of one statement's */
+        *at += db->unread == 0;
+        return *at > db->sends ? not_sent(db, e) : 0;
+    }
+    status = PQresultStatus(answer);
+    const struct sent *of = db->unread == 0 && *at < db->sends ? &db->sent[*at] : NULL;
+    if (status == PGRES_PIPELINE_SYNC) {
+        PQclear(answer);
+        return db->unread == 0 ? 1 : (db->unread--, 0);
+    }
+    if (of != NULL && of->prepares != NULL)
+        of->prepares->prepared = status == PGRES_COMMAND_OK;
+    if (of != NULL && status == PGRES_FATAL_ERROR && e->status == 0)
+        note_failure(db, answer, e);
+    if (of != NULL && of->out != NULL && status == PGRES_TUPLES_OK && PQntuples(answer) > 0)
+        *of->out = db_number(answer, 0, 0);
+    PQclear(*last);
+    *last = answer;
+    return db->lost ? -1 : 0;
+}
+
+/* End the pipeline and read what was answered: *out gets the answer to its last statement. */
+static int finish(struct db *db, PGresult **out, struct err *e)
+{
+    size_t at = 0;
+    int got = PQpipelineSync(db->conn) ? 0 : not_sent(db, e);
+
+    *out = NULL;
+    db->cancelled = false;
+    while (got == 0)
+        got = take_answer(db, &at, out, e);
+    db->sends = 0;
+    db->locks = false;
+    if (e->status == 0)
+        return 0;
+    PQclear(*out);
+    *out = NULL;
+    return -1;
+}
+
+static int begin_exchange(struct db *db, struct err *e)
+{
+    if (db->lost)
+        return db_fail_lost(db, e);
+    db->failed = db->locked = db->full = db->damaged = false;
+    return send_begin(db) ? 0 : not_sent(db, e);
+}
+
+int db_exec(struct db *db, const char *sql, struct err *e)
+{
+    PGresult *rows;
+
+    if (begin_exchange(db, e) < 0 || (!send_plain(db, sql) && not_sent(db, e) < 0) ||
+        finish(db, &rows, e) < 0)
+        return -1;
+    /* A failed transaction's COMMIT is answered by ROLLBACK. */
+    int got = strcmp(sql, "COMMIT") != 0 || strcmp(PQcmdStatus(rows), "COMMIT") == 0
+                  ? 0
+                  : err_set(e, EX_TEMPFAIL, "%s: the server has rolled the transaction back",
+                            db->at.shown);
+    PQclear(rows);
+    return got;
+}
+
+PGresult *db_ask(struct db *db, const char *sql, const char *const *values, int n, struct err *e)
+{
+    PGresult *rows = NULL;
+
+    if (begin_exchange(db, e) == 0 &&
+        (sent(db, PQsendQueryParams(db->conn, sql, n, NULL, values, NULL, NULL, 0), NULL, NULL) ||
+         not_sent(db, e) == 0))
+        finish(db, &rows, e);
+    return rows;
+}
+
+int db_exchange(struct db *db, struct query *q, struct err *e)
+{
+    if (begin_exchange(db, e) < 0)
+        return -1;
+    return send_query(db, q, NULL) ? finish(db, &q->rows, e) : not_sent(db, e);
+}
+
+int db_send(struct db *db, struct query *q, int64_t *out, struct err *e)
+{
+    PGresult *rows = NULL;
+
+    if (begin_exchange(db, e) < 0)
+        return -1;
+    if (!send_query(db, q, out))
+        return not_sent(db, e);
+    int got = db->sends < DB_SENT ? 0 : finish(db, &rows, e);
+    PQclear(rows);
+    return got;
+}
+
+int db_push(struct db *db, const char *sql, struct err *e)
+{
+    if (begin_exchange(db, e) < 0)
+        return -1;
+    return send_plain(db, sql) ? 0 : not_sent(db, e);
+}
+
+int db_finish(struct db *db, struct err *e)
+{
+    PGresult *rows = NULL;
+    int got = db->lost || db->sends == 0 ? 0 : finish(db, &rows, e);
+
+    PQclear(rows);
+    return got;
+}
+
+void db_cast(struct db *db, const char *sql)
+{
+    if (db->lost)
+        return;
+    if (PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 1) &&
+        PQpipelineSync(db->conn)) {
+        db->unread++;
+        PQflush(db->conn);
+    } else {
+        db_lose(db);
+    }
+}
+
+void db_read_answers(struct db *db)
+{
+    if (PQconsumeInput(db->conn) == 0)
+        db_lose(db);
+    while (db->unread > 0 && !PQisBusy(db->conn)) {
+        PGresult *answer = PQgetResult(db->conn);
+        db->unread -= PQresultStatus(answer) == PGRES_PIPELINE_SYNC;
+        PQclear(answer);
+    }
+}
+
+/* ------------------------------------------------------------------------------------
+   connecting */
+
+/* The settings that we depend on are set once there is a connection: a pooler may refuse them
+   before. */
+static PGconn *start(struct db *db)
+{
+    /* What the address says comes later, and wins. */
+    const char *const keys[] = {"fallback_application_name",
+                                "tcp_user_timeout",
+                                "keepalives_idle",
+                                "keepalives_interval",
+                                "keepalives_count",
+                                "dbname",
+                                NULL};
+    const char *const values[] = {"eventutils", "3000", "2", "1", "3", db->at.conninfo, NULL};
+
+    return PQconnectStartParams(keys, values, 1);
+}
+
+int db_connect(struct db *db, PGconn **out, struct err *e)
+{
+    int64_t until = clock_mono_ms() + CONNECT_MS;
+    PGconn *conn = start(db);
+    PostgresPollingStatusType step = PGRES_POLLING_WRITING;
+    int got = 1;
+
+    if (conn != NULL)
+        PQsetErrorVerbosity(conn, PQERRORS_VERBOSE); /* see db_fail_connect */
+    while (conn != NULL && PQstatus(conn) != CONNECTION_BAD && step != PGRES_POLLING_OK &&
+           step != PGRES_POLLING_FAILED) {
+        got = await(db, conn, step == PGRES_POLLING_READING ? POLLIN : POLLOUT, until, true);
+        if (got <= 0)
+            break;
+        step = PQconnectPoll(conn);
+    }
+    if (conn != NULL && PQstatus(conn) == CONNECTION_OK && PQenterPipelineMode(conn) &&
+        PQsetnonblocking(conn, 1) == 0) {
+        *out = conn;
+        return 0;
+    }
+    if (got < 0)
+        db_fail_locked(db, e);
+    else if (got == 0)
+        err_set(e, EX_TEMPFAIL, "%s: the server has not answered for %d seconds", db->at.shown,
+                CONNECT_MS / 1000);
+    else
+        db_fail_connect(db, conn, e);
+    PQfinish(conn);
+    *out = NULL;
+    return -1;
+}

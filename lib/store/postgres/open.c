@@ -1,0 +1,258 @@
+/*
+ * Opening a spool on a server: connect, set what we depend on, and see whether the spool is there.
+ *
+ * A role's or a database's settings may be anything, so all that matters is set here, by a
+ * statement and not in the start-up packet, which poolers refuse. A spool is created in one
+ * transaction, under a lock: nobody ever sees half of one.
+ */
+#include "store/postgres/postgres.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OLDEST 130000 /* PostgreSQL 13: pg_current_snapshot */
+
+extern const char schema_postgres_sql[]; /* share/schema_postgres.sql */
+
+/* What we depend on. Our statements go by indexes, whatever the tables' statistics say, or do
+   not say yet; plans are made once. */
+static const char hello[] =
+    "SELECT n.oid,to_regclass(quote_ident($1)||'.meta'),pg_is_in_recovery(),"
+    "current_setting('server_version_num'),pg_backend_pid(),current_setting('server_encoding'),"
+    "current_setting('synchronous_commit'),"
+    "CAST(extract(epoch FROM pg_postmaster_start_time())*1000000 AS bigint),"
+    "CAST(extract(epoch FROM clock_timestamp())*1000000 AS bigint),version(),"
+    "set_config('search_path',quote_ident($1),false),"
+    "(SELECT count(set_config(name,value,false)) FROM (VALUES('client_min_messages','error'),"
+    "('jit','off'),('plan_cache_mode','force_generic_plan'),('enable_seqscan','off'),"
+    "('enable_bitmapscan','off'),('enable_hashjoin','off'),('enable_mergejoin','off'),"
+    "('lock_timeout','30s'),('statement_timeout','0'),"
+    "('idle_in_transaction_session_timeout','120s'),"
+    "('default_transaction_isolation','read committed'),('standard_conforming_strings','on'),"
+    "('tcp_keepalives_idle','5'),('tcp_keepalives_interval','2'),('tcp_keepalives_count','4'),"
+    "('tcp_user_timeout','13000')) setting(name,value)) "
+    "FROM (SELECT 1) one LEFT JOIN pg_namespace n ON n.nspname=$1";
+
+enum hello { SPACE, META, STANDBY, VERSION, BACKEND, ENCODING, FLUSH, LIFE, CLOCK, WORDS };
+
+static void be_quiet(void *arg, const PGresult *notice)
+{
+    (void)arg;
+    (void)notice;
+}
+
+static int64_t number(const PGresult *rows, enum hello column)
+{
+    return strtoll(PQgetvalue(rows, 0, column), NULL, 10);
+}
+
+/* Can this server keep a spool? 69 says why not. */
+static int check_server(struct db *db, const PGresult *rows, struct err *e)
+{
+    const char *name = db->at.shown;
+
+    if (strncmp(PQgetvalue(rows, 0, WORDS), "PostgreSQL ", 11) != 0)
+        return err_set(e, EX_UNAVAILABLE,
+                       "%s: not PostgreSQL, whose locks a spool depends on, but %.40s", name,
+                       PQgetvalue(rows, 0, WORDS));
+    if (number(rows, VERSION) < OLDEST)
+        return err_set(e, EX_UNAVAILABLE, "%s: PostgreSQL %lld is too old: 13 or newer", name,
+                       (long long)number(rows, VERSION) / 10000);
+    if (strcmp(PQgetvalue(rows, 0, ENCODING), "UTF8") != 0)
+        return err_set(e, EX_UNAVAILABLE, "%s: the database's encoding is %s: create one with UTF8",
+                       name, PQgetvalue(rows, 0, ENCODING));
+    if (number(rows, BACKEND) != PQbackendPID(db->conn))
+        return err_set(e, EX_UNAVAILABLE,
+                       "%s: a pooler stands between us and the server, and gives each transaction "
+                       "another session: name the server itself, or let it pool by session",
+                       name);
+    if (db->mode != STORE_READ && strcmp(PQgetvalue(rows, 0, STANDBY), "t") == 0)
+        return err_set(e, EX_UNAVAILABLE,
+                       "%s: this server is a standby, which only reads: name its primary, or give "
+                       "several hosts and target_session_attrs=read-write",
+                       name);
+    return 0;
+}
+
+/* 1 when the spool is there, 0, -1. */
+static int say_hello(struct db *db, struct err *e)
+{
+    const char *const values[] = {db->at.schema};
+    PGresult *rows;
+
+    db->begin[0] = "SET statement_timeout=0"; /* or a role's own could end what follows */
+    db->begin[1] = NULL;
+    rows = db_ask(db, hello, values, 1, e);
+    db->in = false;
+
+    if (rows == NULL)
+        return -1;
+    int got = check_server(db, rows, e);
+    if (got == 0) {
+        got = !PQgetisnull(rows, 0, META);
+        db->space = (int32_t)number(rows, SPACE);
+        clock_follow(number(rows, CLOCK));
+        db->asked_ms = clock_mono_ms();
+        snprintf(db->life, sizeof db->life, "%s", PQgetvalue(rows, 0, LIFE));
+        snprintf(db->flush, sizeof db->flush, "SET LOCAL synchronous_commit=%s",
+                 strcmp(PQgetvalue(rows, 0, FLUSH), "remote_apply") == 0 ? "remote_apply" : "on");
+        snprintf(db->lock, sizeof db->lock, "SELECT pg_advisory_xact_lock(%d,0)", (int)db->space);
+        snprintf(db->ring, sizeof db->ring, "NOTIFY \"%s\"", db->at.schema);
+        snprintf(db->listen, sizeof db->listen, "LISTEN \"%s\"", db->at.schema);
+    }
+    PQclear(rows);
+    return got;
+}
+
+static int create_tables(struct db *db, struct err *e)
+{
+    char sql[120];
+    int got;
+
+    snprintf(sql, sizeof sql, "CREATE SCHEMA IF NOT EXISTS \"%s\"", db->at.schema);
+    got = db_push(db, sql, e);
+    for (const char *at = schema_postgres_sql, *end; got == 0 && (end = strchr(at, ';')) != NULL;
+         at = end + 1) {
+        char *one = mem_dup(at, (size_t)(end - at));
+        got = db_push(db, one, e);
+        free(one);
+    }
+    return got < 0 ? -1 : db_finish(db, e);
+}
+
+/* Create the spool, unless another process was faster. 1: this one did; 0; -1. */
+static int create_spool(struct db *db, struct err *e)
+{
+    const char *const values[] = {db->at.schema};
+    int made = -1;
+
+    if (db_exec(db, "BEGIN", e) < 0)
+        return -1;
+    db->in = true;
+    PGresult *rows =
+        db_ask(db, "SELECT pg_advisory_xact_lock(hashtext($1),1702262132)", values, 1, e);
+    PQclear(rows);
+    /* Not to_regclass, which may still know that there was none before the lock. */
+    if (rows != NULL)
+        rows = db_ask(db,
+                      "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid=c.relnamespace WHERE "
+                      "n.nspname=$1 AND c.relname='meta'",
+                      values, 1, e);
+    if (rows != NULL) {
+        made = PQntuples(rows) == 0;
+        PQclear(rows);
+    }
+    if (made > 0 && create_tables(db, e) < 0)
+        made = -1;
+    if (made > 0 && db_commit(db, false, e) < 0)
+        return err_at(e, "cannot create the spool: ");
+    if (made <= 0)
+        db_rollback(db);
+    if (made < 0)
+        return err_at(e, "cannot create the spool: ");
+    return say_hello(db, e) < 0 ? -1 : made;
+}
+
+static int check_version(struct db *db, struct err *e)
+{
+    PGresult *rows = db_ask(db, "SELECT value FROM meta WHERE key='schema'", NULL, 0, e);
+    int64_t schema = 0;
+
+    if (rows == NULL)
+        return -1;
+    if (PQntuples(rows) > 0)
+        schema = strtoll(PQgetvalue(rows, 0, 0), NULL, 10);
+    PQclear(rows);
+    if (schema < 1)
+        return err_set(e, EX_DATAERR, "%s: not an eventutils spool", db->at.shown);
+    if (schema > DB_SCHEMA)
+        return err_set(e, EX_DATAERR,
+                       "%s: has schema %lld, this program knows %d: install a newer eventutils",
+                       db->at.shown, (long long)schema, DB_SCHEMA);
+    return 0;
+}
+
+static int reach_spool(struct db *db, const char *name, struct err *e)
+{
+    int there, created = 0;
+
+    if (address_read(&db->at, name, e) < 0 || db_connect(db, &db->conn, e) < 0)
+        return -1;
+    PQsetNoticeReceiver(db->conn, be_quiet, NULL);
+    if ((there = say_hello(db, e)) < 0)
+        return -1;
+    if (there == 0 && db->mode != STORE_CREATE)
+        return err_set(
+            e, EX_NOINPUT,
+            "%s: there is no spool; publish creates one, -s or EVENT_SPOOL names another",
+            db->at.shown);
+    if (there == 0 && (created = create_spool(db, e)) < 0)
+        return -1;
+    return created == 0 && check_version(db, e) < 0 ? -1 : created;
+}
+
+int db_open(struct db **out, const char *name, enum store_mode mode, struct err *e)
+{
+    struct db *db = mem_zero(1, sizeof *db);
+
+    db->mode = mode;
+    db->tail_fd = -1;
+    *out = db;
+    int created = reach_spool(db, name, e);
+    if (created >= 0)
+        return created;
+    db_close(db);
+    *out = NULL;
+    return -1;
+}
+
+/* Handlers may have copies of the tail's socket, and keep its lock. PQfinish would tell the server
+   good-bye through it, so it gets a descriptor that leads nowhere. */
+static void leave_tail(struct db *db)
+{
+    int fd = db->tail == NULL ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (fd >= 0) {
+        dup3(fd, PQsocket(db->tail), O_CLOEXEC);
+        close(fd);
+        PQfinish(db->tail);
+    }
+}
+
+void db_close(struct db *db)
+{
+    if (db == NULL)
+        return;
+    db_forget_queries(db);
+    leave_tail(db);
+    PQfinish(db->conn);
+    free(db->sent);
+    address_free(&db->at);
+    free(db);
+}
+
+const char *db_name(const struct db *db)
+{
+    return db->at.shown;
+}
+
+void db_stop(struct db *db, bool (*stopping)(void))
+{
+    db->stopping = stopping;
+}
+
+bool db_stopping(const struct db *db)
+{
+    return db->stopping != NULL && db->stopping();
+}
+
+bool db_locked(const struct db *db)
+{
+    return db->locked;
+}

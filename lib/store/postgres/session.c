@@ -1,0 +1,232 @@
+/*
+ * Who lives, who has which place, and the bell.
+ *
+ * A session holds an advisory lock of the whole database, whose key is its owner's number, until
+ * its connection ends. All locks are gone once the server has been started again: so each session
+ * is written down with the time when its server was started, and one of another life is over.
+ *
+ * Places are advisory locks of the spool: 2*place, and for its tail 2*place + 1, the latter held by
+ * a second connection, whose socket handlers inherit: the server frees the lock when the last copy
+ * of it is closed.
+ */
+#include "store/postgres/postgres.h"
+
+#include "base/clock.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CLOCK_EACH_MS 60000 /* between two looks at the server's clock */
+
+int session_open(struct db *db, struct err *e)
+{
+    return db->lost ? db_fail_lost(db, e) : 0;
+}
+
+int session_trusted(struct db *db, struct err *e)
+{
+    return db->lost ? db_fail_lost(db, e) : 1;
+}
+
+int session_adopt(struct db *db, struct err *e)
+{
+    (void)db;
+    (void)e;
+    return 0;
+}
+
+/* Only the server's answer counts: a number of which it said nothing is not taken. */
+int64_t session_take(struct db *db, struct err *e)
+{
+    for (;;) {
+        int64_t owner = (int64_t)(clock_random() >> 2) | 1, taken = 0;
+        if (db_int(db, e, &taken, SQL("session_take", "SELECT pg_try_advisory_lock(?)"), "i",
+                   owner) < 0)
+            return -1;
+        if (taken)
+            return owner;
+    }
+}
+
+void session_drop(struct db *db, int64_t owner)
+{
+    struct err ignored = ERR_NONE;
+    int64_t was;
+
+    db_int(db, &ignored, &was, SQL("session_drop", "SELECT pg_advisory_unlock(?)"), "i", owner);
+}
+
+void session_self(struct db *db, struct session *out)
+{
+    *out = (struct session){.pid = getpid()};
+    memcpy(out->boot, db->life, sizeof out->boot);
+}
+
+void session_read(struct query *q, int column, struct session *out)
+{
+    struct str boot = db_text(q, column + 3);
+    size_t n = boot.n < sizeof out->boot - 1 ? boot.n : sizeof out->boot - 1;
+
+    *out = (struct session){
+        .owner = db_i64(q, column), .pid = db_i64(q, column + 1), .started = db_i64(q, column + 2)};
+    if (n > 0)
+        memcpy(out->boot, boot.p, n);
+}
+
+/* Shared, so that two who ask do not see each other; and until the end of the statement, or of the
+   transaction around it. A server that does not answer says nothing about others: they live. */
+bool session_lives(struct db *db, const struct session *of, int trusted)
+{
+    struct err ignored = ERR_NONE;
+    int64_t is_free = 0;
+
+    (void)trusted;
+    if (strcmp(of->boot, db->life) != 0)
+        return false;
+    if (db_int(db, &ignored, &is_free,
+               SQL("session_lives", "SELECT pg_try_advisory_xact_lock_shared(?)"), "i",
+               of->owner) < 0)
+        return true;
+    return !is_free;
+}
+
+bool session_blameless(struct db *db, const struct session *of)
+{
+    return strcmp(of->boot, db->life) != 0;
+}
+
+bool session_hidden(struct db *db, const struct session *of)
+{
+    (void)db;
+    (void)of;
+    return false;
+}
+
+void lease_now(struct db *db, struct lease_clock *out)
+{
+    (void)db;
+    *out = (struct lease_clock){.ms = clock_now_ms()}; /* the server's: see follow_clock */
+}
+
+/* --------------------------------------------------------------------------------------- places */
+
+bool place_take(struct db *db, int64_t place)
+{
+    struct err ignored = ERR_NONE;
+    int64_t taken = 0;
+
+    db_int(db, &ignored, &taken,
+           SQL("place_take", "SELECT pg_try_advisory_lock(CAST(? AS int),CAST(? AS int))"), "ii",
+           (int64_t)db->space, 2 * place);
+    return taken;
+}
+
+void place_drop(struct db *db, int64_t place)
+{
+    struct err ignored = ERR_NONE;
+    int64_t was;
+
+    db_int(db, &ignored, &was,
+           SQL("place_drop", "SELECT pg_advisory_unlock(CAST(? AS int),CAST(? AS int))"), "ii",
+           (int64_t)db->space, 2 * place);
+}
+
+int place_tail_open(struct db *db, struct err *e)
+{
+    if (db->tail == NULL && db_connect(db, &db->tail, e) < 0)
+        return -1;
+    int fd = fcntl(PQsocket(db->tail), F_DUPFD_CLOEXEC, 3);
+    return fd < 0 ? err_errno(e, EX_OSERR, "cannot copy a descriptor") : fd;
+}
+
+static bool ask_tail(struct db *db, const char *how, int64_t place)
+{
+    struct err ignored = ERR_NONE;
+    char sql[100];
+    PGconn *main = db->conn;
+    int unread = db->unread;
+    bool lost = db->lost;
+
+    snprintf(sql, sizeof sql, "SELECT %s(%d,%lld)", how, (int)db->space, 2 * (long long)place + 1);
+    db->conn = db->tail;
+    db->unread = 0;
+    PGresult *rows = db_ask(db, sql, NULL, 0, &ignored);
+    bool is = rows != NULL && strcmp(PQgetvalue(rows, 0, 0), "t") == 0;
+    PQclear(rows);
+    db->conn = main;
+    db->unread = unread;
+    db->lost = lost;
+    return is;
+}
+
+bool place_tail_take(struct db *db, int fd, int64_t place)
+{
+    (void)fd;
+    return ask_tail(db, "pg_try_advisory_lock", place);
+}
+
+void place_tail_drop(struct db *db, int fd, int64_t place)
+{
+    (void)fd;
+    ask_tail(db, "pg_advisory_unlock", place);
+}
+
+/* --------------------------------------------------------------------------------------- waking */
+
+/* Never inside a transaction: there a notification keeps everybody's commits in order, from before
+   the flush to after it. */
+void db_ring(struct db *db)
+{
+    db_cast(db, db->ring);
+}
+
+/* The connection itself: the server's notifications come through it. */
+int db_bell(struct db *db)
+{
+    struct err ignored = ERR_NONE;
+
+    if (!db->listening && !db->lost)
+        db->listening = db_exec(db, db->listen, &ignored) == 0;
+    return db->lost ? -1 : PQsocket(db->conn);
+}
+
+/* No two clocks run alike. */
+static void follow_clock(struct db *db)
+{
+    struct err ignored = ERR_NONE;
+    int64_t now_us = 0;
+
+    if (clock_mono_ms() < db->asked_ms + CLOCK_EACH_MS)
+        return;
+    if (db_int(db, &ignored, &now_us,
+               SQL("clock", "SELECT CAST(extract(epoch FROM clock_timestamp())*1000000 AS bigint)"),
+               "") > 0)
+        clock_follow(now_us);
+    db->asked_ms = clock_mono_ms();
+}
+
+void db_bell_clear(struct db *db)
+{
+    PGnotify *n;
+
+    if (db->lost)
+        return;
+    follow_clock(db);
+    db_read_answers(db);
+    while ((n = PQnotifies(db->conn)) != NULL)
+        PQfreemem(n);
+}
+
+int db_line(struct db *db)
+{
+    return db->lost ? -1 : PQsocket(db->conn);
+}
+
+int db_there(struct db *db, struct err *e)
+{
+    db_bell_clear(db);
+    return db->lost ? db_fail_lost(db, e) : 0;
+}

@@ -1,0 +1,324 @@
+load helper
+load postgres
+
+# Spools on PostgreSQL: what is the server's own. All else is in the other files, which run on both
+# engines (make test ENGINE=postgres).
+
+setup_file() {
+    case $(spool info -s postgresql://%2Fnowhere/x 2>&1) in
+    *'is not there'*) export NO_POSTGRES='built without libpq' && return ;;
+    esac
+    postgres_start
+}
+
+teardown_file() {
+    postgres_stop
+}
+
+setup() {
+    helper_setup
+    [ -z "${NO_POSTGRES:-}" ] || skip "$NO_POSTGRES"
+    export PGHOST=$POSTGRES_DIR PGUSER=tester PGDATABASE=own$BATS_TEST_NUMBER
+    psql -qd postgres -c "CREATE DATABASE $PGDATABASE"
+    base="postgresql:///$PGDATABASE?host=$POSTGRES_DIR&user=tester"
+    export EVENT_SPOOL="$base#shop"
+}
+
+db() { # SQL
+    psql -qAt -v ON_ERROR_STOP=1 -c "$1"
+}
+
+db_says() { # VALUE SQL
+    [ "$(db "$2")" = "$1" ]
+}
+
+data() { # [ARGUMENTS]: the data of the events in the log
+    replay "$@" | jq -c .data | paste -sd' '
+}
+
+# as ROLE: the address of the spool, for that role.
+as() {
+    echo "postgresql:///$PGDATABASE?host=$POSTGRES_DIR&user=$1#shop"
+}
+
+cut() { # HOW WORD COMMAND...
+    LD_PRELOAD=$BUILD/fault/cut.so CUT=$1 CUT_AT=$2 "${@:3}"
+}
+
+needs_cut() {
+    [ -e "$BUILD/fault/cut.so" ] || skip 'preloading needs a build without sanitizers'
+    [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
+}
+
+@test "postgres: publish, replay, consume and settle on a server, with the same bytes" {
+    printf '{"specversion":"1.0","id":"%s","source":"/s","type":"a","data":{"n":1.50}}\n' 1 2 3 >in
+    run -0 --separate-stderr publish in
+    [ "$stderr" = "publish: created the spool $EVENT_SPOOL" ]
+    replay >out
+    diff in out
+    run -0 consume -g g --from start -- cat
+    [ "$output" = "$(cat in)" ]
+    consume -g pipe --from start --lease 1m | settle -g pipe
+    group_is pipe 0 0 0 0
+    [ "$(spool info -o ndjson | jq -r '"\(.path) \(.events)"')" = "$EVENT_SPOOL 3" ]
+}
+
+@test "postgres: a database holds several spools, each in a schema of its own" {
+    publish -s "$base#a" -t x -d 1
+    publish -s "$base#b" -t x -d 2
+    publish -s "$base" -t x -d 3
+    publish -s "$base#order" -t x -d 4 # a word of SQL
+    [ "$(data -s "$base#a")" = 1 ]
+    [ "$(data -s "$base#b")" = 2 ]
+    [ "$(data -s "$base#eventutils")" = 3 ]
+    [ "$(data -s "$base#order")" = 4 ]
+    [ "$(db "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname IN ('a','b','eventutils')")" = 'a b eventutils' ]
+}
+
+@test "postgres: init creates it, and leaves one that is there as it is" {
+    run -0 --separate-stderr spool init
+    [ "$stderr" = "spool: created the spool $EVENT_SPOOL" ]
+    publish -t x -d 1
+    run -0 --separate-stderr spool init
+    [ -z "$output$stderr" ]
+    [ "$(replay | wc -l)" -eq 1 ]
+}
+
+@test "postgres: eight that create the spool at once all succeed, and one of them reports it" {
+    for i in {1..8}; do
+        { publish -t x -d "$i" 2>"err.$i" && echo 0 || echo $?; } >"status.$i" 3>&- &
+    done
+    wait
+    [ "$(sort status.* | uniq -c | awk '{print $1 "x" $2}')" = 8x0 ]
+    [ "$(cat err.*)" = "publish: created the spool $EVENT_SPOOL" ]
+    [ "$(replay -o positions | paste -sd' ')" = '1 2 3 4 5 6 7 8' ]
+}
+
+@test "postgres: eight publishers beside a reader leave no gap and no position behind it" {
+    spool init 2>/dev/null
+    background timeout 60 replay -f -o positions -n 1600 >seen
+    for i in {1..8}; do
+        { seq 200 | publish -t "x$i"; } 3>&- &
+        waiting[i]=$!
+    done
+    wait "${waiting[@]}"
+    ends_with 0 "$pid"
+    diff seen <(seq 1600)
+}
+
+@test "postgres: an address with a password is refused: others could see it" {
+    for address in "postgresql://tester:secret@/x?host=$POSTGRES_DIR" "postgresql:///x?host=$POSTGRES_DIR&password=secret"; do
+        run -64 --separate-stderr publish -s "$address#shop" -t x -d 1
+        [[ $stderr == *'~/.pgpass'* ]]
+        [[ $stderr != *secret* ]]
+    done
+}
+
+@test "postgres: what names no spool is wrong usage" {
+    for name in '' Shop 'a b' 'a;b' 1a pg_x public information_schema "$(printf 'a%.0s' {1..64})"; do
+        run -64 --separate-stderr publish -s "$base#$name" -t x -d 1
+        [[ $stderr == *'names the spool'* ]]
+    done
+    run -64 publish -s 'postgresql://[' -t x -d 1
+}
+
+@test "postgres: without a server it is 75, without its database or spool 66, and nothing is created" {
+    run -75 --separate-stderr publish -s "postgresql:///x?host=$PWD#shop" -t x -d 1
+    [[ $stderr == "publish: postgresql:///x?host=$PWD#shop: "* ]]
+    run -66 --separate-stderr publish -s "postgresql:///nosuch?host=$POSTGRES_DIR&user=tester" -t x -d 1
+    run -66 --separate-stderr replay
+    [ "$stderr" = "replay: $EVENT_SPOOL: there is no spool; publish creates one, -s or EVENT_SPOOL names another" ]
+    [ -z "$(db "SELECT 1 FROM pg_namespace WHERE nspname='shop'")" ]
+}
+
+@test "postgres: what the role or the database has set does not matter" {
+    db "CREATE ROLE odd LOGIN; GRANT CREATE ON DATABASE $PGDATABASE TO odd;
+        ALTER ROLE odd SET search_path = nowhere; ALTER ROLE odd SET synchronous_commit = off;
+        ALTER ROLE odd SET default_transaction_isolation = serializable; ALTER ROLE odd SET statement_timeout = '1ms';
+        ALTER ROLE odd SET lock_timeout = '1ms'; ALTER ROLE odd SET standard_conforming_strings = off;
+        ALTER ROLE odd SET bytea_output = escape; ALTER ROLE odd SET client_encoding = LATIN1;
+        ALTER ROLE odd SET timezone = 'Asia/Tokyo'; ALTER ROLE odd SET datestyle = german"
+    seq 2000 | publish -s "$(as odd)" -t 'a' -k $'gr\xc3\xbc\xc3\x9fe\\' 2>/dev/null
+    run -0 consume -s "$(as odd)" -g g --from start -n 1 -- sh -c 'echo "$EVENT_SUBJECT"'
+    [ "$output" = $'gr\xc3\xbc\xc3\x9fe\\' ]
+    [ "$(replay -s "$(as odd)" | wc -l)" -eq 2000 ]
+}
+
+@test "postgres: a role without the right to create or to write is told so, 77" {
+    db 'CREATE ROLE guest LOGIN'
+    run -77 --separate-stderr publish -s "$(as guest)" -t x -d 1
+    [[ $stderr == *"cannot create the spool: "*": grant it to the role" ]]
+    publish -t x -d 1
+    db 'GRANT USAGE ON SCHEMA shop TO guest; GRANT SELECT ON ALL TABLES IN SCHEMA shop TO guest'
+    [ "$(replay -s "$(as guest)" | wc -l)" -eq 1 ]
+    run -77 --separate-stderr publish -s "$(as guest)" -t x -d 1
+    [[ $stderr == *': grant it to the role' ]]
+    run -0 spool sql -s "$(as guest)" 'SELECT seq FROM events'
+    [ "$output" = '{"seq":1}' ]
+}
+
+@test "postgres: a database that is not UTF8 is refused with the remedy" {
+    db "CREATE DATABASE latin$BATS_TEST_NUMBER ENCODING LATIN1 LOCALE 'C' TEMPLATE template0"
+    run -69 --separate-stderr publish -s "postgresql:///latin$BATS_TEST_NUMBER?host=$POSTGRES_DIR&user=tester" -t x -d 1
+    [[ $stderr == *'LATIN1: create one with UTF8' ]]
+}
+
+@test "postgres: a newer schema, and one that is no spool, are refused" {
+    publish -t x -d 1
+    db "UPDATE shop.meta SET value='99' WHERE key='schema'"
+    run -65 --separate-stderr publish -t x -d 1
+    [[ $stderr == *'has schema 99, this program knows '*': install a newer eventutils' ]]
+    db "DELETE FROM shop.meta"
+    run -65 --separate-stderr replay
+    [[ $stderr == *': not an eventutils spool' ]]
+}
+
+@test "postgres: a consumer whose connection is gone ends its handler and settles nothing; the event is delivered again" {
+    publish -t x -d 1 2>/dev/null
+    background consume -g g --from start -f -- sh -c 'echo $$ >handler; exec sleep 600' 2>err
+    wait_for test -s handler
+    db "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name='eventutils'" >/dev/null
+    ends_with 75 "$pid"
+    wait_for gone "$(cat handler)"
+    run -0 consume -g g -n 1 -- sh -c 'echo "$EVENT_DATA_IS $EVENT_ATTEMPT"'
+    [ "$output" = ' 1' ]
+    group_is g 0 0 0 0
+}
+
+@test "postgres: a restart of the server gives claims back, and no event is blamed" {
+    publish -t x -d 1 2>/dev/null
+    for _ in 1 2 3 4; do
+        rm -f handler
+        background consume -g g --from start -f -- sh -c 'echo $$ >handler; exec sleep 600' 2>err
+        wait_for test -s handler
+        (cd / && $POSTGRES_CTL -m immediate -w restart -l "$POSTGRES_DIR/log" >/dev/null 3>&-)
+        ends_with 75 "$pid"
+    done
+    run -0 spool sql 'SELECT state, deaths FROM waiting'
+    [[ $output != *'"deaths":'[1-9]* ]]
+    run -0 consume -g g -n 1 -- sh -c 'echo done'
+    [ "$output" = 'done' ]
+}
+
+@test "postgres: a server that is killed again and again loses nothing that was acknowledged" {
+    local round lines
+    storm_begins
+    for ((round = 0; round < $(long 3 20); round++)); do
+        lines=$(wc -l <acknowledged)
+        wait_for grown_by 20 acknowledged "$lines"
+        kill -KILL "$(head -n 1 "$POSTGRES_DIR/data/postmaster.pid")"
+        (cd / && until $POSTGRES_CTL -w start -l "$POSTGRES_DIR/log" >/dev/null 2>&1 3>&-; do sleep 0.1; done)
+        lines=$(wc -l <seen)
+        wait_for grown_by 5 seen "$lines"
+    done
+    storm_ends
+}
+
+@test "postgres: a commit whose connection is lost is asked for: stored is stored" {
+    needs_cut
+    publish -t x -d 1 2>/dev/null
+    cut after COMMIT publish -t x -d 2
+    [ "$(data)" = '1 2' ]
+    run -75 cut before COMMIT publish -t x -d 3
+    [ "$(data)" = '1 2' ]
+}
+
+@test "postgres: whether a standby has it nobody knows when the connection is lost: 75, and the same ids do no harm" {
+    needs_cut
+    publish -t x -d 1 2>/dev/null
+    db "ALTER SYSTEM SET synchronous_standby_names = 'nobody'" && db 'SELECT pg_reload_conf()' >/dev/null
+    wait_for db_says nobody 'SHOW synchronous_standby_names'
+    run -75 --separate-stderr cut after COMMIT publish -t x --id 7 -d 2
+    db 'ALTER SYSTEM RESET synchronous_standby_names' && db 'SELECT pg_reload_conf()' >/dev/null
+    [[ $stderr == *'nobody knows whether it took place: do it again, with the same ids' ]]
+    wait_for db_says '' 'SHOW synchronous_standby_names'
+    run -0 publish -t x --id 7 -d 2
+    [ "$(data)" = '1 2' ]
+}
+
+@test "postgres: a server that stops answering does not keep anybody for ever, 75" {
+    publish -t x -d 1 2>/dev/null
+    stopped=$(head -n 1 "$POSTGRES_DIR/data/postmaster.pid")
+    kill -STOP "$stopped"
+    run -75 timeout 60 publish -t x -d 2
+    kill -CONT "$stopped"
+    [ "$(replay | wc -l)" -eq 1 ]
+}
+
+@test "postgres: while somebody else writes, publish waits, and a signal ends the wait" {
+    publish -t x -d 1 2>/dev/null
+    mkfifo hold
+    psql -qAt <hold 3>&- >/dev/null &
+    holder=$!
+    exec 8>hold
+    echo "BEGIN; SELECT pg_advisory_xact_lock((SELECT oid FROM pg_namespace WHERE nspname='shop')::int, 0);" >&8
+    wait_for db_says 1 "SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND granted"
+    background publish -t x -d 2 8>&-
+    wait_for db_says 1 "SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND NOT granted"
+    kill -TERM "$pid"
+    ends_with 143 "$pid"
+    background publish -t x -d 3 8>&-
+    wait_for db_says 1 "SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND NOT granted"
+    exec 8>&-
+    wait "$holder"
+    ends_with 0 "$pid"
+    [ "$(data)" = '1 3' ]
+}
+
+@test "postgres: clocks of machines do not matter, the server's does" {
+    needs_world
+    publish -t x -d 1 2>/dev/null
+    echo 864000 >clock
+    publish() { LD_PRELOAD=$BUILD/fault/world.so WORLD_CLOCK=$PWD/clock "$BUILD/bin/postgresql/publish" "$@"; }
+    publish -t x -d 2
+    echo -864000 >clock
+    publish -t x -d 3 --delay 1h
+    run -0 --separate-stderr consume -g g --from start -- cat
+    [ "${#lines[@]}" -eq 2 ]
+    [ "$(replay | wc -l)" -eq 3 ]
+    [ "$(spool sql 'SELECT count(*) AS n FROM events a JOIN events b ON b.seq = a.seq + 1 AND b.recorded < a.recorded')" = '{"n":0}' ]
+    [ "$(spool info -o ndjson | jq .segments)" -eq 0 ]
+}
+
+@test "postgres: in an ordered group handlers that outlive their consumer keep the order" {
+    publish -t x -k s -d 1 2>/dev/null
+    publish -t x -k s -d 2
+    # What it starts is no child of its own.
+    background consume -g g --from start --ordered -- sh -c 'setsid sh -c "echo began \$EVENT_SEQ >>log; until [ -e go ]; do sleep 0.02; done; echo ended \$EVENT_SEQ >>log" >/dev/null 2>&1 & wait' 2>/dev/null
+    wait_for has_lines log 1
+    kill -KILL "$pid"
+    background consume -g g --from start --ordered -f -n 2 -- sh -c 'echo "again $EVENT_SEQ" >>log' 2>/dev/null
+    wait_for db_says 2 "SELECT count(*) FROM shop.consumer"
+    [ "$(cat log)" = 'began 1' ]
+    touch go
+    ends_with 0 "$pid"
+    [ "$(paste -sd, log)" = 'began 1,ended 1,again 1,again 2' ]
+}
+
+@test "postgres: once runs a command for a key on one machine only, and its mark is gone with the connection" {
+    spool init 2>/dev/null
+    background once -k key -- sh -c 'echo in >>ran; exec sleep 600' 2>/dev/null
+    wait_for test -s ran
+    run -75 once --wait 0 -k key -- touch other
+    [ ! -e other ]
+    kill -KILL "$pid"
+    wait_for once -k key -- sh -c 'echo again >>ran'
+    [ "$(paste -sd' ' ran)" = 'in again' ]
+}
+
+@test "postgres: no command of a file loads libpq" {
+    for command in publish consume replay spool; do
+        ! ldd "$BUILD/bin/$command" | grep -i libpq
+        ldd "$BUILD/bin/postgresql/$command" | grep -i libpq
+    done
+}
+
+@test "postgres: sql sees the views and can only read" {
+    publish -t x -k s -d '{"a":[1,2]}' 2>/dev/null
+    run -0 spool sql 'SELECT seq, type, subject, data FROM events;'
+    [ "$output" = '{"seq":1,"type":"x","subject":"s","data":{"a":[1,2]}}' ]
+    for bad in 'DELETE FROM event' 'SELECT nosuch FROM events' 'SELECT 1; SELECT 2' 'CREATE TABLE x(y int)' ''; do
+        run -64 spool sql "$bad"
+    done
+    [ "$(replay | wc -l)" -eq 1 ]
+}
