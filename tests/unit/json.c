@@ -288,10 +288,10 @@ static void members_of_an_object_put_together_are_those_that_a_scan_finds(void)
     CHECK_TEXT(error.text, "duplicate key \"ab\"");
 }
 
+/* Comparing all pairs would take an hour, and end at the limit that tests/run has for a file. */
 static void a_million_chosen_keys_are_no_trouble(void)
 {
     struct buf b = BUF_INIT;
-    clock_t begin = clock();
 
     million_keys(&b, "kkkkkkkk", "kkkkkkkkk");
     CHECK(accepts((struct str){b.p, b.n}));
@@ -299,7 +299,6 @@ static void a_million_chosen_keys_are_no_trouble(void)
     buf_reset(&b);
     million_keys(&b, "\\u006bk", "kk077777");
     refuses((struct str){b.p, b.n}, "duplicate key \"kk077777\"");
-    CHECK(clock() - begin < 4 * CLOCKS_PER_SEC); /* comparing all pairs takes an hour */
     buf_free(&b);
 }
 
