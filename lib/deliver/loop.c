@@ -228,7 +228,6 @@ static int wait_for_something(struct loop *loop, struct err *e)
     proc_wait(loop->fds, n + (line >= 0), next_wait(loop));
     if (line < 0 || loop->fds[n].revents == 0)
         return 0;
-    loop->drained = false; /* it may have been the bell */
     return store_there(loop->store, e);
 }
 
