@@ -23,7 +23,11 @@ foreign() { # NAME: a program that somebody else has
 @test "install: executables, links, ev and the manual, all below DESTDIR" {
     run -0 installer install
     [ -z "$output" ]
+    for program in "$BUILD"/bin/postgresql/*; do
+        [ ! -e "$program" ] || cmp "$program" "$own/postgresql/${program##*/}"
+    done
     for program in "$BUILD"/bin/*; do
+        [ -f "$program" ] || continue
         name=${program##*/}
         cmp "$program" "$bin/$name" || [ "$name" = ev ]
         [ "$name" = ev ] || [ -x "$own/$name" ]
@@ -46,7 +50,7 @@ foreign() { # NAME: a program that somebody else has
     cp "$BUILD/libeventutils.a" build
     make -s -C "$TOP" -o "$PWD/build/libeventutils.a" BUILD="$PWD/build" SAN="$SAN" STATIC="$STATIC" \
         PREFIX="$prefix" "$PWD/build/bin/ev"
-    cp "$BUILD"/bin/[!e]* build/bin
+    cp -R "$BUILD"/bin/[!e]* build/bin
     installer install BUILD="$PWD/build" DESTDIR=
     mv "$prefix/bin/ev" elsewhere
     run -0 ./elsewhere sh -c 'command -v publish'
