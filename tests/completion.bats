@@ -55,8 +55,7 @@ spool_with_names() {
 }
 
 @test "completion: another spool on the line, or none at all" {
-    spool_with_names
-    mv spool.db other.db
+    EVENT_SPOOL=other.db spool_with_names
     run -0 --separate-stderr offers consume -g ''
     [ -z "$output$stderr" ]
     [ "$(offers consume -s other.db -g '' | sort | paste -sd' ')" = 'charge email' ]
