@@ -264,7 +264,7 @@ void ingest_free(struct ingest *b)
     buf_free(&b->safe);
     buf_free(&b->held);
     refused_free(&b->refused);
-    for (size_t i = 0; i < INGEST_QUEUE; i++)
+    for (size_t i = 0; i < log_some(); i++) /* no more were made */
         event_free(&b->event[i]);
     js_scan_free(&b->scan);
 }
