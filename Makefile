@@ -96,15 +96,16 @@ $(library): $(objects)
 	rm -f $@
 	$(AR) qcs $@ $^
 
+define object =
+@mkdir -p $(@D)
+$(compile) $(sanitize) -MMD -MP -c -o $@ $<
+endef
 $(BUILD)/%.o: %.c Makefile $(BUILD)/libraries.mk
-	@mkdir -p $(@D)
-	$(compile) $(sanitize) -MMD -MP -c -o $@ $<
-
+	$(object)
 $(BUILD)/postgres/%.o: engine = postgres
 $(BUILD)/postgres/%.o: defines = $(PQ_CFLAGS)
 $(BUILD)/postgres/%.o: %.c Makefile $(BUILD)/libraries.mk
-	@mkdir -p $(@D)
-	$(compile) $(sanitize) -MMD -MP -c -o $@ $<
+	$(object)
 
 # A text of SQL becomes a string, without its comments: share/schema.sql is schema_sql[].
 $(BUILD)/share/%.o: share/%.sql Makefile

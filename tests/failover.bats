@@ -3,12 +3,7 @@ load postgres
 
 # A primary and its synchronous standby, which take turns: what was acknowledged is on both.
 
-setup_file() {
-    case $(spool info -s postgresql://%2Fnowhere/x 2>&1) in
-    *'is not there'*) export NO_POSTGRES='built without libpq' && return ;;
-    esac
-    postgres_start
-}
+setup_file() { postgres_spools; }
 
 teardown_file() {
     local n

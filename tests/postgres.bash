@@ -39,6 +39,14 @@ CREATE FUNCTION world.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ S
 END
 }
 
+# For setup_file of tests that need spools on a server.
+postgres_spools() {
+    case $(spool info -s postgresql://%2Fnowhere/x 2>&1) in
+    *'is not there'*) export NO_POSTGRES='built without libpq' && return ;;
+    esac
+    postgres_start
+}
+
 postgres_stop() {
     [ -z "${POSTGRES_DIR:-}" ] || [ ! -d "$POSTGRES_DIR/data" ] || (cd / && $POSTGRES_CTL -m immediate -w stop >/dev/null)
     rm -rf "${POSTGRES_DIR:-/nonexistent}"

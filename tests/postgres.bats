@@ -4,16 +4,9 @@ load postgres
 # Spools on PostgreSQL: what is the server's own. All else is in the other files, which run on both
 # engines (make test ENGINE=postgres).
 
-setup_file() {
-    case $(spool info -s postgresql://%2Fnowhere/x 2>&1) in
-    *'is not there'*) export NO_POSTGRES='built without libpq' && return ;;
-    esac
-    postgres_start
-}
+setup_file() { postgres_spools; }
 
-teardown_file() {
-    postgres_stop
-}
+teardown_file() { postgres_stop; }
 
 setup() {
     helper_setup

@@ -18,7 +18,7 @@ static int run_spool_backup(char **operand)
 
     if (operand[0][0] == '\0')
         args_usage("FILE is empty (an unset variable?)");
-    if (spool_open_for(&spool, STORE_BACKUP, &e) == 0 &&
+    if (spool_open(&spool, STORE_READ, &e) == 0 &&
         store_backup(spool, operand[0], &size, &e) == 0) {
         err_escape(&line, operand[0], strlen(operand[0]));
         buf_printf(&line, ": %" PRId64 " bytes", size);

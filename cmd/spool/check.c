@@ -51,7 +51,7 @@ static int run_spool_check(char **operand)
         terms.max_lag = -1;
     if (!args_given("max-age"))
         terms.max_age_ms = -1;
-    if (spool_open_for(&spool, STORE_CHECK, &e) == 0) {
+    if (spool_open(&spool, STORE_READ, &e) == 0) {
         struct table *table = table_begin(columns, (enum table_form)form);
         found = store_check(spool, &terms, print_finding, table, &e);
         table_end(table, &e);

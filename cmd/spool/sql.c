@@ -154,7 +154,7 @@ static int run_spool_sql(char **operand)
     struct listing listing = {0};
     struct buf sql = BUF_INIT;
 
-    if (read_sql(operand[0], &sql, &e) == 0 && spool_open_for(&spool, STORE_QUERY, &e) == 0 &&
+    if (read_sql(operand[0], &sql, &e) == 0 && spool_open(&spool, STORE_READ, &e) == 0 &&
         store_query(spool, (struct str){buf_text(&sql), sql.n}, list_row, &listing, &e) < 0 &&
         e.status == EX_USAGE)
         err_at(&e, "sql: ");

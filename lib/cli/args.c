@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/point.h"
+#include "cli/engine.h"
 #include "cli/out.h"
 #include "cli/say.h"
 
@@ -22,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <unistd.h>
 
 #define OPTIONS_MAX 64
@@ -712,42 +712,6 @@ static void check_operands(const struct cmd *self, int n, char **operand)
                    err_quote_text(operand[self->most]).text);
 }
 
-/* A spool on a server: become the command of the same name that is linked with the engine for
-   it, so that nobody else pays for its library. It lies beside ours, in a folder named after the
-   engine. Nothing has been read or done by now: it begins as we did. */
-static void hand_over(char **argv)
-{
-    static const char *const addresses[] = {"postgresql://", "postgres://", "service="};
-    static const char folder[] = "/postgresql";
-    const char *spool = spool_option != NULL ? spool_option : getenv("EVENT_SPOOL");
-    char own[PATH_MAX], other[PATH_MAX + sizeof folder + 1];
-    bool address = false;
-
-    for (size_t i = 0; i < sizeof addresses / sizeof addresses[0] && spool != NULL; i++)
-        address |= strncmp(spool, addresses[i], strlen(addresses[i])) == 0;
-    if (!address)
-        return;
-    ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
-    own[n < 0 ? 0 : n] = '\0';
-    if (n < 0 && realpath((const char *)getauxval(AT_EXECFN), own) == NULL) { /* without /proc */
-        say(SAY_ERROR, EX_OSERR, NULL, "cannot find the folder of this command: %s",
-            strerror(errno));
-        exit(EX_OSERR);
-    }
-    char *name = strrchr(own, '/');
-    *name++ = '\0';
-    size_t length = strlen(own);
-    if (length >= sizeof folder - 1 && strcmp(own + length - (sizeof folder - 1), folder) == 0)
-        return; /* we are that command */
-    snprintf(other, sizeof other, "%s%s/%s", own, folder, name);
-    execv(other, argv);
-    say(SAY_ERROR, EX_UNAVAILABLE, NULL,
-        "%s: the command for spools on PostgreSQL is not there: %s: build eventutils where "
-        "pkg-config finds libpq, or install its package for PostgreSQL",
-        other, strerror(errno));
-    exit(EX_UNAVAILABLE);
-}
-
 static int parse_and_check(const struct cmd *self, int argc, char **argv)
 {
     char **begin = collection == NULL ? argv : argv - 1;
@@ -757,7 +721,7 @@ static int parse_and_check(const struct cmd *self, int argc, char **argv)
     memcpy(line, begin, words * sizeof *line); /* parse puts operands behind options, without -- */
     int first = parse(self, argc, argv);
     if (!self->no_spool)
-        hand_over(line);
+        engine_hand_over(spool_option != NULL ? spool_option : getenv("EVENT_SPOOL"), line);
     free(line);
     check_operands(self, argc - first, argv + first);
     check_rules(self->rules, argc - first);

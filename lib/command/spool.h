@@ -7,7 +7,5 @@
 /* As store_open, with the spool that args_spool names. A spool that this call creates is noted on
    stderr. 0, or -1. */
 int spool_open(struct store **s, enum store_mode mode, struct err *e);
-/* To read, for what not every engine can do: -1 with 69 when this one cannot. */
-int spool_open_for(struct store **s, enum store_ability what, struct err *e);
 
 #endif

@@ -36,7 +36,6 @@ void db_sizes(struct db *db, struct db_sizes *out);
 void db_stop(struct db *db, bool (*stopping)(void)); /* store_stop */
 bool db_stopping(const struct db *db);
 bool db_locked(const struct db *db); /* store_locked */
-bool db_can(const struct db *db, enum store_ability what);
 
 /* -------------------------------------------------------------------------------- statements */
 
@@ -154,8 +153,7 @@ struct session {
 int session_open(struct db *db, struct err *e);     /* needed before all others */
 int64_t session_take(struct db *db, struct err *e); /* a new owner, held by us; -1 */
 void session_drop(struct db *db, int64_t owner);
-void session_self(struct db *db, struct session *out);               /* this process; owner 0 */
-void session_read(struct query *q, int column, struct session *out); /* SESSION_COLUMNS */
+void session_self(struct db *db, struct session *out); /* this process; owner 0 */
 /* Can the locks be trusted? 1, 0, -1. */
 int session_trusted(struct db *db, struct err *e);
 /* Does it live? trusted is what session_trusted said. */

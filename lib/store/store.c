@@ -87,11 +87,6 @@ int store_line(struct store *s)
     return db_line(s->db);
 }
 
-bool store_can(const struct store *s, enum store_ability what)
-{
-    return db_can(s->db, what);
-}
-
 int store_info(struct store *s, struct store_info *out, struct err *e)
 {
     struct db_sizes sizes;

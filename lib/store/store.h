@@ -82,10 +82,6 @@ int store_wait(struct store *s, struct pollfd *fds, size_t n, int64_t timeout_ms
 int store_there(struct store *s, struct err *e);
 int store_line(struct store *s);
 
-/* What not every engine can do. */
-enum store_ability { STORE_CHECK, STORE_BACKUP, STORE_QUERY };
-bool store_can(const struct store *s, enum store_ability what);
-
 struct store_info {
     const char *name; /* in full; valid until the store is closed */
     int64_t size, wal_size, events, first_seq, last_seq, first_ms, last_ms; /* seqs 0: no events */

@@ -1,5 +1,6 @@
 /*
- * upkeep: looking after a spool as a whole. An engine may lack some of this: see store_can.
+ * upkeep: looking after a spool as a whole. What an engine lacks ends
+ * with 69 and says what to use instead.
  */
 #ifndef STORE_UPKEEP_H
 #define STORE_UPKEEP_H

@@ -33,7 +33,7 @@ static int check_schema_name(const char *name, const char *schema, struct err *e
 
 /* Passwords in names end up in listings of processes, in logs and in the environment of
    handlers. */
-static int check_conninfo(const char *name, const char *conninfo, struct err *e)
+static int check_conninfo(const char *conninfo, struct err *e)
 {
     char *words = NULL;
     PQconninfoOption *options = PQconninfoParse(conninfo, &words);
@@ -51,7 +51,6 @@ static int check_conninfo(const char *name, const char *conninfo, struct err *e)
             got = err_set(e, EX_USAGE,
                           "the address of the spool has a password, which others could see: put it "
                           "into ~/.pgpass, or the file that PGPASSFILE names");
-    (void)name;
     PQconninfoFree(options);
     return got;
 }
@@ -62,7 +61,7 @@ int address_read(struct address *out, const char *name, struct err *e)
     size_t n = hash == NULL ? strlen(name) : (size_t)(hash - name);
 
     *out = (struct address){.conninfo = mem_dup(name, n)};
-    if (check_conninfo(name, out->conninfo, e) < 0)
+    if (check_conninfo(out->conninfo, e) < 0)
         return -1;
     const char *schema = hash == NULL ? "eventutils" : hash + 1;
     if (check_schema_name(name, schema, e) < 0)

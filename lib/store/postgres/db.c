@@ -24,8 +24,7 @@
 #define OID_TEXT_ARRAY 1009
 #define OID_INT8_ARRAY 1016
 
-/* -------------------------------------------------------------------------------------
-   arguments */
+/* ----------------------------------------------------------------------------------- arguments */
 
 /* Number the arguments as PostgreSQL wants them: ? is the next one, ?3 the third. */
 static char *numbered(const char *sql, int *n)
@@ -52,11 +51,10 @@ static char *numbered(const char *sql, int *n)
     return text;
 }
 
-static struct query *new_query(struct db *db, const struct sql *sql, size_t at)
+static struct query *new_query(const struct sql *sql, size_t at)
 {
     struct query *q = mem_zero(1, sizeof *q);
 
-    q->db = db;
     q->sql = sql;
     q->text = numbered(sql->text, &q->n);
     snprintf(q->name, sizeof q->name, "q%zu", at);
@@ -78,7 +76,7 @@ static struct query *query_of(struct db *db, const struct sql *sql)
     while (db->statement[at] != NULL && db->statement[at]->sql != sql)
         at = (at + 1) % DB_STATEMENTS;
     if (db->statement[at] == NULL)
-        db->statement[at] = new_query(db, sql, at);
+        db->statement[at] = new_query(sql, at);
     struct query *q = db->statement[at];
     PQclear(q->rows);
     q->rows = NULL;
@@ -144,13 +142,19 @@ static void bind_list(struct query *q, const char *types, va_list ap)
 
 /* ------------------------------------------------------------------------------------------ run */
 
-struct query *db_query(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)
+static struct query *bound(struct db *db, const struct sql *sql, const char *types, va_list ap)
 {
     struct query *q = query_of(db, sql);
-    va_list ap;
 
-    va_start(ap, types);
     bind_list(q, types, ap);
+    return q;
+}
+
+struct query *db_query(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)
+{
+    va_list ap;
+    va_start(ap, types);
+    struct query *q = bound(db, sql, types, ap);
     va_end(ap);
     return db_exchange(db, q, e) < 0 ? NULL : q;
 }
@@ -183,11 +187,9 @@ static int changes(struct query *q)
 
 int db_run(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)
 {
-    struct query *q = query_of(db, sql);
     va_list ap;
-
     va_start(ap, types);
-    bind_list(q, types, ap);
+    struct query *q = bound(db, sql, types, ap);
     va_end(ap);
     return db_exchange(db, q, e) < 0 ? -1 : changes(q);
 }
@@ -243,14 +245,6 @@ int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char 
     return db_exchange(db, q, e) < 0 ? -1 : changes(q);
 }
 
-static struct query *bound(struct db *db, const struct sql *sql, const char *types, va_list ap)
-{
-    struct query *q = query_of(db, sql);
-
-    bind_list(q, types, ap);
-    return q;
-}
-
 int db_later(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)
 {
     va_list ap;
@@ -292,11 +286,9 @@ bool db_missed(const struct db *db)
 int db_int(struct db *db, struct err *e, int64_t *out, const struct sql *sql, const char *types,
            ...)
 {
-    struct query *q = query_of(db, sql);
     va_list ap;
-
     va_start(ap, types);
-    bind_list(q, types, ap);
+    struct query *q = bound(db, sql, types, ap);
     va_end(ap);
     if (db_exchange(db, q, e) < 0)
         return -1;

@@ -298,8 +298,7 @@ void db_read_answers(struct db *db)
     }
 }
 
-/* ------------------------------------------------------------------------------------
-   connecting */
+/* ---------------------------------------------------------------------------------- connecting */
 
 /* The settings that we depend on are set once there is a connection: a pooler may refuse them
    before. */

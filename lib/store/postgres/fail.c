@@ -64,6 +64,17 @@ static const struct {
     {"23", EX_IOERR, ": damaged, or changed by hand: see spool check"},
 };
 
+/* Say what is known of an error with this SQLSTATE. False: nothing is. */
+static bool say_known(struct db *db, const char *state, const char *words, struct err *e)
+{
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (begins(state, known[i].state)) {
+            say_what(db, known[i].status, "", words, known[i].remedy, e);
+            return true;
+        }
+    return false;
+}
+
 int db_fail(struct db *db, const PGresult *rows, struct err *e)
 {
     const char *state = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
@@ -84,9 +95,8 @@ int db_fail(struct db *db, const PGresult *rows, struct err *e)
         return say_what(db, EX_USAGE, "", words, "", e);
     db->full = strcmp(state, "53100") == 0;
     db->damaged = begins(state, "XX00");
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (begins(state, known[i].state))
-            return say_what(db, known[i].status, "", words, known[i].remedy, e);
+    if (say_known(db, state, words, e))
+        return -1;
     struct buf lead = BUF_INIT;
     buf_printf(&lead, "PostgreSQL says %s: ", state);
     say_what(db, EX_SOFTWARE, buf_text(&lead), words, " (a bug: please report it)", e);
@@ -114,8 +124,7 @@ int db_fail_connect(struct db *db, const PGconn *conn, struct err *e)
 
     if (conn != NULL && PQconnectionNeedsPassword(conn))
         return say_what(db, EX_NOPERM, "", words, ": put the password into ~/.pgpass", e);
-    for (size_t i = 0; state != NULL && i < sizeof known / sizeof known[0]; i++)
-        if (begins(state, known[i].state))
-            return say_what(db, known[i].status, "", state + strlen("3D000: "), known[i].remedy, e);
+    if (state != NULL && say_known(db, state, state + strlen("3D000: "), e))
+        return -1;
     return say_what(db, EX_TEMPFAIL, "", words, "", e);
 }

@@ -202,7 +202,6 @@ int db_open(struct db **out, const char *name, enum store_mode mode, struct err 
     struct db *db = mem_zero(1, sizeof *db);
 
     db->mode = mode;
-    db->tail_fd = -1;
     *out = db;
     int created = reach_spool(db, name, e);
     if (created >= 0)

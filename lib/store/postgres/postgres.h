@@ -33,7 +33,7 @@
 
 struct address {
     char *conninfo; /* for libpq */
-    char *shown;    /* the name in full, without what should not be seen */
+    char *shown;    /* the name in full: it has no password in it */
     char *schema;
 };
 
@@ -64,8 +64,7 @@ struct db {
     char life[40];    /* of the server: when it started, in microseconds */
     int64_t asked_ms; /* monotonic: when it was last asked what time it is */
 
-    PGconn *tail;
-    int tail_fd;
+    PGconn *tail; /* see place_tail_open */
 };
 
 /* A statement on its way, and who waits for its answer: a query that it prepares, or a number. */
@@ -75,7 +74,6 @@ struct sent {
 };
 
 struct query {
-    struct db *db;
     const struct sql *sql;
     char name[16]; /* of the prepared statement */
     char *text;    /* with $1 instead of ?1 */
@@ -101,8 +99,6 @@ int db_exec(struct db *db, const char *sql, struct err *e);
 PGresult *db_ask(struct db *db, const char *sql, const char *const *values, int n, struct err *e);
 /* Send the query, after what db->begin has, and take its rows. 0 or -1. */
 int db_exchange(struct db *db, struct query *q, struct err *e);
-/* Send the query, and wait for nothing; out: see db_insert, or NULL. 0 or -1. */
-int db_send(struct db *db, struct query *q, int64_t *out, struct err *e);
 /* Send the query and wait for nothing; out: see db_insert, or NULL. db_finish waits. 0 or -1. */
 int db_send(struct db *db, struct query *q, int64_t *out, struct err *e);
 int db_finish(struct db *db, struct err *e);

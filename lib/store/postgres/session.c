@@ -65,17 +65,6 @@ void session_self(struct db *db, struct session *out)
     memcpy(out->boot, db->life, sizeof out->boot);
 }
 
-void session_read(struct query *q, int column, struct session *out)
-{
-    struct str boot = db_text(q, column + 3);
-    size_t n = boot.n < sizeof out->boot - 1 ? boot.n : sizeof out->boot - 1;
-
-    *out = (struct session){
-        .owner = db_i64(q, column), .pid = db_i64(q, column + 1), .started = db_i64(q, column + 2)};
-    if (n > 0)
-        memcpy(out->boot, boot.p, n);
-}
-
 /* Shared, so that two who ask do not see each other; and until the end of the statement, or of the
    transaction around it. A server that does not answer says nothing about others: they live. */
 bool session_lives(struct db *db, const struct session *of, int trusted)

@@ -5,12 +5,6 @@
 
 #include "store/upkeep.h"
 
-bool db_can(const struct db *db, enum store_ability what)
-{
-    (void)db;
-    return what <= STORE_QUERY;
-}
-
 /* The spool's tables with their indexes and what is stored beside them. */
 void db_sizes(struct db *db, struct db_sizes *out)
 {
@@ -23,14 +17,11 @@ void db_sizes(struct db *db, struct db_sizes *out)
            "i", (int64_t)db->space);
 }
 
-static int not_here(struct store *s, const char *instead, struct err *e)
-{
-    return err_set(e, EX_UNAVAILABLE, "%s: %s", store_name(s), instead);
-}
-
 int store_backup(struct store *s, const char *file, int64_t *size, struct err *e)
 {
     (void)file;
     (void)size;
-    return not_here(s, "a server's spool is backed up by pg_dump -n NAME, or with the server", e);
+    return err_set(e, EX_UNAVAILABLE,
+                   "%s: a server's spool is backed up by pg_dump -n NAME, or with the server",
+                   store_name(s));
 }

@@ -6,6 +6,18 @@
 #include "base/mem.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+void session_read(struct query *q, int column, struct session *out)
+{
+    struct str boot = db_text(q, column + 3);
+    size_t n = boot.n < sizeof out->boot - 1 ? boot.n : sizeof out->boot - 1;
+
+    *out = (struct session){
+        .owner = db_i64(q, column), .pid = db_i64(q, column + 1), .started = db_i64(q, column + 2)};
+    if (n > 0)
+        memcpy(out->boot, boot.p, n);
+}
 
 /* The other consumers of a group (0: of all groups), in a block that the caller frees. */
 int consumers_others(struct store *s, int64_t grp, int64_t self, struct session **list, size_t *n,

@@ -119,6 +119,7 @@ int left_count(struct store *s, int64_t grp, const struct pattern_list *types, i
  * of the group, else -1 with 75. group_alive adds to *out the number of the group's consumers that
  * live.
  */
+void session_read(struct query *q, int column, struct session *out); /* SESSION_COLUMNS */
 int consumers_others(struct store *s, int64_t grp, int64_t self, struct session **list, size_t *n,
                      struct err *e);
 int consumers_adopt(struct store *s, int64_t self, struct err *e);

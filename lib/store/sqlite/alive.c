@@ -115,17 +115,6 @@ void session_self(struct db *db, struct session *out)
     boot_id(out->boot);
 }
 
-void session_read(struct query *q, int column, struct session *out)
-{
-    struct str boot = db_text(q, column + 3);
-    size_t n = boot.n < sizeof out->boot - 1 ? boot.n : sizeof out->boot - 1;
-
-    *out = (struct session){
-        .owner = db_i64(q, column), .pid = db_i64(q, column + 1), .started = db_i64(q, column + 2)};
-    if (n > 0)
-        memcpy(out->boot, boot.p, n);
-}
-
 static bool process_lives(const struct session *of)
 {
     char boot[40];

@@ -572,13 +572,6 @@ bool db_locked(const struct db *db)
     return db->locked;
 }
 
-/* A file can all of it. */
-bool db_can(const struct db *db, enum store_ability what)
-{
-    (void)db;
-    return what <= STORE_QUERY;
-}
-
 void db_sizes(struct db *db, struct db_sizes *out)
 {
     *out = (struct db_sizes){.schema = SCHEMA,
