@@ -343,3 +343,13 @@ END
     run -0 consume -g g -t n --from start --ordered --workers --emit --backoff 0..0 -- ./worker
     [ "$(cat seen)" = $'1\n1\n2' ]
 }
+
+@test "ordered: an event that was given up stays given up when the next one of its subject kills the consumer" {
+    events 1 3
+    run -137 --separate-stderr consume -g g --from start --ordered --dead-on 9 -- sh -c "
+        d=\$($cat_data); echo \"\$d\" >>seen
+        case \$d in 's1 1') exit 9 ;; 's1 2') kill -KILL \$PPID ;; esac"
+    run -0 --separate-stderr consume -g g -- sh -c "$cat_data >>seen"
+    [ "$(paste -sd, seen)" = 's1 1,s1 2,s1 2,s1 3' ]
+    [ "$(dlq list -o ndjson | jq -c '[.subject,.status]')" = '["s1",9]' ]
+}

@@ -367,6 +367,26 @@ END
     group_is g 0 0 0 0
 }
 
+# A stopped process gets both signals at once when it continues, in the order of their numbers.
+@test "stop: the two signals of timeout(1) count as one however late they arrive" {
+    events 1
+    consume -g g --from start --grace 7d -- sh -c 'echo >>began; until [ -e go ]; do sleep 0.02; done; echo >>ended' 3>&- &
+    pid=$!
+    helper_pids+=("$pid")
+    wait_for has_lines began 1
+    kill -TERM "$pid"
+    wait_for group_is g 1 0 1 0
+    wait_for sleeps "$pid"
+    kill -STOP "$pid"
+    kill -TERM "$pid"
+    kill -CONT "$pid"
+    sleep 1.2 # so that what is in doubt for a second would have been decided
+    : >go
+    ends_with 0 "$pid"
+    has_lines ended 1
+    group_is g 0 0 0 0
+}
+
 # --- a reader that has gone
 
 @test "stop: consume ends when the reader of its stdout has gone, and begins nothing more" {

@@ -70,12 +70,13 @@ static void forget_settled(struct decide *d)
  *
  *     an event that is returned takes along the later events of its subject, which are not begun
  *     (return_subject), and in the spool their rows wait behind its row;
- *     it is settled before the next claim or begin (settle_due): until then it has no such row,
- *     and a claim would hand out the events that come after it.
+ *     it is settled before the next claim or begin (decide_order_waits): until then it has no such
+ *     row, and a claim would hand out the events that come after it.
  *
- * So when an event is begun, all earlier events of its subject are done or dead. Such a decision
- * may still be on its way into the spool: a crash repeats that event, and then those that follow
- * it.
+ * So when an event is begun, all earlier events of its subject are done or dead. That an event is
+ * done may still be on its way into the spool: a crash repeats that event, and then those that
+ * follow it. That it is dead is in the spool: an event that was refused must not be tried again in
+ * the state that its successors have made.
  */
 
 /* Return the event to the group, as if it had never been claimed. */
@@ -460,15 +461,6 @@ int decide_settle(struct decide *d, struct decide_next *next, struct err *e)
     return 0;
 }
 
-bool decide_order_waits(const struct decide *d)
-{
-    for (size_t i = 0; i < d->settles && group_ordered(d->group); i++)
-        if (d->settle[i].outcome == GROUP_RETRY || d->settle[i].outcome == GROUP_DEFER ||
-            d->settle[i].outcome == GROUP_RELEASE || d->made[i].n > 0)
-            return true;
-    return false;
-}
-
 bool decide_plain(const struct decide *d)
 {
     for (size_t i = 0; i < d->settles; i++)
@@ -476,6 +468,11 @@ bool decide_plain(const struct decide *d)
             d->made[i].n > 0)
             return false;
     return true;
+}
+
+bool decide_order_waits(const struct decide *d)
+{
+    return group_ordered(d->group) && !decide_plain(d);
 }
 
 void decide_free(struct decide *d)

@@ -81,13 +81,14 @@ void decide_release_queued(struct decide *d);
 /* What is decided as done but cannot be printed (or published), for reasons of our own, goes back
    to the group. */
 void decide_take_back(struct decide *d, bool printed);
-/* In an ordered group: was an event decided that may be delivered again, so that it must be settled
-   before anything is claimed or begun? Only its row in the spool holds back the later events of its
-   subject. It was returned, or emits what others may have made impossible to publish. */
-bool decide_order_waits(const struct decide *d);
 /* Are all events that were decided done or dropped, and emit nothing? Then the next claim can be
    made in the transaction that settles them. */
 bool decide_plain(const struct decide *d);
+/* In an ordered group: must what was decided be settled before anything is claimed or begun? An
+   event that was returned, or emits what others may have made impossible to publish, holds back the
+   later events of its subject by its row in the spool alone; and a dead one must stay dead, however
+   we end, once they have begun. */
+bool decide_order_waits(const struct decide *d);
 struct decide_next {
     size_t max, at_once; /* these and last as for group_claim; max 0: claim nothing */
     int64_t last;

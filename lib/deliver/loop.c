@@ -136,8 +136,8 @@ static int claim_and_begin(struct loop *loop, struct err *e)
 
 /* Decisions are settled together, but soon: neither the log nor the next reader in the pipe waits
    for long. We settle at once when there is nothing else to do, or when what could begin waits for
-   that: an event whose consumer died, or in an ordered group one behind an event that was returned.
- */
+   that: an event whose consumer died, or in an ordered group one behind an event that was returned
+   or given up. */
 static bool settle_due(const struct loop *loop)
 {
     const struct decide *d = &loop->decide;

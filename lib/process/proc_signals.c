@@ -55,11 +55,13 @@ static void on_signal(int number, siginfo_t *info, void *context)
     const struct itimerval again = {{1, 0}, {1, 0}};
     int64_t now = clock_mono_ms();
     pid_t from = info->si_code <= 0 ? info->si_pid : 0;
+    sigset_t pending;
 
     (void)context;
     noticed = 1;
-    if (number == SIGALRM && doubted) { /* no SIGCONT has come: the second stop was meant */
-        doubted = 0;
+    sigpending(&pending);
+    if (number == SIGALRM && doubted && !sigismember(&pending, SIGCONT)) {
+        doubted = 0; /* the second stop was meant */
         stops++;
     } else if (number == SIGCONT) {
         doubted = 0;
@@ -87,6 +89,9 @@ void proc_stage(void)
     struct sigaction was;
 
     sigemptyset(&ours);
+    /* While one is handled the others wait: those that are pending together come in the order of
+       their numbers, SIGCONT last, and do not interrupt each other. */
+    sigfillset(&action.sa_mask);
     for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++) {
         /* Ignored at the start, as with nohup or in the background of a script: leave them
            ignored. */
