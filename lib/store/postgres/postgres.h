@@ -31,6 +31,20 @@
 #define DB_SILENCE_MS 25000 /* a server that says nothing for so long is given up */
 #define DB_SCHEMA 1         /* the version of share/schema_postgres.sql */
 
+/* What each session depends on, whatever the role's settings are: a column of a SELECT. Our statements
+   go by indexes, whatever the tables' statistics say, or do not say yet; plans are made once.
+   PostgreSQL 13 has no idle_session_timeout. */
+#define DB_SETTINGS                                                                                \
+    "(SELECT count(set_config(name,value,false)) FROM (VALUES('client_min_messages','error'),"     \
+    "('jit','off'),('plan_cache_mode','force_generic_plan'),('enable_seqscan','off'),"             \
+    "('enable_bitmapscan','off'),('enable_hashjoin','off'),('enable_mergejoin','off'),"            \
+    "('lock_timeout','30s'),('statement_timeout','0'),('idle_session_timeout','0'),"               \
+    "('idle_in_transaction_session_timeout','120s'),"                                              \
+    "('default_transaction_isolation','read committed'),('standard_conforming_strings','on'),"     \
+    "('tcp_keepalives_idle','5'),('tcp_keepalives_interval','2'),('tcp_keepalives_count','4'),"    \
+    "('tcp_user_timeout','13000')) setting(name,value) "                                           \
+    "WHERE current_setting(name,true) IS NOT NULL)"
+
 struct address {
     char *conninfo; /* for libpq */
     char *shown;    /* the name in full: it has no password in it */
