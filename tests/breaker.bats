@@ -206,7 +206,7 @@ eight() { # [OPTION...]
     background "${world[@]}" breaker x -- sh -c 'echo $$ >probing; exec sleep 600'
     wait_for test -s probing
     run -69 world breaker x -- true
-    kill -KILL "$pid"
+    slay "$pid"
     ended() { ! kill -0 "$(cat probing)" 2>/dev/null; }
     wait_for ended
     run -0 --separate-stderr world breaker x -- true

@@ -942,7 +942,7 @@ PATH=$PATH" ]
     events 1
     background consume -g g --from start -- sh -c 'echo $$ >h.pid; exec sleep 600'
     wait_for test -s h.pid
-    kill -KILL "$pid"
+    slay "$pid"
     wait_for gone "$(cat h.pid)"
     run -0 consume -g g -- sh -c "$show"
     [ "$output" = '1 1' ]

@@ -354,8 +354,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     kept() { [ "$(fsm list 2>/dev/null | wc -l)" -eq 900 ]; }
     wait_for kept
     run -0 timeout 10 publish -t n -d 1
-    kill -KILL "$pid"
-    wait "$pid" || true
+    slay "$pid"
     exec 5<&-
     fsm run lamp.json in | cmp - expected
     [ "$(fsm list | jq .version | sort -u)" = 1 ]

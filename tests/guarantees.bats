@@ -235,8 +235,7 @@ checkpoint() {
     [ "$stderr" = 'consume: group "g": 2 in the hands of other consumers' ]
     run -0 --separate-stderr timeout 10 consume -g g -- sh -c 'echo "$EVENT_SEQ"'
     [ -z "$output" ]
-    kill -KILL "$victim"
-    ends_with 137 "$victim"
+    slay "$victim"
     run -0 --separate-stderr timeout 10 consume -g g -- sh -c 'echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [ "$output" = $'1 1\n2 1' ]
     [ -z "$stderr" ]
@@ -256,8 +255,7 @@ checkpoint() {
     run -0 --separate-stderr timeout 10 consume -g g --auto-ack
     [ -z "$output" ]
     [ "$stderr" = 'consume: group "g": 100 in the hands of other consumers' ]
-    kill -KILL "$victim"
-    ends_with 137 "$victim"
+    slay "$victim"
     exec 7<&-
     run -0 --separate-stderr timeout 10 consume -g g --auto-ack
     [ "$output" = "$(replay -t '#')" ]
@@ -370,6 +368,7 @@ kill_one() {
         status=0
         consume -g g --from start -a 3 -- sh -c '[ "$EVENT_SEQ" != 3 ] || kill -KILL "$PPID"; echo "$EVENT_SEQ"' \
             >>out 2>errors || status=$?
+        noticed
     done
     [ "$status" -eq 1 ]
     [ "$runs" -eq 5 ] # the first death counts as no attempt

@@ -17,6 +17,7 @@ teardown_file() {
 
 setup() {
     helper_setup
+    unset PGAPPNAME # a server of its own
     [ -z "${NO_POSTGRES:-}" ] || skip "$NO_POSTGRES"
     export EVENT_DEFAULT_SOURCE=/shop PGHOST=$POSTGRES_DIR PGUSER=tester PGDATABASE=test$BATS_TEST_NUMBER
     psql -qd postgres -c "CREATE DATABASE $PGDATABASE"

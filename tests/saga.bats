@@ -428,8 +428,7 @@ order/1@/store@/shop' ]
     plan b '[ -e begun ] || { : >begun; exec sleep 600; }'
     background saga run order.json < <(event)
     wait_for test -e begun
-    kill -KILL "$pid"
-    wait_for gone "$pid"
+    slay "$pid"
     [ "$(state)" = running ]
     run -0 --separate-stderr saga resume --all
     [ -z "$output$stderr" ]
@@ -447,8 +446,7 @@ order/1/c' ]
     plan c '[ -e killed ] || exec sleep 600; exit 65'
     background saga run order.json < <(event)
     wait_for test -e begun
-    kill -KILL "$pid"
-    wait_for gone "$pid"
+    slay "$pid"
     : >killed
     run -0 timeout 60 saga resume order/1 -j 1
     [ "$(tail -n 2 acted | paste -sd' ')" = 'c -b' ]
@@ -623,8 +621,7 @@ order/1/c' ]
     plan b '[ -e begun ] || { : >begun; exec sleep 600; }'
     background consume -g g --from start -- saga run order.json
     wait_for test -e begun
-    kill -KILL -- -"$pid"
-    wait_for gone "$pid"
+    slay -"$pid"
     run -0 timeout 60 consume -g g -- saga run order.json
     [ "$(acts)" = 'a b b c a b c' ]
     [ "$(saga list | jq -r .state | paste -sd' ')" = 'completed completed' ]

@@ -256,8 +256,7 @@ END
     worker 'echo "$$" >begun; exec sleep 600'
     background sh -c 'exec consume -g g --from start --workers -- ./w'
     wait_for test -s begun
-    kill -KILL "$pid"
-    wait "$pid" || true
+    slay "$pid"
     gone() { ! kill -0 "$(cat begun)" 2>/dev/null; }
     wait_for gone
     worker 'echo "$data" >>seen; answer "done"'
