@@ -105,8 +105,8 @@ row() {
 
 # waking TITLE SPOOL
 waking() {
-    (cd "$work" && wake "$2" 100 1 >wake && rm -f told)
-    awk -v title="$1" 'NR == 1 { printf "%-36s %29.2f ms, p99 %.2f  <= 3 %s\n", title, $1, $2, ($1 <= 3 ? "" : "missed") }' "$work/wake"
+    (cd "$work" && wake "$2" 100 1 >waked && rm -f told)
+    awk -v title="$1" 'NR == 1 { printf "%-36s %29.2f ms, p99 %.2f  <= 3 %s\n", title, $1, $2, ($1 <= 3 ? "" : "missed") }' "$work/waked"
 }
 
 begin_server

@@ -89,11 +89,12 @@ static int say_hello(struct db *db, struct err *e)
     const char *const values[] = {db->at.schema, backend};
     PGresult *rows;
 
-    /* Or a role's own could end what follows. */
-    db->begin[0] = "SELECT set_config('statement_timeout','0',true)";
-    db->begin[1] = NULL;
+    db->begin[0] = "BEGIN";
+    db->begin[1] = "SET LOCAL statement_timeout=0"; /* or a role's own could end what follows */
+    db->begin[2] = NULL;
     snprintf(backend, sizeof backend, "%d", PQbackendPID(db->conn));
     rows = db_ask(db, hello, values, 2, e);
+    db_cast(db, "END");
     db->in = false;
 
     if (rows == NULL)
