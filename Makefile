@@ -76,7 +76,7 @@ ifneq ($(filter test demo,$(MAKECMDGOALS)),)
 .SILENT:
 ifndef MAKE_RESTARTS
 $(info building in $(BUILD): a minute or two when all is new$(if $(filter test,$(MAKECMDGOALS)),; then the \
-    tests: all of them take about four minutes on two cores))
+    tests: all of them take about $(if $(filter postgres,$(ENGINE)),ten,four) minutes on two cores))
 endif
 endif
 .PHONY: all install uninstall test bench demo lint setup setup-build setup-test setup-lint clean format FORCE

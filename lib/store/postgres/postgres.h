@@ -34,8 +34,9 @@
 /* What each session depends on, whatever the role's settings are: a column of a SELECT. Our statements
    go by indexes, whatever the tables' statistics say, or do not say yet; plans are made once.
    PostgreSQL 13 has no idle_session_timeout. */
-#define DB_SETTINGS                                                                                \
-    "(SELECT count(set_config(name,value,false)) FROM (VALUES('client_min_messages','error'),"     \
+#define DB_SETTINGS(is_local)                                                                      \
+    "(SELECT count(set_config(name,value," is_local                                                \
+    ")) FROM (VALUES('client_min_messages','error'),"                                              \
     "('jit','off'),('plan_cache_mode','force_generic_plan'),('enable_seqscan','off'),"             \
     "('enable_bitmapscan','off'),('enable_hashjoin','off'),('enable_mergejoin','off'),"            \
     "('lock_timeout','30s'),('statement_timeout','0'),('idle_session_timeout','0'),"               \
@@ -74,6 +75,8 @@ struct db {
     bool failed, locked, full, damaged; /* what the last error was */
     bool person; /* the statement is a person's: its errors are usage errors */
     bool listening;
+    char settings[1024]; /* not empty: a pooler may give each transaction another session, so these
+                            go with each */
     char lock[80], ring[80], listen[80], flush[48]; /* statements of this spool */
     char life[40];    /* of the server: when it started, in microseconds */
     int64_t asked_ms; /* monotonic: when it was last asked what time it is */
