@@ -31,9 +31,9 @@
 #define DB_SILENCE_MS 25000 /* a server that says nothing for so long is given up */
 #define DB_SCHEMA 1         /* the version of share/schema_postgres.sql */
 
-/* What each session depends on, whatever the role's settings are: a column of a SELECT. Our statements
-   go by indexes, whatever the tables' statistics say, or do not say yet; plans are made once.
-   PostgreSQL 13 has no idle_session_timeout. */
+/* What each session depends on, whatever the role's settings are: a column of a SELECT. Our
+   statements go by indexes, whatever the tables' statistics say, or do not say yet; plans are made
+   once. PostgreSQL 13 has no idle_session_timeout. */
 #define DB_SETTINGS(is_local)                                                                      \
     "(SELECT count(set_config(name,value," is_local                                                \
     ")) FROM (VALUES('client_min_messages','error'),"                                              \
