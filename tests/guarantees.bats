@@ -30,7 +30,7 @@ stopped() { # PID
 
 # Open a latch that somebody waits at with: read x <LATCH
 let_go() {
-    timeout 20 sh -c 'echo >"$1"' sh "$1"
+    timeout 60 sh -c 'echo >"$1"' sh "$1"
 }
 
 # group_is GROUP LAG IN_FLIGHT DEAD
@@ -211,9 +211,9 @@ checkpoint() {
     printf '1\n2' >&7
     wait_for sh -c '[ "$(replay -t n 2>/dev/null | wc -l)" -eq 1 ]'
     for i in 1 2 3 4 5 6 7 8 9 10; do
-        run -0 timeout 10 publish -t other -d "$i"
+        run -0 timeout 60 publish -t other -d "$i"
     done
-    run -0 timeout 10 consume -g g --from start --auto-ack
+    run -0 timeout 60 consume -g g --from start --auto-ack
     [ "${#lines[@]}" -eq 11 ]
     printf '3\n' >&7
     exec 7>&-
@@ -230,13 +230,13 @@ checkpoint() {
     wait_for has_lines started 1
     kill -STOP "$victim"
     wait_for stopped "$victim"
-    run -0 --separate-stderr timeout 10 consume -g g -- sh -c 'echo "$EVENT_SEQ"'
+    run -0 --separate-stderr timeout 60 consume -g g -- sh -c 'echo "$EVENT_SEQ"'
     [ "$output" = "$(seq 3 10)" ]
     [ "$stderr" = 'consume: group "g": 2 in the hands of other consumers' ]
-    run -0 --separate-stderr timeout 10 consume -g g -- sh -c 'echo "$EVENT_SEQ"'
+    run -0 --separate-stderr timeout 60 consume -g g -- sh -c 'echo "$EVENT_SEQ"'
     [ -z "$output" ]
     slay "$victim"
-    run -0 --separate-stderr timeout 10 consume -g g -- sh -c 'echo "$EVENT_SEQ $EVENT_ATTEMPT"'
+    run -0 --separate-stderr timeout 60 consume -g g -- sh -c 'echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [ "$output" = $'1 1\n2 1' ]
     [ -z "$stderr" ]
     group_is g 0 0 0
@@ -252,12 +252,12 @@ checkpoint() {
     group_is g 100 100 0
     kill -STOP "$victim"
     wait_for stopped "$victim"
-    run -0 --separate-stderr timeout 10 consume -g g --auto-ack
+    run -0 --separate-stderr timeout 60 consume -g g --auto-ack
     [ -z "$output" ]
     [ "$stderr" = 'consume: group "g": 100 in the hands of other consumers' ]
     slay "$victim"
     exec 7<&-
-    run -0 --separate-stderr timeout 10 consume -g g --auto-ack
+    run -0 --separate-stderr timeout 60 consume -g g --auto-ack
     [ "$output" = "$(replay -t '#')" ]
     [ -z "$stderr" ]
     group_is g 0 0 0

@@ -25,7 +25,7 @@ held() {
     mkfifo f
     background publish -t a in f
     exec 8>f # it has come that far
-    run -0 timeout 20 publish -t b -d 4
+    run -0 timeout 60 publish -t b -d 4
     [ "$(replay | jq .data | paste -sd' ')" = '1 2 3 4' ]
     echo 5 >&8
     exec 8>&-
@@ -40,7 +40,7 @@ held() {
     mkfifo f
     background settle -g g in f
     exec 8>f
-    run -0 timeout 20 publish -t b -d 4
+    run -0 timeout 60 publish -t b -d 4
     [ "$(spool group show g -o ndjson | jq .in_flight)" -eq 2 ]
     tail -n 2 out >&8
     exec 8>&-

@@ -293,7 +293,7 @@ END
     background sh -c 'exec consume -g g -- sh -c "setsid sh leave >/dev/null 2>&1 & exit 0"'
     wait "$pid"
     events 1 1
-    run -0 timeout 20 consume -g g -- printenv EVENT_SEQ
+    run -0 timeout 60 consume -g g -- printenv EVENT_SEQ
     [ "$output" = 3 ]
     wait_for test -s daemon
     kill "$(cat daemon)"

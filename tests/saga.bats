@@ -163,16 +163,19 @@ saga: order/1: step b: exit status 7: hm' ]]
 }
 
 @test "saga: a signal, a timeout, and a result that is not JSON leave open whether the step was done" {
-    define "$(step a)" "$(step b '"timeout":"100ms"')"
     for script in 'kill -KILL $$' 'exec sleep 600' 'echo {]; exit 0' 'printf "\377"; exit 0' 'echo 1 2; exit 0'; do
         rm -f acted
         plan b "$script"
+        case $script in
+        *sleep*) define "$(step a)" "$(step b '"timeout":"1s"')" ;;
+        *) define "$(step a)" "$(step b)" ;;
+        esac
         run -0 --separate-stderr go "$((n += 1))"
         [ "$(acts)" = 'a b b -b -a' ]
         saga show "order/$n" -o ndjson | jq -r '.steps[1].error' >>errors
     done
     [ "$(cat errors)" = 'killed by signal 9 (Killed)
-timed out after 100ms
+timed out after 1s
 printed no JSON value: unexpected "]" at byte 2
 printed no JSON value: invalid UTF-8 at byte 1
 printed no JSON value: unexpected "2" at byte 3' ]

@@ -122,7 +122,7 @@ worn_group() {
         [ -z "$output" ]
         [ "$stderr" = 'spool: group "g": it has 1 running consumer: end them first' ]
     done
-    timeout 20 sh -c 'echo >latch'
+    timeout 60 sh -c 'echo >latch'
     wait "$pid"
     run -0 spool group show g
     [ "$(jq -c '[.position,.lag]' <<<"$output")" = '[2,0]' ]

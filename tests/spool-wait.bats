@@ -103,7 +103,7 @@ looks() { # PID
     spool group set g -t n
     events 1 # behind the end as it was
     kill -0 "$waiter"
-    timeout 20 sh -c 'echo >latch'
+    timeout 60 sh -c 'echo >latch'
     wait "$consumer"
     wait_for eval '! kill -0 $waiter'
     wait "$waiter"

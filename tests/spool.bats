@@ -226,7 +226,7 @@ email   #          idle          1    1    0        0          0     0     1    
     run -75 --separate-stderr spool group drop g
     [ -z "$output" ]
     [ "$stderr" = 'spool: group "g": it has 1 running consumer: end them first' ]
-    timeout 20 sh -c 'echo >latch'
+    timeout 60 sh -c 'echo >latch'
     wait "$pid"
     run -0 spool group drop g
     [ "$output" = 'group g dropped' ]

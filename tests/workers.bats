@@ -195,8 +195,8 @@ END
 @test "workers: an event that takes longer than --timeout ends its worker, and is retried" {
     events 2
     worker '[ "$data" = 1 ] && [ ! -e hung ] && { : >hung; sleep 600; }; answer "done"'
-    run -0 --separate-stderr consume -g g --from start --workers --window 1 --timeout 300ms --grace 1s --backoff 0 -- ./w
-    [[ $stderr == *'seq 1 n "e1": its worker ended: timed out after 300ms, attempt 1: again at once'* ]]
+    run -0 --separate-stderr consume -g g --from start --workers --window 1 --timeout 2s --grace 1s --backoff 0 -- ./w
+    [[ $stderr == *'seq 1 n "e1": its worker ended: timed out after 2s, attempt 1: again at once'* ]]
     group_is 0 0 0
 }
 

@@ -171,7 +171,7 @@ END
         # Who comes now does not take what they have.
         run -0 --separate-stderr consume -g g -n 3 -- sh -c 'echo "$EVENT_ID" >>seen'
         : >free
-        through() { timeout 10 consume -g g -- sh -c 'echo "$EVENT_ID" >>seen' 2>/dev/null && group_is g 0 0 0; }
+        through() { timeout 60 consume -g g -- sh -c 'echo "$EVENT_ID" >>seen' 2>/dev/null && group_is g 0 0 0; }
         wait_for through
         for one in "${helper_pids[@]}"; do wait "$one" || true; done
         helper_pids=()
