@@ -229,6 +229,18 @@ needs_cut() {
     [ "$(data)" = '1 2' ]
 }
 
+# Without the trigger function's word no change of the cursor takes place, as with a broken index.
+@test "postgres: a table that contradicts itself ends the claim with 74, whatever else the server does" {
+    publish -t x -d 1 2>/dev/null
+    consume -g g --from start -n 1 -- true
+    publish -t x -d 2
+    db "CREATE FUNCTION shop.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER nothing BEFORE UPDATE ON shop.cursor FOR EACH ROW EXECUTE FUNCTION shop.nothing()"
+    background sh -c 'while echo "SELECT pg_current_xact_id();"; do :; done | psql -qAt >/dev/null 2>&1'
+    run -74 --separate-stderr timeout 60 consume -g g -- cat
+    [[ $stderr == *' contradicts itself about group "g": see spool check'* ]]
+}
+
 @test "postgres: a server that stops answering does not keep anybody for ever, 75" {
     publish -t x -d 1 2>/dev/null
     stopped=$(head -n 1 "$POSTGRES_DIR/data/postmaster.pid")
