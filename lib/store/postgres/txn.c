@@ -69,9 +69,8 @@ static int ask_fate(struct db *db)
         other.lost = false;
         if (db_connect(&other, &other.conn, &e) == 0)
             rows = db_ask(&other,
-                          "SELECT pg_xact_status(CAST($1 AS xid8)),CAST(extract(epoch FROM "
-                          "pg_postmaster_start_time())*1000000 AS bigint),"
-                          "current_setting('synchronous_standby_names')",
+                          "SELECT pg_xact_status(CAST($1 AS xid8))," SERVER_LIFE
+                          ",current_setting('synchronous_standby_names')",
                           values, 1, &e);
         PQfinish(other.conn);
         other.conn = NULL;
