@@ -36,6 +36,7 @@ void db_sizes(struct db *db, struct db_sizes *out);
 void db_stop(struct db *db, bool (*stopping)(void)); /* store_stop */
 bool db_stopping(const struct db *db);
 bool db_locked(const struct db *db); /* store_locked */
+bool db_lost(const struct db *db);   /* store_lost */
 
 /* -------------------------------------------------------------------------------- statements */
 

@@ -23,6 +23,7 @@ int store_open(struct store **out, const char *name, enum store_mode mode, struc
     *out = mem_zero(1, sizeof **out);
     (*out)->db = db;
     (*out)->name = db_name(db);
+    (*out)->mode = mode;
     (*out)->last_old = -1;
     return created;
 }
@@ -46,7 +47,33 @@ const char *store_name(const struct store *s)
 
 void store_stop(struct store *s, bool (*stopping)(void))
 {
+    s->stopping = stopping;
     db_stop(s->db, stopping);
+}
+
+bool store_stopping(const struct store *s)
+{
+    return db_stopping(s->db);
+}
+
+bool store_lost(const struct store *s)
+{
+    return db_lost(s->db);
+}
+
+/* One that is to be created has been: if it is missing now, that is an error. */
+int store_reopen(struct store *s, struct err *e)
+{
+    struct db *db;
+
+    if (db_open(&db, s->name, s->mode == STORE_CREATE ? STORE_WRITE : s->mode, e) < 0)
+        return -1;
+    db_stop(db, s->stopping);
+    db_close(s->db);
+    s->db = db;
+    s->name = db_name(db);
+    s->watched = false;
+    return 0;
 }
 
 bool store_locked(const struct store *s)

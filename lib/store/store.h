@@ -61,7 +61,14 @@ const char *store_name(const struct store *s); /* in full: an absolute path */
    nothing has begun, because that is a good moment to stop; give proc_forced for what must be done
    all the same: to settle, record or mark what has already happened. */
 void store_stop(struct store *s, bool (*stopping)(void));
-bool store_locked(const struct store *s); /* did the last call fail because of a lock? */
+bool store_stopping(const struct store *s); /* what that function says; false without one */
+bool store_locked(const struct store *s);   /* did the last call fail because of a lock? */
+/* Is the connection to a server lost? Then every call fails. store_reopen connects again: what was
+   open in the store, as transactions, groups and logs, is not to be used any more; the store is as
+   after store_open, and its name and the function given to store_stop stay. 0, or -1: it is still
+   lost. */
+bool store_lost(const struct store *s);
+int store_reopen(struct store *s, struct err *e);
 
 /*
  * Wait until another process has committed work or one of n descriptors is ready, at most

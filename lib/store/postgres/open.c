@@ -254,3 +254,8 @@ bool db_locked(const struct db *db)
 {
     return db->locked;
 }
+
+bool db_lost(const struct db *db)
+{
+    return db->lost;
+}

@@ -173,7 +173,8 @@ bool place_tail_take(struct db *db, int fd, int64_t place)
 void place_tail_drop(struct db *db, int fd, int64_t place)
 {
     (void)fd;
-    ask_tail(db, "pg_advisory_unlock", place);
+    if (!db->lost) /* then its end frees it, too; and the server may be silent */
+        ask_tail(db, "pg_advisory_unlock", place);
 }
 
 /* --------------------------------------------------------------------------------------- waking */

@@ -44,6 +44,8 @@ struct txn {
 struct store {
     struct db *db;
     const char *name; /* the driver's */
+    enum store_mode mode;
+    bool (*stopping)(void);
 
     bool wrote;       /* has appended before: others may be waiting for us */
     int64_t last_old; /* position of the last event with a checksum of schema 1; -1: not read */

@@ -572,6 +572,12 @@ bool db_locked(const struct db *db)
     return db->locked;
 }
 
+bool db_lost(const struct db *db)
+{
+    (void)db;
+    return false;
+}
+
 void db_sizes(struct db *db, struct db_sizes *out)
 {
     *out = (struct db_sizes){.schema = SCHEMA,
