@@ -244,7 +244,7 @@ consume: $EVENT_SPOOL: connected again" ]
     publish -t x -d 1 2>/dev/null
     for _ in 1 2 3 4; do
         rm -f handler
-        background consume -g g --from start -f -- sh -c 'echo $$ >handler; exec sleep 600' 2>err
+        background consume -g g --from start -- sh -c 'echo $$ >handler; exec sleep 600' 2>err
         wait_for test -s handler
         (cd / && $POSTGRES_CTL -m immediate -w restart -l "$POSTGRES_DIR/log" >/dev/null 3>&-)
         ends_with 75 "$pid"
@@ -269,25 +269,48 @@ consume: $EVENT_SPOOL: connected again" ]
     storm_ends
 }
 
-@test "postgres: a commit whose connection is lost is asked for: stored is stored" {
+@test "postgres: a connection that is lost at the commit leaves no event out and stores none twice" {
     needs_cut
-    publish -t x -d 1 2>/dev/null
-    cut after COMMIT publish -t x -d 2
-    [ "$(data)" = '1 2' ]
-    run -75 cut before COMMIT publish -t x -d 3
-    [ "$(data)" = '1 2' ]
+    spool init 2>/dev/null
+    for how in after before; do
+        run -0 --separate-stderr cut $how COMMIT publish -t x -d 1
+        run -0 --separate-stderr cut $how COMMIT publish -t x -k $how --expect-version none --echo <<<'2'
+        [ "$(jq -c '[.data,.version]' <<<"$output")" = '[2,1]' ]
+        seq 3 >in
+        run -0 cut $how COMMIT publish -t x -k $how --expect-version 1 in
+    done
+    [ "$(data)" = '1 2 1 2 3 1 2 1 2 3' ]
+    [ "$(replay | jq -r .version | paste -sd' ')" = 'null 1 2 3 4 null 1 2 3 4' ]
 }
 
-@test "postgres: whether a standby has it nobody knows when the connection is lost: 75, and the same ids do no harm" {
+@test "postgres: publish connects again and goes on; what it echoes is what is stored, in order" {
+    spool init 2>/dev/null
+    mkfifo feed
+    exec 9<>feed
+    background publish -t x --echo <feed >echoed 2>err 9>&-
+    exec 8>feed 9>&-
+    for round in 1 2 3; do
+        seq 1500 >&8
+        echo '{"bad' >&8
+        wait_for has_lines echoed $((round * 1500))
+        db "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name='eventutils'" >/dev/null
+    done
+    exec 8>&-
+    ends_with 65 "$pid"
+    replay | diff - echoed
+    [ "$(jq -r .id echoed | sort -u | wc -l)" -eq 4500 ]
+    [ "$(awk '{ print $3 }' err | paste -sd' ')" = '1501: 3002: 4503:' ]
+}
+
+@test "postgres: whether a standby has it nobody knows: publish asks again with the same id, and waits" {
     needs_cut
     publish -t x -d 1 2>/dev/null
     db "ALTER SYSTEM SET synchronous_standby_names = 'nobody'" && db 'SELECT pg_reload_conf()' >/dev/null
     wait_for db_says nobody 'SHOW synchronous_standby_names'
-    run -75 --separate-stderr cut after COMMIT publish -t x --id 7 -d 2
+    background cut after COMMIT publish -t x -k s --expect-version none -d 2
+    wait_for db_says 1 "SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND NOT granted"
     db 'ALTER SYSTEM RESET synchronous_standby_names' && db 'SELECT pg_reload_conf()' >/dev/null
-    [[ $stderr == *'nobody knows whether it took place: do it again, with the same ids' ]]
-    wait_for db_says '' 'SHOW synchronous_standby_names'
-    run -0 publish -t x --id 7 -d 2
+    ends_with 0 "$pid"
     [ "$(data)" = '1 2' ]
 }
 
@@ -303,6 +326,72 @@ consume: $EVENT_SPOOL: connected again" ]
     [[ $stderr == *' contradicts itself about group "g": see spool check'* ]]
 }
 
+# Nobody can connect to the database any more; those who are connected stay.
+shut_out() {
+    psql -qd postgres -c "ALTER DATABASE $PGDATABASE ALLOW_CONNECTIONS false"
+}
+
+let_in() {
+    psql -qd postgres -c "ALTER DATABASE $PGDATABASE ALLOW_CONNECTIONS true"
+}
+
+# held_up COMMAND...: start it, and shut others out while it waits for the spool's lock. Then it loses the
+# connection before the COMMIT.
+held_up() {
+    hold_lock_of shop
+    background env LD_PRELOAD="$BUILD/fault/cut.so" CUT=before CUT_AT=COMMIT "$@" 8>&- 7>&-
+    wait_for server_says 1 "SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND NOT granted"
+    shut_out
+    exec 8>&-
+    wait "$holder"
+}
+
+hold_lock_of() { # SCHEMA: until descriptor 8 is closed
+    rm -f hold && mkfifo hold
+    psql -qAt <hold 3>&- >/dev/null &
+    holder=$!
+    exec 8>hold
+    echo "BEGIN; SELECT pg_advisory_xact_lock('$1'::regnamespace::oid::int, 0);" >&8
+    wait_for db_says 1 "SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND granted"
+}
+
+server_says() { # VALUE SQL: without the test's database
+    [ "$(psql -qAtd postgres -c "$2")" = "$1" ]
+}
+
+@test "postgres: a signal ends the asking: then the outcome is unknown, and publishing with the same ids does no harm" {
+    needs_cut
+    publish -t x -d 1 2>/dev/null
+    held_up publish -t x --id 7 -d 2 2>err
+    wait_for server_says 0 "SELECT count(*) FROM pg_stat_activity WHERE datname='$PGDATABASE'"
+    kill -TERM "$pid"
+    ends_with 143 "$pid"
+    [[ $(cat err) == *': the connection was lost at the commit, and nobody knows whether it took place: do it again, with the same ids' ]]
+    let_in
+    publish -t x --id 7 -d 2
+    [ "$(data)" = '1 2' ]
+}
+
+@test "postgres: who was faster while the connection was lost wins, and publish says so, 75" {
+    needs_cut
+    spool init 2>/dev/null
+    mkfifo feed
+    exec 9<>feed
+    background publish --echo <feed >echoed 9>&-
+    faster=$pid
+    exec 7>feed 9>&-
+    wait_for db_says 1 "SELECT count(*) FROM pg_stat_activity WHERE application_name='eventutils'"
+    held_up publish -t x -k s --expect-version none -d 2 2>err
+    wait_for server_says 1 "SELECT count(*) FROM pg_stat_activity WHERE datname='$PGDATABASE'"
+    echo '{"specversion":"1.0","id":"1","source":"/s","type":"x","subject":"s","data":1,"version":1}' >&7
+    exec 7>&-
+    ends_with 0 "$faster"
+    let_in
+    ends_with 75 "$pid"
+    [ "$(cat err)" = 'publish: -d: subject "s" exists already, at version 1: load it and decide again' ]
+    [ "$(data)" = 1 ]
+}
+
 @test "postgres: a server that stops answering does not keep anybody for ever, 75" {
     publish -t x -d 1 2>/dev/null
     stopped=$(head -n 1 "$POSTGRES_DIR/data/postmaster.pid")
@@ -314,12 +403,7 @@ consume: $EVENT_SPOOL: connected again" ]
 
 @test "postgres: while somebody else writes, publish waits, and a signal ends the wait" {
     publish -t x -d 1 2>/dev/null
-    mkfifo hold
-    psql -qAt <hold 3>&- >/dev/null &
-    holder=$!
-    exec 8>hold
-    echo "BEGIN; SELECT pg_advisory_xact_lock((SELECT oid FROM pg_namespace WHERE nspname='shop')::int, 0);" >&8
-    wait_for db_says 1 "SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND granted"
+    hold_lock_of shop
     background publish -t x -d 2 8>&-
     wait_for db_says 1 "SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND NOT granted"
     kill -TERM "$pid"

@@ -9,6 +9,13 @@
 #define HELD_MAX (64 << 20)
 #define QUEUE_LINE 800 /* bytes: as many for each line; log_crowded does not count them */
 
+/* A line that is kept: in front of its text in a buffer. */
+struct held {
+    bool refused; /* set in place, so it is the first member */
+    struct ingest_place place;
+    size_t n;
+};
+
 static void explain_stale(const struct ingest *b, const struct event *ev, int64_t stands,
                           struct err *why)
 {
@@ -63,6 +70,7 @@ static void begin_times(struct ingest *b)
 {
     int64_t now = clock_now_ms();
 
+    b->keeps = b->keeps || store_line(b->store) >= 0;
     b->terms.now_ms = b->fill.now_ms = now;
     if (b->delay_ms > 0)
         b->fill.notbefore_ms = now + b->delay_ms;
@@ -92,21 +100,57 @@ static int begin(struct ingest *b, struct err *e)
     return b->room < 0 ? -1 : txn_begin(b->store, TXN_PUBLISH, &b->terms, &b->txn, e);
 }
 
+static void held_add(struct buf *b, struct ingest_place place, struct str text)
+{
+    struct held head = {false, place, text.n};
+
+    buf_add(b, &head, sizeof head);
+    buf_str(b, text);
+}
+
+static struct str held_next(const struct buf *b, size_t *at, struct held *head)
+{
+    memcpy(head, b->p + *at, sizeof *head);
+    struct str text = {b->p + *at + sizeof *head, head->n};
+    *at += sizeof *head + head->n;
+    return text;
+}
+
 static void note_fate(struct ingest *b, size_t i, const struct log_put *put)
 {
     const struct event *ev = &b->event[i];
     struct err why;
 
-    b->duplicates += put->fate == LOG_DUPLICATE;
+    b->duplicates += put->fate == LOG_DUPLICATE && !b->again;
     b->stale += put->fate == LOG_STALE;
     if (put->fate != LOG_STORED && put->fate != LOG_DUPLICATE) {
         err_clear(&why);
         explain_fate(b, ev, put, &why);
         refused_add(&b->refused, b->place[i].file, b->place[i].line, b->line[i], why.text);
+        if (b->keeps)
+            b->kept.p[b->kept_at[i]] = true;
     } else if (b->echo) {
         buf_str(&b->safe, put->fate == LOG_DUPLICATE ? put->line : ev->line);
         buf_char(&b->safe, '\n');
     }
+}
+
+/* Add an event to the queue, and to what is kept until the commit. */
+static void queue_event(struct ingest *b, struct ingest_place place, struct str line)
+{
+    b->place[b->queued] = place;
+    b->line[b->queued] = line;
+    if (b->keeps && !b->again) {
+        b->kept_at[b->queued] = b->kept.n;
+        held_add(&b->kept, place, b->event[b->queued].line);
+    }
+    b->queued++;
+    b->queued_bytes += line.n;
+}
+
+static bool queue_full(const struct ingest *b)
+{
+    return b->queued == log_some() || b->queued_bytes > log_some() * QUEUE_LINE;
 }
 
 /* Put the events that wait in the queue into the transaction. */
@@ -126,10 +170,62 @@ static int put_queue(struct ingest *b, struct err *e)
     return 0;
 }
 
+/* Put the events that are kept, and were not refused, into a transaction of their own. */
+static int put_kept(struct ingest *b, struct err *e)
+{
+    const struct event_fill nothing = {.hops = -1, .priority = -1, .now_ms = b->fill.now_ms};
+    struct held head;
+
+    b->queued = b->queued_bytes = 0;
+    buf_reset(&b->safe);
+    if (txn_begin(b->store, TXN_PUBLISH, &b->terms, &b->txn, e) < 0)
+        return -1;
+    for (size_t at = 0, here = 0; here < b->kept.n; here = at) {
+        struct str line = held_next(&b->kept, &at, &head);
+        if (head.refused)
+            continue;
+        if (event_make(&b->event[b->queued], &b->scan, &nothing, line, e) < 0)
+            return -1;
+        b->kept_at[b->queued] = here;
+        queue_event(b, head.place, line);
+        if (queue_full(b) && put_queue(b, e) < 0)
+            return -1;
+    }
+    return put_queue(b, e);
+}
+
+/*
+ * After an error: when the connection to a server is lost, open the store again, and begin the
+ * batch again with the same ids: what is in the log by then was committed after all. Returns 0 when
+ * the batch is in a new transaction, or -1 with the first error.
+ */
+static int begin_again(struct ingest *b, struct err *e)
+{
+    struct err second = ERR_NONE;
+    int got = -1;
+
+    while (b->keeps && got < 0 && store_lost(b->store) && reconnect(&b->reconnect, b->store) == 0) {
+        err_clear(&second);
+        b->again = true;
+        got = put_kept(b, &second);
+        b->again = false;
+    }
+    if (got == 0)
+        err_clear(e);
+    else if (second.status != 0 && !store_lost(b->store))
+        *e = second;
+    return got;
+}
+
+static int flush_queue(struct ingest *b, struct err *e)
+{
+    return put_queue(b, e) < 0 ? begin_again(b, e) : 0;
+}
+
 /* Messages are in the order of the lines. */
 static int refuse(struct ingest *b, struct ingest_place place, struct str line, struct err *e)
 {
-    if (put_queue(b, e) < 0)
+    if (flush_queue(b, e) < 0)
         return -1;
     refused_add(&b->refused, place.file, place.line, line, b->why.text);
     return 0;
@@ -141,21 +237,18 @@ int ingest_put(struct ingest *b, struct ingest_place place, struct str line, str
     size_t some = log_some();
     bool alone = b->refused.path != NULL || line.n > some * QUEUE_LINE;
 
-    if (alone && put_queue(b, e) < 0)
+    if (alone && flush_queue(b, e) < 0)
         return -1;
     struct event *ev = &b->event[b->queued];
     if (make(b, ev, line) < 0)
         return refuse(b, place, line, e);
-    if (b->lines == 0 && begin(b, e) < 0)
-        return -1;
-    b->lines++;
+    queue_event(b, place, line);
     b->bytes += (int64_t)line.n;
-    b->place[b->queued] = place;
-    b->line[b->queued++] = line;
-    b->queued_bytes += line.n;
     /* The caller may want to know at once that a version is stale. */
     alone |= b->terms.versions != LOG_UNVERSIONED || ev->version != 0;
-    return alone || b->queued == some || b->queued_bytes > some * QUEUE_LINE ? put_queue(b, e) : 0;
+    if (b->lines++ == 0 && begin(b, e) < 0 && begin_again(b, e) < 0)
+        return -1;
+    return alone || queue_full(b) ? flush_queue(b, e) : 0;
 }
 
 /* -------------------------------------------------------------------------------------- a line */
@@ -184,19 +277,11 @@ static bool maybe_cut(const struct ingest *b, const struct line *line, struct st
            (b->fill.text || (last >= '0' && last <= '9' && *text.p != '{' && *text.p != '['));
 }
 
-struct held {
-    struct ingest_place place;
-    size_t n;
-};
-
 static int hold(struct ingest *b, struct ingest_place place, struct str text, struct err *e)
 {
-    struct held head = {place, text.n};
-
     if (b->held.n + text.n > HELD_MAX)
         return err_set(e, EX_DATAERR, "the input is larger than 64 MiB, too much for --atomic");
-    buf_add(&b->held, &head, sizeof head);
-    buf_str(&b->held, text);
+    held_add(&b->held, place, text);
     return 0;
 }
 
@@ -221,15 +306,14 @@ int ingest_line(struct ingest *b, const struct line *line, bool too_long, const 
 
 int ingest_held(struct ingest *b, struct err *e)
 {
+    struct held head;
+
     for (size_t at = 0; at < b->held.n && b->stale == 0;) {
-        struct held head;
-        memcpy(&head, b->held.p + at, sizeof head);
-        at += sizeof head;
-        if (ingest_put(b, head.place, (struct str){b->held.p + at, head.n}, e) < 0)
+        struct str text = held_next(&b->held, &at, &head);
+        if (ingest_put(b, head.place, text, e) < 0)
             return -1;
-        at += head.n;
     }
-    return put_queue(b, e);
+    return flush_queue(b, e);
 }
 
 /* -------------------------------------------------------------------------------------- commit */
@@ -243,11 +327,14 @@ bool ingest_full(const struct ingest *b)
 int ingest_commit(struct ingest *b, struct err *e)
 {
     bool open = b->lines > 0;
+    int got = flush_queue(b, e);
 
-    if (put_queue(b, e) < 0)
-        return -1;
+    while (open && got == 0 && (got = txn_commit(b->txn, e)) < 0 && (got = begin_again(b, e)) == 0)
+        if (b->atomic && b->refused.n > 0) /* meanwhile somebody else was faster */
+            return ingest_abandon(b), 0;
     b->lines = b->bytes = 0;
-    return open ? txn_commit(b->txn, e) : 0;
+    buf_reset(&b->kept);
+    return got;
 }
 
 void ingest_abandon(struct ingest *b)
@@ -257,12 +344,14 @@ void ingest_abandon(struct ingest *b)
     b->queued = b->queued_bytes = 0;
     b->lines = b->bytes = b->duplicates = 0;
     buf_reset(&b->safe);
+    buf_reset(&b->kept);
 }
 
 void ingest_free(struct ingest *b)
 {
     buf_free(&b->safe);
     buf_free(&b->held);
+    buf_free(&b->kept);
     refused_free(&b->refused);
     for (size_t i = 0; i < log_some(); i++) /* no more were made */
         event_free(&b->event[i]);

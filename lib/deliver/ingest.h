@@ -6,6 +6,9 @@
  *     if (ingest_full(&b) || no more input is waiting)
  *         ingest_commit(&b, &e), then print safe, and refused_report(&b.refused, &e)
  *
+ * When the connection to a server is lost, even while it commits, the batch is put once more on a
+ * new one, with the same ids, so that nothing is stored twice. A call fails only if there is none.
+ *
  * A line that cannot be stored is refused and does not affect the others. Print nothing while the
  * transaction is open, since writing may block while others wait for the lock: print after
  * ingest_commit or ingest_abandon.
@@ -16,6 +19,7 @@
 #include "cli/lines.h"
 #include "cli/refused.h"
 #include "deliver/backpressure.h"
+#include "deliver/reconnect.h"
 #include "store/log.h"
 
 #define INGEST_QUEUE LOG_SOME
@@ -46,6 +50,10 @@ struct ingest {
     struct txn *txn;
     int64_t lines, bytes, room;
     struct buf held;
+    struct reconnect reconnect;
+    bool keeps, again; /* the connection may be lost; the batch is put once more */
+    struct buf kept;   /* then: its events, to be put again */
+    size_t kept_at[INGEST_QUEUE];
     size_t queued, queued_bytes; /* events that are made, but not yet put into the log */
     struct event event[INGEST_QUEUE];
     struct ingest_place place[INGEST_QUEUE];
