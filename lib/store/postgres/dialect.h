@@ -26,6 +26,9 @@
 #define APPEND_ROWS 250
 #define APPEND_FEWER true
 #define ROWS_9 "SELECT * FROM unnest(?,?,?,?,?,?,?,?,?)"
+/* While somebody looks at the past, each change of a row makes it slower to find. */
+#define ADD_UP(keys, sums) ""
+#define FOLD_NOW(random) ((random) % 256 == 0)
 #define HAS_NUL(text) "false" /* refused by the server */
 
 #endif
