@@ -49,6 +49,7 @@ static const struct cmd self = {
                  "project --status read.db", "project --rebuild read.db accounts.sql"},
     .options = options,
     .rules = option_rules,
+    .database = true,
     .common = "group follow on-error rebuild status",
 };
 
