@@ -93,7 +93,7 @@ $(programs) $(hooked) $(on_postgres) $(file_on_postgres): $(BUILD)/cmd/$$(@F).o 
 	$(link) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS) $(libs)
 $(on_postgres) $(file_on_postgres): libs = $(PQ_LIBS)
 # Only they have the other engine of read models; see model_postgres.
-%/postgresql/project %/postgresql/file/project: libs = -Wl,-u,model_postgres $(PQ_LIBS)
+$(BUILD)/bin/postgresql/project $(file_on_postgres): libs = -Wl,-u,model_postgres $(PQ_LIBS)
 $(hooked) $(BUILD)/bench/floor_oneshot: PKG_LIBS = $(SHARED_LIBS)
 $(short:%=$(BUILD)/bin/%): whole = $(if $(SAN),,$(WHOLE))
 

@@ -34,9 +34,9 @@ enum pg_wait pg_receive(PGconn *conn, int64_t until_ms, const struct pg_patience
 /*
  * Connect. defaults are keywords and values in turns, ended by NULL, that the connection string
  * overrides; connect_ms is how long it may take, unless the string says otherwise. libpq resolves
- * host names itself, and blocks while it does: a name is resolved beforehand, so that libpq gets its
- * answer at once. *out is NULL only without memory; otherwise it is the caller's to finish, also
- * when the result is not PG_READY: PG_LOST, and the connection's message says why.
+ * host names itself, and blocks while it does: a name is resolved beforehand, so that libpq gets
+ * its answer at once. *out is the caller's to finish, whatever the result is; NULL without memory,
+ * or stopped early. After PG_LOST the connection's message says why.
  */
 enum pg_wait pg_connect(PGconn **out, const char *conninfo, const char *const *defaults,
                         int64_t connect_ms, const struct pg_patience *p);

@@ -2,22 +2,14 @@
 #include "project/model.h"
 
 #include "base/mem.h"
-#include "cli/engine.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-const struct model_engine *model_engine_of(const char *database)
+int model_open(struct model *m, const struct model_engine *engine, const char *database,
+               enum model_mode mode, bool (*stopping)(void), struct err *e)
 {
-    return engine_is_address(database) ? &model_postgres : &model_sqlite;
-}
-
-int model_open(struct model *m, const char *database, enum model_mode mode, bool (*stopping)(void),
-               struct err *e)
-{
-    const struct model_engine *engine = model_engine_of(database);
-
     *m = (struct model){.engine = engine, .name = engine->name(database), .stopping = stopping};
     return engine->open(m, mode, e);
 }

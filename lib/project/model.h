@@ -3,12 +3,13 @@
  *
  *     projection.c    open, and apply events
  *     owner.c         which process works on a projection, and its group in the spool
- *     rebuild.c       a second model beside the first: to replace it, or to verify it
+ *     rebuild.c       a second model beside the first: to replace it, or to verify it (verify.c)
  *     status.c        positions and states, for listings
- *     model.c         a model in any database: which engine it has, and our two tables in it
+ *     model.c         a model in any database, and our two tables in it; engines.c: which engine
  *     statements.c    the statements of a file, prepared and run
  *     sqlite.c sqlite_statements.c sqlite_draft.c          models in SQLite files
- *     postgres.c postgres_statements.c postgres_draft.c    models on PostgreSQL servers
+ *     postgres.c postgres_talk.c postgres_statements.c postgres_objects.c postgres_draft.c
+ *                                                          models on PostgreSQL servers
  *
  * Two tables of ours are in the user's database:
  *
@@ -100,7 +101,8 @@ struct model_engine {
     int (*same)(const char *ours, const char *theirs);
     /* Try a whole file in an empty database, and append the names of the tables and views that it
        creates, as a JSON array. NULL: a transaction that fails undoes all that a file has made. */
-    int (*check)(const struct rules *rules, struct buf *objects, struct err *e);
+    int (*check)(const struct model_engine *self, const struct rules *rules, struct buf *objects,
+                 struct err *e);
 
     int (*open)(struct model *m, enum model_mode mode, struct err *e);
     void (*close)(struct model *m);
@@ -129,10 +131,9 @@ struct model_engine {
     int (*made)(struct model *m, const struct rules *rules, struct buf *objects, struct err *e);
 
     /* Statements of a file. compile: the first one in sql, and where it ends; run_once under
-       "@init". prepared: all are compiled
-       for the first time: do they keep to these objects? May be NULL. run: 0; 1: an event is at fault, this one
-       or one before it, or -1: the database is. flush: the same, for all that were run; may be
-       NULL. */
+       "@init". prepared: all are compiled for the first time: do they keep to these objects? May be
+       NULL. run: 0; 1: an event is at fault, this one or one before it; or -1: the database is, and
+       with 65 fault names the statement. flush: the same, for all that were run; may be NULL. */
     int (*compile)(struct model *m, const char *sql, const char **end, struct statement *out,
                    struct err *e);
     int (*run_once)(struct model *m, struct statement *s, struct err *e);
@@ -169,9 +170,10 @@ struct model {
 };
 
 const struct model_engine *model_engine_of(const char *database);
-/* 66 when it is not there to be read, 73 when it cannot be created. Close it in any case. */
-int model_open(struct model *m, const char *database, enum model_mode mode, bool (*stopping)(void),
-               struct err *e);
+/* 0, or -1: 66 when it is not there to be read, 73 when it cannot be created. Close it in any case.
+ */
+int model_open(struct model *m, const struct model_engine *engine, const char *database,
+               enum model_mode mode, bool (*stopping)(void), struct err *e);
 void model_close(struct model *m);
 
 /*

@@ -87,10 +87,10 @@ static int find_or_make(struct projection *p, struct err *e)
         got = rules_prepare(&p->statements, m, p->terms.rules, e);
     if (got == 0 && made > 0 && m->engine->prepared != NULL)
         got = m->engine->prepared(m, p->terms.rules, buf_text(&p->objects), e);
-    if (got >= 0)
+    if (got == 0 && made > 0)
         return model_commit(m, e);
     model_rollback(m);
-    return -1;
+    return got;
 }
 
 /* ---------------------------------------------------------------------------------- open, close */
@@ -134,18 +134,32 @@ static int check_log(struct projection *p, struct err *e)
     return got == 0 ? 0 : -1;
 }
 
+/* The position tells whether a commit whose answer was lost has taken place. */
+static bool recovered(struct projection *p, struct err *e)
+{
+    if (p->model.engine->recover == NULL || p->model.engine->recover(&p->model, e) < 0)
+        return false;
+    err_clear(e);
+    return true;
+}
+
 int projection_init(struct projection *p, const struct projection_terms *terms, struct err *e)
 {
     p->terms = *terms;
     p->until = INT64_MAX;
     const struct model_engine *engine = model_engine_of(terms->database);
     p->name = engine->name(terms->database);
-    return engine->check == NULL ? 0 : engine->check(terms->rules, &p->objects, e);
+    return engine->check == NULL ? 0 : engine->check(engine, terms->rules, &p->objects, e);
 }
 
 int projection_begin(struct projection *p, struct err *e)
 {
-    return find_or_make(p, e) < 0 || check_log(p, e) < 0 ? -1 : 0;
+    while (find_or_make(p, e) < 0) {
+        if (!recovered(p, e))
+            return -1;
+        rules_finalize(&p->statements, &p->model);
+    }
+    return check_log(p, e);
 }
 
 void projection_free(struct projection *p)
@@ -173,7 +187,8 @@ int projection_open(struct projection **out, const struct projection_terms *term
 
     *out = p;
     if (projection_init(p, terms, e) == 0 && claim_take(p, CLAIM_WORK, e) == 0 &&
-        model_open(&p->model, terms->database, MODEL_CREATE, terms->stopping, e) == 0 &&
+        model_open(&p->model, model_engine_of(terms->database), terms->database, MODEL_CREATE,
+                   terms->stopping, e) == 0 &&
         projection_begin(p, e) == 0 && claim_group(p, e) == 0)
         return p->model.created;
     projection_close(p);
@@ -221,6 +236,15 @@ static int put_aside(struct projection *p, const struct log_entry *entry, struct
                      entry->damaged ? (struct str){NULL, 0} : entry->line);
 }
 
+/* No event is at fault. */
+static int fail_at_statement(const struct projection *p, struct err *e)
+{
+    const struct statement *s = p->fault.statement;
+
+    return e->status == EX_DATAERR && s != NULL ? statement_at_line(p->terms.rules, s->line, e)
+                                                : -1;
+}
+
 /* 0; 1: an event failed, which is remembered; -1. */
 static int run_statements(struct projection *p, const struct log_entry *entry, struct err *e)
 {
@@ -241,10 +265,8 @@ static int run_statements(struct projection *p, const struct log_entry *entry, s
         if (!pattern_any(&s->section->types, entry->type))
             continue;
         got = p->model.engine->run(&p->model, s, entry, &p->event, &p->fault, e);
-        if (got < 0 && e->status == EX_DATAERR)
-            statement_at_line(p->terms.rules, s->line, e);
         if (got != 0)
-            return got;
+            return got < 0 ? fail_at_statement(p, e) : got;
     }
     return 0;
 }
@@ -344,6 +366,8 @@ static enum fate apply_some(struct projection *p, struct log_entry *entry, int64
     if (got < 0)
         return FAILED;
     got = engine->flush == NULL ? 0 : engine->flush(&p->model, &p->fault, e);
+    if (got < 0)
+        fail_at_statement(p, e);
     return got > 0 ? AGAIN : got < 0 ? FAILED : fate;
 }
 
@@ -453,15 +477,6 @@ static int after_batch(struct projection *p, int64_t last, struct err *e)
     if (p->position < last)
         give_way(p);
     return 0;
-}
-
-/* The position tells whether a commit whose answer was lost has taken place. */
-static bool recovered(struct projection *p, struct err *e)
-{
-    if (p->model.engine->recover == NULL || p->model.engine->recover(&p->model, e) < 0)
-        return false;
-    err_clear(e);
-    return true;
 }
 
 int projection_advance(struct projection *p, struct err *e)

@@ -3,7 +3,6 @@
  * to be compared with it. The next run removes what a kill leaves of it. How a draft stands beside
  * the live model, and how the two are swapped, is the engine's.
  */
-#include "base/json_tree.h"
 #include "base/point.h"
 #include "project/model.h"
 
@@ -43,7 +42,8 @@ static int open_draft(struct aside *a, const struct projection_terms *terms, enu
     p->draft = true;
     if (projection_init(p, terms, e) < 0 || claim_take(p, CLAIM_ASIDE, e) < 0 ||
         log_first(terms->spool, &a->first, e) < 0 ||
-        model_open(&a->live, terms->database, mode, terms->stopping, e) < 0)
+        model_open(&a->live, model_engine_of(terms->database), terms->database, mode,
+                   terms->stopping, e) < 0)
         return -1;
     p->model = (struct model){.engine = a->live.engine, .stopping = terms->stopping};
     return a->live.engine->open_draft(&p->model, &a->live, terms->name, e) < 0 ||
@@ -84,7 +84,7 @@ static int advance_draft(struct aside *a, struct err *e)
 
 /* ----------------------------------------------------------------------------------------- swap */
 
-/* The live model's position; it stays there while a transaction is open. 1; 0: there is none; -1. */
+/* The live model's position; it stays there while a transaction is open. 1; 0 there is none; -1. */
 static int live_position(struct aside *a, int64_t *position, struct err *e)
 {
     char sql[100];
@@ -167,28 +167,6 @@ int projection_rebuild(const struct projection_terms *terms, bool incomplete, in
 }
 
 /* --------------------------------------------------------------------------------------- verify */
-
-int verify_row(struct verify *v, const char *table, bool model, int64_t times, json_t *row,
-               struct err *e)
-{
-    v->found++;
-    return v->f(json_pack("{s:o,s:s,s:I,s:o}", "table", tree_text(str_of(table)), "only",
-                          model ? "model" : "rebuilt", "times", (json_int_t)times, "row", row),
-                v->arg, e);
-}
-
-static int tell_sql(struct verify *v, const char *name, const char *sql, bool model, struct err *e)
-{
-    return sql[0] == '\0' ? 0
-                          : verify_row(v, name, model, 1,
-                                       json_pack("{s:o}", "sql", tree_text(str_of(sql))), e);
-}
-
-int verify_sql(struct verify *v, const char *name, const char *model, const char *draft,
-               struct err *e)
-{
-    return tell_sql(v, name, model, true, e) < 0 || tell_sql(v, name, draft, false, e) < 0 ? -1 : 0;
-}
 
 /* Bring the draft to where the model is. */
 static int follow_model(struct aside *a, struct err *e)

@@ -1,9 +1,10 @@
 /*
- * A model in a SQLite file of the user's. We leave its journal mode, its settings and its other tables alone, and add
- * three precautions: a busy handler with jitter, since the built-in one loses against writers that
- * come straight back; synchronous=FULL, because the spool records our position and may then be
- * pruned; and no PASSIVE checkpoint, which together with a commit at the wrong moment loses pages
- * on SQLite before 3.51.3 (sqlite.org/wal.html#walresetbug), ours and those of other writers.
+ * A model in a SQLite file of the user's. We leave its journal mode, its settings and its other
+ * tables alone, and add three precautions: a busy handler with jitter, since the built-in one loses
+ * against writers that come straight back; synchronous=FULL, because the spool records our position
+ * and may then be pruned; and no PASSIVE checkpoint, which together with a commit at the wrong
+ * moment loses pages on SQLite before 3.51.3 (sqlite.org/wal.html#walresetbug), ours and those of
+ * other writers.
  */
 #include "project/sqlite.h"
 

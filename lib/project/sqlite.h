@@ -23,7 +23,8 @@ int sqlite_fail(struct model *m, struct err *e); /* what SQLite says, in words; 
 
 /* sqlite_statements.c: as in struct model_engine. */
 extern const char *const sqlite_init_words[];
-int sqlite_check(const struct rules *rules, struct buf *objects, struct err *e);
+int sqlite_check(const struct model_engine *self, const struct rules *rules, struct buf *objects,
+                 struct err *e);
 int sqlite_compile(struct model *m, const char *sql, const char **end, struct statement *out,
                    struct err *e);                                        /* 0 or -1 */
 int sqlite_run_once(struct model *m, struct statement *s, struct err *e); /* 0 or -1 */

@@ -53,7 +53,7 @@ int sqlite_open_draft(struct model *draft, struct model *live, const char *name,
     remove_files(buf_text(&path));
     int got = create_file(path.p, live->name, e);
     if (got == 0)
-        got = model_open(draft, path.p, MODEL_CREATE, draft->stopping, e);
+        got = model_open(draft, live->engine, path.p, MODEL_CREATE, draft->stopping, e);
     if (got == 0)
         got = model_run(draft, e, "PRAGMA synchronous=OFF", "");
     if (got == 0)
@@ -250,7 +250,7 @@ static json_t *value(sqlite3_stmt *q, int column)
 }
 
 /* Rows that one side has more often than the other; the last column is the difference. */
-static int compare_rows(struct model *m, struct verify *v, const char *table, struct err *e)
+static int compare_table(struct model *m, struct verify *v, const char *table, struct err *e)
 {
     struct buf names = BUF_INIT;
     struct model_rows *rows = NULL;
@@ -300,7 +300,7 @@ int sqlite_compare(struct model *live, struct model *draft, struct verify *v, st
         if (strcmp(part[2], part[3]) != 0)
             got = verify_sql(v, part[1], part[3], part[2], e);
         else if (strcmp(part[0], "table") == 0)
-            got = compare_rows(live, v, part[1], e);
+            got = compare_table(live, v, part[1], e);
     }
     buf_free(&list);
     return got;

@@ -60,10 +60,11 @@ int sqlite_run_once(struct model *m, struct statement *s, struct err *e)
                : fail_prepare(m, e);
 }
 
-int sqlite_check(const struct rules *rules, struct buf *objects, struct err *e)
+int sqlite_check(const struct model_engine *self, const struct rules *rules, struct buf *objects,
+                 struct err *e)
 {
     struct sqlite_model own = {NULL};
-    struct model m = {.engine = &model_sqlite, .name = rules->file, .own = &own};
+    struct model m = {.engine = self, .name = rules->file, .own = &own};
     struct statements all = {NULL, 0, false};
     int64_t temporary = 0;
     int got = -1;
@@ -140,6 +141,8 @@ int sqlite_run(struct model *m, struct statement *s, const struct log_entry *ent
     sqlite3_reset(s->own);
     if (!at_fault) {
         *e = broken;
+        if (broken.status == EX_DATAERR)
+            fault->statement = s;
         return -1;
     }
     *fault = (struct fault){entry->seq, s, why};

@@ -98,7 +98,7 @@ int projection_status(struct store *spool, const char *database, const char *nam
                       int (*f)(json_t *row, void *arg, struct err *e), void *arg, struct err *e)
 {
     struct model m;
-    int got = model_open(&m, database, MODEL_READ, NULL, e);
+    int got = model_open(&m, model_engine_of(database), database, MODEL_READ, NULL, e);
 
     if (got == 0)
         got = all(spool, &m, name, f, arg, e);
