@@ -21,7 +21,8 @@
 #define LOOK_MS 100
 #define ASK_FOR_ANSWERS 16 /* statements, between requests for what has been answered so far */
 #define WINDOW 32          /* statements without an answer, at most */
-#define OLDEST 130000      /* PostgreSQL 13: pg_current_xact_id */
+#define LIMIT_TRIES 20
+#define OLDEST 130000 /* PostgreSQL 13: pg_current_xact_id */
 
 static bool must_stop(void *model)
 {
@@ -380,6 +381,18 @@ static int fail_connect(struct model *m, enum pg_wait why, struct err *e)
     return -1;
 }
 
+/* A role's own limit for statements could end what follows, and even this. */
+static int lift_limit(struct model *m, struct err *e)
+{
+    int got = -1;
+
+    for (int tries = 0; tries < LIMIT_TRIES && got < 0 && !postgres_of(m)->lost; tries++) {
+        err_clear(e);
+        got = postgres_do(m, "SET statement_timeout=0", e);
+    }
+    return got;
+}
+
 int postgres_connect(struct model *m, struct err *e)
 {
     /* A peer that has gone is noticed within five seconds. */
@@ -405,8 +418,7 @@ int postgres_connect(struct model *m, struct err *e)
     PQsetNoticeReceiver(own->conn, note_notice, m);
     own->lost = own->again = own->failed = false;
     own->connections++;
-    /* A role's own limit could end what follows. */
-    if (postgres_do(m, "SET statement_timeout=0", e) < 0)
+    if (lift_limit(m, e) < 0)
         return -1;
     PGresult *rows = postgres_ask(m, settings, values, 2, e);
     int good = rows == NULL ? -1 : check_server(m, rows, e);
