@@ -114,6 +114,8 @@ int log_next(struct log *l, struct log_entry *out, struct err *e);
    log_next returns it; 0 at the end; -1. */
 enum { LOG_DAMAGED = -2 };
 int log_lines(struct log *l, int64_t most, struct str *text, struct err *e);
+/* The position where another log with the same query would have to start to go on here. */
+int64_t log_here(const struct log *l);
 void log_close(struct log *l);
 
 /* The version of a subject's stream when the log ended at position last. Returns 1 and sets

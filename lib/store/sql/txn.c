@@ -48,6 +48,11 @@ static int find_end(struct txn *t, struct err *e)
     return 0;
 }
 
+static enum db_sync sync_of(enum txn_kind kind)
+{
+    return kind == TXN_LIGHT ? DB_NORMAL : kind == TXN_GRANT ? DB_GRANT : DB_FULL;
+}
+
 int txn_begin(struct store *s, enum txn_kind kind, const struct log_terms *terms, struct txn **out,
               struct err *e)
 {
@@ -60,7 +65,7 @@ int txn_begin(struct store *s, enum txn_kind kind, const struct log_terms *terms
     if (kind == TXN_PUBLISH && s->wrote)
         db_give_way(s->db);
     if ((kind == TXN_PUBLISH && db_room(s->db, &room, e) < 0) ||
-        db_begin(s->db, kind == TXN_LIGHT ? DB_NORMAL : DB_FULL, e) < 0)
+        db_begin(s->db, sync_of(kind), e) < 0)
         return -1;
     *t = (struct txn){.s = s, .room = room, .segment_ms = DB_NONE};
     if (terms != NULL)

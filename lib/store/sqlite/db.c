@@ -382,6 +382,8 @@ int db_begin(struct db *db, enum db_sync sync, struct err *e)
     space_look(db);
     if (db->tight)
         db_move_wal(db);
+    if (sync == DB_GRANT) /* no other machine takes a file's place */
+        sync = DB_NORMAL;
     /* The level takes effect when the pragma is prepared, and has no effect in a transaction. */
     if (sync != db->sync) {
         if (db_exec(db, sync == DB_FULL ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
