@@ -74,6 +74,10 @@ int db_run(struct db *db, struct err *e, const struct sql *sql, const char *type
    types are those of each row. At most APPEND_ROWS rows; fewer only with APPEND_FEWER. */
 int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
                 const struct db_value *values, size_t rows);
+/* The same without an answer, like db_later. A row that is there already, by any unique index,
+   makes the transaction miss. 0 or -1. */
+int db_later_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                  const struct db_value *values, size_t rows);
 /*
  * An engine at the other end of a network sends these along with the next statement, or with the
  * commit, and whatever fails of them fails that one: they cost no wait of their own.

@@ -73,7 +73,8 @@ struct db {
     struct sent *sent;    /* the statements of the pipeline that is open, in order */
     size_t sends, sent_room;
     int unread;         /* pipelines whose answers are on their way, and nobody listens */
-    bool missed;        /* a db_must has found nothing */
+    bool missed;        /* a db_must has found nothing, or db_later_rows something */
+    bool unasked;       /* db_later_rows was called in this transaction */
     struct err failure; /* the first of this transaction */
     bool failed, locked, full, damaged; /* what the last error was */
     bool person; /* the statement is a person's: its errors are usage errors */

@@ -244,6 +244,12 @@ int db_await(struct db *db, struct err *e)
     return 0;
 }
 
+int db_later_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                  const struct db_value *values, size_t rows)
+{
+    return db_run_rows(db, e, sql, types, values, rows) < 0 ? -1 : 0;
+}
+
 bool db_missed(const struct db *db)
 {
     (void)db;
