@@ -26,6 +26,8 @@
 #define APPEND_ROWS 250
 #define APPEND_FEWER true
 #define ROWS_9 "SELECT * FROM unnest(?,?,?,?,?,?,?,?,?)"
+#define ROWS_AT_ONCE 250
+#define ROWS_OF(arguments) "SELECT * FROM unnest(" arguments ")"
 #define HAS_NUL(text) "false" /* refused by the server */
 
 #endif
