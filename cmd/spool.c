@@ -89,7 +89,7 @@ int main(int argc, char **argv)
     const struct cmd self = {
         .name = "spool",
         .about = "inspect and manage the spool and its groups",
-        .examples = {"spool info", "spool group pause email", "spool prune --before 30d"},
+        .examples = {"spool info", "spool prune --before 30d"},
         .verbs = verbs,
     };
 

@@ -227,7 +227,7 @@ static int run_spool_copy(char **operand)
 
 const struct cmd spool_copy = {
     .name = "copy",
-    .about = "make a spool equal to another one, on another engine",
+    .about = "make a spool equal to another one, also on a server",
     .usage = {"FROM TO", "[--from N] FROM -", "- TO"},
     .examples = {"spool copy spool.db 'postgresql://eu@db.example/events#orders'",
                  "spool copy spool.db - | ssh host spool copy - spool.db"},

@@ -234,7 +234,7 @@ static int look_at_ours(struct import *m, const struct db_value **ours, struct e
     return copy_rows_look(&m->rows, ours, e);
 }
 
-/* Remove our rows before a key, or all that are left (NULL). 1 when ours is now at the key; 0; -1. */
+/* Remove our rows before a key, or all that are left (NULL). 1 when ours is at the key; 0; -1. */
 static int drop_before(struct import *m, const struct db_value *key, const struct db_value **ours,
                        struct err *e)
 {
@@ -549,7 +549,7 @@ static int copy_marked(struct store *s, struct buf *mark, struct err *e)
     return got;
 }
 
-static int check_empty(struct store *s, struct err *e)
+static int target_empty(struct store *s, struct err *e)
 {
     int64_t one;
     int got = db_int(s->db, e, &one,
@@ -565,7 +565,7 @@ static int check_empty(struct store *s, struct err *e)
                          s->name);
 }
 
-static int check_idle(struct store *s, struct err *e)
+static int target_idle(struct store *s, struct err *e)
 {
     struct buf names = BUF_INIT;
     int64_t grp;
@@ -585,9 +585,9 @@ int copy_target(struct store *s, int64_t *first, struct err *e)
 
     *first = 1;
     if (got == 0)
-        got = check_empty(s, e);
+        got = target_empty(s, e);
     else if (got > 0)
-        got = check_idle(s, e);
+        got = target_idle(s, e);
     buf_free(&mark);
     return got < 0 || log_last(s, first, e) < 0 ? -1 : 0;
 }
@@ -599,7 +599,7 @@ static int claim_target(struct import *m, struct err *e)
 
     if (got != 0)
         return got < 0 ? -1 : 0;
-    if (import_begin(m, e) < 0 || check_empty(m->s, e) < 0 ||
+    if (import_begin(m, e) < 0 || target_empty(m->s, e) < 0 ||
         db_run(m->s->db, e, SQL("copy_claim", "INSERT INTO meta(key,value) VALUES('copy','')"),
                "") < 0)
         return -1;

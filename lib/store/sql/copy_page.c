@@ -117,7 +117,7 @@ static void add_row(struct copy_rows *r, const struct db_value *row, const char 
     }
 }
 
-static int read_rows(struct copy_rows *r, struct err *e)
+static int next_page(struct copy_rows *r, struct err *e)
 {
     struct db_value row[COPY_COLUMNS];
     char types[COPY_COLUMNS + 1] = "";
@@ -155,7 +155,7 @@ bool copy_rows_turns(const struct copy_rows *r)
 
 int copy_rows_look(struct copy_rows *r, const struct db_value **value, struct err *e)
 {
-    if (copy_rows_turns(r) && read_rows(r, e) < 0)
+    if (copy_rows_turns(r) && next_page(r, e) < 0)
         return -1;
     if (r->ended)
         return 0;
