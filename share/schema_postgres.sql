@@ -51,12 +51,16 @@ CREATE TABLE attempt(grp bigint NOT NULL, seq bigint NOT NULL, n bigint NOT NULL
   tail bytea NOT NULL);
 CREATE INDEX attempt_of ON attempt(grp, seq, n);
 
-CREATE TABLE tally(grp bigint NOT NULL, type text COLLATE "C" NOT NULL, done bigint NOT NULL,
-  retried bigint NOT NULL, dead bigint NOT NULL, deferred bigint NOT NULL, took bigint NOT NULL,
-  PRIMARY KEY(grp, type)) WITH (fillfactor = 30);
+-- Rows are only added, and the sum of them counts (lib/store/sql/tally.c): a changed row is slow to
+-- read while somebody looks at the past.
+CREATE TABLE tally(added bigint GENERATED ALWAYS AS IDENTITY, grp bigint NOT NULL,
+  type text COLLATE "C" NOT NULL, done bigint NOT NULL, retried bigint NOT NULL, dead bigint NOT NULL,
+  deferred bigint NOT NULL, took bigint NOT NULL, PRIMARY KEY(grp, added))
+  WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
-CREATE TABLE duration(grp bigint NOT NULL, type text COLLATE "C" NOT NULL, le bigint NOT NULL,
-  n bigint NOT NULL, PRIMARY KEY(grp, type, le)) WITH (fillfactor = 30);
+CREATE TABLE duration(added bigint GENERATED ALWAYS AS IDENTITY, grp bigint NOT NULL,
+  type text COLLATE "C" NOT NULL, le bigint NOT NULL, n bigint NOT NULL, PRIMARY KEY(grp, added))
+  WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 CREATE TABLE document(kind text COLLATE "C" NOT NULL, name text COLLATE "C" NOT NULL,
   rev bigint NOT NULL, expires bigint, value bytea NOT NULL, PRIMARY KEY(kind, name))
@@ -123,10 +127,11 @@ CREATE VIEW claims AS SELECT claim, (SELECT name FROM groups g WHERE g.grp = t.g
   first AS first_seq, open_list(open) AS open FROM claim t;
 
 CREATE VIEW outcomes AS SELECT (SELECT name FROM groups g WHERE g.grp = t.grp) AS group_name, type,
-  done, retried, dead, deferred, took AS took_ms FROM tally t;
+  sum(done)::bigint AS done, sum(retried)::bigint AS retried, sum(dead)::bigint AS dead,
+  sum(deferred)::bigint AS deferred, sum(took)::bigint AS took_ms FROM tally t GROUP BY grp, type;
 
 CREATE VIEW durations AS SELECT (SELECT name FROM groups g WHERE g.grp = t.grp) AS group_name, type,
-  le AS le_ms, n FROM duration t;
+  le AS le_ms, sum(n)::bigint AS n FROM duration t GROUP BY grp, type, le;
 
 CREATE VIEW documents AS SELECT kind, name, rev, rfc3339(expires) AS expires,
   convert_from(value, 'UTF8') AS value FROM document;

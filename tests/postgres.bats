@@ -399,3 +399,29 @@ server_says() { # VALUE SQL: without the test's database
     done
     [ "$(replay | wc -l)" -eq 1 ]
 }
+
+@test "postgres: through a pooler one can publish and read, but not consume; its other clients see nothing of us" {
+    PATH=$PATH:/usr/sbin
+    command -v pgbouncer >/dev/null || skip 'pgbouncer is not installed'
+    printf '%s\n' '[databases]' "* = host=$POSTGRES_DIR" '[pgbouncer]' 'listen_addr =' "unix_socket_dir = $POSTGRES_DIR" \
+        'listen_port = 6432' 'auth_type = trust' "auth_file = $POSTGRES_DIR/users" 'pool_mode = transaction' \
+        'default_pool_size = 2' >"$POSTGRES_DIR/pgbouncer.ini"
+    echo '"tester" ""' >"$POSTGRES_DIR/users"
+    # shellcheck disable=SC2086 # words
+    background $POSTGRES_AS pgbouncer "$POSTGRES_DIR/pgbouncer.ini" 2>pgbouncer.log
+    wait_for test -S "$POSTGRES_DIR/.s.PGSQL.6432"
+    pooled="$base&port=6432#shop"
+    for i in 1 2 3; do publish -s "$pooled" -t a --id "$i" -d "$i" 2>/dev/null; done
+    publish -s "$pooled" -t a --id 3 -d 3
+    [ "$(replay -s "$pooled" | jq -c .data | paste -sd,)" = 1,2,3 ]
+    for ((i = 0; i < 300; i++)); do echo "$i"; done | publish -s "$pooled" -t b --atomic
+    [ "$(replay -s "$pooled" -t b | wc -l)" -eq 300 ]
+    breaker=$(breaker -s "$pooled" x -- echo ran 2>/dev/null)
+    [ "$breaker" = ran ]
+    run -69 --separate-stderr consume -s "$pooled" -g g --from start -- true
+    [ "$stderr" = "consume: $pooled: a pooler stands between us and the server, and may give each transaction another session, but by its session the server knows who handles events: name the server itself" ]
+    run -69 once -s "$pooled" -k k -- true
+    [ "$(psql -qAtX -p 6432 -c 'SHOW search_path' -c 'SHOW jit')" = $'"$user", public\non' ]
+    consume -g g --from 1 --to 3 -- sh -c 'echo "$EVENT_ID" >>seen'
+    [ "$(paste -sd, seen)" = 1,2,3 ]
+}

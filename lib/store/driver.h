@@ -52,8 +52,10 @@ struct sql {
 /* What engines say differently is in the dialect.h of each engine's folder, one of which is on the
    compiler's path. BY_...: the statement is bounded because it goes by this index. THEN_JOIN: join
    in this order. LESSER and GREATER of two values. DB_PRIORITIES: a table p of the priorities, with
-   the column value. NO_BYTES: an empty value. PAGE_LIMIT: for a query whose reader stops by itself,
-   after at most a thousand rows, at the end of the statement. */
+   the column value. NO_BYTES: an empty value. ADD_UP: how a row of counts is added to the one that
+   is there; or there may be several, of which the sum counts, and FOLD_NOW says at which of the
+   times that it is asked they should be made one. PAGE_LIMIT: for a query whose reader stops by
+   itself, after at most a thousand rows, at the end of the statement. */
 #include "dialect.h"
 
 struct query; /* a statement that runs */

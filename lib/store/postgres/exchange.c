@@ -116,11 +116,13 @@ static bool send_plain(struct db *db, const char *sql)
 /* What goes before the next statement. */
 static bool send_begin(struct db *db)
 {
-    bool ok = true;
+    bool begins = db->begin[0] != NULL, pooled = *db->settings != '\0';
+    bool ok = (!begins || send_plain(db, db->begin[0])) &&
+              (!pooled || db->in || send_plain(db, db->settings));
 
-    for (size_t i = 0; i < 4 && db->begin[i] != NULL && ok; i++)
+    for (size_t i = 1; begins && ok && i < 4 && db->begin[i] != NULL; i++)
         ok = send_plain(db, db->begin[i]);
-    db->in |= db->begin[0] != NULL;
+    db->in |= begins;
     db->begin[0] = NULL;
     return ok;
 }
@@ -128,7 +130,7 @@ static bool send_begin(struct db *db)
 /* The first run is sent whole; the second one prepares the statement, too, for all that follow. */
 static bool send_query(struct db *db, struct query *q, int64_t *out)
 {
-    if (q->runs++ == 0)
+    if (q->runs++ == 0 || *db->settings != '\0')
         return sent(
             db,
             PQsendQueryParams(db->conn, q->text, q->n, q->type, q->value, q->length, q->format, 1),

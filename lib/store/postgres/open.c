@@ -22,22 +22,29 @@ extern const char schema_postgres_sql[]; /* share/schema_postgres.sql */
 
 /* What we depend on. Our statements go by indexes, whatever the tables' statistics say, or do
    not say yet; plans are made once. */
+#define SETTINGS(schema, is_local)                                                                 \
+    "set_config('search_path',quote_ident(" schema ")," is_local "),"                              \
+    "(SELECT count(set_config(name,value," is_local ")) FROM (VALUES"                              \
+    "('client_min_messages','error'),"                                                             \
+    "('jit','off'),('plan_cache_mode','force_generic_plan'),('enable_seqscan','off'),"             \
+    "('enable_bitmapscan','off'),('enable_hashjoin','off'),('enable_mergejoin','off'),"            \
+    "('lock_timeout','30s'),('statement_timeout','0'),"                                            \
+    "('idle_in_transaction_session_timeout','120s'),"                                              \
+    "('default_transaction_isolation','read committed'),('standard_conforming_strings','on'),"     \
+    "('tcp_keepalives_idle','5'),('tcp_keepalives_interval','2'),('tcp_keepalives_count','4'),"    \
+    "('tcp_user_timeout','13000')) setting(name,value))"
+
+/* Through a pooler the settings must not outlive the transaction: its sessions are others', too. */
 static const char hello[] =
     "SELECT n.oid,to_regclass(quote_ident($1)||'.meta'),pg_is_in_recovery(),"
     "current_setting('server_version_num'),pg_backend_pid(),current_setting('server_encoding'),"
     "current_setting('synchronous_commit'),"
     "CAST(extract(epoch FROM pg_postmaster_start_time())*1000000 AS bigint),"
-    "CAST(extract(epoch FROM clock_timestamp())*1000000 AS bigint),version(),"
-    "set_config('search_path',quote_ident($1),false),"
-    "(SELECT count(set_config(name,value,false)) FROM (VALUES('client_min_messages','error'),"
-    "('jit','off'),('plan_cache_mode','force_generic_plan'),('enable_seqscan','off'),"
-    "('enable_bitmapscan','off'),('enable_hashjoin','off'),('enable_mergejoin','off'),"
-    "('lock_timeout','30s'),('statement_timeout','0'),"
-    "('idle_in_transaction_session_timeout','120s'),"
-    "('default_transaction_isolation','read committed'),('standard_conforming_strings','on'),"
-    "('tcp_keepalives_idle','5'),('tcp_keepalives_interval','2'),('tcp_keepalives_count','4'),"
-    "('tcp_user_timeout','13000')) setting(name,value)) "
-    "FROM (SELECT 1) one LEFT JOIN pg_namespace n ON n.nspname=$1";
+    "CAST(extract(epoch FROM clock_timestamp())*1000000 AS bigint),version()," SETTINGS(
+        "$1", "pg_backend_pid()<>CAST($2 AS int)") " FROM (SELECT 1) one LEFT JOIN pg_namespace n "
+                                                   "ON n.nspname=$1";
+
+static const char settings[] = "SELECT " SETTINGS("'%s'", "true");
 
 enum hello { SPACE, META, STANDBY, VERSION, BACKEND, ENCODING, FLUSH, LIFE, CLOCK, WORDS };
 
@@ -67,11 +74,6 @@ static int check_server(struct db *db, const PGresult *rows, struct err *e)
     if (strcmp(PQgetvalue(rows, 0, ENCODING), "UTF8") != 0)
         return err_set(e, EX_UNAVAILABLE, "%s: the database's encoding is %s: create one with UTF8",
                        name, PQgetvalue(rows, 0, ENCODING));
-    if (number(rows, BACKEND) != PQbackendPID(db->conn))
-        return err_set(e, EX_UNAVAILABLE,
-                       "%s: a pooler stands between us and the server, and gives each transaction "
-                       "another session: name the server itself, or let it pool by session",
-                       name);
     if (db->mode != STORE_READ && strcmp(PQgetvalue(rows, 0, STANDBY), "t") == 0)
         return err_set(e, EX_UNAVAILABLE,
                        "%s: this server is a standby, which only reads: name its primary, or give "
@@ -83,12 +85,16 @@ static int check_server(struct db *db, const PGresult *rows, struct err *e)
 /* 1 when the spool is there, 0, -1. */
 static int say_hello(struct db *db, struct err *e)
 {
-    const char *const values[] = {db->at.schema};
+    char backend[16];
+    const char *const values[] = {db->at.schema, backend};
     PGresult *rows;
 
-    db->begin[0] = "SET statement_timeout=0"; /* or a role's own could end what follows */
-    db->begin[1] = NULL;
-    rows = db_ask(db, hello, values, 1, e);
+    db->begin[0] = "BEGIN";
+    db->begin[1] = "SET LOCAL statement_timeout=0"; /* or a role's own could end what follows */
+    db->begin[2] = NULL;
+    snprintf(backend, sizeof backend, "%d", PQbackendPID(db->conn));
+    rows = db_ask(db, hello, values, 2, e);
+    db_cast(db, "END");
     db->in = false;
 
     if (rows == NULL)
@@ -103,6 +109,8 @@ static int say_hello(struct db *db, struct err *e)
         snprintf(db->flush, sizeof db->flush, "SET LOCAL synchronous_commit=%s",
                  strcmp(PQgetvalue(rows, 0, FLUSH), "remote_apply") == 0 ? "remote_apply" : "on");
         snprintf(db->lock, sizeof db->lock, "SELECT pg_advisory_xact_lock(%d,0)", (int)db->space);
+        if (number(rows, BACKEND) != PQbackendPID(db->conn))
+            snprintf(db->settings, sizeof db->settings, settings, db->at.schema);
         snprintf(db->ring, sizeof db->ring, "NOTIFY \"%s\"", db->at.schema);
         snprintf(db->listen, sizeof db->listen, "LISTEN \"%s\"", db->at.schema);
     }

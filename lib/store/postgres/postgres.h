@@ -60,6 +60,8 @@ struct db {
     bool failed, locked, full, damaged; /* what the last error was */
     bool person; /* the statement is a person's: its errors are usage errors */
     bool listening;
+    char settings[1024]; /* not empty: a pooler may give each transaction another session, so these
+                            go with each */
     char lock[80], ring[80], listen[80], flush[48]; /* statements of this spool */
     char life[40];    /* of the server: when it started, in microseconds */
     int64_t asked_ms; /* monotonic: when it was last asked what time it is */

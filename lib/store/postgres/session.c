@@ -41,6 +41,12 @@ int session_adopt(struct db *db, struct err *e)
 /* Only the server's answer counts: a number of which it said nothing is not taken. */
 int64_t session_take(struct db *db, struct err *e)
 {
+    if (*db->settings != '\0')
+        return err_set(e, EX_UNAVAILABLE,
+                       "%s: a pooler stands between us and the server, and may give each "
+                       "transaction another session, but by its session the server knows who "
+                       "handles events: name the server itself",
+                       db->at.shown);
     for (;;) {
         int64_t owner = (int64_t)(clock_random() >> 2) | 1, taken = 0;
         if (db_int(db, e, &taken, SQL("session_take", "SELECT pg_try_advisory_lock(?)"), "i",
@@ -177,6 +183,8 @@ int db_bell(struct db *db)
 {
     struct err ignored = ERR_NONE;
 
+    if (*db->settings != '\0') /* nobody would tell us */
+        return -1;
     if (!db->listening && !db->lost)
         db->listening = db_exec(db, db->listen, &ignored) == 0;
     return db->lost ? -1 : PQsocket(db->conn);

@@ -11,6 +11,8 @@
 
 #define PAGE_ROWS 1000
 #define ONE_PAGE " LIMIT 1000"
+/* Where counts are only added, several rows are one (ADD_UP). */
+#define SUM(column) "CAST(sum(" column ") AS bigint)"
 
 static const struct copy_table tables[] = {
     {'s',
@@ -54,16 +56,17 @@ static const struct copy_table tables[] = {
     {'t',
      true,
      1,
-     {"copy_tallies", "SELECT type,done,retried,dead,deferred,took FROM tally WHERE grp=? AND "
-                      "type>? ORDER BY type" ONE_PAGE},
+     {"copy_tallies", "SELECT type," SUM("done") "," SUM("retried") "," SUM("dead") "," SUM(
+                          "deferred") "," SUM("took") " FROM tally WHERE grp=? AND type>? GROUP BY "
+                                                      "type ORDER BY type" ONE_PAGE},
      {"copy_drop_tallies", "DELETE FROM tally WHERE (grp,type) IN (" ROWS_OF("?,?") ")"},
      {"copy_insert_tallies",
       "INSERT INTO tally(grp,type,done,retried,dead,deferred,took) " ROWS_OF("?,?,?,?,?,?,?")}},
     {'u',
      true,
      2,
-     {"copy_durations",
-      "SELECT type,le,n FROM duration WHERE grp=? AND (type,le)>(?,?) ORDER BY type,le" ONE_PAGE},
+     {"copy_durations", "SELECT type,le," SUM("n") " FROM duration WHERE grp=? AND (type,le)>(?,?) "
+                                                   "GROUP BY type,le ORDER BY type,le" ONE_PAGE},
      {"copy_drop_durations", "DELETE FROM duration WHERE (grp,type,le) IN (" ROWS_OF("?,?,?") ")"},
      {"copy_insert_durations", "INSERT INTO duration(grp,type,le,n) " ROWS_OF("?,?,?,?")}},
 };

@@ -183,7 +183,7 @@ static int drop_counts(struct store *s, int64_t grp, struct err *e)
                        "duration WHERE grp=?1 LIMIT ?2)"),
                    "ii", grp, (int64_t)DB_ROWS);
 
-    if (n < 0 || n == DB_ROWS)
+    if (n < 0 || n >= DB_ROWS)
         return n < 0 ? -1 : 0;
     n = db_run(
         s->db, e,

@@ -96,6 +96,7 @@ struct group {
     size_t given_room;
     size_t held; /* open events in all claims */
     struct tallies tallies;
+    int64_t folded, folded_times; /* the first rows of counts that the last fold made */
     /* About events whose consumers died twice, each of which runs alone: see judge() in
        claim_choose.c. */
     bool alone;       /* such an event is held */

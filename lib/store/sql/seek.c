@@ -214,7 +214,7 @@ static int count_passed(struct store *s, int64_t grp, const struct group_passed 
         s->db, e,
         SQL("seek_count_passed",
             "INSERT INTO tally(grp,type,done,retried,dead,deferred,took) VALUES(?,?,?,0,0,0,"
-            "0) ON CONFLICT(grp,type) DO UPDATE SET done=tally.done+excluded.done"),
+            "0)" ADD_UP("grp,type", "done=tally.done+excluded.done")),
         "iti", grp, p->type, p->done);
 }
 

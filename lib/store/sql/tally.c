@@ -1,6 +1,7 @@
 /*
  * Counts of what groups did, by type, written in the transactions that settle anyway. A batch
- * changes one row for each type in it, and one for each class of handler times.
+ * changes one row for each type in it, and one for each class of handler times; or where ADD_UP
+ * only adds rows, it adds these, and now and then the rows of a group are folded into their sums.
  */
 #include "store/sql/group.h"
 
@@ -41,14 +42,35 @@ static int write_times(struct store *s, int64_t grp, const struct tally *t, stru
 {
     for (int i = 0; i < HISTOGRAM; i++)
         if (t->time[i] > 0 &&
-            db_later(
-                s->db, e,
-                SQL("tally_write_times",
-                    "INSERT INTO duration(grp,type,le,n) VALUES(?,?,?,?) ON CONFLICT(grp,type,le) "
-                    "DO UPDATE SET n=duration.n+excluded.n"),
-                "itii", grp, t->type, histogram_upper[i], t->time[i]) < 0)
+            db_later(s->db, e,
+                     SQL("tally_write_times",
+                         "INSERT INTO duration(grp,type,le,n) VALUES(?,?,?,?)" ADD_UP(
+                             "grp,type,le", "n=duration.n+excluded.n")),
+                     "itii", grp, t->type, histogram_upper[i], t->time[i]) < 0)
             return -1;
     return 0;
+}
+
+/* Fold a group's rows, at most about a thousand, and from the second time on those since the last.
+   By chance and not by count: most processes settle once. */
+static int fold_counts(struct group *g, struct err *e)
+{
+    if (db_insert(g->s->db, e, &g->folded,
+                  SQL("tally_fold",
+                      "WITH d AS (DELETE FROM tally WHERE grp=?1 AND added IN (SELECT added FROM "
+                      "tally WHERE grp=?1 AND added>=?2 ORDER BY added LIMIT ?3) RETURNING *) "
+                      "INSERT INTO tally(grp,type,done,retried,dead,deferred,took) SELECT "
+                      "?1,type,sum(done),sum(retried),sum(dead),sum(deferred),sum(took) FROM d "
+                      "GROUP BY type" RETURNING_ID("added")),
+                  "iii", g->grp, g->folded, (int64_t)DB_ROWS) < 0)
+        return -1;
+    return db_insert(g->s->db, e, &g->folded_times,
+                     SQL("tally_fold_times",
+                         "WITH d AS (DELETE FROM duration WHERE grp=?1 AND added IN (SELECT added "
+                         "FROM duration WHERE grp=?1 AND added>=?2 ORDER BY added LIMIT ?3) "
+                         "RETURNING *) INSERT INTO duration(grp,type,le,n) SELECT "
+                         "?1,type,le,sum(n) FROM d GROUP BY type,le" RETURNING_ID("added")),
+                     "iii", g->grp, g->folded_times, (int64_t)DB_ROWS);
 }
 
 void tally_clear(struct tallies *all)
@@ -68,15 +90,19 @@ int tally_write(struct group *g, struct tallies *all, struct err *e)
             db_later(g->s->db, e,
                      SQL("tally_write",
                          "INSERT INTO tally(grp,type,done,retried,dead,deferred,took) "
-                         "VALUES(?,?,?,?,?,?,?) ON CONFLICT(grp,type) DO UPDATE SET "
-                         "done=tally.done+excluded.done,retried=tally.retried+excluded.retried,"
-                         "dead=tally.dead+excluded.dead,deferred=tally.deferred+excluded.deferred,"
-                         "took=tally.took+excluded.took"),
+                         "VALUES(?,?,?,?,?,?,?)" ADD_UP(
+                             "grp,type",
+                             "done=tally.done+excluded.done,retried=tally.retried+excluded.retried,"
+                             "dead=tally.dead+excluded.dead,"
+                             "deferred=tally.deferred+excluded.deferred,"
+                             "took=tally.took+excluded.took")),
                      "itiiiii", g->grp, t->type, t->outcome[GROUP_DONE], t->outcome[GROUP_RETRY],
                      t->outcome[GROUP_DEAD], t->outcome[GROUP_DEFER], t->took_ms);
         if (got >= 0)
             got = write_times(g->s, g->grp, t, e);
     }
     tally_clear(all);
+    if (got >= 0 && FOLD_NOW(clock_random()))
+        got = fold_counts(g, e);
     return got < 0 ? -1 : 0;
 }
