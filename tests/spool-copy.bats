@@ -267,6 +267,29 @@ settled_there() {
     both_ways moving
 }
 
+@test "copy: replay and publish carry a log over and back: bytes, ids, versions and order stay" {
+    local n back
+    n=$(long 2000 100000)
+    carried() {
+        seq "$n" | jq -c '{specversion: "1.0", id: "i\(.)", source: "/s", type: "x.\(. % 7)",
+            subject: "k\(. % 50)", version: ((. / 50 | floor) + 1), data: {n: ., u: "\u00fc", big: 1.0}}' >in
+        seq 100 | publish -t y -k new --expect-version any 2>/dev/null
+        publish in
+        replay | publish -s "$to" 2>/dev/null
+        replay -s "$to" | cmp - <(replay)
+        back=$(spool_on "$from_engine")
+        replay -s "$to" | publish -s "$back" 2>/dev/null
+        replay -s "$back" | cmp - <(replay)
+        [ "$(replay -s "$back" -k k7 -o positions | wc -l)" -eq $((n / 50)) ]
+        run -75 publish -s "$back" -t x -k k7 --expect-version 1 -d 1
+        publish -s "$back" -t x -k k7 --expect-version $((n / 50)) -d 1
+        # Once more does no harm.
+        replay | publish -s "$back"
+        [ "$(replay -s "$back" | wc -l)" -eq $((n + 101)) ]
+    }
+    both_ways carried
+}
+
 @test "copy: damaged events are left out, named, and the status is 74" {
     damaged() {
         seq 5 | publish -t x 2>/dev/null
