@@ -12,17 +12,28 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-void engine_hand_over(const char *spool, char **argv)
+bool engine_is_address(const char *name)
 {
     static const char *const addresses[] = {"postgresql://", "postgres://", "service="};
-    static const char folder[] = "/postgresql";
-    char own[PATH_MAX], other[PATH_MAX + sizeof folder + 1];
     bool address = false;
 
-    for (size_t i = 0; i < sizeof addresses / sizeof addresses[0] && spool != NULL; i++)
-        address |= strncmp(spool, addresses[i], strlen(addresses[i])) == 0;
-    if (!address)
-        return;
+    for (size_t i = 0; i < sizeof addresses / sizeof addresses[0] && name != NULL; i++)
+        address |= strncmp(name, addresses[i], strlen(addresses[i])) == 0;
+    return address;
+}
+
+static bool ends_with(const char *path, size_t length, const char *folder)
+{
+    size_t n = strlen(folder);
+
+    return length >= n && strcmp(path + length - n, folder) == 0;
+}
+
+/* folder is beside ours. */
+static void become(const char *folder, const char *what, char **argv)
+{
+    char own[PATH_MAX], other[2 * PATH_MAX];
+
     ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
     own[n < 0 ? 0 : n] = '\0';
     if (n < 0 && realpath((const char *)getauxval(AT_EXECFN), own) == NULL) { /* without /proc */
@@ -33,13 +44,25 @@ void engine_hand_over(const char *spool, char **argv)
     char *name = strrchr(own, '/');
     *name++ = '\0';
     size_t length = strlen(own);
-    if (length >= sizeof folder - 1 && strcmp(own + length - (sizeof folder - 1), folder) == 0)
+    if (ends_with(own, length, "/postgresql") || ends_with(own, length, "/postgresql/file"))
         return; /* we are that command */
     snprintf(other, sizeof other, "%s%s/%s", own, folder, name);
     execv(other, argv);
     say(SAY_ERROR, EX_UNAVAILABLE, NULL,
-        "%s: the command for spools on PostgreSQL is not there: %s: build eventutils where "
+        "%s: the command for %s on PostgreSQL is not there: %s: build eventutils where "
         "pkg-config finds libpq, or install its package for PostgreSQL",
-        other, strerror(errno));
+        other, what, strerror(errno));
     exit(EX_UNAVAILABLE);
+}
+
+void engine_hand_over(const char *spool, char **argv)
+{
+    if (engine_is_address(spool))
+        become("/postgresql", "spools", argv);
+}
+
+void engine_hand_over_file(const char *database, char **argv)
+{
+    if (engine_is_address(database))
+        become("/postgresql/file", "databases", argv);
 }

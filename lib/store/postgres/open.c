@@ -27,8 +27,7 @@ extern const char schema_postgres_sql[]; /* share/schema_postgres.sql */
 static const char hello[] =
     "SELECT n.oid,to_regclass(quote_ident($1)||'.meta'),pg_is_in_recovery(),"
     "current_setting('server_version_num'),pg_backend_pid(),current_setting('server_encoding'),"
-    "current_setting('synchronous_commit'),"
-    "CAST(extract(epoch FROM pg_postmaster_start_time())*1000000 AS bigint),"
+    "current_setting('synchronous_commit')," SERVER_LIFE ","
     "CAST(extract(epoch FROM clock_timestamp())*1000000 AS bigint),version()," SETTINGS(
         "$1", "pg_backend_pid()<>CAST($2 AS int)") " FROM (SELECT 1) one LEFT JOIN pg_namespace n "
                                                    "ON n.nspname=$1";

@@ -148,11 +148,12 @@ static bool tail_says(struct db *db, const char *sql, const char *value)
     return does;
 }
 
+/* It may have come to another server, when one has taken the place of ours meanwhile. */
 int place_tail_open(struct db *db, struct err *e)
 {
     if (db->tail == NULL && db_connect(db, &db->tail, e) < 0)
         return -1;
-    if (!tail_says(db, "SELECT 1," DB_SETTINGS("false"), "1")) {
+    if (!tail_says(db, "SELECT " SERVER_LIFE "," DB_SETTINGS("false"), db->life)) {
         PQfinish(db->tail);
         db->tail = NULL;
         return db_fail_lost(db, e);
@@ -178,7 +179,8 @@ bool place_tail_take(struct db *db, int fd, int64_t place)
 void place_tail_drop(struct db *db, int fd, int64_t place)
 {
     (void)fd;
-    ask_tail(db, "pg_advisory_unlock", place);
+    if (!db->lost) /* then its end frees it, too; and the server may be silent */
+        ask_tail(db, "pg_advisory_unlock", place);
 }
 
 /* --------------------------------------------------------------------------------------- waking */
