@@ -132,7 +132,7 @@ handed() { # N [LEASE]
 @test "settle: an event that is neither handed out nor settled is 75, and stays as it is" {
     seq 6 | sed 's/.*/{"type":"n","id":"e&"}/' | publish
     # e1 waits, e2 is dead, e3 is in the hands of a handler, e4 is handed out, e5 and e6 are ahead.
-    consume -g g --from start -n 2 --backoff 1h -- sh -c '[ "$EVENT_ID" = e1 ] && exit 1; exit 65' 2>/dev/null || [ $? -eq 1 ]
+    consume -g g --from start -n 2 --backoff 90d..90d -- sh -c '[ "$EVENT_ID" = e1 ] && exit 1; exit 65' 2>/dev/null || [ $? -eq 1 ]
     mkfifo latch
     background consume -g g -n 1 -- sh -c ': >held; read x <latch'
     wait_for test -e held
