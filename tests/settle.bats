@@ -193,7 +193,8 @@ handed() { # N [LEASE]
     rounds=0
     until [ "$(spool group show g -o ndjson 2>/dev/null | jq .lag)" = 0 ] || [ "$((rounds += 1))" -gt 200 ]; do
         n=$((RANDOM % 120))
-        consume -g g --from start --lease 20ms -a 1000000 2>/dev/null | head -n "$n" |
+        # Ever longer: a slow machine settles nothing in time otherwise.
+        consume -g g --from start --lease $((20 + 20 * rounds))ms -a 1000000 2>/dev/null | head -n "$n" |
             sh -c 'publish -s there.db --echo 2>/dev/null' | head -n "$((n * 3 / 4 + 1))" | settle -g g 2>/dev/null || true
     done
     group_is 0 0 0
