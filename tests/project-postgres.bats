@@ -9,6 +9,7 @@ teardown_file() { postgres_stop; }
 
 setup() {
     helper_setup
+    unset PGAPPNAME # a server of its own
     [ -z "${NO_POSTGRES:-}" ] || skip "$NO_POSTGRES"
     export PGHOST=$POSTGRES_DIR PGUSER=tester PGDATABASE=own$BATS_TEST_NUMBER
     psql -qd postgres -c "CREATE DATABASE $PGDATABASE"
@@ -608,6 +609,7 @@ whole() { # N
 
 @test "project on a server: a commit whose connection is lost is applied once, whether it took place or not" {
     needs_cut
+    export EVENT_SPOOL=$BATS_TEST_TMPDIR/spool.db # whose commits are not cut
     counter
     project "$model" counter.sql
     for how in after before; do
