@@ -30,9 +30,8 @@ extern const char schema_postgres_sql[]; /* share/schema_postgres.sql */
     "('enable_bitmapscan','off'),('enable_hashjoin','off'),('enable_mergejoin','off'),"            \
     "('lock_timeout','30s'),('statement_timeout','0'),"                                            \
     "('idle_in_transaction_session_timeout','120s'),"                                              \
-    "('default_transaction_isolation','read committed'),('standard_conforming_strings','on'),"     \
-    "('tcp_keepalives_idle','5'),('tcp_keepalives_interval','2'),('tcp_keepalives_count','4'),"    \
-    "('tcp_user_timeout','13000')) setting(name,value))"
+    "('default_transaction_isolation','read "                                                      \
+    "committed'),('standard_conforming_strings','on')," SERVER_PATIENCE ") setting(name,value))"
 
 /* Through a pooler the settings must not outlive the transaction: its sessions are others', too. */
 static const char hello[] =

@@ -34,6 +34,12 @@
 /* Which life of the server: when it started, in microseconds. */
 #define SERVER_LIFE "CAST(extract(epoch FROM pg_postmaster_start_time())*1000000 AS bigint)"
 
+/* Settings of each session: when the server gives a client up that the network has cut off. The
+   client gives up sooner: see start in connect.c. */
+#define SERVER_PATIENCE                                                                            \
+    "('tcp_keepalives_idle','5'),('tcp_keepalives_interval','2'),('tcp_keepalives_count','4'),"    \
+    "('tcp_user_timeout','13000')"
+
 struct address {
     char *conninfo; /* for libpq */
     char *shown;    /* the name in full: it has no password in it */

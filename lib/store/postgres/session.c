@@ -153,7 +153,10 @@ int place_tail_open(struct db *db, struct err *e)
 {
     if (db->tail == NULL && db_connect(db, &db->tail, e) < 0)
         return -1;
-    if (!tail_says(db, "SELECT " SERVER_LIFE, db->life)) {
+    if (!tail_says(db,
+                   "SELECT " SERVER_LIFE ",count(set_config(name,value,false)) FROM "
+                   "(VALUES" SERVER_PATIENCE ") setting(name,value)",
+                   db->life)) {
         PQfinish(db->tail);
         db->tail = NULL;
         return db_fail_lost(db, e);
