@@ -41,7 +41,7 @@ spool_with_names() {
 @test "completion: verbs, groups, types, events, points and choices" {
     spool_with_names
     [ "$(offers dlq '' | paste -sd' ')" = 'list show stats try retry drop' ]
-    [ "$(offers spool '' | paste -sd' ')" = 'info init group breaker bucket key check prune wait backup sql' ]
+    [ "$(offers spool '' | paste -sd' ')" = 'info init group breaker bucket key check prune wait backup copy sql' ]
     [ "$(offers consume -g '' | sort | paste -sd' ')" = 'charge email' ]
     [ "$(offers spool group pause '' | sort | paste -sd' ')" = 'charge email' ]
     [ "$(offers replay -t '' | sort | paste -sd' ')" = 'n order.paid order.placed sys.dead-lettered' ]
@@ -146,7 +146,7 @@ fpath=($1 \$fpath)
 autoload -Uz compinit && compinit -u -D
 for name in consume eu-consume retry; do functions[\$name]='print -r -- "got<\$*>"'; done
 END
-    ZDOTDIR=$PWD/zdot TERM=dumb timeout 20 zsh -f -c '
+    ZDOTDIR=$PWD/zdot TERM=dumb timeout 60 zsh -f -c '
         zmodload zsh/zpty
         zpty z zsh -d -i
         for line in "${@:2}"; do

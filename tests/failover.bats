@@ -4,6 +4,11 @@ load helper
 # acknowledged is there and handled, whatever happens to the servers, the network and the clients.
 # tests/failover/rounds says what is checked.
 
+setup() {
+    helper_setup
+    unset PGAPPNAME # servers of its own
+}
+
 survives() { # FAULT ROUNDS
     local status=0
     "$TOP/tests/failover/rounds" "$@" || status=$?

@@ -10,6 +10,7 @@ teardown_file() { postgres_stop; }
 
 setup() {
     helper_setup
+    unset PGAPPNAME # a server of its own
     [ -z "${NO_POSTGRES:-}" ] || skip "$NO_POSTGRES"
     export PGHOST=$POSTGRES_DIR PGUSER=tester PGDATABASE=own$BATS_TEST_NUMBER
     psql -qd postgres -c "CREATE DATABASE $PGDATABASE"
@@ -135,6 +136,20 @@ needs_cut() {
     run -0 consume -s "$(as odd)" -g g --from start -n 1 -- sh -c 'echo "$EVENT_SUBJECT"'
     [ "$output" = $'gr\xc3\xbc\xc3\x9fe\\' ]
     [ "$(replay -s "$(as odd)" | wc -l)" -eq 2000 ]
+}
+
+@test "postgres: a role whose idle sessions are ended works in peace, and so do its handlers" {
+    publish -t x -k s -d 1 2>/dev/null
+    publish -t x -k s -d 2
+    db "CREATE ROLE idle LOGIN SUPERUSER; ALTER ROLE idle SET idle_session_timeout = '500ms'"
+    background consume -s "$(as idle)" -g g --from start --ordered -- \
+        sh -c 'echo "$EVENT_SEQ" >>log; until [ -e go ]; do sleep 0.02; done'
+    wait_for has_lines log 1
+    # Its own session, and the one that its handler holds the order with.
+    wait_for db_says 2 "SELECT count(*) FROM pg_stat_activity WHERE usename = 'idle' AND clock_timestamp() - state_change > '1s'"
+    touch go
+    ends_with 0 "$pid"
+    [ "$(paste -sd' ' log)" = '1 2' ]
 }
 
 @test "postgres: a role without the right to create or to write is told so, 77" {

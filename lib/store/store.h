@@ -68,6 +68,7 @@ bool store_locked(const struct store *s);   /* did the last call fail because of
    after store_open, and its name and the function given to store_stop stay. 0, or -1: it is still
    lost. */
 bool store_lost(const struct store *s);
+bool store_missed(const struct store *s); /* see log_put_some */
 int store_reopen(struct store *s, struct err *e);
 
 /*

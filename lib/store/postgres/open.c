@@ -20,20 +20,10 @@
 
 extern const char schema_postgres_sql[]; /* share/schema_postgres.sql */
 
-/* What we depend on. Our statements go by indexes, whatever the tables' statistics say, or do
-   not say yet; plans are made once. */
-#define SETTINGS(schema, is_local)                                                                 \
-    "set_config('search_path',quote_ident(" schema ")," is_local "),"                              \
-    "(SELECT count(set_config(name,value," is_local ")) FROM (VALUES"                              \
-    "('client_min_messages','error'),"                                                             \
-    "('jit','off'),('plan_cache_mode','force_generic_plan'),('enable_seqscan','off'),"             \
-    "('enable_bitmapscan','off'),('enable_hashjoin','off'),('enable_mergejoin','off'),"            \
-    "('lock_timeout','30s'),('statement_timeout','0'),"                                            \
-    "('idle_in_transaction_session_timeout','120s'),"                                              \
-    "('default_transaction_isolation','read "                                                      \
-    "committed'),('standard_conforming_strings','on')," SERVER_PATIENCE ") setting(name,value))"
-
 /* Through a pooler the settings must not outlive the transaction: its sessions are others', too. */
+#define SETTINGS(schema, is_local)                                                                 \
+    "set_config('search_path',quote_ident(" schema ")," is_local ")," DB_SETTINGS(is_local)
+
 static const char hello[] =
     "SELECT n.oid,to_regclass(quote_ident($1)||'.meta'),pg_is_in_recovery(),"
     "current_setting('server_version_num'),pg_backend_pid(),current_setting('server_encoding'),"

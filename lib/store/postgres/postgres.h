@@ -31,14 +31,23 @@
 #define DB_SILENCE_MS 25000 /* a server that says nothing for so long is given up */
 #define DB_SCHEMA 1         /* the version of share/schema_postgres.sql */
 
+/* What each session depends on, whatever the role's settings are: a column of a SELECT. Our
+   statements go by indexes, whatever the tables' statistics say, or do not say yet; plans are made
+   once. PostgreSQL 13 has no idle_session_timeout. */
+#define DB_SETTINGS(is_local)                                                                      \
+    "(SELECT count(set_config(name,value," is_local                                                \
+    ")) FROM (VALUES('client_min_messages','error'),"                                              \
+    "('jit','off'),('plan_cache_mode','force_generic_plan'),('enable_seqscan','off'),"             \
+    "('enable_bitmapscan','off'),('enable_hashjoin','off'),('enable_mergejoin','off'),"            \
+    "('lock_timeout','30s'),('statement_timeout','0'),('idle_session_timeout','0'),"               \
+    "('idle_in_transaction_session_timeout','120s'),"                                              \
+    "('default_transaction_isolation','read committed'),('standard_conforming_strings','on'),"     \
+    "('tcp_keepalives_idle','5'),('tcp_keepalives_interval','2'),('tcp_keepalives_count','4'),"    \
+    "('tcp_user_timeout','13000')) setting(name,value) "                                           \
+    "WHERE current_setting(name,true) IS NOT NULL)"
+
 /* Which life of the server: when it started, in microseconds. */
 #define SERVER_LIFE "CAST(extract(epoch FROM pg_postmaster_start_time())*1000000 AS bigint)"
-
-/* Settings of each session: when the server gives a client up that the network has cut off. The
-   client gives up sooner: see start in connect.c. */
-#define SERVER_PATIENCE                                                                            \
-    "('tcp_keepalives_idle','5'),('tcp_keepalives_interval','2'),('tcp_keepalives_count','4'),"    \
-    "('tcp_user_timeout','13000')"
 
 struct address {
     char *conninfo; /* for libpq */
@@ -64,7 +73,8 @@ struct db {
     struct sent *sent;    /* the statements of the pipeline that is open, in order */
     size_t sends, sent_room;
     int unread;         /* pipelines whose answers are on their way, and nobody listens */
-    bool missed;        /* a db_must has found nothing */
+    bool missed;        /* a db_must has found nothing, or db_later_rows something */
+    bool unasked;       /* db_later_rows was called in this transaction */
     struct err failure; /* the first of this transaction */
     bool failed, locked, full, damaged; /* what the last error was */
     bool person; /* the statement is a person's: its errors are usage errors */

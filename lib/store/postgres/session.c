@@ -153,10 +153,7 @@ int place_tail_open(struct db *db, struct err *e)
 {
     if (db->tail == NULL && db_connect(db, &db->tail, e) < 0)
         return -1;
-    if (!tail_says(db,
-                   "SELECT " SERVER_LIFE ",count(set_config(name,value,false)) FROM "
-                   "(VALUES" SERVER_PATIENCE ") setting(name,value)",
-                   db->life)) {
+    if (!tail_says(db, "SELECT " SERVER_LIFE "," DB_SETTINGS("false"), db->life)) {
         PQfinish(db->tail);
         db->tail = NULL;
         return db_fail_lost(db, e);

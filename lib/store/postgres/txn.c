@@ -24,7 +24,7 @@ int db_begin(struct db *db, enum db_sync sync, struct err *e)
 {
     if (db->lost)
         return db_fail_lost(db, e);
-    db->locked = db->full = db->missed = false;
+    db->locked = db->full = db->missed = db->unasked = false;
     err_clear(&db->failure);
     db->reads = false;
     db->begin[0] = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
