@@ -221,6 +221,20 @@ hang_up() {
 consume: $EVENT_SPOOL: connected again" ]
 }
 
+@test "postgres: a consumer that publishes what handlers print connects again, too, and each is there once" {
+    publish -t x -d 1 2>/dev/null
+    background consume -g g -t x --from start -f -n 2 --emit -- sh -c 'echo >>began; until [ -e go ]; do sleep 0.02; done; echo "{\"type\":\"made\",\"data\":1}"' 2>err
+    wait_for has_lines began 1
+    kill -STOP "$pid"
+    hang_up
+    touch go
+    kill -CONT "$pid"
+    wait_for says_times 1 'connected again'
+    publish -t x -d 2
+    ends_with 0 "$pid"
+    [ "$(replay -t made | jq -r .causationid | sort | uniq -c | awk '{ print $1 }' | paste -sd' ')" = '1 1' ]
+}
+
 @test "postgres: a reader that follows connects again and goes on where it was; one in a pipe, too" {
     seq 3 | publish -t x 2>/dev/null
     background replay -f --last 2 -n 1500 >log 2>err
