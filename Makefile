@@ -53,13 +53,17 @@ endif
 programs = $(patsubst cmd/%.c,$(BUILD)/bin/%,$(wildcard cmd/*.c))
 short = breaker once publish retry throttle
 library = $(BUILD)/libeventutils.a
-objects = $(patsubst %.c,$(BUILD)/%.o,$(filter-out lib/store/postgres/%,$(wildcard lib/*/*.c lib/*/*/*.c))) $(patsubst %.sql,$(BUILD)/%.o,$(wildcard share/*.sql))
+no_objects = lib/store/postgres/% $(if $(PQ_LIBS),,lib/pgkit/% lib/project/postgres%)
+objects = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(no_objects),$(wildcard lib/*/*.c lib/*/*/*.c))) $(patsubst %.sql,$(BUILD)/%.o,$(wildcard share/*.sql))
 # The store once more, for spools on PostgreSQL: the commands linked with it are called by those of the
 # same name when a spool's name is an address, so that nobody else loads libpq.
 engine = sqlite
 postgres = $(patsubst %.c,$(BUILD)/postgres/%.o,$(wildcard lib/store/*.c lib/store/sql/*.c lib/store/postgres/*.c))
 on_postgres = $(if $(PQ_LIBS),$(patsubst $(BUILD)/bin/%,$(BUILD)/bin/postgresql/%,$(filter-out %/ev %/retry,$(programs))))
+# The same for spools in files, when another database is on a server.
+file_on_postgres = $(if $(PQ_LIBS),$(BUILD)/bin/postgresql/file/project)
 units = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
+stored = $(if $(PQ_LIBS),$(patsubst tests/unit/%.c,$(BUILD)/unit/postgresql/%,$(shell grep -l '"spool.h"' tests/unit/*.c)))
 benches = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 # Preloaded by tests. A sanitizer wants to be loaded first, so there are none beside one.
 faults = $(if $(SAN),,$(patsubst tests/%.c,$(BUILD)/%.so,$(wildcard tests/fault/*.c)))
@@ -75,20 +79,22 @@ ifneq ($(filter test demo,$(MAKECMDGOALS)),)
 .SILENT:
 ifndef MAKE_RESTARTS
 $(info building in $(BUILD): a minute or two when all is new$(if $(filter test,$(MAKECMDGOALS)),; then the \
-    tests: all of them take about four minutes on two cores))
+    tests: all of them take about $(if $(filter postgres,$(ENGINE)),ten,four) minutes on two cores))
 endif
 endif
 .PHONY: all install uninstall test bench demo lint setup setup-build setup-test setup-lint clean format FORCE
 
-all: $(library) $(programs) $(on_postgres)
+all: $(library) $(programs) $(on_postgres) $(file_on_postgres)
 
 # A command may keep its verbs in a folder of its name.
 .SECONDEXPANSION:
-$(programs) $(hooked) $(on_postgres): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$$(BUILD)/%.o,$$(wildcard cmd/$$(@F)/*.c)) \
-    $$($$(if $$(findstring /postgresql/,$$@),postgres)) $(library) $(BUILD)/libraries.mk
+$(programs) $(hooked) $(on_postgres) $(file_on_postgres): $(BUILD)/cmd/$$(@F).o $$(patsubst %.c,$$(BUILD)/%.o,$$(wildcard cmd/$$(@F)/*.c)) \
+    $$($$(if $$(filter $$@,$$(on_postgres)),postgres)) $(library) $(BUILD)/libraries.mk
 	@mkdir -p $(@D)
 	$(link) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS) $(libs)
-$(on_postgres): libs = $(PQ_LIBS)
+$(on_postgres) $(file_on_postgres): libs = $(PQ_LIBS)
+# Only they have the other engine of read models; see model_postgres.
+$(BUILD)/bin/postgresql/project $(file_on_postgres): libs = -Wl,-u,model_postgres $(PQ_LIBS)
 $(hooked) $(BUILD)/bench/floor_oneshot: PKG_LIBS = $(SHARED_LIBS)
 $(short:%=$(BUILD)/bin/%): whole = $(if $(SAN),,$(WHOLE))
 
@@ -117,8 +123,13 @@ $(units) $(benches): $(BUILD)/%: $(BUILD)/tests/%.o $(library)
 	@mkdir -p $(@D)
 	$(link) -o $@ $^ $(PKG_LIBS)
 
+# Those that need a spool, once more.
+$(stored): $(BUILD)/unit/postgresql/%: $(BUILD)/tests/unit/%.o $(postgres) $(library)
+	@mkdir -p $(@D)
+	$(link) -o $@ $^ $(PKG_LIBS) $(PQ_LIBS)
+
 # It counts the calls of js_scan.
-$(BUILD)/unit/scans: LDFLAGS += -Wl,--wrap=js_scan
+$(BUILD)/unit/scans $(BUILD)/unit/postgresql/scans: LDFLAGS += -Wl,--wrap=js_scan
 
 $(faults): $(BUILD)/%.so: tests/%.c $(wildcard tests/fault/*.h) Makefile
 	@mkdir -p $(@D)
@@ -130,7 +141,7 @@ $(BUILD)/cmd/ev.o: defines = -DEVENTUTILS_LIBEXECDIR='"$(libexecdir)/eventutils"
 
 # What libpq brings along takes other commands longer to load than to work.
 $(BUILD)/bin/outbox-relay: libs = $(PQ_LIBS)
-$(BUILD)/lib/outbox/postgres%: defines = $(PQ_CFLAGS)
+$(BUILD)/lib/outbox/postgres% $(BUILD)/lib/project/postgres% $(BUILD)/lib/pgkit/%: defines = $(PQ_CFLAGS)
 
 # Rewritten only when libexecdir is another one than last time.
 $(BUILD)/libexecdir: FORCE
@@ -148,7 +159,7 @@ $(BUILD)/libraries.mk: FORCE
 
 run = BUILD='$(abspath $(BUILD))' TOP='$(CURDIR)' SAN='$(SAN)' STATIC='$(STATIC)' ENGINE='$(ENGINE)'
 
-test: setup-test all $(units) $(faults) $(hooked)
+test: setup-test all $(units) $(stored) $(faults) $(hooked)
 	@$(run) tests/run '$(T)'
 
 bench: setup-build all $(benches)
@@ -187,6 +198,7 @@ install: all
 	mkdir -p '$(own)' '$(DESTDIR)$(bindir)' '$(data)'
 	install -m 755 $(filter-out %/ev,$(programs)) '$(own)'
 	$(if $(on_postgres),install -D -m 755 -t '$(own)/postgresql' $(on_postgres))
+	$(if $(on_postgres),install -D -m 755 -t '$(own)/postgresql/file' $(file_on_postgres))
 	install -m 755 $(BUILD)/bin/ev '$(DESTDIR)$(bindir)/ev'
 	cp -R share/examples share/completions '$(data)'
 	@for page in $(pages); do n=$${page##*.}; name=$${page##*/}; \

@@ -1,4 +1,4 @@
-/* project: keep tables of a SQLite database up to date with events, applying each event once. */
+/* project: keep tables of a database up to date with events, applying each event once. */
 #include "cli/args.h"
 #include "cli/out.h"
 #include "cli/say.h"
@@ -41,7 +41,7 @@ static const struct args_rule option_rules[] = {
 
 static const struct cmd self = {
     .name = "project",
-    .about = "build tables in a SQLite database from events, each applied once",
+    .about = "build tables in a database from events, each applied once",
     .usage = {"[-g NAME] [-f] [--on-error stop|dead] DATABASE FILE.sql",
               "--rebuild [--force] [-g NAME] DATABASE FILE.sql",
               "--verify [-g NAME] DATABASE FILE.sql", "--status [-g NAME] DATABASE [FILE.sql]"},
@@ -49,6 +49,7 @@ static const struct cmd self = {
                  "project --status read.db", "project --rebuild read.db accounts.sql"},
     .options = options,
     .rules = option_rules,
+    .database = true,
     .common = "group follow on-error rebuild status",
 };
 

@@ -12,60 +12,79 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-static const char folder[] = "/postgresql";
-
-/* Our path, and whether we are the command for servers. False with errno: it cannot be found. */
-static bool find_own(char own[PATH_MAX], bool *server)
+bool engine_is_address(const char *name)
 {
+    static const char *const addresses[] = {"postgresql://", "postgres://", "service="};
+    bool address = false;
+
+    for (size_t i = 0; i < sizeof addresses / sizeof addresses[0] && name != NULL; i++)
+        address |= strncmp(name, addresses[i], strlen(addresses[i])) == 0;
+    return address;
+}
+
+static bool ends_with(const char *path, size_t length, const char *folder)
+{
+    size_t n = strlen(folder);
+
+    return length >= n && strcmp(path + length - n, folder) == 0;
+}
+
+/* Our path, cut before the name, which is returned; *server: the folder of commands for servers that
+   we are in, below that of the others; or NULL. */
+static char *find_own(char own[PATH_MAX], const char **server)
+{
+    static const char *const folders[] = {"/postgresql", "/postgresql/file"};
     ssize_t n = readlink("/proc/self/exe", own, PATH_MAX - 1);
 
     own[n < 0 ? 0 : n] = '\0';
-    if (n < 0 && realpath((const char *)getauxval(AT_EXECFN), own) == NULL) /* without /proc */
-        return false;
-    size_t length = (size_t)(strrchr(own, '/') - own), tail = sizeof folder - 1;
-    *server = length >= tail && strncmp(own + length - tail, folder, tail) == 0;
-    return true;
-}
-
-static _Noreturn void not_found(void)
-{
-    say(SAY_ERROR, EX_OSERR, NULL, "cannot find the folder of this command: %s", strerror(errno));
-    exit(EX_OSERR);
+    if (n < 0 && realpath((const char *)getauxval(AT_EXECFN), own) == NULL) { /* without /proc */
+        say(SAY_ERROR, EX_OSERR, NULL, "cannot find the folder of this command: %s",
+            strerror(errno));
+        exit(EX_OSERR);
+    }
+    char *name = strrchr(own, '/');
+    *name++ = '\0';
+    *server = NULL;
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
+        if (ends_with(own, strlen(own), folders[i]))
+            *server = folders[i];
+    return name;
 }
 
 void engine_first(struct buf *path)
 {
-    char own[PATH_MAX];
-    bool server;
+    const char *server;
+    char own[PATH_MAX], *name = find_own(own, &server);
+    size_t kept = strlen(own) - (server == NULL ? 0 : strlen(server));
 
-    if (!find_own(own, &server))
-        not_found();
-    char *name = strrchr(own, '/');
-    int kept = (int)(name - own) - (server ? (int)sizeof folder - 1 : 0);
-    buf_printf(path, "%.*s%s", kept, own, name);
+    buf_printf(path, "%.*s/%s", (int)kept, own, name);
+}
+
+/* folder is beside ours. */
+static void become(const char *folder, const char *what, char **argv)
+{
+    const char *server;
+    char own[PATH_MAX], other[2 * PATH_MAX], *name = find_own(own, &server);
+
+    if (server != NULL)
+        return; /* we are that command */
+    snprintf(other, sizeof other, "%s%s/%s", own, folder, name);
+    execv(other, argv);
+    say(SAY_ERROR, EX_UNAVAILABLE, NULL,
+        "%s: the command for %s on PostgreSQL is not there: %s: build eventutils where "
+        "pkg-config finds libpq, or install its package for PostgreSQL",
+        other, what, strerror(errno));
+    exit(EX_UNAVAILABLE);
 }
 
 void engine_hand_over(const char *spool, char **argv)
 {
-    static const char *const addresses[] = {"postgresql://", "postgres://", "service="};
-    char own[PATH_MAX], other[PATH_MAX + sizeof folder + 1];
-    bool address = false, server;
+    if (engine_is_address(spool))
+        become("/postgresql", "spools", argv);
+}
 
-    for (size_t i = 0; i < sizeof addresses / sizeof addresses[0] && spool != NULL; i++)
-        address |= strncmp(spool, addresses[i], strlen(addresses[i])) == 0;
-    if (!address)
-        return;
-    if (!find_own(own, &server))
-        not_found();
-    if (server)
-        return;
-    char *name = strrchr(own, '/');
-    *name++ = '\0';
-    snprintf(other, sizeof other, "%s%s/%s", own, folder, name);
-    execv(other, argv);
-    say(SAY_ERROR, EX_UNAVAILABLE, NULL,
-        "%s: the command for spools on PostgreSQL is not there: %s: build eventutils where "
-        "pkg-config finds libpq, or install its package for PostgreSQL",
-        other, strerror(errno));
-    exit(EX_UNAVAILABLE);
+void engine_hand_over_file(const char *database, char **argv)
+{
+    if (engine_is_address(database))
+        become("/postgresql/file", "databases", argv);
 }

@@ -3,18 +3,18 @@
  * dies with it, and the database. So a name belongs to one database: there is one group of that
  * name, and what the group has not seen is not pruned.
  */
+#include "base/mem.h"
 #include "base/point.h"
 #include "project/model.h"
 #include "store/group.h"
 
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const char *const kinds[] = {
     [CLAIM_WORK] = "projection", [CLAIM_ASIDE] = "projection-rebuild"};
 
-/* A claim's text is a mark, a newline and the database's path. Returns the latter. */
+/* A claim's text is a mark, a newline and the database's name. Returns the latter. */
 static const char *split(struct buf *text, struct str value)
 {
     buf_reset(text);
@@ -46,17 +46,26 @@ static int check_group(struct projection *p, struct err *e)
                    err_quote_text(p->terms.name).text);
 }
 
-static int check_database(struct projection *p, const char *database, struct err *e)
+static int fail_elsewhere(const struct projection *p, const char *database, struct err *e)
 {
-    struct stat its, ours;
-
-    if (stat(database, &its) != 0)
-        return 0;
-    if (stat(p->path, &ours) == 0 && its.st_dev == ours.st_dev && its.st_ino == ours.st_ino)
-        return 0; /* the same file, perhaps under another path */
     return err_set(e, EX_USAGE,
                    "projection %s is in %s: choose another name with -g for a second one",
                    err_quote_text(p->terms.name).text, database);
+}
+
+/* Where only the databases can tell, p->elsewhere keeps the name for claim_found. */
+static int check_database(struct projection *p, const char *database, struct err *e)
+{
+    int same = *database == '\0' ? 1 : model_engine_of(p->name)->same(p->name, database);
+
+    if (same < 0 && p->elsewhere == NULL)
+        p->elsewhere = mem_dup(database, strlen(database));
+    return same != 0 ? 0 : fail_elsewhere(p, database, e);
+}
+
+int claim_found(const struct projection *p, bool row, struct err *e)
+{
+    return row || p->elsewhere == NULL ? 0 : fail_elsewhere(p, p->elsewhere, e);
 }
 
 static int check_claim(struct projection *p, enum claim_role role, const char *mark,
@@ -71,7 +80,18 @@ static int check_claim(struct projection *p, enum claim_role role, const char *m
     return role == CLAIM_WORK ? check_database(p, database, e) : 0;
 }
 
-int claim_name(struct projection *p, struct err *e)
+/* Has this database a row of our name? 1, 0, -1. */
+static int has_row(struct projection *p, struct model *m, struct err *e)
+{
+    int64_t one;
+    int got = m->engine->is_there(m, e);
+
+    return got <= 0 ? got
+                    : model_int(m, e, &one, "SELECT 1 FROM eventutils_projection WHERE name=$1",
+                                "t", p->terms.name);
+}
+
+int claim_name(struct projection *p, struct model *live, struct err *e)
 {
     struct buf text = BUF_INIT;
     struct doc doc;
@@ -82,6 +102,8 @@ int claim_name(struct projection *p, struct err *e)
     else if (got == 0)
         got = check_group(p, e);
     buf_free(&text);
+    if (got == 0 && p->elsewhere != NULL && (got = has_row(p, live, e)) >= 0)
+        got = claim_found(p, got > 0, e);
     return got;
 }
 
@@ -141,8 +163,8 @@ static int settle_name(struct projection *p, struct err *e)
     do {
         if ((got = doc_get(s, kinds[CLAIM_WORK], p->terms.name, &doc, e)) < 0)
             break;
-        bool same = strcmp(split(&old, doc.value), p->path) == 0;
-        got = same ? 1 : put_claim(p, CLAIM_WORK, doc.rev, buf_text(&old), p->path, true, e);
+        bool same = strcmp(split(&old, doc.value), p->name) == 0;
+        got = same ? 1 : put_claim(p, CLAIM_WORK, doc.rev, buf_text(&old), p->name, true, e);
     } while (got == 0);
     buf_free(&old);
     return got < 0 ? -1 : 0;

@@ -12,62 +12,15 @@
 #include "base/point.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define BATCH_EVENTS 5000
-#define BATCH_MS 250     /* other writers usually wait up to five seconds */
+#define TELL_EVENTS 5000 /* tell the spool after applying this many */
 #define PASS_EVENTS 1000 /* commit the position after passing this many that do not match */
 
 /* ------------------------------------------------------------------------------------ the rows */
-
-int model_tables(struct model *m, struct err *e)
-{
-    return model_run(m, e,
-                     "CREATE TABLE IF NOT EXISTS eventutils_projection(name TEXT PRIMARY KEY, hash "
-                     "TEXT NOT NULL, types TEXT NOT NULL, objects TEXT NOT NULL, position INTEGER "
-                     "NOT NULL, event_id TEXT, built INTEGER NOT NULL, updated INTEGER NOT NULL, "
-                     "error TEXT, error_seq INTEGER)",
-                     "") < 0 ||
-                   model_run(m, e,
-                             "CREATE TABLE IF NOT EXISTS eventutils_projection_dead(name TEXT NOT "
-                             "NULL, seq INTEGER NOT NULL, id TEXT, type TEXT, subject TEXT, time "
-                             "INTEGER NOT NULL, statement TEXT, error TEXT NOT NULL, event TEXT, "
-                             "PRIMARY KEY(name, seq))",
-                             "") < 0
-               ? -1
-               : 0;
-}
-
-int model_collides(struct model *m, const char *name, const char *objects, struct err *e)
-{
-    struct buf table = BUF_INIT, owner = BUF_INIT;
-    int got =
-        model_text(m, e, &table,
-                   "SELECT s.name FROM json_each(?1) o JOIN sqlite_schema s ON s.name=o.value "
-                   "COLLATE NOCASE WHERE NOT EXISTS(SELECT 1 FROM eventutils_projection p, "
-                   "json_each(p.objects) j WHERE p.name=?2 AND j.value=o.value COLLATE NOCASE)",
-                   "tt", objects, name);
-
-    if (got > 0)
-        got = model_text(m, e, &owner,
-                         "SELECT p.name FROM eventutils_projection p, json_each(p.objects) j "
-                         "WHERE j.value=? COLLATE NOCASE",
-                         "t", table.p) < 0
-                  ? -1
-                  : 1;
-    if (got > 0 && owner.n > 0)
-        err_set(e, EX_DATAERR, "%s: table %s is projection %s's: give it another name", m->path,
-                err_quote(table.p, table.n).text, err_quote(owner.p, owner.n).text);
-    else if (got > 0)
-        err_set(e, EX_DATAERR,
-                "%s: table %s exists already, and is not this projection's: give it another name",
-                m->path, err_quote(table.p, table.n).text);
-    buf_free(&table);
-    buf_free(&owner);
-    return got == 0 ? 0 : -1;
-}
 
 static int add_row(struct projection *p, struct err *e)
 {
@@ -81,7 +34,7 @@ static int add_row(struct projection *p, struct err *e)
     buf_char(&json, ']');
     int got = model_run(&p->model, e,
                         "INSERT INTO eventutils_projection(name,hash,types,objects,position,built,"
-                        "updated) VALUES(?1,?2,?3,?4,0,?5,?5)",
+                        "updated) VALUES($1,$2,$3,$4,0,$5,$5)",
                         "ttsti", p->terms.name, p->terms.rules->hash, (struct str){json.p, json.n},
                         buf_text(&p->objects), clock_now_ms());
     buf_free(&json);
@@ -91,40 +44,53 @@ static int add_row(struct projection *p, struct err *e)
 /* In a transaction: the projection's position. 1; 0: no row; -1, also when the file has changed. */
 static int read_row(struct projection *p, struct err *e)
 {
-    struct buf hash = BUF_INIT;
-    int got = model_text(&p->model, e, &hash, "SELECT hash FROM eventutils_projection WHERE name=?",
-                         "t", p->terms.name);
+    char sql[120];
 
-    if (got > 0 && strcmp(hash.p, p->terms.rules->hash) != 0)
+    snprintf(sql, sizeof sql, "SELECT hash,position FROM eventutils_projection WHERE name=$1%s",
+             p->model.engine->lock_rows);
+    struct model_rows *q = model_query(&p->model, e, sql, "t", p->terms.name);
+    int got = q == NULL ? -1 : model_row(&p->model, q, e);
+    if (got > 0 && !str_is(model_cell(&p->model, q, 0), p->terms.rules->hash))
         got = err_set(e, EX_DATAERR,
                       "%s: projection %s was built from another %s: rebuild it with --rebuild",
-                      p->model.path, err_quote_text(p->terms.name).text, p->terms.rules->file);
+                      p->model.name, err_quote_text(p->terms.name).text, p->terms.rules->file);
     if (got > 0)
-        got = model_int(&p->model, e, &p->position,
-                        "SELECT position FROM eventutils_projection WHERE name=?", "t",
-                        p->terms.name);
-    buf_free(&hash);
+        p->position = model_cell_int(&p->model, q, 1);
+    model_done(&p->model, q);
     return got;
+}
+
+static int make_tables(struct projection *p, struct err *e)
+{
+    struct model *m = &p->model;
+    const struct rules *rules = p->terms.rules;
+
+    if (claim_found(p, false, e) < 0 ||
+        m->engine->collides(m, p->terms.name, buf_text(&p->objects), e) < 0 ||
+        rules_init(m, rules, e) < 0 ||
+        (m->engine->made != NULL && m->engine->made(m, rules, &p->objects, e) < 0))
+        return -1;
+    return add_row(p, e);
 }
 
 static int find_or_make(struct projection *p, struct err *e)
 {
-    int got;
+    struct model *m = &p->model;
+    int got, made = 0;
 
-    if (model_begin(&p->model, e) < 0)
+    if (model_begin(m, e) < 0)
         return -1;
-    got = model_tables(&p->model, e);
+    got = model_tables(m, e);
     if (got == 0 && (got = read_row(p, e)) == 0)
-        got = model_collides(&p->model, p->terms.name, buf_text(&p->objects), e) < 0 ||
-                      rules_init(&p->model, p->terms.rules, e) < 0 || add_row(p, e) < 0
-                  ? -1
-                  : 0;
+        got = made = make_tables(p, e) < 0 ? -1 : 1;
     if (got >= 0)
-        got = rules_prepare(&p->statements, &p->model, p->terms.rules, e);
-    if (got >= 0)
-        return model_commit(&p->model, e);
-    model_rollback(&p->model);
-    return -1;
+        got = rules_prepare(&p->statements, m, p->terms.rules, e);
+    if (got == 0 && made > 0 && m->engine->prepared != NULL)
+        got = m->engine->prepared(m, p->terms.rules, buf_text(&p->objects), e);
+    if (got == 0 && made > 0)
+        return model_commit(m, e);
+    model_rollback(m);
+    return got;
 }
 
 /* ---------------------------------------------------------------------------------- open, close */
@@ -139,7 +105,7 @@ static int other_event(struct projection *p, struct err *e)
     struct log *log = NULL;
 
     int got =
-        model_text(&p->model, e, &id, "SELECT event_id FROM eventutils_projection WHERE name=?",
+        model_text(&p->model, e, &id, "SELECT event_id FROM eventutils_projection WHERE name=$1",
                    "t", p->terms.name);
     if (got > 0)
         got = log_open(&log, p->terms.spool, &here, e) < 0 ? -1 : log_next(log, &entry, e);
@@ -163,31 +129,43 @@ static int check_log(struct projection *p, struct err *e)
         err_set(e, EX_DATAERR,
                 "%s: projection %s is at seq %" PRId64 " of another log than %s, or of a newer "
                 "copy: rebuild it with --rebuild",
-                p->model.path, err_quote_text(p->terms.name).text, p->position,
+                p->model.name, err_quote_text(p->terms.name).text, p->position,
                 store_name(p->terms.spool));
     return got == 0 ? 0 : -1;
+}
+
+/* The position tells whether a commit whose answer was lost has taken place. */
+static bool recovered(struct projection *p, struct err *e)
+{
+    if (p->model.engine->recover == NULL || p->model.engine->recover(&p->model, e) < 0)
+        return false;
+    err_clear(e);
+    return true;
 }
 
 int projection_init(struct projection *p, const struct projection_terms *terms, struct err *e)
 {
     p->terms = *terms;
     p->until = INT64_MAX;
-    p->path = model_path(terms->database);
-    return rules_check(terms->rules, &p->objects, e);
+    const struct model_engine *engine = model_engine_of(terms->database);
+    p->name = engine->name(terms->database);
+    return engine->check == NULL ? 0 : engine->check(engine, terms->rules, &p->objects, e);
 }
 
-int projection_begin(struct projection *p, const char *path, struct err *e)
+int projection_begin(struct projection *p, struct err *e)
 {
-    if (model_open(&p->model, path, MODEL_CREATE, p->terms.stopping, e) < 0 ||
-        find_or_make(p, e) < 0 || check_log(p, e) < 0)
-        return -1;
-    return p->model.created;
+    while (find_or_make(p, e) < 0) {
+        if (!recovered(p, e))
+            return -1;
+        rules_finalize(&p->statements, &p->model);
+    }
+    return check_log(p, e);
 }
 
 void projection_free(struct projection *p)
 {
     log_close(p->log);
-    rules_finalize(&p->statements);
+    rules_finalize(&p->statements, &p->model);
     model_close(&p->model);
     if (p->mark[0] != '\0')
         mark_drop(p->terms.spool, p->mark);
@@ -199,20 +177,20 @@ void projection_free(struct projection *p)
     buf_free(&p->last_id);
     event_free(&p->event);
     js_scan_free(&p->scan);
-    free(p->path);
+    free(p->name);
+    free(p->elsewhere);
 }
 
 int projection_open(struct projection **out, const struct projection_terms *terms, struct err *e)
 {
     struct projection *p = mem_zero(1, sizeof *p);
-    int got = -1;
 
     *out = p;
     if (projection_init(p, terms, e) == 0 && claim_take(p, CLAIM_WORK, e) == 0 &&
-        (got = projection_begin(p, p->path, e)) >= 0 && claim_group(p, e) < 0)
-        got = -1;
-    if (got >= 0)
-        return got;
+        model_open(&p->model, model_engine_of(terms->database), terms->database, MODEL_CREATE,
+                   terms->stopping, e) == 0 &&
+        projection_begin(p, e) == 0 && claim_group(p, e) == 0)
+        return p->model.created;
     projection_close(p);
     *out = NULL;
     return -1;
@@ -231,40 +209,43 @@ void projection_close(struct projection *p)
 /* AGAIN: the transaction was rolled back; read the log again from the position. */
 enum fate { FAILED = -1, APPLIED, AGAIN, ENDED };
 
-static struct err_quoted sql_of(const struct statement *s)
+static void describe_fault(struct projection *p, const struct log_entry *entry)
 {
-    return err_quote_text(sqlite3_sql(s->stmt));
-}
+    const struct statement *s = p->fault.statement;
 
-static void remember_bad(struct projection *p, const struct log_entry *entry,
-                         const struct statement *s, const struct err *why)
-{
-    p->bad_seq = entry->seq;
-    p->bad_sql = s == NULL ? NULL : sqlite3_sql(s->stmt);
     err_clear(&p->bad);
     if (s == NULL)
-        err_set(&p->bad, entry->damaged ? EX_IOERR : EX_DATAERR, "seq %" PRId64 ": %s", entry->seq,
-                why->text);
+        err_set(&p->bad, p->fault.why.status, "seq %" PRId64 ": %s", entry->seq, p->fault.why.text);
     else
         err_set(&p->bad, EX_DATAERR, "%s: line %" PRId64 ": seq %" PRId64 " %s %s: %s, in %s",
                 p->terms.rules->file, s->line, entry->seq,
                 err_quote(entry->type.p, entry->type.n).text,
-                err_quote(entry->id.p, entry->id.n).text, why->text, sql_of(s).text);
+                err_quote(entry->id.p, entry->id.n).text, p->fault.why.text,
+                err_quote_text(s->sql).text);
 }
 
 static int put_aside(struct projection *p, const struct log_entry *entry, struct err *e)
 {
-    if (model_run(&p->model, e,
-                  "INSERT INTO eventutils_projection_dead(name,seq,id,type,subject,time,statement,"
-                  "error,event) VALUES(?,?,?,?,?,?,?,?,?)",
-                  "tisssitts", p->terms.name, entry->seq, entry->id, entry->type, entry->subject,
-                  clock_now_ms(), p->bad_sql, p->bad.text,
-                  entry->damaged ? (struct str){NULL, 0} : entry->line) < 0)
-        return -1;
-    return 0;
+    const struct statement *s = p->fault.statement;
+
+    return model_run(&p->model, e,
+                     "INSERT INTO eventutils_projection_dead(name,seq,id,type,subject,time,"
+                     "statement,error,event) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9)",
+                     "tisssitts", p->terms.name, entry->seq, entry->id, entry->type, entry->subject,
+                     clock_now_ms(), s == NULL ? NULL : s->sql, p->bad.text,
+                     entry->damaged ? (struct str){NULL, 0} : entry->line);
 }
 
-/* 0; 1: the event failed, which is remembered; -1. */
+/* No event is at fault. */
+static int fail_at_statement(const struct projection *p, struct err *e)
+{
+    const struct statement *s = p->fault.statement;
+
+    return e->status == EX_DATAERR && s != NULL ? statement_at_line(p->terms.rules, s->line, e)
+                                                : -1;
+}
+
+/* 0; 1: an event failed, which is remembered; -1. */
 static int run_statements(struct projection *p, const struct log_entry *entry, struct err *e)
 {
     struct err why = ERR_NONE;
@@ -275,18 +256,17 @@ static int run_statements(struct projection *p, const struct log_entry *entry, s
     else if (p->statements.parse)
         event_read(&p->event, &p->scan, entry->line, &why);
     if (why.status != 0) {
-        remember_bad(p, entry, NULL, &why);
+        why.status = entry->damaged ? EX_IOERR : EX_DATAERR;
+        p->fault = (struct fault){entry->seq, NULL, why};
         return 1;
     }
     for (size_t i = 0; i < p->statements.n; i++) {
         struct statement *s = &p->statements.item[i];
         if (!pattern_any(&s->section->types, entry->type))
             continue;
-        got = statement_run(s, &p->model, p->terms.rules, entry, &p->event, &why, e);
-        if (got > 0)
-            remember_bad(p, entry, s, &why);
+        got = p->model.engine->run(&p->model, s, entry, &p->event, &p->fault, e);
         if (got != 0)
-            return got;
+            return got < 0 ? fail_at_statement(p, e) : got;
     }
     return 0;
 }
@@ -298,12 +278,10 @@ static int write_position(struct projection *p, int64_t seq, bool stops, struct 
     struct str id = {seq == p->position ? NULL : p->last_id.p, p->last_id.n};
 
     return model_run(&p->model, e,
-                     "UPDATE eventutils_projection SET position=?,event_id=coalesce(?,event_id),"
-                     "updated=?,error=?,error_seq=nullif(?,0) WHERE name=?",
+                     "UPDATE eventutils_projection SET position=$1,event_id=coalesce($2,event_id),"
+                     "updated=$3,error=$4,error_seq=nullif(CAST($5 AS BIGINT),0) WHERE name=$6",
                      "isitit", seq, id, clock_now_ms(), stops ? p->bad.text : NULL,
-                     stops ? p->bad_seq : 0, p->terms.name) < 0
-               ? -1
-               : 0;
+                     stops ? p->fault.seq : 0, p->terms.name);
 }
 
 /* Check that the row is still ours and where we left it: a rebuild may have swapped the model. */
@@ -315,7 +293,7 @@ static enum fate check_place(struct projection *p, struct err *e)
     if (got > 0)
         return p->position == before ? APPLIED : AGAIN;
     if (got == 0)
-        err_set(e, EX_TEMPFAIL, "%s: projection %s was removed by another process", p->model.path,
+        err_set(e, EX_TEMPFAIL, "%s: projection %s was removed by another process", p->model.name,
                 err_quote_text(p->terms.name).text);
     else if (e->status == EX_DATAERR)
         e->status = EX_TEMPFAIL; /* it was right when this run began */
@@ -361,13 +339,19 @@ static void close_counts(struct projection *p, bool committed)
 static enum fate apply_some(struct projection *p, struct log_entry *entry, int64_t *last,
                             struct err *e)
 {
-    int64_t until_ms = clock_mono_ms() + BATCH_MS;
+    const struct model_engine *engine = p->model.engine;
+    int64_t until_ms = clock_mono_ms() + engine->batch_ms;
+    enum fate fate = APPLIED;
     int got = 1;
 
     for (int n = 0; got > 0; got = log_next(p->log, entry, e)) {
-        bool bad = entry->seq == p->bad_seq;
-        if (bad && !p->terms.set_aside)
-            return ENDED;
+        bool bad = entry->seq == p->fault.seq;
+        if (bad)
+            describe_fault(p, entry);
+        if (bad && !p->terms.set_aside) {
+            fate = ENDED;
+            break;
+        }
         got = bad ? put_aside(p, entry, e) : run_statements(p, entry, e);
         if (got != 0)
             return got > 0 ? AGAIN : FAILED;
@@ -376,10 +360,15 @@ static enum fate apply_some(struct projection *p, struct log_entry *entry, int64
         if (!bad && !p->draft)
             count_type(p, entry->type);
         note_last(p, entry);
-        if (bad || ++n == BATCH_EVENTS || clock_mono_ms() >= until_ms)
+        if (bad || ++n == engine->batch_events || clock_mono_ms() >= until_ms)
             break;
     }
-    return got < 0 ? FAILED : APPLIED;
+    if (got < 0)
+        return FAILED;
+    got = engine->flush == NULL ? 0 : engine->flush(&p->model, &p->fault, e);
+    if (got < 0)
+        fail_at_statement(p, e);
+    return got > 0 ? AGAIN : got < 0 ? FAILED : fate;
 }
 
 static enum fate apply_batch(struct projection *p, struct log_entry *entry, struct err *e)
@@ -407,8 +396,8 @@ static enum fate apply_batch(struct projection *p, struct log_entry *entry, stru
     p->position = last;
     p->applied += p->fresh;
     close_counts(p, true);
-    if (fate == APPLIED && last == p->bad_seq) { /* it was the last of the batch */
-        p->bad_seq = 0;
+    if (fate == APPLIED && last == p->fault.seq) { /* it was the last of the batch */
+        p->fault.seq = 0;
         if (p->terms.aside != NULL)
             p->terms.aside(entry, &p->bad);
     }
@@ -481,7 +470,7 @@ static void give_way(const struct projection *p)
 /* Report an applied batch to the spool and the caller. */
 static int after_batch(struct projection *p, int64_t last, struct err *e)
 {
-    if (p->position - p->told >= BATCH_EVENTS && tell_spool(p, p->position, e) < 0)
+    if (p->position - p->told >= TELL_EVENTS && tell_spool(p, p->position, e) < 0)
         return -1;
     if (p->terms.progress != NULL)
         p->terms.progress(p->position, last);
@@ -502,6 +491,8 @@ int projection_advance(struct projection *p, struct err *e)
     last = log_before(last) < p->until ? log_before(last) : p->until;
     while (!p->terms.stopping() && (got = log_next(p->log, &entry, e)) > 0) {
         enum fate fate = apply_batch(p, &entry, e);
+        if (fate == FAILED && recovered(p, e))
+            fate = AGAIN;
         if (fate == FAILED && p->model.stopped) {
             err_clear(e);
             break;
@@ -519,7 +510,7 @@ int projection_advance(struct projection *p, struct err *e)
     if (got < 0)
         return -1;
     if (!p->terms.stopping() && pass(p, last, e) < 0) {
-        if (!p->model.stopped)
+        if (!p->model.stopped && !recovered(p, e))
             return -1;
         err_clear(e); /* the next run passes them */
     }

@@ -1,6 +1,6 @@
 /*
- * projection: a read model, that is, tables in the user's SQLite database that SQL statements build
- * from events, each event applied once.
+ * projection: a read model, that is, tables in the user's database, in a SQLite file or on a
+ * PostgreSQL server, that SQL statements build from events, each event applied once.
  *
  *     rules_read(&rules, "accounts.sql", &e)
  *     projection_open(&p, &terms, &e)
@@ -16,7 +16,8 @@
  * Errors beside those of the spool:
  *     64 the name belongs to something else    65 the file is wrong or has changed, an event does
  *     73 cannot create the database               not fit, the database is another spool's
- *     74 I/O error, disk full, damage          75 another process works on it, or keeps it locked
+ *     74 I/O error, disk full, damage          75 another process works on it, or keeps it locked,
+ *     69 no server for it, see its text            or its server cannot be reached
  */
 #ifndef PROJECT_PROJECTION_H
 #define PROJECT_PROJECTION_H
@@ -50,10 +51,11 @@ void projection_close(struct projection *p);
 int projection_advance(struct projection *p, struct err *e);
 
 /*
- * Build a new model in a file beside the database, DATABASE-rebuild-NAME, and swap it in with one
- * transaction of the database. Until then the old model stays in use, and another process may keep
- * it up to date. *applied is the number of events. 75 when another process is rebuilding, or events
- * were pruned during the rebuild. When interrupted, returns -1 with 75 and has changed nothing.
+ * Build a new model beside the old one, DATABASE-rebuild-NAME (a file, or a schema), and swap it in
+ * with one transaction of the database. Until then the old model stays in use, and another process
+ * may keep it up to date. *applied is the number of events. 75 when another process is rebuilding,
+ * or events were pruned during the rebuild. When interrupted, returns -1 with 75 and has changed
+ * nothing.
  *
  * incomplete: rebuild even if the log no longer begins with its first event, so that the new model
  * may lack what the old one has. Otherwise that is 65.

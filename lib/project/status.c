@@ -35,10 +35,10 @@ static int count_ahead(struct store *s, int64_t position, struct str types, stru
     return got;
 }
 
-static json_t *make_row(struct store *s, const char *name, sqlite3_stmt *q,
+static json_t *make_row(struct store *s, const char *name, struct model *m, struct model_rows *q,
                         const struct ahead *ahead)
 {
-    bool failed = sqlite3_column_type(q, 4) != SQLITE_NULL;
+    bool failed = model_cell(m, q, 4).p != NULL;
     int64_t worker = claim_pid(s, name, CLAIM_WORK);
 
     return json_pack(
@@ -46,10 +46,10 @@ static json_t *make_row(struct store *s, const char *name, sqlite3_stmt *q,
         worker != 0 ? "running"
         : failed    ? "failed"
                     : "idle",
-        "position", (json_int_t)sqlite3_column_int64(q, 1), "lag", (json_int_t)ahead->n, "oldest",
-        tree_time(ahead->oldest_ms), "dead", (json_int_t)sqlite3_column_int64(q, 6), "updated",
-        tree_time(sqlite3_column_int64(q, 3)), "built", tree_time(sqlite3_column_int64(q, 5)),
-        "error", tree_text(kit_text(q, 4)), "pid", worker != 0 ? json_integer(worker) : json_null(),
+        "position", (json_int_t)model_cell_int(m, q, 1), "lag", (json_int_t)ahead->n, "oldest",
+        tree_time(ahead->oldest_ms), "dead", (json_int_t)model_cell_int(m, q, 6), "updated",
+        tree_time(model_cell_int(m, q, 3)), "built", tree_time(model_cell_int(m, q, 5)), "error",
+        tree_text(model_cell(m, q, 4)), "pid", worker != 0 ? json_integer(worker) : json_null(),
         "rebuilding", claim_pid(s, name, CLAIM_ASIDE) != 0);
 }
 
@@ -58,17 +58,18 @@ static int one(struct store *s, struct model *m, const char *name,
                int (*f)(json_t *row, void *arg, struct err *e), void *arg, struct err *e)
 {
     struct ahead ahead;
-    sqlite3_stmt *q = model_query(m, e,
-                                  "SELECT types,position,name,updated,error,built,(SELECT count(*) "
-                                  "FROM eventutils_projection_dead d WHERE d.name=p.name) FROM "
-                                  "eventutils_projection p WHERE name=?",
-                                  "t", name);
+    struct model_rows *q =
+        model_query(m, e,
+                    "SELECT types,position,name,updated,error,built,(SELECT count(*) "
+                    "FROM eventutils_projection_dead d WHERE d.name=p.name) FROM "
+                    "eventutils_projection p WHERE name=$1",
+                    "t", name);
     int got = q == NULL ? -1 : model_row(m, q, e);
 
     if (got > 0 &&
-        (got = count_ahead(s, sqlite3_column_int64(q, 1), kit_text(q, 0), &ahead, e)) == 0)
-        got = f(make_row(s, name, q, &ahead), arg, e);
-    sqlite3_finalize(q);
+        (got = count_ahead(s, model_cell_int(m, q, 1), model_cell(m, q, 0), &ahead, e)) == 0)
+        got = f(make_row(s, name, m, q, &ahead), arg, e);
+    model_done(m, q);
     return got;
 }
 
@@ -76,25 +77,16 @@ static int all(struct store *s, struct model *m, const char *only,
                int (*f)(json_t *row, void *arg, struct err *e), void *arg, struct err *e)
 {
     struct buf names = BUF_INIT;
-    int64_t tables = 0;
-    sqlite3_stmt *q = NULL;
-    int got = model_int(
-        m, e, &tables, "SELECT count(*) FROM sqlite_schema WHERE name='eventutils_projection'", "");
+    int got = m->engine->is_there(m, e);
 
-    if (got > 0 && tables > 0) {
-        q = model_query(m, e,
-                        "SELECT name FROM eventutils_projection WHERE ?1 IS NULL OR name=?1 ORDER "
-                        "BY name",
-                        "t", only);
-        got = q == NULL ? -1 : 1;
-    }
-    while (q != NULL && (got = model_row(m, q, e)) > 0) {
-        buf_str(&names, kit_text(q, 0));
-        buf_char(&names, '\0');
-    }
-    sqlite3_finalize(q);
+    if (got > 0 && only == NULL)
+        got = model_collect(m, e, &names, "SELECT name FROM eventutils_projection ORDER BY name",
+                            NULL);
+    else if (got > 0)
+        got = model_collect(m, e, &names, "SELECT name FROM eventutils_projection WHERE name=$1",
+                            only);
     if (got >= 0 && names.n == 0 && only != NULL)
-        got = err_set(e, EX_NOINPUT, "%s: there is no projection %s", m->path,
+        got = err_set(e, EX_NOINPUT, "%s: there is no projection %s", m->name,
                       err_quote_text(only).text);
     for (size_t at = 0; at < names.n && got >= 0; at += strlen(names.p + at) + 1)
         got = one(s, m, names.p + at, f, arg, e);
@@ -106,12 +98,10 @@ int projection_status(struct store *spool, const char *database, const char *nam
                       int (*f)(json_t *row, void *arg, struct err *e), void *arg, struct err *e)
 {
     struct model m;
-    char *path = model_path(database);
-    int got = model_open(&m, path, MODEL_READ, NULL, e);
+    int got = model_open(&m, model_engine_of(database), database, MODEL_READ, NULL, e);
 
     if (got == 0)
         got = all(spool, &m, name, f, arg, e);
     model_close(&m);
-    free(path);
     return got;
 }

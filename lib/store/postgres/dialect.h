@@ -25,6 +25,7 @@
 /* Events in a statement, or fewer: each column is an array. */
 #define APPEND_ROWS 250
 #define APPEND_FEWER true
+#define APPEND_UNASKED true
 #define ROWS_9 "SELECT * FROM unnest(?,?,?,?,?,?,?,?,?)"
 #define ROWS_AT_ONCE 250
 #define ROWS_OF(arguments) "SELECT * FROM unnest(" arguments ")"
