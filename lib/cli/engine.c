@@ -29,8 +29,8 @@ static bool ends_with(const char *path, size_t length, const char *folder)
     return length >= n && strcmp(path + length - n, folder) == 0;
 }
 
-/* Our path, cut before the name, which is returned; *server: the folder of commands for servers that
-   we are in, below that of the others; or NULL. */
+/* Our path, cut before the name, which is returned; *server: the folder below that of the others
+   which has the commands for servers, if we are one of them; or NULL. */
 static char *find_own(char own[PATH_MAX], const char **server)
 {
     static const char *const folders[] = {"/postgresql", "/postgresql/file"};
