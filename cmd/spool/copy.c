@@ -140,7 +140,7 @@ static pid_t start_exporter(char *from, int64_t at, struct err *e)
     int end[2], fd[3] = {STDIN_FILENO, -1, STDERR_FILENO};
     pid_t pid = -1;
 
-    engine_first(&path);
+    engine_ordinary(&path);
     snprintf(number, sizeof number, "%" PRId64, at);
     char *argv[] = {
         (char *)(uintptr_t)buf_text(&path), "copy", "--from", number, "--", from, "-", NULL};

@@ -23,6 +23,6 @@ void engine_hand_over(const char *spool, char **argv);
 void engine_hand_over_file(const char *database, char **argv);
 
 /* Append the path of the command of our name that serves files, and hands over all others. */
-void engine_first(struct buf *path);
+void engine_ordinary(struct buf *path);
 
 #endif
