@@ -63,6 +63,7 @@ on_postgres = $(if $(PQ_LIBS),$(patsubst $(BUILD)/bin/%,$(BUILD)/bin/postgresql/
 # The same for spools in files, when another database is on a server.
 file_on_postgres = $(if $(PQ_LIBS),$(BUILD)/bin/postgresql/file/project)
 units = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/unit/*.c))
+stored = $(if $(PQ_LIBS),$(patsubst tests/unit/%.c,$(BUILD)/unit/postgresql/%,$(shell grep -l '"spool.h"' tests/unit/*.c)))
 benches = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 # Preloaded by tests. A sanitizer wants to be loaded first, so there are none beside one.
 faults = $(if $(SAN),,$(patsubst tests/%.c,$(BUILD)/%.so,$(wildcard tests/fault/*.c)))
@@ -78,7 +79,7 @@ ifneq ($(filter test demo,$(MAKECMDGOALS)),)
 .SILENT:
 ifndef MAKE_RESTARTS
 $(info building in $(BUILD): a minute or two when all is new$(if $(filter test,$(MAKECMDGOALS)),; then the \
-    tests: all of them take about four minutes on two cores))
+    tests: all of them take about $(if $(filter postgres,$(ENGINE)),ten,four) minutes on two cores))
 endif
 endif
 .PHONY: all install uninstall test bench demo lint setup setup-build setup-test setup-lint clean format FORCE
@@ -122,8 +123,13 @@ $(units) $(benches): $(BUILD)/%: $(BUILD)/tests/%.o $(library)
 	@mkdir -p $(@D)
 	$(link) -o $@ $^ $(PKG_LIBS)
 
+# Those that need a spool, once more.
+$(stored): $(BUILD)/unit/postgresql/%: $(BUILD)/tests/unit/%.o $(postgres) $(library)
+	@mkdir -p $(@D)
+	$(link) -o $@ $^ $(PKG_LIBS) $(PQ_LIBS)
+
 # It counts the calls of js_scan.
-$(BUILD)/unit/scans: LDFLAGS += -Wl,--wrap=js_scan
+$(BUILD)/unit/scans $(BUILD)/unit/postgresql/scans: LDFLAGS += -Wl,--wrap=js_scan
 
 $(faults): $(BUILD)/%.so: tests/%.c $(wildcard tests/fault/*.h) Makefile
 	@mkdir -p $(@D)
@@ -153,7 +159,7 @@ $(BUILD)/libraries.mk: FORCE
 
 run = BUILD='$(abspath $(BUILD))' TOP='$(CURDIR)' SAN='$(SAN)' STATIC='$(STATIC)' ENGINE='$(ENGINE)'
 
-test: setup-test all $(units) $(faults) $(hooked)
+test: setup-test all $(units) $(stored) $(faults) $(hooked)
 	@$(run) tests/run '$(T)'
 
 bench: setup-build all $(benches)

@@ -5,6 +5,7 @@
 #include "cli/say.h"
 #include "command/spool.h"
 #include "consume/report.h"
+#include "deliver/again.h"
 #include "process/proc.h"
 #include "store/group.h"
 #include "store/log.h"
@@ -122,6 +123,30 @@ static int find_consume_last(struct store *spool, struct err *e)
     return terms.last == 0 ? 1 : 0; /* no event lies up to that point */
 }
 
+static void make_group(struct store *spool, const struct group_terms *group_terms, struct err *e)
+{
+    struct group *group = NULL;
+
+    if (group_open(&group, spool, group_terms, e) == 0)
+        group_close(group);
+}
+
+/* Work for the group until there is no more to do, or the spool is lost. */
+static void work(struct store *spool, const struct group_terms *group_terms,
+                 struct loop_result *result, struct err *e)
+{
+    struct group *group = NULL;
+
+    if (group_open(&group, spool, group_terms, e) < 0)
+        return;
+    int got = loop_run(spool, group, &terms, result, e);
+    result->dead += group_buried(group);
+    result->damaged += group_damaged(group);
+    consume_report(group, &terms, result, got, e);
+    store_stop(spool, proc_stopping); /* its end may be noticed later */
+    group_close(group);
+}
+
 static void consume(struct store *spool, struct err *e)
 {
     const struct group_terms group_terms = {.name = name,
@@ -134,25 +159,20 @@ static void consume(struct store *spool, struct err *e)
                                             .each_us = each_us,
                                             .wait_ms = backoff[1],
                                             .lease_ms = lease};
-    struct loop_result result;
-    struct group *group = NULL;
+    struct loop_result result = {0};
+    struct reconnect reconnect = {{0}, 0};
     int nothing = find_consume_last(spool, e);
 
     if (nothing < 0 || (nothing && dry_run))
         return;
-    if (dry_run) {
+    if (dry_run)
         consume_preview(spool, &terms, &types, group_terms.from, e);
-        return;
-    }
-    if (group_open(&group, spool, &group_terms, e) < 0)
-        return;
-    if (!nothing) {
-        int got = loop_run(spool, group, &terms, &result, e);
-        result.dead += group_buried(group);
-        consume_report(group, &terms, &result, got, e);
-    }
-    store_stop(spool, proc_stopping); /* its end may be noticed later */
-    group_close(group);
+    else if (nothing)
+        make_group(spool, &group_terms, e);
+    else
+        do
+            work(spool, &group_terms, &result, e);
+        while (terms.follow && result.why.status == 0 && again(&reconnect, spool, e));
 }
 
 int main(int argc, char **argv)

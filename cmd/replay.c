@@ -3,6 +3,7 @@
 #include "cli/args.h"
 #include "cli/out.h"
 #include "command/spool.h"
+#include "deliver/again.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "replay/print.h"
@@ -122,6 +123,13 @@ static int passed_replay_end(struct err *e)
     return log_until(spool, &end, &last, e) < 0 ? -1 : last >= query.last;
 }
 
+/* Once more from here, after the server was lost: the newest have been found. */
+static void note_replay_place(const struct log *log)
+{
+    query.first = log_here(log);
+    query.newest = 0;
+}
+
 static int read_log(struct err *e)
 {
     struct log *log;
@@ -138,8 +146,20 @@ static int read_log(struct err *e)
         if ((got = store_wait(spool, NULL, 0, -1, proc_wait, e)) < 0 || proc_stopping())
             break;
     }
+    note_replay_place(log);
     log_close(log);
     return got < 0 ? -1 : 0;
+}
+
+static int replay_log(struct err *e)
+{
+    struct reconnect reconnect = {{0}, 0};
+    int got;
+
+    do
+        got = read_log(e);
+    while (got < 0 && follow && again(&reconnect, spool, e));
+    return got < 0 && e->status != 0 ? -1 : 0;
 }
 
 static int replay_named(int n, char **name, struct err *e)
@@ -206,7 +226,7 @@ int main(int argc, char **argv)
         query.lines = print.form != REPLAY_TABLE;
         if (print.form == REPLAY_TABLE)
             print.table = table_begin(replay_columns, TABLE_TABLE);
-        got = first < argc ? replay_named(argc - first, argv + first, &e) : read_log(&e);
+        got = first < argc ? replay_named(argc - first, argv + first, &e) : replay_log(&e);
         if (print.table != NULL && table_end(print.table, &e) < 0)
             got = -1;
     }

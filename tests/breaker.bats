@@ -78,8 +78,7 @@ told() { replay -t 'sys.breaker.#' | jq -r '.type | ltrimstr("sys.breaker.")' | 
     run -124 breaker --failures 2 --timeout 100ms x -- sh -c 'setsid sleep 600 & echo $! >pid; exec sleep 600'
     run -124 --separate-stderr breaker --failures 2 --timeout 100ms x -- sleep 600
     [ "$stderr" = 'breaker: "x" is open for 30s: 2 failures in a row, the last: timed out after 100ms' ]
-    ended() { ! kill -0 "$(cat pid)" 2>/dev/null; }
-    wait_for ended
+    [ ! -s pid ] || wait_for gone "$(cat pid)" # else it had no time to come to be
     [ "$(spool breaker show x -o ndjson | jq .timeouts)" -eq 2 ]
 }
 
@@ -206,7 +205,7 @@ eight() { # [OPTION...]
     background "${world[@]}" breaker x -- sh -c 'echo $$ >probing; exec sleep 600'
     wait_for test -s probing
     run -69 world breaker x -- true
-    kill -KILL "$pid"
+    slay "$pid"
     ended() { ! kill -0 "$(cat probing)" 2>/dev/null; }
     wait_for ended
     run -0 --separate-stderr world breaker x -- true

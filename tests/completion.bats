@@ -146,7 +146,7 @@ fpath=($1 \$fpath)
 autoload -Uz compinit && compinit -u -D
 for name in consume eu-consume retry; do functions[\$name]='print -r -- "got<\$*>"'; done
 END
-    ZDOTDIR=$PWD/zdot TERM=dumb timeout 20 zsh -f -c '
+    ZDOTDIR=$PWD/zdot TERM=dumb timeout 60 zsh -f -c '
         zmodload zsh/zpty
         zpty z zsh -d -i
         for line in "${@:2}"; do

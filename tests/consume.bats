@@ -16,7 +16,7 @@ events() {
 
 # Open a latch that somebody waits at with: read x <LATCH
 let_go() {
-    timeout 20 sh -c 'echo >"$1"' sh "$1"
+    timeout 60 sh -c 'echo >"$1"' sh "$1"
 }
 
 # A line for each delivery: position and attempt.
@@ -520,7 +520,7 @@ TERM 143 killed by signal 15' ]
 @test "consume: what parallel handlers print does not interleave" {
     events 2
     mkfifo a b
-    run -0 --separate-stderr timeout 30 consume -g g --from start -j 2 -- sh -c '
+    run -0 --separate-stderr timeout 60 consume -g g --from start -j 2 -- sh -c '
         if [ $EVENT_SEQ = 1 ]; then
             echo 1a; echo >a; read x <b; echo 1b
         else
@@ -872,14 +872,14 @@ PATH=$PATH" ]
 
 @test "consume: a handler that stops itself is ended by --timeout" {
     events 1
-    run -1 --separate-stderr timeout 30 consume -g g --from start -a 1 --timeout 100ms --grace 0 -- sh -c 'kill -STOP $$; echo never'
+    run -1 --separate-stderr timeout 60 consume -g g --from start -a 1 --timeout 100ms --grace 0 -- sh -c 'kill -STOP $$; echo never'
     [ -z "$output" ]
     [ "${stderr_lines[0]}" = 'consume: seq 1 n "e1": timed out after 100ms, attempt 1: dead letter' ]
 }
 
 @test "consume: --timeout is a failed attempt with status 124, retried like any other" {
     events 1
-    run -0 --separate-stderr timeout 30 consume -g g --from start --backoff 0 --timeout 2s -- sh -c '
+    run -0 --separate-stderr timeout 60 consume -g g --from start --backoff 0 --timeout 2s -- sh -c '
         [ $EVENT_ATTEMPT = 2 ] || exec sleep 600; echo $EVENT_ATTEMPT'
     [ "$output" = 2 ]
     [ "$stderr" = 'consume: seq 1 n "e1": timed out after 2s, attempt 1: again at once' ]
@@ -890,7 +890,7 @@ PATH=$PATH" ]
 
 @test "consume: at --timeout a handler gets SIGTERM and may clean up, its success comes too late" {
     events 1
-    run -1 --separate-stderr timeout 30 consume -g g --from start -a 1 --timeout 2s -- bash -c '
+    run -1 --separate-stderr timeout 60 consume -g g --from start -a 1 --timeout 2s -- bash -c '
         trap "echo >cleaned; echo late; exit 0" TERM; sleep 600 & wait'
     [ -e cleaned ]
     [ -z "$output" ]
@@ -899,13 +899,13 @@ PATH=$PATH" ]
 
 @test "consume: a handler that ignores SIGTERM is killed after --grace" {
     events 1
-    run -1 timeout 30 consume -g g --from start -a 1 --timeout 1s --grace 100ms -- bash -c 'trap "" TERM; while :; do sleep 1; done'
+    run -1 timeout 60 consume -g g --from start -a 1 --timeout 1s --grace 100ms -- bash -c 'trap "" TERM; while :; do sleep 1; done'
     [ "${lines[0]}" = 'consume: seq 1 n "e1": timed out after 1s, attempt 1: dead letter' ]
 }
 
 @test "consume: --timeout ends grandchildren too, in other sessions and with their parents gone" {
     events 1
-    run -1 timeout 30 consume -g g --from start -a 1 --timeout 2s --grace 0 -- sh -c '
+    run -1 timeout 60 consume -g g --from start -a 1 --timeout 2s --grace 0 -- sh -c '
         setsid sh -c "echo \$\$ >child.pid; exec sleep 600" &
         (setsid sh -c "echo \$\$ >orphan.pid; exec sleep 600" &)
         exec sleep 600'
@@ -915,7 +915,7 @@ PATH=$PATH" ]
 
 @test "consume: --timeout ends grandchildren that cleared their environment" {
     events 1
-    run -1 timeout 30 consume -g g --from start -a 1 --timeout 2s --grace 0 -- sh -c '
+    run -1 timeout 60 consume -g g --from start -a 1 --timeout 2s --grace 0 -- sh -c '
         (setsid env -i sh -c "echo \$\$ >orphan.pid; exec /bin/sleep 600" &)
         exec sleep 600'
     wait_for gone "$(cat orphan.pid)"
@@ -934,7 +934,7 @@ PATH=$PATH" ]
 
 @test "consume: a handler that floods its stderr is still ended by --timeout" {
     events 1
-    run -1 timeout 30 bash -c 'exec consume -g g --from start -a 1 --timeout 300ms --grace 0 -- dd if=/dev/zero of=/dev/stderr bs=1M 2>/dev/null'
+    run -1 timeout 60 bash -c 'exec consume -g g --from start -a 1 --timeout 300ms --grace 0 -- dd if=/dev/zero of=/dev/stderr bs=1M 2>/dev/null'
     group_is g 0 0 0 1
 }
 
@@ -942,7 +942,7 @@ PATH=$PATH" ]
     events 1
     background consume -g g --from start -- sh -c 'echo $$ >h.pid; exec sleep 600'
     wait_for test -s h.pid
-    kill -KILL "$pid"
+    slay "$pid"
     wait_for gone "$(cat h.pid)"
     run -0 consume -g g -- sh -c "$show"
     [ "$output" = '1 1' ]
@@ -953,7 +953,7 @@ PATH=$PATH" ]
 @test "consume: -j runs N handlers at once" {
     events 3
     mkfifo a b
-    run -0 --separate-stderr timeout 30 consume -g g --from start -j 3 -- sh -c '
+    run -0 --separate-stderr timeout 60 consume -g g --from start -j 3 -- sh -c '
         case $EVENT_SEQ in
         1) read x <a; echo >b ;;
         2) read x <b ;;

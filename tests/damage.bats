@@ -201,14 +201,14 @@ END
         $all =~ /[\x81-\x8f][\x00-\x7f]\K\x03(?=[\x0d-\x14].{10,60}mark3)/s or die "no cell";
         seek $f, $-[0], 0; print $f chr(0x43); close $f or die'
     local words="$PWD/moved.db: damaged: its table \"event\" is out of order at seq 4: see spool check, or restore it from a backup"
-    run -74 --separate-stderr timeout 20 replay -s moved.db
+    run -74 --separate-stderr timeout 60 replay -s moved.db
     [ "${#lines[@]}" -eq 2 ]
     [ "${stderr_lines[1]}" = "replay: $words" ]
-    run -74 --separate-stderr timeout 20 replay -s moved.db --last 5
-    run -74 --separate-stderr timeout 20 consume -s moved.db -g g --from start -f --auto-ack
+    run -74 --separate-stderr timeout 60 replay -s moved.db --last 5
+    run -74 --separate-stderr timeout 60 consume -s moved.db -g g --from start -f --auto-ack
     [ -z "$output" ]
     [ "$stderr" = "consume: $words" ]
-    run -74 --separate-stderr timeout 20 spool group show g -s moved.db
-    run -74 --separate-stderr timeout 20 spool check -s moved.db
+    run -74 --separate-stderr timeout 60 spool group show g -s moved.db
+    run -74 --separate-stderr timeout 60 spool check -s moved.db
     [[ $output == *"out of order"* ]]
 }

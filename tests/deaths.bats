@@ -16,8 +16,7 @@ killed() {
     : >begun
     background "$@"
     wait_for begun "$n"
-    kill -KILL "$pid"
-    wait "$pid" || true
+    slay "$pid"
 }
 
 @test "deaths: kills of a consumer with workers make no dead letters of events that no worker has seen" {
@@ -52,6 +51,7 @@ echo "$EVENT_SEQ" >>handled
 END
     for n in 1 2 3; do
         run -137 consume -g g --from start -a 1 -j 6 -- sh h "$n"
+        noticed
     done
     [ "$(tail -n 1 begun.3)" = 3 ]
     run -1 consume -g g -a 1 -j 6 -- sh h 4

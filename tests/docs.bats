@@ -73,7 +73,7 @@ run_scripts() { # FILE
         fi
         ran=$((ran + 1))
         status=0
-        EVENT_SPOOL=$PWD/spool.db timeout 20 sh -e "$script.sh" >"$script.out" 2>"$script.err" ||
+        EVENT_SPOOL=$PWD/spool.db timeout 60 sh -e "$script.sh" >"$script.out" 2>"$script.err" ||
             status=$?
         if [ "$status" -ne 0 ]; then
             echo "$from: exit status $status:"

@@ -25,6 +25,7 @@ fill() {
     consume -g order --ordered --from start -n 2 --backoff 99d..99d -- false
     consume -g lease --from start -n 3 --lease 9d >handed
     consume -g killed --from start -- sh -c 'kill -KILL $PPID' || [ $? -eq 137 ]
+    noticed
     breaker --cache 1h api -- echo out >/dev/null
     throttle -r 1000/s bucket -- true
     once -k key -- echo result >/dev/null
@@ -99,6 +100,8 @@ make_edit() {
     column=$REPLY
     n=$(sql "SELECT count(*) FROM $table")
     where="($key) IN (SELECT $key FROM $table ORDER BY $key LIMIT 1 OFFSET $((RANDOM % n)))"
+    # On a server the version stands there, too; without it there is no spool.
+    [ "$table" != meta ] || where+=" AND key<>'schema'"
     case $((RANDOM % 4)) in
     0) edit="DELETE FROM $table WHERE $where" ;;
     *)
@@ -201,11 +204,11 @@ END
     consume -g g --from start -- true
     sql 'DELETE FROM cursor WHERE priority=5'
     local words='damaged: its table "cursor" has no valid position for priority 5 of group "g": give it one with spool group seek'
-    run -74 --separate-stderr timeout 20 consume -g g -- true
+    run -74 --separate-stderr timeout 60 consume -g g -- true
     [ "$stderr" = "consume: $EVENT_SPOOL: $words" ]
-    run -74 --separate-stderr timeout 20 consume -g g -f -- true
-    run -74 --separate-stderr timeout 20 spool wait -g g
-    run -74 --separate-stderr timeout 20 publish -t n -d 4 --max-pending 10
+    run -74 --separate-stderr timeout 60 consume -g g -f -- true
+    run -74 --separate-stderr timeout 60 spool wait -g g
+    run -74 --separate-stderr timeout 60 publish -t n -d 4 --max-pending 10
     run -0 spool group seek g start
     run -0 consume -g g -- printenv EVENT_SEQ
     [ "${lines[*]}" = '1 2 3' ]
@@ -224,9 +227,9 @@ END
         back_to_kept_spool
         sql "UPDATE event SET seq=$position WHERE seq=2"
         seq 4 5 | publish -t n
-        run -0 --separate-stderr bash -c 'timeout 20 replay --from 1 | jq .data'
+        run -0 --separate-stderr bash -c 'timeout 60 replay --from 1 | jq .data'
         [ "${lines[*]}" = '1 3 4 5' ]
-        run -0 --separate-stderr timeout 20 consume -g g --from start -- printenv EVENT_SEQ
+        run -0 --separate-stderr timeout 60 consume -g g --from start -- printenv EVENT_SEQ
         [ "${lines[*]}" = '1 3 4 5' ]
         run -1 spool check
         [[ $output == *"an event is at position $position, where none can be"* ]]
@@ -242,6 +245,6 @@ END
     sqlite3 spool.db "PRAGMA writable_schema=ON; DELETE FROM sqlite_schema WHERE name='item_due'"
     sqlite3 spool.db 'UPDATE item SET state=1'
     sqlite3 spool.db "PRAGMA writable_schema=ON; INSERT INTO sqlite_schema VALUES('index','item_due','item',$root,'$text')"
-    run -74 --separate-stderr timeout 20 consume -g g -- true
+    run -74 --separate-stderr timeout 60 consume -g g -- true
     [[ $stderr == 'consume: '*'damaged: its table "item" contradicts itself about group "g"'* ]]
 }

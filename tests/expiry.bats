@@ -79,8 +79,7 @@ END
     seq 2 | publish -t n --ttl 1h
     background world consume -g g -t n --from start -- sh -c 'echo "$EVENT_SEQ" >begun; exec sleep 600'
     wait_for test -s begun
-    kill -KILL -- "-$pid"
-    wait "$pid" || true
+    slay "-$pid"
     echo 3660 >clock
     run -0 --separate-stderr world consume -g g --auto-ack
     [ -z "$output$stderr" ]

@@ -15,6 +15,7 @@ teardown_file() {
 
 setup() {
     helper_setup
+    unset PGAPPNAME # a server of its own
     [ -z "${NO_POSTGRES:-}" ] || skip "$NO_POSTGRES"
 }
 

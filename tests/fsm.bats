@@ -335,7 +335,7 @@ fsm: odd.json: state "b": nothing leads to it' ]
     printed() { grep -q lamp.on out; }
     wait_for printed
     [ "$(states)" = 'lamp x on 1' ]
-    run -0 timeout 10 publish -t n -d 1
+    run -0 timeout 60 publish -t n -d 1
     event flip x.2 x >&5
     off() { grep -q lamp.off out; }
     wait_for off
@@ -353,9 +353,8 @@ fsm: odd.json: state "b": nothing leads to it' ]
     exec 5<pipe
     kept() { [ "$(fsm list 2>/dev/null | wc -l)" -eq 900 ]; }
     wait_for kept
-    run -0 timeout 10 publish -t n -d 1
-    kill -KILL "$pid"
-    wait "$pid" || true
+    run -0 timeout 60 publish -t n -d 1
+    slay "$pid"
     exec 5<&-
     fsm run lamp.json in | cmp - expected
     [ "$(fsm list | jq .version | sort -u)" = 1 ]

@@ -30,7 +30,7 @@ stopped() { # PID
 
 # Open a latch that somebody waits at with: read x <LATCH
 let_go() {
-    timeout 20 sh -c 'echo >"$1"' sh "$1"
+    timeout 60 sh -c 'echo >"$1"' sh "$1"
 }
 
 # group_is GROUP LAG IN_FLIGHT DEAD
@@ -211,9 +211,9 @@ checkpoint() {
     printf '1\n2' >&7
     wait_for sh -c '[ "$(replay -t n 2>/dev/null | wc -l)" -eq 1 ]'
     for i in 1 2 3 4 5 6 7 8 9 10; do
-        run -0 timeout 10 publish -t other -d "$i"
+        run -0 timeout 60 publish -t other -d "$i"
     done
-    run -0 timeout 10 consume -g g --from start --auto-ack
+    run -0 timeout 60 consume -g g --from start --auto-ack
     [ "${#lines[@]}" -eq 11 ]
     printf '3\n' >&7
     exec 7>&-
@@ -230,14 +230,13 @@ checkpoint() {
     wait_for has_lines started 1
     kill -STOP "$victim"
     wait_for stopped "$victim"
-    run -0 --separate-stderr timeout 10 consume -g g -- sh -c 'echo "$EVENT_SEQ"'
+    run -0 --separate-stderr timeout 60 consume -g g -- sh -c 'echo "$EVENT_SEQ"'
     [ "$output" = "$(seq 3 10)" ]
     [ "$stderr" = 'consume: group "g": 2 in the hands of other consumers' ]
-    run -0 --separate-stderr timeout 10 consume -g g -- sh -c 'echo "$EVENT_SEQ"'
+    run -0 --separate-stderr timeout 60 consume -g g -- sh -c 'echo "$EVENT_SEQ"'
     [ -z "$output" ]
-    kill -KILL "$victim"
-    ends_with 137 "$victim"
-    run -0 --separate-stderr timeout 10 consume -g g -- sh -c 'echo "$EVENT_SEQ $EVENT_ATTEMPT"'
+    slay "$victim"
+    run -0 --separate-stderr timeout 60 consume -g g -- sh -c 'echo "$EVENT_SEQ $EVENT_ATTEMPT"'
     [ "$output" = $'1 1\n2 1' ]
     [ -z "$stderr" ]
     group_is g 0 0 0
@@ -253,13 +252,12 @@ checkpoint() {
     group_is g 100 100 0
     kill -STOP "$victim"
     wait_for stopped "$victim"
-    run -0 --separate-stderr timeout 10 consume -g g --auto-ack
+    run -0 --separate-stderr timeout 60 consume -g g --auto-ack
     [ -z "$output" ]
     [ "$stderr" = 'consume: group "g": 100 in the hands of other consumers' ]
-    kill -KILL "$victim"
-    ends_with 137 "$victim"
+    slay "$victim"
     exec 7<&-
-    run -0 --separate-stderr timeout 10 consume -g g --auto-ack
+    run -0 --separate-stderr timeout 60 consume -g g --auto-ack
     [ "$output" = "$(replay -t '#')" ]
     [ -z "$stderr" ]
     group_is g 0 0 0
@@ -370,6 +368,7 @@ kill_one() {
         status=0
         consume -g g --from start -a 3 -- sh -c '[ "$EVENT_SEQ" != 3 ] || kill -KILL "$PPID"; echo "$EVENT_SEQ"' \
             >>out 2>errors || status=$?
+        noticed
     done
     [ "$status" -eq 1 ]
     [ "$runs" -eq 5 ] # the first death counts as no attempt

@@ -25,7 +25,7 @@ held() {
     mkfifo f
     background publish -t a in f
     exec 8>f # it has come that far
-    run -0 timeout 20 publish -t b -d 4
+    run -0 timeout 60 publish -t b -d 4
     [ "$(replay | jq .data | paste -sd' ')" = '1 2 3 4' ]
     echo 5 >&8
     exec 8>&-
@@ -40,7 +40,7 @@ held() {
     mkfifo f
     background settle -g g in f
     exec 8>f
-    run -0 timeout 20 publish -t b -d 4
+    run -0 timeout 60 publish -t b -d 4
     [ "$(spool group show g -o ndjson | jq .in_flight)" -eq 2 ]
     tail -n 2 out >&8
     exec 8>&-
@@ -62,7 +62,8 @@ held() {
     seq 2500 | held publish -t a --echo | wc -l >count
     held publish -t a --atomic in
     held publish -t a --max-pending 100000 --rejects bad in
-    held publish -t a -k k --expect-version any -d @in </dev/null || [ $? -eq 65 ]
+    echo '[1]' >data
+    held publish -t a -k k --expect-version any -d @data </dev/null
     held consume -g g --from start -n 20 --emit -- echo '{"type":"b"}'
     held consume -g g -n 20 -j 4 -- cat >out
     held consume -g g -n 20 --workers -- sed -u 's/.*"id":"\([^"]*\)".*/{"id":"\1"}/'

@@ -21,7 +21,7 @@ helper_setup() {
     helper_engine
     export TZ=UTC LC_ALL=C.UTF-8
     umask 022
-    helper_pids=()
+    helper_pids=() helper_sessions=() helper_jobs=0
     cd "$BATS_TEST_TMPDIR" || return
 }
 
@@ -37,7 +37,8 @@ helper_engine() {
     [ "$ENGINE" != sqlite ] || return 0
     hooked=$BUILD/bin/postgresql:$PATH
     name=${file%.bats}
-    export EVENT_SPOOL="$SERVER#t_${name//-/_}_$BATS_TEST_NUMBER"
+    # Its sessions have the test's name, or that of a background job (see noticed).
+    export EVENT_SPOOL="$SERVER#t_${name//-/_}_$BATS_TEST_NUMBER" PGAPPNAME="t_${name//-/_}_$BATS_TEST_NUMBER"
 }
 
 helper_teardown() {
@@ -58,17 +59,50 @@ teardown() { helper_teardown; }
 # Redirections of the call apply to the command. It does not get descriptor 3: bats would wait for
 # that.
 background() {
+    local name=${PGAPPNAME:+$PGAPPNAME.$((helper_jobs += 1))}
     set -m
-    "$@" 3>&- &
+    if [ -n "$name" ]; then
+        PGAPPNAME=$name "$@" 3>&- &
+    else
+        "$@" 3>&- &
+    fi
     set +m
     pid=$!
     helper_pids+=("$pid")
+    helper_sessions[pid]=$name
 }
 
-# wait_for COMMAND...: wait until it succeeds; the test fails after 20 seconds. It counts attempts
+# noticed: the engine knows that those have ended that have: the test's commands and background jobs. The
+# kernel frees a lock in a file at once; a server has to notice that a connection is gone.
+noticed() {
+    [ -z "${PGAPPNAME:-}" ] || wait_for helper_no_ghosts
+}
+
+helper_no_ghosts() {
+    local names job
+    names=$(PGAPPNAME='' sql 'SELECT application_name FROM pg_stat_activity')
+    ! grep -qxF "$PGAPPNAME" <<<"$names" || return 1
+    for job in "${!helper_sessions[@]}"; do
+        ! grep -qxF "${helper_sessions[job]}" <<<"$names" || ! gone "$job" || return 1
+    done
+}
+
+# last_statement PID: of a background job's sessions on the server.
+last_statement() {
+    sql "SELECT query FROM pg_stat_activity WHERE application_name = '${helper_sessions[$1]}'"
+}
+
+# slay PID: a background job is killed, and noticed; its whole group if PID begins with -.
+slay() {
+    kill -KILL -- "$1"
+    wait "${1#-}" || true
+    noticed
+}
+
+# wait_for COMMAND...: wait until it succeeds; the test fails after 40 seconds or more. It counts attempts
 # instead of reading the clock, so that a test may change the clock.
 wait_for() {
-    local tries=1000
+    local tries=2000
     until "$@"; do
         if [ $((tries -= 1)) -eq 0 ]; then
             echo "waited in vain for: $*" >&2

@@ -240,8 +240,7 @@ a|b c' ]
 @test "once: killed, it frees the key, and its command dies with it" {
     background once -k a -- sh -c 'echo $$ >left.pid; exec sleep 1000'
     wait_for test -s left.pid
-    kill -KILL "$pid"
-    wait_for gone "$pid"
+    slay "$pid"
     run -0 --separate-stderr timeout 60 once -k a -- echo now
     [ "$output" = now ]
     [ -z "$stderr" ]
@@ -251,6 +250,7 @@ a|b c' ]
 @test "once: after a kill between effect and record the command runs again, which once cannot prevent" {
     background once -k a -- sh -c 'echo effect >>ran; kill -KILL "$PPID"; exec sleep 1000'
     ends_with 137 "$pid"
+    noticed
     run -0 once -k a -- sh -c 'echo effect >>ran'
     [ "$(wc -l <ran)" -eq 2 ]
 }

@@ -256,6 +256,8 @@ END
     wait_for grep -q begun log
     kill -KILL "$one"
     wait "$one" || true
+    alone() { [ "$(spool group show g -o ndjson | jq .consumers)" = 0 ]; }
+    wait_for alone # not noticed: its handler keeps a session
     run -75 --separate-stderr consume -g g -- sh -c 'echo overtaken >>log'
     [ "$stderr" = 'consume: group "g": handlers of a consumer that died still run; this ordered group waits for them' ]
     background sh -c 'exec consume -g g -f -- sh -c "echo next \$EVENT_SEQ >>log"'
@@ -291,7 +293,7 @@ END
     background sh -c 'exec consume -g g -- sh -c "setsid sh leave >/dev/null 2>&1 & exit 0"'
     wait "$pid"
     events 1 1
-    run -0 timeout 20 consume -g g -- printenv EVENT_SEQ
+    run -0 timeout 60 consume -g g -- printenv EVENT_SEQ
     [ "$output" = 3 ]
     wait_for test -s daemon
     kill "$(cat daemon)"
@@ -349,6 +351,7 @@ END
     run -137 --separate-stderr consume -g g --from start --ordered --dead-on 9 -- sh -c "
         d=\$($cat_data); echo \"\$d\" >>seen
         case \$d in 's1 1') exit 9 ;; 's1 2') kill -KILL \$PPID ;; esac"
+    noticed
     run -0 --separate-stderr consume -g g -- sh -c "$cat_data >>seen"
     [ "$(paste -sd, seen)" = 's1 1,s1 2,s1 2,s1 3' ]
     [ "$(dlq list -o ndjson | jq -c '[.subject,.status]')" = '["s1",9]' ]

@@ -17,6 +17,7 @@ teardown_file() {
 
 setup() {
     helper_setup
+    unset PGAPPNAME # a server of its own
     [ -z "${NO_POSTGRES:-}" ] || skip "$NO_POSTGRES"
     export EVENT_DEFAULT_SOURCE=/shop PGHOST=$POSTGRES_DIR PGUSER=tester PGDATABASE=test$BATS_TEST_NUMBER
     psql -qd postgres -c "CREATE DATABASE $PGDATABASE"
@@ -371,17 +372,17 @@ outbox-relay: $place: no longer locked" ]
     db "INSERT INTO outbox_events(aggregate_id, event_type, payload) VALUES('a', 't.u', '1')"
     run -0 outbox-relay --dry-run "$url"
     one=$output
-    for setting in idle_in_transaction_session_timeout=400ms idle_session_timeout=400ms lock_timeout=1ms \
+    for setting in idle_in_transaction_session_timeout=2s idle_session_timeout=2s lock_timeout=1ms \
         default_transaction_isolation=serializable bytea_output=escape DateStyle=German TimeZone=Asia/Tokyo \
         extra_float_digits=-15 IntervalStyle=iso_8601 client_encoding=LATIN1 standard_conforming_strings=off; do
         echo "ALTER DATABASE $PGDATABASE SET ${setting%%=*} = '${setting#*=}';"
     done | psql -q -v ON_ERROR_STOP=1
     # Longer than the timeouts, which leave time to connect on a busy machine. Without an answer: the
     # attempt counts.
-    run -0 outbox-relay --backoff 1h "$url" -- sh -c 'cat >seen; sleep 1'
+    run -0 outbox-relay --backoff 1h "$url" -- sh -c 'cat >seen; sleep 2.5'
     [ "$(db 'SELECT attempts FROM outbox_events')" = 1 ]
     db 'UPDATE outbox_events SET retry_at = NULL'
-    run -0 outbox-relay "$url" -- sh -c 'cat >seen; sleep 1; cat seen'
+    run -0 outbox-relay "$url" -- sh -c 'cat >seen; sleep 2.5; cat seen'
     [ "$(cat seen)" = "$one" ]
     [ "$(state)" = '0 0 0' ]
 }

@@ -24,7 +24,7 @@ picture() {
 said() {
     local want=$1 message=$2 status=0
     shift 2
-    timeout 10 "$@" >../stdout 2>../stderr </dev/null || status=$?
+    timeout 60 "$@" >../stdout 2>../stderr </dev/null || status=$?
     [ "$status" -eq "$want" ] && [ ! -s ../stdout ] && [ "$(cat ../stderr)" = "$1: $message" ] && return
     printf 'situation: %s\n%s\nexpected: %s, %s: %s\ngot: %s, %s\n' "$situation" "$*" "$want" "$1" "$message" \
         "$status" "$(cat ../stdout ../stderr)"
@@ -128,9 +128,9 @@ said() {
     put s
     for make in 'ln -s target s-lock' 'mkfifo s-lock' 'mkdir s-lock'; do
         $make
-        run timeout 10 publish -s s -t x -d 1
+        run timeout 60 publish -s s -t x -d 1
         [ "$status" -ne 124 ] && [ "$status" -lt 128 ]
-        run -74 --separate-stderr timeout 10 consume -s s -g g -- true
+        run -74 --separate-stderr timeout 60 consume -s s -g g -- true
         [[ $stderr == "consume: $PWD/s-lock: "* ]]
         [ ! -e target ]
         rm -rf s-lock
@@ -174,7 +174,7 @@ said() {
 @test "spool's place: a truncated spool is reported as damage, without a crash" {
     seq 1000 | publish -t x
     truncate -s 20000 spool.db
-    run -74 --separate-stderr timeout 10 replay
+    run -74 --separate-stderr timeout 60 replay
     [[ ${stderr_lines[0]} == "replay: $EVENT_SPOOL: damaged ("*'): restore it from a backup' ]]
 }
 
@@ -214,7 +214,7 @@ said() {
         seen() { [ "$(spool group -s s -o ndjson 2>/dev/null | grep -c .)" -ge 4 ]; }
         wait_for seen
         eval "$how"
-        timeout 20 sh -c 'echo >latch'
+        timeout 60 sh -c 'echo >latch'
         ends_with 74 "$pid"
         grep -qF "$PWD/s$gone" err.once
         for i in "${!pids[@]}"; do

@@ -10,6 +10,7 @@ teardown_file() { postgres_stop; }
 
 setup() {
     helper_setup
+    unset PGAPPNAME # a server of its own
     [ -z "${NO_POSTGRES:-}" ] || skip "$NO_POSTGRES"
     export PGHOST=$POSTGRES_DIR PGUSER=tester PGDATABASE=own$BATS_TEST_NUMBER
     psql -qd postgres -c "CREATE DATABASE $PGDATABASE"
@@ -137,6 +138,20 @@ needs_cut() {
     [ "$(replay -s "$(as odd)" | wc -l)" -eq 2000 ]
 }
 
+@test "postgres: a role whose idle sessions are ended works in peace, and so do its handlers" {
+    publish -t x -k s -d 1 2>/dev/null
+    publish -t x -k s -d 2
+    db "CREATE ROLE idle LOGIN SUPERUSER; ALTER ROLE idle SET idle_session_timeout = '500ms'"
+    background consume -s "$(as idle)" -g g --from start --ordered -- \
+        sh -c 'echo "$EVENT_SEQ" >>log; until [ -e go ]; do sleep 0.02; done'
+    wait_for has_lines log 1
+    # Its own session, and the one that its handler holds the order with.
+    wait_for db_says 2 "SELECT count(*) FROM pg_stat_activity WHERE usename = 'idle' AND clock_timestamp() - state_change > '1s'"
+    touch go
+    ends_with 0 "$pid"
+    [ "$(paste -sd' ' log)" = '1 2' ]
+}
+
 @test "postgres: a role without the right to create or to write is told so, 77" {
     db 'CREATE ROLE guest LOGIN'
     run -77 --separate-stderr publish -s "$(as guest)" -t x -d 1
@@ -168,9 +183,9 @@ needs_cut() {
 
 @test "postgres: a consumer whose connection is gone ends its handler and settles nothing; the event is delivered again" {
     publish -t x -d 1 2>/dev/null
-    background consume -g g --from start -f -- sh -c 'echo $$ >handler; exec sleep 600' 2>err
+    background consume -g g --from start -- sh -c 'echo $$ >handler; exec sleep 600' 2>err
     wait_for test -s handler
-    db "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name='eventutils'" >/dev/null
+    hang_up
     ends_with 75 "$pid"
     wait_for gone "$(cat handler)"
     run -0 consume -g g -n 1 -- sh -c 'echo "$EVENT_DATA_IS $EVENT_ATTEMPT"'
@@ -178,11 +193,73 @@ needs_cut() {
     group_is g 0 0 0 0
 }
 
+says_times() { # N WORDS
+    [ "$(grep -c "$2" err)" -eq "$1" ]
+}
+
+hang_up() {
+    db "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name='eventutils'" >/dev/null
+}
+
+@test "postgres: a consumer that follows ends its handlers, connects again and goes on, up to its count" {
+    publish -t x -d 1 2>/dev/null
+    background consume -g g --from start -f -n 3 -- sh -c 'echo "$EVENT_SEQ $$" >>began; [ -e go ] || exec sleep 600; echo "$EVENT_TYPE" >>ended; [ "$EVENT_TYPE" != bad ] || exit 65' 2>err
+    wait_for has_lines began 1
+    hang_up
+    wait_for gone "$(awk 'NR == 1 { print $2 }' began)"
+    touch go
+    wait_for has_lines ended 1
+    publish -t bad -d 2
+    wait_for says_times 1 'dead letter'
+    wait_for group_is g 0 0 0 1 2>/dev/null
+    hang_up
+    wait_for says_times 2 'connected again'
+    for data in 3 4 5; do publish -t x -d $data; done
+    ends_with 1 "$pid"
+    [ "$(paste -sd' ' ended)" = 'x bad x' ]
+    [ "$(head -n 2 err)" = "consume: $EVENT_SPOOL: the connection to the server is lost: connecting again
+consume: $EVENT_SPOOL: connected again" ]
+}
+
+@test "postgres: a reader that follows connects again and goes on where it was; one in a pipe, too" {
+    seq 3 | publish -t x 2>/dev/null
+    background replay -f --last 2 -n 1500 >log 2>err
+    background consume -g g --from start -f --auto-ack >piped 2>err2
+    following=$pid
+    for round in 1 2; do
+        hang_up
+        seq 700 | publish -t x
+        wait_for has_lines piped $((3 + 700 * round))
+        wait_for grown_by $((2 + 700 * round)) log 0
+    done
+    hang_up
+    seq 700 | publish -t x
+    ends_with 0 "${helper_pids[0]}"
+    diff log <(replay --from 2 -n 1500)
+    wait_for has_lines piped 2103
+    diff piped <(replay)
+    kill -TERM "$following"
+    ends_with 0 "$following"
+}
+
+@test "postgres: a signal ends the wait of a consumer that has lost the server" {
+    publish -t x -d 1 2>/dev/null
+    background consume -g g --from start -f -- cat 2>err
+    wait_for group_is g 0 0 0 0 2>/dev/null
+    (cd / && $POSTGRES_CTL -m immediate -w stop >/dev/null)
+    wait_for grep -q 'connecting again' err
+    kill -TERM "$pid"
+    status=0
+    wait "$pid" || status=$?
+    (cd / && $POSTGRES_CTL -l "$POSTGRES_DIR/log" -w start >/dev/null 3>&-)
+    [ "$status" -eq 0 ]
+}
+
 @test "postgres: a restart of the server gives claims back, and no event is blamed" {
     publish -t x -d 1 2>/dev/null
     for _ in 1 2 3 4; do
         rm -f handler
-        background consume -g g --from start -f -- sh -c 'echo $$ >handler; exec sleep 600' 2>err
+        background consume -g g --from start -- sh -c 'echo $$ >handler; exec sleep 600' 2>err
         wait_for test -s handler
         (cd / && $POSTGRES_CTL -m immediate -w restart -l "$POSTGRES_DIR/log" >/dev/null 3>&-)
         ends_with 75 "$pid"
@@ -250,6 +327,18 @@ needs_cut() {
     db 'ALTER SYSTEM RESET synchronous_standby_names' && db 'SELECT pg_reload_conf()' >/dev/null
     ends_with 0 "$pid"
     [ "$(data)" = '1 2' ]
+}
+
+# Without the trigger function's word no change of the cursor takes place, as with a broken index.
+@test "postgres: a table that contradicts itself ends the claim with 74, whatever else the server does" {
+    publish -t x -d 1 2>/dev/null
+    consume -g g --from start -n 1 -- true
+    publish -t x -d 2
+    db "CREATE FUNCTION shop.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER nothing BEFORE UPDATE ON shop.cursor FOR EACH ROW EXECUTE FUNCTION shop.nothing()"
+    background sh -c 'while echo "SELECT pg_current_xact_id();"; do :; done | psql -qAt >/dev/null 2>&1'
+    run -74 --separate-stderr timeout 60 consume -g g -- cat
+    [[ $stderr == *' contradicts itself about group "g": see spool check'* ]]
 }
 
 # Nobody can connect to the database any more; those who are connected stay.

@@ -460,7 +460,7 @@ END
     project read.db counter.sql
     run -65 --separate-stderr project -s third.db read.db counter.sql
     [ "$(db 'SELECT n FROM counter')" = 2 ]
-    run -0 timeout 20 project --rebuild -s third.db read.db counter.sql
+    run -0 timeout 60 project --rebuild -s third.db read.db counter.sql
     [ "$(db 'SELECT n FROM counter')" = 0 ]
     run -0 project -s third.db read.db counter.sql
 }

@@ -40,7 +40,7 @@ lag() { # GROUP
     kill "$pid"
     wait "$pid"
     [ ! -e out ]
-    run -0 timeout 20 consume -g g -r 1000/s -- printenv EVENT_SEQ
+    run -0 timeout 60 consume -g g -r 1000/s -- printenv EVENT_SEQ
     [ "$output" = $'2\n3\n4' ]
 }
 

@@ -366,7 +366,7 @@ later_than() { # TIME
 
 @test "replay: -f with --to ends at that position, also when it is there already" {
     five
-    run -0 timeout 20 replay -f --to 3 -o positions
+    run -0 timeout 60 replay -f --to 3 -o positions
     [ "$output" = $'1\n2\n3' ]
     background sh -c 'exec replay -f --to 7 -t order.x -o positions >out'
     publish -t order.x -d 1
@@ -417,7 +417,7 @@ later_than() { # TIME
     background sh -c 'exec replay >to'
     exec 8<to
     IFS= read -r line <&8
-    run -0 timeout 20 publish -t y -d 1
+    run -0 timeout 60 publish -t y -d 1
     [ "$(wc -l <&8)" -ge 2999 ]
     exec 8<&-
 }

@@ -183,7 +183,7 @@ age   late    N   3600  its oldest event yet to settle has waited for 2h' ]
     wait_for test -e started
     sql 'UPDATE groups SET seen=seen-86400000*9'
     healthy
-    timeout 20 sh -c 'echo >latch'
+    timeout 60 sh -c 'echo >latch'
     wait "$pid"
 }
 

@@ -122,7 +122,7 @@ worn_group() {
         [ -z "$output" ]
         [ "$stderr" = 'spool: group "g": it has 1 running consumer: end them first' ]
     done
-    timeout 20 sh -c 'echo >latch'
+    timeout 60 sh -c 'echo >latch'
     wait "$pid"
     run -0 spool group show g
     [ "$(jq -c '[.position,.lag]' <<<"$output")" = '[2,0]' ]
@@ -164,8 +164,7 @@ worn_group() {
     events 3
     background consume -g g --from start -- sh -c 'echo >started; exec sleep 600'
     wait_for test -e started
-    kill -KILL "$pid"
-    wait "$pid" || true
+    slay "$pid"
     run -0 spool group seek g 3
     run -0 spool group show g
     [ "$(jq -c '[.position,.lag,.in_flight]' <<<"$output")" = '[2,1,0]' ]

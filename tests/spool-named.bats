@@ -80,8 +80,7 @@ xy\u202ez  done AGE - TIME' ]
 @test "spool key: a key whose process was killed is free" {
     background once -k a -- sh -c ': >begun; exec sleep 1000'
     wait_for test -e begun
-    kill -KILL "$pid"
-    wait "$pid" || true
+    slay "$pid"
     run -0 --separate-stderr spool key show a
     [ "$(timeless <<<"$output")" = '{"key":"a","state":"free","since":"TIME","pid":null,"forgotten":null}' ]
     run -0 spool key forget a

@@ -124,7 +124,7 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     run -0 --separate-stderr spool prune --keep 0
     [ "$output" = '1 event pruned' ]
     [[ $stderr == *'spool: group "g" has events in flight and keeps what is from position 2 on' ]]
-    timeout 20 sh -c 'echo >latch'
+    timeout 60 sh -c 'echo >latch'
     wait "$pid"
     run -0 --separate-stderr spool prune --keep 0
     [ "$output" = '3 events pruned' ]
@@ -184,7 +184,7 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     wait_for test -e started
     run -0 spool prune --keep 0 --force
     [ "$output" = '2 events pruned' ]
-    timeout 20 sh -c 'echo >latch'
+    timeout 60 sh -c 'echo >latch'
     wait "$pid" || [ $? -eq 1 ]
     run -0 --separate-stderr timeout 60 consume -g g -- true
     [ "$(spool group show g | jq -c '[.in_flight,.position]')" = '[0,3]' ]
@@ -245,7 +245,7 @@ spool: group "g" keeps 2 dead events, the first at position 2' ]
     wait_for test -e started
     spool prune --keep 1 --force
     [ "$(spool group show g | jq -c '[.lag,.in_flight]')" = '[1,0]' ]
-    timeout 20 sh -c 'echo >latch'
+    timeout 60 sh -c 'echo >latch'
     wait "$pid"
     [ "$(spool group show g | jq -c '[.lag,.waiting,.in_flight]')" = '[1,0,0]' ]
 }

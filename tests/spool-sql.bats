@@ -99,7 +99,7 @@ bytes_of() { # HEXADECIMAL
     wait_for test -e started
     answer "{\"group_name\":\"g\",\"pid\":$pid,\"leased\":0,\"first_seq\":4,\"open\":[4]}" \
         'SELECT group_name, pid, leased, first_seq, open FROM claims'
-    timeout 20 sh -c 'echo >latch'
+    timeout 60 sh -c 'echo >latch'
     wait "$pid"
     answer '' 'SELECT claim FROM claims'
 }
@@ -193,6 +193,6 @@ bytes_of() { # HEXADECIMAL
     status=0
     wait "$pid" || status=$?
     [ "$status" -eq 130 ]
-    run -0 bash -c 'set -o pipefail; timeout 20 spool sql "$1 n FROM c" | head -n 1' - "$long"
+    run -0 bash -c 'set -o pipefail; timeout 60 spool sql "$1 n FROM c" | head -n 1' - "$long"
     [ "$output" = '{"n":1}' ]
 }

@@ -23,6 +23,15 @@ through() { # [OPTION...]
     [ -z "$output$stderr" ]
 }
 
+# It has begun to look at what is left.
+looks() { # PID
+    if [ "$ENGINE" = sqlite ]; then
+        readlink /proc/"$1"/fd/* | grep -q inotify
+    else
+        last_statement "$1" | grep -q 'FROM item'
+    fi
+}
+
 @test "wait: 0 when a group has settled everything, else 75 with what is left" {
     events 5
     consume -g g --from start -n 2 -- true
@@ -76,8 +85,7 @@ through() { # [OPTION...]
     wait_for test -e started
     not_through '0 ahead, 1 in flight, 0 due, 0 waiting'
     through --to 1
-    kill -KILL "$pid"
-    wait "$pid" || true
+    slay "$pid"
     not_through '0 ahead, 1 in flight, 0 due, 0 waiting'
     consume -g g -- true 2>/dev/null
     through
@@ -91,12 +99,11 @@ through() { # [OPTION...]
     wait_for test -e started
     background sh -c 'exec spool wait -g g --wait 1d >out 2>&1'
     waiter=$pid
-    waits() { [ "$(readlink /proc/"$waiter"/fd/* | grep -c inotify)" -eq 1 ]; }
-    wait_for waits
+    wait_for looks "$waiter"
     spool group set g -t n
     events 1 # behind the end as it was
     kill -0 "$waiter"
-    timeout 20 sh -c 'echo >latch'
+    timeout 60 sh -c 'echo >latch'
     wait "$consumer"
     wait_for eval '! kill -0 $waiter'
     wait "$waiter"
@@ -108,8 +115,7 @@ through() { # [OPTION...]
     events 1
     consume -g g --from start --to 0 -- true
     background spool wait -g g
-    waits() { [ "$(readlink /proc/"$pid"/fd/* | grep -c inotify)" -eq 1 ]; }
-    wait_for waits
+    wait_for looks "$pid"
     kill "$pid"
     status=0
     wait "$pid" || status=$?
@@ -120,8 +126,7 @@ through() { # [OPTION...]
     events 1
     consume -g g --from start --to 0 -- true
     background sh -c 'exec spool wait -g g >out 2>&1'
-    waits() { [ "$(readlink /proc/"$pid"/fd/* | grep -c inotify)" -eq 1 ]; }
-    wait_for waits
+    wait_for looks "$pid"
     spool group drop g
     status=0
     wait "$pid" || status=$?

@@ -146,8 +146,7 @@ email   #          idle          1    1    0        0          0     0     1    
     events 1
     background consume -g g --from start -- sh -c 'echo >started; exec sleep 600'
     wait_for test -e started
-    kill -KILL "$pid"
-    wait "$pid" || true
+    slay "$pid"
     run -0 --separate-stderr spool group show g
     [ "$(jq -c '[.state,.lag,.consumers]' <<<"$output")" = '["idle",1,0]' ]
 }
@@ -227,7 +226,7 @@ email   #          idle          1    1    0        0          0     0     1    
     run -75 --separate-stderr spool group drop g
     [ -z "$output" ]
     [ "$stderr" = 'spool: group "g": it has 1 running consumer: end them first' ]
-    timeout 20 sh -c 'echo >latch'
+    timeout 60 sh -c 'echo >latch'
     wait "$pid"
     run -0 spool group drop g
     [ "$output" = 'group g dropped' ]
@@ -247,8 +246,7 @@ email   #          idle          1    1    0        0          0     0     1    
     events 1
     background consume -g g --from start -- sh -c 'echo >started; exec sleep 600'
     wait_for test -e started
-    kill -KILL "$pid"
-    wait "$pid" || true
+    slay "$pid"
     run -0 spool group drop g
     run -0 --separate-stderr consume -g g --from start -- printenv EVENT_ATTEMPT
     [ "$output" = 1 ]

@@ -117,7 +117,7 @@ END
     consumer=$pid
     wait_for group_is g 3 0 3 0
     hold_lock
-    timeout 20 head -c 65536 <&8 >full
+    timeout 60 head -c 65536 <&8 >full
     for _ in 1 2 3; do read -r -t 20 _ <&8; done
     kill -TERM "$consumer"
     let_write
@@ -350,7 +350,7 @@ until [ "$(spool group show g -o ndjson | jq .in_flight)" = 1 ]; do sleep 0.02; 
 kill -TERM $!
 wait $!
 END
-    run -0 timeout 20 setsid -w bash script
+    run -0 timeout 60 setsid -w bash script
     group_is g 2 2 0 0
 }
 
@@ -396,7 +396,7 @@ END
         events 1
         printf '%s\n' '#!/bin/sh' 'while read -r x; do echo >>ran; echo "{\"id\":\"e1\",\"out\":1}"; done' >worker
         chmod +x worker
-        run -0 timeout 20 bash -c "consume -g g --from start -f $how | head -n 1 >out; echo \${PIPESTATUS[0]}"
+        run -0 timeout 60 bash -c "consume -g g --from start -f $how | head -n 1 >out; echo \${PIPESTATUS[0]}"
         [ "$output" = 0 ]
         [ -s out ]
         publish -t n -d 2
@@ -440,7 +440,7 @@ END
     exec 8<>in
     for command in 'throttle -r 1000/s' 'publish --echo' 'fsm run lamp.json' 'replay -f'; do
         replay 1 >&8
-        run -0 timeout 20 bash -c "$command <in | head -n 1; echo \${PIPESTATUS[0]}"
+        run -0 timeout 60 bash -c "$command <in | head -n 1; echo \${PIPESTATUS[0]}"
         [ "${lines[1]}" = 0 ]
         while read -r -t 0 -u 8; do read -r -u 8 _; done
     done
@@ -534,7 +534,7 @@ END
     events 2
     for n in {12..40}; do
         status=0
-        output=$( (ulimit -n "$n"; exec timeout 20 consume -g g --from start -- true) 2>&1) || status=$?
+        output=$( (ulimit -n "$n"; exec timeout 60 consume -g g --from start -- true) 2>&1) || status=$?
         [ "$status" != 124 ]
         [ "$status" != 0 ] || break
         [ "$status" != 71 ] || told=$output
@@ -553,7 +553,7 @@ END
 @test "stop: a handler that asks on /dev/tty finds no terminal" {
     command -v script >/dev/null || skip 'there is no script(1)'
     events 1
-    run -0 timeout 20 script -qec 'consume -g g --from start -a 1 -- sh -c "read x </dev/tty"; [ $? = 1 ]' /dev/null </dev/null
+    run -0 timeout 60 script -qec 'consume -g g --from start -a 1 -- sh -c "read x </dev/tty"; [ $? = 1 ]' /dev/null </dev/null
     [[ $output == *'cannot open /dev/tty'* ]]
 }
 
@@ -563,7 +563,7 @@ END
     events 2
     cat >without <<'END'
 mount -t tmpfs none /proc || exit 99
-exec timeout 20 consume "$@"
+exec timeout 60 consume "$@"
 END
     run -1 unshare -m sh without -g g --from start -n 1 -a 1 --timeout 100ms --grace 0 -- sh -c 'echo $$ >self.pid; sleep 600 & echo $! >child.pid; wait'
     gone "$(cat self.pid)"

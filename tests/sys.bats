@@ -67,8 +67,7 @@ told() {
     background sh -c 'exec consume -g g --from start -- sh -c "echo >begun; exec sleep 600"'
     victim=$pid
     wait_for test -e begun
-    kill -KILL "$victim"
-    wait "$victim" || true
+    slay "$victim"
     run -0 --separate-stderr consume -g g -- true
     run -0 told
     [ "$output" = "[\"sys.group.taken-over\",\"g\",{\"group\":\"g\",\"pid\":$victim,\"events\":2}]" ]
@@ -78,6 +77,7 @@ told() {
     publish -t n -d 1
     for _ in 1 2 3 4 5; do
         run consume -g g --from start -a 2 -- sh -c 'kill -KILL $PPID'
+        noticed
     done
     run -0 dlq list -g g
     [ "${#lines[@]}" -eq 1 ]

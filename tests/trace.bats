@@ -164,8 +164,7 @@ has() {
     why g 1
     [ "$output" = "in the hands of pid $pid since TIME" ]
     has '.standing[] | [.state, .pid, .consumers]' "[\"claimed\",$pid,1]" 1
-    kill -KILL "$pid"
-    wait "$pid" || true
+    slay "$pid"
     why g 1
     [ "$output" = "its consumer died (pid $pid); the next one takes it over; no consumer is running" ]
     consume -g g -- true

@@ -94,9 +94,9 @@ void consume_report(struct group *group, const struct loop_terms *terms,
         got = report_rest(group, terms, result, e);
     if (result->why.status != 0)
         *e = result->why;
-    else if (got == 0 && group_damaged(group) > 0)
+    else if (got == 0 && result->damaged > 0)
         err_set(e, EX_IOERR, "%" PRId64 " damaged, set aside as dead letters: dlq list -g %s",
-                group_damaged(group), terms->group);
+                result->damaged, terms->group);
     else if (got == 0 && result->dead > 0 && e->status == 0)
         e->status = EX_NO;
 }

@@ -184,7 +184,6 @@ void decide_dead(struct decide *d, const struct outcome *o)
 {
     add_failure(d, o, GROUP_DEAD, 0);
     say_failure(d, o, true, 0);
-    d->result->dead++;
     note_cannot_run(d, o);
 }
 
@@ -201,7 +200,6 @@ void decide_retry(struct decide *d, const struct outcome *o)
     add_failure(d, o, GROUP_RETRY, clock_now_ms() + wait);
     return_subject(d, o->event);
     say_failure(d, o, false, wait);
-    d->result->retried++;
     note_cannot_run(d, o);
 }
 
@@ -216,7 +214,6 @@ void decide_hopeless(struct decide *d, struct group_event *event, const struct e
 
     add_failure(d, &o, GROUP_DEAD, 0);
     say_warn("seq %" PRId64 ": %s: dead letter", event->entry.seq, why->text);
-    d->result->dead++;
 }
 
 void decide_misconfigured(struct decide *d, const struct outcome *o)
@@ -250,7 +247,6 @@ int decide_defer(struct decide *d, const struct outcome *o, struct err *e)
 
     give_back(d, o->event, GROUP_DEFER);
     return_subject(d, o->event);
-    d->result->deferred++;
     if (d->on_hold) /* one outage, however many handlers were running when it began */
         return 0;
     d->on_hold = true;
@@ -305,7 +301,6 @@ void decide_printed(struct decide *d, struct group_event *event)
 {
     add_settle(d, &(struct group_settle){.event = event, .outcome = GROUP_DONE, .took_ms = -1},
                (struct decide_made){.printed = true});
-    d->result->done++;
     d->taken++;
 }
 
@@ -336,7 +331,6 @@ int decide_done(struct decide *d, const struct outcome *o, struct str output, st
     add_settle(
         d, &(struct group_settle){.event = o->event, .outcome = GROUP_DONE, .took_ms = o->took_ms},
         made);
-    d->result->done++;
     return 0;
 }
 
@@ -361,7 +355,6 @@ void decide_take_back(struct decide *d, bool printed)
                                                  .due_ms = clock_now_ms(),
                                                  .took_ms = -1};
             d->made[i] = NOTHING;
-            d->result->done--;
             d->taken--;
         }
 }
@@ -403,7 +396,6 @@ static int begin_emit(struct decide *d, struct txn **t, struct err *e)
         d->settles--;
         memmove(d->settle + i, d->settle + i + 1, (d->settles - i) * sizeof *d->settle);
         memmove(d->made + i, d->made + i + 1, (d->settles - i) * sizeof *d->made);
-        d->result->done--;
         if (why.status == EX_TEMPFAIL)
             decide_retry(d, &bad);
         else
@@ -426,6 +418,18 @@ static bool prints(const struct decide *d)
         if (d->made[i].printed)
             return true;
     return false;
+}
+
+static void count_settled(struct decide *d)
+{
+    struct loop_result *r = d->result;
+
+    for (size_t i = 0; i < d->settles; i++) {
+        r->done += d->settle[i].outcome == GROUP_DONE;
+        r->retried += d->settle[i].outcome == GROUP_RETRY;
+        r->dead += d->settle[i].outcome == GROUP_DEAD;
+        r->deferred += d->settle[i].outcome == GROUP_DEFER;
+    }
 }
 
 /* Write the output, then settle. A crash in between repeats the output; the other order would lose
@@ -457,6 +461,7 @@ int decide_settle(struct decide *d, struct decide_next *next, struct err *e)
         got = txn_commit(t, e);
     if (got < 0)
         return stop_when_locked(d, e);
+    count_settled(d);
     forget_settled(d);
     return 0;
 }

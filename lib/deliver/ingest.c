@@ -97,6 +97,8 @@ static int begin(struct ingest *b, struct err *e)
     b->room = backpressure_wait(&b->pending, b->store, e);
     if (b->pending.most > 0)
         b->terms.now_ms = clock_now_ms(); /* getting the lock may have taken long */
+    b->terms.unasked = b->keeps && !b->repeats;
+    b->before = b->duplicates;
     return b->room < 0 ? -1 : txn_begin(b->store, TXN_PUBLISH, &b->terms, &b->txn, e);
 }
 
@@ -121,7 +123,7 @@ static void note_fate(struct ingest *b, size_t i, const struct log_put *put)
     const struct event *ev = &b->event[i];
     struct err why;
 
-    b->duplicates += put->fate == LOG_DUPLICATE && !b->again;
+    b->duplicates += put->fate == LOG_DUPLICATE && !b->unknown;
     b->stale += put->fate == LOG_STALE;
     if (put->fate != LOG_STORED && put->fate != LOG_DUPLICATE) {
         err_clear(&why);
@@ -178,6 +180,7 @@ static int put_kept(struct ingest *b, struct err *e)
 
     b->queued = b->queued_bytes = 0;
     buf_reset(&b->safe);
+    b->terms.unasked = false;
     if (txn_begin(b->store, TXN_PUBLISH, &b->terms, &b->txn, e) < 0)
         return -1;
     for (size_t at = 0, here = 0; here < b->kept.n; here = at) {
@@ -195,17 +198,26 @@ static int put_kept(struct ingest *b, struct err *e)
 }
 
 /*
- * After an error: when the connection to a server is lost, open the store again, and begin the
- * batch again with the same ids: what is in the log by then was committed after all. Returns 0 when
- * the batch is in a new transaction, or -1 with the first error.
+ * After an error, begin the batch again, with the same ids: when the log was not asked whether its
+ * events are new, and one of them was not; or when the connection to a server was lost, once the
+ * store is open again: then what is in the log by now was committed after all. Returns 0 when the
+ * batch is in a new transaction, or -1 with the first error.
  */
 static int begin_again(struct ingest *b, struct err *e)
 {
+    bool missed = b->terms.unasked && store_missed(b->store);
     struct err second = ERR_NONE;
     int got = -1;
 
-    while (b->keeps && got < 0 && store_lost(b->store) && reconnect(&b->reconnect, b->store) == 0) {
+    if (missed) {
+        txn_rollback(b->txn);
+        b->duplicates = b->before;
+    }
+    while (b->keeps && got < 0 &&
+           (missed || (store_lost(b->store) && reconnect(&b->reconnect, b->store) == 0))) {
         err_clear(&second);
+        b->unknown |= !missed;
+        missed = false;
         b->again = true;
         got = put_kept(b, &second);
         b->again = false;
@@ -334,6 +346,8 @@ int ingest_commit(struct ingest *b, struct err *e)
             return ingest_abandon(b), 0;
     b->lines = b->bytes = 0;
     buf_reset(&b->kept);
+    b->repeats = !b->terms.unasked && b->duplicates > b->before; /* they seldom come alone */
+    b->unknown = false;
     return got;
 }
 

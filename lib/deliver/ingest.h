@@ -52,6 +52,9 @@ struct ingest {
     struct buf held;
     struct reconnect reconnect;
     bool keeps, again; /* the connection may be lost; the batch is put once more */
+    bool unknown;      /* and it may be in the log already */
+    bool repeats;      /* the last batch had duplicates */
+    int64_t before;    /* how many duplicates there were before this batch */
     struct buf kept;   /* then: its events, to be put again */
     size_t kept_at[INGEST_QUEUE];
     size_t queued, queued_bytes; /* events that are made, but not yet put into the log */

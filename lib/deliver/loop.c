@@ -321,6 +321,8 @@ static int run_crew(struct loop *loop, struct err *e)
         got = go_round(loop, e);
     if (got == 0 && proc_stopping())
         proc_kill_all(0, SIGKILL); /* daemons that handlers left behind */
+    if (got < 0 && store_lost(loop->store))
+        proc_end_all(); /* before others get their events */
     loop->crew->close(loop);
     return got;
 }
@@ -332,6 +334,7 @@ int loop_run(struct store *store, struct group *group, const struct loop_terms *
                                    .group = group,
                                    .terms = terms,
                                    .result = out,
+                                   .taken = out->done + out->retried + out->dead,
                                    .emit = {.group = terms->group}},
                         .store = store,
                         .group = group,
@@ -340,7 +343,6 @@ int loop_run(struct store *store, struct group *group, const struct loop_terms *
                         .intake = {.decide = &loop.decide, .last = terms->last}};
     int got;
 
-    *out = (struct loop_result){0};
     proc_grace(terms->grace_ms);
     store_stop(store, proc_forced);
     out_watch();

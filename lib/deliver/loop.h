@@ -43,7 +43,8 @@ struct loop_terms {
 };
 
 struct loop_result {
-    int64_t done, retried, dead, deferred;
+    int64_t done, retried, dead, deferred; /* that were settled */
+    int64_t damaged;                       /* set aside by the group; the caller's to add */
     bool stopped; /* by a signal, because the reader of stdout has gone, or for the reason in why */
     struct err
         why; /* the reason for stopping, which is no event's fault: the handler cannot be run, or
@@ -52,7 +53,8 @@ struct loop_result {
 };
 
 /* Call proc_stage first. Returns 0 when there is no more to do (or we were told to stop), holding
-   no claims; -1 on an error, with the claimed events left to other consumers. */
+   no claims; -1 on an error, with the claimed events left to other consumers. Adds to *out: once
+   the store has been lost and opened again, a run goes on with the result of the one before. */
 int loop_run(struct store *store, struct group *group, const struct loop_terms *terms,
              struct loop_result *out, struct err *e);
 

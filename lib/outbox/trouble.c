@@ -20,8 +20,10 @@ bool relay_will_pass(const struct err *e)
 int relay_endure(struct relay *r, struct err *e)
 {
     const struct backoff away = {AWAY_MS, AWAY_MAX_MS, BACKOFF_EQUAL};
-    bool locked = e->status == EX_TEMPFAIL;
+    bool lost = r->spool != NULL && store_lost(r->spool);
+    bool locked = e->status == EX_TEMPFAIL && !lost;
     int64_t until = clock_mono_ms();
+    struct err again = ERR_NONE;
 
     if (relay_must_end(r))
         return 0;
@@ -35,6 +37,8 @@ int relay_endure(struct relay *r, struct err *e)
             return 0;
         proc_wait(NULL, 0, until - now < AWAY_MS ? until - now : AWAY_MS);
     }
+    if (lost)
+        store_reopen(r->spool, &again); /* or the next round meets the same trouble */
     return 1;
 }
 

@@ -87,5 +87,7 @@ int proc_status(int wait_status); /* as the shell would: 128 + n for signal n */
 void proc_kill(pid_t leader, const char *marker, int signal_number);
 /* Send a signal to every descendant of this process; without /proc to the child, if it is not 0. */
 void proc_kill_all(pid_t child, int signal_number);
+/* Kill every descendant, and return when none is left. */
+void proc_end_all(void);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -145,4 +146,12 @@ void proc_kill_all(pid_t child, int signal_number)
     if (n == 0 && child != 0) /* no /proc */
         kill(child, signal_number);
     free(list);
+}
+
+/* The children of a process that dies become ours (see proc_stage), and are killed then. */
+void proc_end_all(void)
+{
+    do
+        proc_kill_all(0, SIGKILL);
+    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR);
 }

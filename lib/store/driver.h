@@ -74,6 +74,10 @@ int db_run(struct db *db, struct err *e, const struct sql *sql, const char *type
    types are those of each row. At most APPEND_ROWS rows; fewer only with APPEND_FEWER. */
 int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
                 const struct db_value *values, size_t rows);
+/* The same without an answer, like db_later. A row that is there already, by any unique index,
+   makes the transaction miss. 0 or -1. */
+int db_later_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                  const struct db_value *values, size_t rows);
 /*
  * An engine at the other end of a network sends these along with the next statement, or with the
  * commit, and whatever fails of them fails that one: they cost no wait of their own.
@@ -118,8 +122,10 @@ bool db_failed(struct db *db);     /* did the engine fail at all in it? */
 
 /* ------------------------------------------------------------------------------ transactions */
 
-/* DB_FULL: on disk when db_commit returns. DB_NORMAL: a kill cannot undo it, a power cut can. */
-enum db_sync { DB_FULL, DB_NORMAL };
+/* DB_FULL: on disk when db_commit returns. DB_NORMAL: a kill cannot undo it, a power cut can.
+   DB_GRANT: the same; but where a synchronous standby may take the server's place, that one has it
+   when db_commit returns: so a server that was replaced, and does not know it, grants nothing. */
+enum db_sync { DB_FULL, DB_GRANT, DB_NORMAL };
 
 /* A transaction that may write waits for other writers, and keeps them out until its end. */
 int db_begin(struct db *db, enum db_sync sync, struct err *e);
@@ -128,7 +134,7 @@ int db_commit(struct db *db, bool ring, struct err *e);
 void db_rollback(struct db *db);
 /* Reads from here to db_rollback see one moment. */
 int db_begin_read(struct db *db, struct err *e);
-/* *out differs from the last call's if another process has committed in between. */
+/* *out differs from the last call's if another process has claimed or settled in between. */
 int db_generation(struct db *db, int64_t *out, struct err *e);
 bool db_wanted(struct db *db);   /* does another process wait for its transaction? */
 void db_give_way(struct db *db); /* between two transactions: let those who wait go first */

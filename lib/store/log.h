@@ -42,6 +42,7 @@ struct log_terms {
     enum log_versions versions;
     int64_t expected; /* LOG_EXACT_VERSION: each subject's version before its first event here */
     bool chained;     /* hops are already right: do not look up causes */
+    bool unasked;     /* where asking costs time, see log_put_some: believe that events are new */
     int64_t now_ms;   /* recorded; raised to the last event's when the clock went back a little */
 };
 
@@ -64,7 +65,10 @@ struct log_terms {
 int log_put(struct txn *t, struct event *ev, struct log_put *out, struct err *e);
 /* Put the first of n events, or the first log_some() at once when there are as many and nothing
    speaks against it, which is cheaper. Returns how many, or -1; *out is right for each of them but
-   for its seq, which is the last one's. */
+   for its seq, which is the last one's.
+   With unasked terms they may count as stored although the log is not asked: if one of them turns
+   out not to be new, a later call or the commit fails, and store_missed is true: then the same
+   events have to be put again, by terms that are not. */
 int log_put_some(struct txn *t, struct event *ev, size_t n, struct log_put *out, struct err *e);
 bool log_crowded(const struct txn *t);
 
@@ -110,6 +114,8 @@ int log_next(struct log *l, struct log_entry *out, struct err *e);
    log_next returns it; 0 at the end; -1. */
 enum { LOG_DAMAGED = -2 };
 int log_lines(struct log *l, int64_t most, struct str *text, struct err *e);
+/* The position where another log with the same query would have to start to go on here. */
+int64_t log_here(const struct log *l);
 void log_close(struct log *l);
 
 /* The version of a subject's stream when the log ended at position last. Returns 1 and sets

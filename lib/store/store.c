@@ -56,6 +56,11 @@ bool store_stopping(const struct store *s)
     return db_stopping(s->db);
 }
 
+bool store_missed(const struct store *s)
+{
+    return db_missed(s->db);
+}
+
 bool store_lost(const struct store *s)
 {
     return db_lost(s->db);

@@ -68,6 +68,7 @@ bool store_locked(const struct store *s);   /* did the last call fail because of
    after store_open, and its name and the function given to store_stop stay. 0, or -1: it is still
    lost. */
 bool store_lost(const struct store *s);
+bool store_missed(const struct store *s); /* see log_put_some */
 int store_reopen(struct store *s, struct err *e);
 
 /*
@@ -115,6 +116,8 @@ struct txn;
 
 enum txn_kind {
     TXN_LIGHT,   /* a kill cannot undo it, a power cut may */
+    TXN_GRANT,   /* the same; for what hands out something that only one process may have: a server
+                    whose place a synchronous standby has taken never commits it */
     TXN_LASTING, /* on disk when it is committed */
     TXN_APPEND,  /* the same; and the toolkit's own events may be put into the log */
     TXN_PUBLISH, /* the same; other events, too: refused with 74 when the room that is left on the

@@ -4,11 +4,12 @@
  *
  *     LD_PRELOAD=held.so HELD_LOG=file command
  *
- * While the process has SQLite's write lock (byte 120 of the -shm file), it may not read from,
- * write to or open a pipe, nor poll with a timeout: each may block without limit. Such a call is
- * written to HELD_LOG, and the process aborts. At its end each process writes to HELD_LOG how often
- * it took the lock, so that a test sees that the process was watched. Processes that a command
- * starts are watched as well.
+ * While the process has SQLite's write lock (byte 120 of the -shm file), or a server's (from the
+ * statement that takes it to the one that ends the transaction), it may not read from, write to or
+ * open a pipe, nor poll with a timeout, except for the server: each may block without limit. Such a
+ * call is written to HELD_LOG, and the process aborts. At its end each process writes to HELD_LOG
+ * how often it took the lock, so that a test sees that the process was watched. Processes that a
+ * command starts are watched as well.
  */
 #undef _FORTIFY_SOURCE
 
@@ -20,13 +21,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define WRITE_LOCK 120 /* WALINDEX_LOCK_OFFSET of SQLite's wal.c */
 
-static int lock_fd = -1; /* the -shm file whose write lock we have */
+static int lock_fd = -1; /* the -shm file whose write lock we have, or the server's socket */
 static int taken;
 
 static void note(const char *text)
@@ -80,11 +82,28 @@ ssize_t write(int fd, const void *p, size_t n)
     return syscall(SYS_write, fd, p, n);
 }
 
+/* What libpq sends: the lock of a spool's writers is taken by a query of its own. */
+ssize_t send(int fd, const void *p, size_t n, int flags)
+{
+    static const char lock[] = "SELECT pg_advisory_xact_lock(", commit[] = "\0COMMIT",
+                      rollback[] = "\0ROLLBACK";
+
+    if (memmem(p, n, lock, sizeof lock - 1) != NULL) {
+        lock_fd = fd;
+        taken++;
+    }
+    if (fd == lock_fd && (memmem(p, n, commit, sizeof commit) != NULL ||
+                          memmem(p, n, rollback, sizeof rollback) != NULL))
+        lock_fd = -1;
+    return syscall(SYS_sendto, fd, p, n, flags, NULL, 0);
+}
+
 int poll(struct pollfd *fds, nfds_t n, int ms)
 {
     const struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
 
-    check("poll", ms != 0);
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized" /* poll's declaration: it only writes them */
+    check("poll", ms != 0 && (n != 1 || fds[0].fd != lock_fd));
     return (int)syscall(SYS_ppoll, fds, n, ms < 0 ? NULL : &t, NULL, 0);
 }
 

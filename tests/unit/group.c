@@ -5,10 +5,7 @@
 
 #include "base/point.h"
 #include "deliver/ingest.h"
-#include "unit.h"
-
-#include <limits.h>
-#include <stdlib.h>
+#include "spool.h"
 
 static struct ingest batch;
 static struct err error;
@@ -83,18 +80,10 @@ static void when_nothing_can_be_claimed_the_settling_remains(void)
 
 int main(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    char folder[PATH_MAX], path[PATH_MAX + 8], command[PATH_MAX + 8];
-
-    snprintf(folder, sizeof folder, "%s/group.XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    if (mkdtemp(folder) == NULL)
-        return 1;
-    snprintf(path, sizeof path, "%s/spool", folder);
-    if (store_open(&batch.store, path, STORE_CREATE, &error) < 0)
+    if (!unit_open(&batch.store))
         return 1;
     RUN(what_comes_next_is_claimed_with_the_settling);
     RUN(when_nothing_can_be_claimed_the_settling_remains);
     store_close(batch.store);
-    snprintf(command, sizeof command, "rm -r '%s'", folder);
-    return system(command) != 0 || unit_done();
+    return unit_done();
 }

@@ -7,12 +7,9 @@
 #include "deliver/emit.h"
 #include "deliver/ingest.h"
 
+#include "spool.h"
 #include "store/group.h"
 #include "store/log.h"
-#include "unit.h"
-
-#include <limits.h>
-#include <stdlib.h>
 
 int __real_js_scan(struct js_scan *scan, const char *line, size_t len, struct err *e);
 int __wrap_js_scan(struct js_scan *scan, const char *line, size_t len, struct err *e);
@@ -153,14 +150,7 @@ static void an_emitted_line_is_scanned_once(void)
 
 int main(void)
 {
-    const char *tmp = getenv("TMPDIR");
-    char folder[PATH_MAX], path[PATH_MAX + 8], command[PATH_MAX + 8];
-
-    snprintf(folder, sizeof folder, "%s/scans.XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    if (mkdtemp(folder) == NULL)
-        return 1;
-    snprintf(path, sizeof path, "%s/spool", folder);
-    if (store_open(&batch.store, path, STORE_CREATE, &error) < 0)
+    if (!unit_open(&batch.store))
         return 1;
     RUN(plain_data_is_scanned_once);
     RUN(an_event_is_scanned_once);
@@ -169,6 +159,5 @@ int main(void)
     RUN(a_claimed_event_is_scanned_once);
     RUN(an_emitted_line_is_scanned_once);
     store_close(batch.store);
-    snprintf(command, sizeof command, "rm -r '%s'", folder);
-    return system(command) != 0 || unit_done();
+    return unit_done();
 }

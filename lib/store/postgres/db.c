@@ -225,8 +225,8 @@ static void add_array(struct buf *b, char type, const struct db_value *value, si
     }
 }
 
-int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
-                const struct db_value *values, size_t rows)
+static struct query *bound_rows(struct db *db, const struct sql *sql, const char *types,
+                                const struct db_value *values, size_t rows)
 {
     struct query *q = query_of(db, sql);
     size_t columns = strlen(types);
@@ -242,7 +242,22 @@ int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char 
         q->value[i] = b->p;
         q->length[i] = (int)b->n;
     }
+    return q;
+}
+
+int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                const struct db_value *values, size_t rows)
+{
+    struct query *q = bound_rows(db, sql, types, values, rows);
+
     return db_exchange(db, q, e) < 0 ? -1 : changes(q);
+}
+
+int db_later_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                  const struct db_value *values, size_t rows)
+{
+    db->unasked = true;
+    return db_send(db, bound_rows(db, sql, types, values, rows), NULL, e);
 }
 
 int db_later(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)

@@ -25,6 +25,7 @@
 /* Events in a statement, or fewer: each column is an array. */
 #define APPEND_ROWS 250
 #define APPEND_FEWER true
+#define APPEND_UNASKED true
 #define ROWS_9 "SELECT * FROM unnest(?,?,?,?,?,?,?,?,?)"
 /* While somebody looks at the past, each change of a row makes it slower to find. */
 #define ADD_UP(keys, sums) ""

@@ -16,7 +16,6 @@
 
 #define LOOK_AROUND_MS 100 /* between two looks whether we should stop */
 #define STOP_AFTER_MS 500  /* the answer to a statement that waits for nobody is here by then */
-#define CONNECT_MS 10000
 
 static bool must_stop(const struct db *db)
 {
@@ -32,9 +31,7 @@ void db_lose(struct db *db)
     db->sends = 0;
 }
 
-/* Wait until the socket is ready. 1; 0 when it was not in time; -1 when we should stop. stops: this
-   wait ends when we should stop, but not before an answer on its way would be here. */
-static int await(struct db *db, PGconn *conn, short events, int64_t until_ms, bool stops)
+int db_await_socket(struct db *db, PGconn *conn, short events, int64_t until_ms, bool stops)
 {
     int64_t begun = clock_mono_ms();
 
@@ -71,8 +68,8 @@ static int receive(struct db *db, struct err *e)
     int unsent;
 
     while ((unsent = PQflush(db->conn)) > 0 || PQisBusy(db->conn)) {
-        int got = await(db, db->conn, (short)(POLLIN | (unsent > 0 ? POLLOUT : 0)), until,
-                        db->locks && !db->cancelled);
+        int got = db_await_socket(db, db->conn, (short)(POLLIN | (unsent > 0 ? POLLOUT : 0)), until,
+                                  db->locks && !db->cancelled);
         if (got < 0) { /* the answer comes at once, and says that it was cancelled */
             cancel(db->conn);
             db->cancelled = true;
@@ -298,56 +295,4 @@ void db_read_answers(struct db *db)
         db->unread -= PQresultStatus(answer) == PGRES_PIPELINE_SYNC;
         PQclear(answer);
     }
-}
-
-/* ---------------------------------------------------------------------------------- connecting */
-
-/* The settings that we depend on are set once there is a connection: a pooler may refuse them
-   before. */
-static PGconn *start(struct db *db)
-{
-    /* What the address says comes later, and wins. */
-    const char *const keys[] = {"fallback_application_name",
-                                "tcp_user_timeout",
-                                "keepalives_idle",
-                                "keepalives_interval",
-                                "keepalives_count",
-                                "dbname",
-                                NULL};
-    const char *const values[] = {"eventutils", "3000", "2", "1", "3", db->at.conninfo, NULL};
-
-    return PQconnectStartParams(keys, values, 1);
-}
-
-int db_connect(struct db *db, PGconn **out, struct err *e)
-{
-    int64_t until = clock_mono_ms() + CONNECT_MS;
-    PGconn *conn = start(db);
-    PostgresPollingStatusType step = PGRES_POLLING_WRITING;
-    int got = 1;
-
-    if (conn != NULL)
-        PQsetErrorVerbosity(conn, PQERRORS_VERBOSE); /* see db_fail_connect */
-    while (conn != NULL && PQstatus(conn) != CONNECTION_BAD && step != PGRES_POLLING_OK &&
-           step != PGRES_POLLING_FAILED) {
-        got = await(db, conn, step == PGRES_POLLING_READING ? POLLIN : POLLOUT, until, true);
-        if (got <= 0)
-            break;
-        step = PQconnectPoll(conn);
-    }
-    if (conn != NULL && PQstatus(conn) == CONNECTION_OK && PQenterPipelineMode(conn) &&
-        PQsetnonblocking(conn, 1) == 0) {
-        *out = conn;
-        return 0;
-    }
-    if (got < 0)
-        db_fail_locked(db, e);
-    else if (got == 0)
-        err_set(e, EX_TEMPFAIL, "%s: the server has not answered for %d seconds", db->at.shown,
-                CONNECT_MS / 1000);
-    else
-        db_fail_connect(db, conn, e);
-    PQfinish(conn);
-    *out = NULL;
-    return -1;
 }

@@ -70,6 +70,7 @@ int db_fail(struct db *db, const PGresult *rows, struct err *e)
         db->missed = true;
         return err_set(e, EX_TEMPFAIL, "%s: another process was faster", db->at.shown);
     }
+    db->missed |= db->unasked && strcmp(state, "23505") == 0;
     if (db->person && (begins(state, "42") || begins(state, "22") || begins(state, "25006") ||
                        begins(state, "0A")))
         return say_what(db, EX_USAGE, "", words, "", e);

@@ -20,26 +20,14 @@
 
 extern const char schema_postgres_sql[]; /* share/schema_postgres.sql */
 
-/* What we depend on. Our statements go by indexes, whatever the tables' statistics say, or do
-   not say yet; plans are made once. */
-#define SETTINGS(schema, is_local)                                                                 \
-    "set_config('search_path',quote_ident(" schema ")," is_local "),"                              \
-    "(SELECT count(set_config(name,value," is_local ")) FROM (VALUES"                              \
-    "('client_min_messages','error'),"                                                             \
-    "('jit','off'),('plan_cache_mode','force_generic_plan'),('enable_seqscan','off'),"             \
-    "('enable_bitmapscan','off'),('enable_hashjoin','off'),('enable_mergejoin','off'),"            \
-    "('lock_timeout','30s'),('statement_timeout','0'),"                                            \
-    "('idle_in_transaction_session_timeout','120s'),"                                              \
-    "('default_transaction_isolation','read committed'),('standard_conforming_strings','on'),"     \
-    "('tcp_keepalives_idle','5'),('tcp_keepalives_interval','2'),('tcp_keepalives_count','4'),"    \
-    "('tcp_user_timeout','13000')) setting(name,value))"
-
 /* Through a pooler the settings must not outlive the transaction: its sessions are others', too. */
+#define SETTINGS(schema, is_local)                                                                 \
+    "set_config('search_path',quote_ident(" schema ")," is_local ")," DB_SETTINGS(is_local)
+
 static const char hello[] =
     "SELECT n.oid,to_regclass(quote_ident($1)||'.meta'),pg_is_in_recovery(),"
     "current_setting('server_version_num'),pg_backend_pid(),current_setting('server_encoding'),"
-    "current_setting('synchronous_commit'),"
-    "CAST(extract(epoch FROM pg_postmaster_start_time())*1000000 AS bigint),"
+    "current_setting('synchronous_commit')," SERVER_LIFE ","
     "CAST(extract(epoch FROM clock_timestamp())*1000000 AS bigint),version()," SETTINGS(
         "$1", "pg_backend_pid()<>CAST($2 AS int)") " FROM (SELECT 1) one LEFT JOIN pg_namespace n "
                                                    "ON n.nspname=$1";

@@ -5,8 +5,8 @@
  *     open.c     connect, create, check, close            db.c       statements and their rows
  *     exchange.c the conversation with the server         session.c  who lives, places, the bell
  *     txn.c      transactions                             fail.c     errors in words
+ *     connect.c  connections                              query.c    a person's own queries
  *     upkeep.c   what a person does to a spool as a whole
- *     query.c    a person's own queries
  *
  * A spool is a schema of a database. One connection does all the work of a process; a second one is
  * opened only to hold the order of a group for its handlers (place_tail_open).
@@ -30,6 +30,24 @@
 #define DB_LOCK_MS 30000    /* how long to wait for another process's transaction */
 #define DB_SILENCE_MS 25000 /* a server that says nothing for so long is given up */
 #define DB_SCHEMA 1         /* the version of share/schema_postgres.sql */
+
+/* What each session depends on, whatever the role's settings are: a column of a SELECT. Our
+   statements go by indexes, whatever the tables' statistics say, or do not say yet; plans are made
+   once. PostgreSQL 13 has no idle_session_timeout. */
+#define DB_SETTINGS(is_local)                                                                      \
+    "(SELECT count(set_config(name,value," is_local                                                \
+    ")) FROM (VALUES('client_min_messages','error'),"                                              \
+    "('jit','off'),('plan_cache_mode','force_generic_plan'),('enable_seqscan','off'),"             \
+    "('enable_bitmapscan','off'),('enable_hashjoin','off'),('enable_mergejoin','off'),"            \
+    "('lock_timeout','30s'),('statement_timeout','0'),('idle_session_timeout','0'),"               \
+    "('idle_in_transaction_session_timeout','120s'),"                                              \
+    "('default_transaction_isolation','read committed'),('standard_conforming_strings','on'),"     \
+    "('tcp_keepalives_idle','5'),('tcp_keepalives_interval','2'),('tcp_keepalives_count','4'),"    \
+    "('tcp_user_timeout','13000')) setting(name,value) "                                           \
+    "WHERE current_setting(name,true) IS NOT NULL)"
+
+/* Which life of the server: when it started, in microseconds. */
+#define SERVER_LIFE "CAST(extract(epoch FROM pg_postmaster_start_time())*1000000 AS bigint)"
 
 struct address {
     char *conninfo; /* for libpq */
@@ -55,7 +73,8 @@ struct db {
     struct sent *sent;    /* the statements of the pipeline that is open, in order */
     size_t sends, sent_room;
     int unread;         /* pipelines whose answers are on their way, and nobody listens */
-    bool missed;        /* a db_must has found nothing */
+    bool missed;        /* a db_must has found nothing, or db_later_rows something */
+    bool unasked;       /* db_later_rows was called in this transaction */
     struct err failure; /* the first of this transaction */
     bool failed, locked, full, damaged; /* what the last error was */
     bool person; /* the statement is a person's: its errors are usage errors */
@@ -63,7 +82,7 @@ struct db {
     char settings[1024]; /* not empty: a pooler may give each transaction another session, so these
                             go with each */
     char lock[80], ring[80], listen[80], flush[48]; /* statements of this spool */
-    char life[40];    /* of the server: when it started, in microseconds */
+    char life[40];                                  /* SERVER_LIFE */
     int64_t asked_ms; /* monotonic: when it was last asked what time it is */
 
     PGconn *tail; /* see place_tail_open */
@@ -109,10 +128,14 @@ int db_push(struct db *db, const char *sql, struct err *e); /* db_exec, without 
 void db_cast(struct db *db, const char *sql);
 /* Take note of what has arrived, without waiting. */
 void db_read_answers(struct db *db);
-/* Connect; 0 or -1, with *out closed. */
-int db_connect(struct db *db, PGconn **out, struct err *e);
+/* Wait until the socket is ready. 1; 0 when it was not in time; -1 when we should stop. stops: this
+   wait ends when we should stop, but not before an answer on its way would be here. */
+int db_await_socket(struct db *db, PGconn *conn, short events, int64_t until_ms, bool stops);
 void db_lose(struct db *db); /* give the connection up */
 extern const char db_xid[];  /* among the statements of db->begin: db->xid gets its answer */
+
+/* connect.c. 0; -1 with *out NULL. */
+int db_connect(struct db *db, PGconn **out, struct err *e);
 
 /* fail.c. Each returns -1. rows NULL: the connection failed. */
 int db_fail(struct db *db, const PGresult *rows, struct err *e);

@@ -129,32 +129,45 @@ void place_drop(struct db *db, int64_t place)
            (int64_t)db->space, 2 * place);
 }
 
+/* Does this query on the second connection have this one value? */
+static bool tail_says(struct db *db, const char *sql, const char *value)
+{
+    struct err ignored = ERR_NONE;
+    PGconn *main = db->conn;
+    int unread = db->unread;
+    bool lost = db->lost;
+
+    db->conn = db->tail;
+    db->unread = 0;
+    PGresult *rows = db_ask(db, sql, NULL, 0, &ignored);
+    bool does = rows != NULL && strcmp(PQgetvalue(rows, 0, 0), value) == 0;
+    PQclear(rows);
+    db->conn = main;
+    db->unread = unread;
+    db->lost = lost;
+    return does;
+}
+
+/* It may have come to another server, when one has taken the place of ours meanwhile. */
 int place_tail_open(struct db *db, struct err *e)
 {
     if (db->tail == NULL && db_connect(db, &db->tail, e) < 0)
         return -1;
+    if (!tail_says(db, "SELECT " SERVER_LIFE "," DB_SETTINGS("false"), db->life)) {
+        PQfinish(db->tail);
+        db->tail = NULL;
+        return db_fail_lost(db, e);
+    }
     int fd = fcntl(PQsocket(db->tail), F_DUPFD_CLOEXEC, 3);
     return fd < 0 ? err_errno(e, EX_OSERR, "cannot copy a descriptor") : fd;
 }
 
 static bool ask_tail(struct db *db, const char *how, int64_t place)
 {
-    struct err ignored = ERR_NONE;
     char sql[100];
-    PGconn *main = db->conn;
-    int unread = db->unread;
-    bool lost = db->lost;
 
     snprintf(sql, sizeof sql, "SELECT %s(%d,%lld)", how, (int)db->space, 2 * (long long)place + 1);
-    db->conn = db->tail;
-    db->unread = 0;
-    PGresult *rows = db_ask(db, sql, NULL, 0, &ignored);
-    bool is = rows != NULL && strcmp(PQgetvalue(rows, 0, 0), "t") == 0;
-    PQclear(rows);
-    db->conn = main;
-    db->unread = unread;
-    db->lost = lost;
-    return is;
+    return tail_says(db, sql, "t");
 }
 
 bool place_tail_take(struct db *db, int fd, int64_t place)
@@ -166,7 +179,8 @@ bool place_tail_take(struct db *db, int fd, int64_t place)
 void place_tail_drop(struct db *db, int fd, int64_t place)
 {
     (void)fd;
-    ask_tail(db, "pg_advisory_unlock", place);
+    if (!db->lost) /* then its end frees it, too; and the server may be silent */
+        ask_tail(db, "pg_advisory_unlock", place);
 }
 
 /* --------------------------------------------------------------------------------------- waking */

@@ -13,16 +13,24 @@
 #define ASK_TIMES 6
 #define ASK_AGAIN_MS 100 /* doubled each time */
 
+/* Without a synchronous standby no other server can take this one's place and have the same log;
+   and a restart of the server frees all that was granted. */
+static const char grant[] =
+    "SELECT set_config('synchronous_commit',CASE current_setting('synchronous_standby_names') "
+    "WHEN '' THEN 'off' ELSE 'on' END,true)";
+
 /* What begins a transaction is sent with its first statement. */
 int db_begin(struct db *db, enum db_sync sync, struct err *e)
 {
     if (db->lost)
         return db_fail_lost(db, e);
-    db->locked = db->full = db->missed = false;
+    db->locked = db->full = db->missed = db->unasked = false;
     err_clear(&db->failure);
     db->reads = false;
     db->begin[0] = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-    db->begin[1] = sync == DB_FULL ? db->flush : "SET LOCAL synchronous_commit=off";
+    db->begin[1] = sync == DB_FULL    ? db->flush
+                   : sync == DB_GRANT ? grant
+                                      : "SET LOCAL synchronous_commit=off";
     db->begin[2] = db->lock;
     db->begin[3] = sync == DB_FULL ? db_xid : NULL;
     db->xid = 0;
@@ -61,9 +69,8 @@ static int ask_fate(struct db *db)
         other.lost = false;
         if (db_connect(&other, &other.conn, &e) == 0)
             rows = db_ask(&other,
-                          "SELECT pg_xact_status(CAST($1 AS xid8)),CAST(extract(epoch FROM "
-                          "pg_postmaster_start_time())*1000000 AS bigint),"
-                          "current_setting('synchronous_standby_names')",
+                          "SELECT pg_xact_status(CAST($1 AS xid8))," SERVER_LIFE
+                          ",current_setting('synchronous_standby_names')",
                           values, 1, &e);
         PQfinish(other.conn);
         other.conn = NULL;
@@ -92,6 +99,8 @@ static int commit_lost(struct db *db, struct err *e)
         return err_clear(e), 0; /* the next call says that the connection is lost */
     if (fate == 0)
         return -1;
+    if (db->xid == 0) /* nothing that has to be done again: it was a claim, or the end of one */
+        return TXN_UNKNOWN;
     err_clear(e);
     return err_set(e, EX_TEMPFAIL,
                    "%s: the connection was lost at the commit, and nobody knows whether it took "
@@ -137,14 +146,18 @@ void db_rollback(struct db *db)
     db->damaged = damaged;
 }
 
-/* The number that the next transaction of the whole server would get: it grows with every one that
-   writes. */
+/* What claims and settles change: each claim has a number of its own, and what is settled is
+   counted. Transactions cannot be counted: those of other databases are among them, and our own
+   that fail. */
 int db_generation(struct db *db, int64_t *out, struct err *e)
 {
     return db_int(db, e, out,
                   SQL("generation",
-                      "SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS "
-                      "bigint)"),
+                      "SELECT CAST((SELECT coalesce(sum(rev+paced),0) FROM groups)+"
+                      "(SELECT coalesce(sum(seq),0) FROM cursor)+"
+                      "(SELECT coalesce(sum(claim),0) FROM claim)+"
+                      "(SELECT coalesce(sum(done+retried+dead+deferred),0) FROM tally)"
+                      "AS bigint)"),
                   "");
 }
 

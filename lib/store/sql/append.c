@@ -179,8 +179,9 @@ static int append_one(struct txn *t, const struct event *ev, int64_t version, st
                   row.source, row.type, row.subject, row.line, row.due, row.expires, row.version);
 }
 
-/* Insert n events that have no due, expires or version. */
-static int append_some(struct txn *t, const struct event *ev, size_t n, struct err *e)
+/* Insert n events that have no due, expires or version. Returns how many rows were new, or are
+   believed to be, or -1. */
+static int append_some(struct txn *t, const struct event *ev, size_t n, bool unasked, struct err *e)
 {
     struct db_value values[APPEND_ROWS * (sizeof ROW_TYPES - 1)], *v = values;
 
@@ -196,6 +197,13 @@ static int append_some(struct txn *t, const struct event *ev, size_t n, struct e
         v++->text = row.subject;
         v++->text = row.line;
     }
+    if (unasked)
+        return db_later_rows(
+                   t->s->db, e,
+                   SQL("log_insert_unasked", "INSERT INTO event(" ROW_COLUMNS ") " ROWS_9),
+                   ROW_TYPES, values, n) < 0
+                   ? -1
+                   : (int)n;
     return db_run_rows(t->s->db, e, SQL("log_insert_some", INSERT(ROW_COLUMNS, ROWS_9)), ROW_TYPES,
                        values, n);
 }
@@ -252,8 +260,9 @@ size_t log_some(void)
 int log_put_some(struct txn *t, struct event *ev, size_t n, struct log_put *out, struct err *e)
 {
     size_t rows = n < APPEND_ROWS ? n : APPEND_ROWS;
-    bool some =
-        rows > 1 && (APPEND_FEWER || rows == APPEND_ROWS) && !t->singly && t->segment_ms == DB_NONE;
+    bool unasked = APPEND_UNASKED && t->terms.unasked;
+    bool some = (rows > 1 || unasked) && (APPEND_FEWER || rows == APPEND_ROWS) && !t->singly &&
+                t->segment_ms == DB_NONE;
     int64_t bytes = 0;
     int got = 0;
 
@@ -261,7 +270,7 @@ int log_put_some(struct txn *t, struct event *ev, size_t n, struct log_put *out,
         some = is_plain(t, &ev[i]);
         bytes += append_bytes(&ev[i]);
     }
-    if (some && bytes <= t->room && (got = append_some(t, ev, rows, e)) < 0)
+    if (some && bytes <= t->room && (got = append_some(t, ev, rows, unasked, e)) < 0)
         return -1;
     if (got == (int)rows) {
         t->room -= t->room == INT64_MAX ? 0 : bytes;

@@ -234,7 +234,7 @@ static int give(struct group *g, struct claim *c, struct group_event ***out)
  * Normally, when what was seen no longer holds once we have the lock, another process was faster.
  * But if nobody has committed in between, three times in a row (once could be a clock that was
  * set), then what is read contradicts what is written: a row or an index is damaged. d->version is
- * the spool's data_version when this happened last.
+ * the spool's generation when this happened last.
  */
 static int still_sound(struct group *g, struct doubt *d, struct err *e)
 {

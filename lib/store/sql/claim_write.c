@@ -168,7 +168,7 @@ int claim_write(struct group *g, struct claim *c, const struct group_settle *set
     struct txn *t;
     int got;
 
-    if (txn_begin(g->s, appends ? TXN_APPEND : TXN_LIGHT, NULL, &t, e) < 0)
+    if (txn_begin(g->s, appends ? TXN_APPEND : TXN_GRANT, NULL, &t, e) < 0)
         return -1;
     *table = "groups";
     if ((got = take_group(g, t->terms.now_ms, e)) > 0 && (got = pace_take(g, c->n, e)) > 0) {

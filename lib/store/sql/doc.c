@@ -115,7 +115,7 @@ int txn_doc_put(struct txn *t, const struct doc_put *put, struct err *e)
 
 int doc_put(struct store *s, const struct doc_put *put, struct err *e)
 {
-    enum txn_kind kind = put->event != NULL ? TXN_APPEND : put->durable ? TXN_LASTING : TXN_LIGHT;
+    enum txn_kind kind = put->event != NULL ? TXN_APPEND : put->durable ? TXN_LASTING : TXN_GRANT;
     struct txn *t;
 
     if (txn_begin(s, kind, NULL, &t, e) < 0)

@@ -456,6 +456,11 @@ int log_next(struct log *l, struct log_entry *out, struct err *e)
 }
 
 /* A page of lines alone has nothing between them but their newlines. */
+int64_t log_here(const struct log *l)
+{
+    return l->at < l->page.n ? l->page.entry[l->at].seq : l->next;
+}
+
 int log_lines(struct log *l, int64_t most, struct str *text, struct err *e)
 {
     const struct log_entry *entry;

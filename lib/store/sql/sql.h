@@ -47,7 +47,9 @@ struct store {
     enum store_mode mode;
     bool (*stopping)(void);
 
-    bool wrote;       /* has appended before: others may be waiting for us */
+    bool wrote; /* has appended before: others may be waiting for us */
+    bool alone; /* nobody else seems to append: the log's end, and its time, are still */
+    int64_t end, end_ms;
     int64_t last_old; /* position of the last event with a checksum of schema 1; -1: not read */
     struct txn txn;
     bool watched; /* the bell is, since the first store_wait */

@@ -244,6 +244,12 @@ int db_await(struct db *db, struct err *e)
     return 0;
 }
 
+int db_later_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                  const struct db_value *values, size_t rows)
+{
+    return db_run_rows(db, e, sql, types, values, rows) < 0 ? -1 : 0;
+}
+
 bool db_missed(const struct db *db)
 {
     (void)db;
@@ -376,6 +382,8 @@ int db_begin(struct db *db, enum db_sync sync, struct err *e)
     space_look(db);
     if (db->tight)
         db_move_wal(db);
+    if (sync == DB_GRANT) /* no other machine takes a file's place */
+        sync = DB_NORMAL;
     /* The level takes effect when the pragma is prepared, and has no effect in a transaction. */
     if (sync != db->sync) {
         if (db_exec(db, sync == DB_FULL ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",

@@ -24,6 +24,7 @@
    costs 700 more instructions, with 32 200 less. */
 #define APPEND_ROWS 20
 #define APPEND_FEWER false
+#define APPEND_UNASKED false
 #define ROWS_9 "VALUES" ROWS_9_4 "," ROWS_9_4 "," ROWS_9_4 "," ROWS_9_4 "," ROWS_9_4
 #define ROWS_9_4 ROWS_9_1 "," ROWS_9_1 "," ROWS_9_1 "," ROWS_9_1
 #define ROWS_9_1 "(?,?,?,?,?,?,?,?,?)"
