@@ -83,7 +83,7 @@ static int apply_events(const struct projection_terms *terms, struct err *e)
                                               applied */
     while (got >= 0) {
         got = projection_advance(p, e);
-        progress_clear();
+        say_progress_end();
         if (got < 0 || !follow || proc_stopping())
             break;
         got = store_wait(terms->spool, NULL, 0, -1, proc_wait, e);
@@ -108,7 +108,7 @@ static int project_rebuild(const struct projection_terms *terms, struct err *e)
     int64_t applied = 0;
     int got = projection_rebuild(terms, force, &applied, e);
 
-    progress_clear();
+    say_progress_end();
     if (got < 0)
         return -1;
     struct buf line = BUF_INIT;
@@ -129,7 +129,7 @@ static int project_verify(const struct projection_terms *terms, struct err *e)
     struct table *t = table_begin(verify_columns, form);
     int64_t found = projection_verify(terms, print_row, t, e);
 
-    progress_clear();
+    say_progress_end();
     if (table_end(t, e) < 0 || found < 0)
         return -1;
     if (found > 0)
@@ -167,13 +167,13 @@ static int project(const char *database, const char *file, struct err *e)
                                      .set_aside = on_error == 1,
                                      .stopping = proc_stopping,
                                      .aside = report_aside,
-                                     .progress = progress_show};
+                                     .progress = say_progress};
     int got;
 
     if (rules_read(&rules, file, e) < 0)
         return -1;
     proc_stage();
-    progress_begin();
+    say_progress_begin();
     if ((got = spool_open(&terms.spool, STORE_CREATE, e)) == 0) {
         store_stop(terms.spool, proc_stopping);
         got = rebuild  ? project_rebuild(&terms, e)

@@ -83,13 +83,13 @@ static const struct cmd info = {
 
 int main(int argc, char **argv)
 {
-    const struct cmd verbs[] = {info,         spool_init,   spool_group, spool_breaker,
-                                spool_bucket, spool_key,    spool_check, spool_prune,
-                                spool_wait,   spool_backup, spool_sql,   {0}};
+    const struct cmd verbs[] = {info,       spool_init,  spool_group, spool_breaker, spool_bucket,
+                                spool_key,  spool_check, spool_prune, spool_wait,    spool_backup,
+                                spool_copy, spool_sql,   {0}};
     const struct cmd self = {
         .name = "spool",
         .about = "inspect and manage the spool and its groups",
-        .examples = {"spool info", "spool group pause email", "spool prune --before 30d"},
+        .examples = {"spool info", "spool prune --before 30d"},
         .verbs = verbs,
     };
 

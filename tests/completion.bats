@@ -41,7 +41,7 @@ spool_with_names() {
 @test "completion: verbs, groups, types, events, points and choices" {
     spool_with_names
     [ "$(offers dlq '' | paste -sd' ')" = 'list show stats try retry drop' ]
-    [ "$(offers spool '' | paste -sd' ')" = 'info init group breaker bucket key check prune wait backup sql' ]
+    [ "$(offers spool '' | paste -sd' ')" = 'info init group breaker bucket key check prune wait backup copy sql' ]
     [ "$(offers consume -g '' | sort | paste -sd' ')" = 'charge email' ]
     [ "$(offers spool group pause '' | sort | paste -sd' ')" = 'charge email' ]
     [ "$(offers replay -t '' | sort | paste -sd' ')" = 'n order.paid order.placed sys.dead-lettered' ]

@@ -54,10 +54,13 @@ check_in_flight
 schema
 # The first row that there is ends the scan.
 claim_look
+copy_empty
 # While SPOOL-lock is not the spool's own, all processes there are have to be asked.
 claim_other_consumers
 # A list of all groups.
 check_names
+copy_groups
+copy_names
 dead_group_each
 group_unknown
 prune_tell_held_names

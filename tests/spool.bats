@@ -280,8 +280,8 @@ email   #          idle          1    1    0        0          0     0     1    
             return 1
         }
     }
-    usage 'wants a verb: info, init, group, breaker, bucket, key, check, prune, wait, backup or sql (see spool --help)'
-    usage 'unknown verb "inof", did you mean info? The verbs are info, init, group, breaker, bucket, key, check, prune, wait, backup or sql (see spool --help)' inof
+    usage 'wants a verb: info, init, group, breaker, bucket, key, check, prune, wait, backup, copy or sql (see spool --help)'
+    usage 'unknown verb "inof", did you mean info? The verbs are info, init, group, breaker, bucket, key, check, prune, wait, backup, copy or sql (see spool --help)' inof
     usage 'info takes no operand: "x" (see spool info --help)' info x
     usage '-o wants auto, table or ndjson: "xml" (see spool info --help)' info -o xml
     usage '-s is empty (an unset variable?) (see spool info --help)' info -s ''

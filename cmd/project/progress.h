@@ -6,11 +6,6 @@
 
 extern int64_t progress_aside; /* events that were set aside, and reported */
 
-/* On a terminal, a line that changes: from a second from now on. */
-void progress_begin(void);
-void progress_show(int64_t seq, int64_t last);
-void progress_clear(void);
-
 /* Report an event that failed and was set aside by the projection called name. */
 void progress_set_aside(const char *name, const struct log_entry *entry, const struct err *why);
 

@@ -9,6 +9,6 @@
 #include "cli/args.h"
 
 extern const struct cmd spool_group, spool_check, spool_prune, spool_wait, spool_backup, spool_sql,
-    spool_breaker, spool_bucket, spool_key, spool_init;
+    spool_breaker, spool_bucket, spool_key, spool_init, spool_copy;
 
 #endif

@@ -722,6 +722,8 @@ static int parse_and_check(const struct cmd *self, int argc, char **argv)
     int first = parse(self, argc, argv);
     if (!self->no_spool)
         engine_hand_over(spool_option != NULL ? spool_option : getenv("EVENT_SPOOL"), line);
+    else if (self->spool_of != NULL)
+        engine_hand_over(self->spool_of(argc - first, argv + first), line);
     if (self->database && first < argc)
         engine_hand_over_file(argv[first], line);
     free(line);

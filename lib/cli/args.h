@@ -117,6 +117,8 @@ struct cmd {
     bool wrapper;      /* parsing stops at the first operand; the rest is a command line */
     bool no_spool;     /* there is no -s */
     bool database;     /* the first operand is one, perhaps on a server */
+    /* Then: which spool a command with these operands opens, if they name spools; or NULL. */
+    const char *(*spool_of)(int n, char *const *operand);
     const struct cmd *verbs; /* ended by an entry without a name; args_verb calls the verb's run */
     /* For a verb; operand ends with NULL. Returns the exit status. */
     int (*run)(char **operand);

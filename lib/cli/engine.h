@@ -5,6 +5,8 @@
 #ifndef CLI_ENGINE_H
 #define CLI_ENGINE_H
 
+#include "base/buf.h"
+
 #include <stdbool.h>
 
 /* Is it the address of something on a server, and not the name of a file? NULL is none. */
@@ -19,5 +21,8 @@ void engine_hand_over(const char *spool, char **argv);
 /* The same for another database that the command line names, once the spool is known to be served
    here: the command that it becomes serves spools in files, and databases on servers. */
 void engine_hand_over_file(const char *database, char **argv);
+
+/* Append the path of the command of our name that serves files, and hands over all others. */
+void engine_ordinary(struct buf *path);
 
 #endif

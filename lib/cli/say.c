@@ -5,15 +5,21 @@
 #include "base/json.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#define PROGRESS_MS 500
+
 static struct {
     const char *command;
     enum say_format format;
-} state = {"eventutils", SAY_TEXT};
+    int64_t next_ms; /* of the line of progress, monotonic */
+    bool terminal, shown;
+} state = {.command = "eventutils", .format = SAY_TEXT};
 
 void say_name(const char *name)
 {
@@ -125,6 +131,33 @@ void say_pass(const struct say_about *about, const char *p, size_t n)
     (void)io_write(STDERR_FILENO, out.p, out.n);
     buf_free(&text);
     buf_free(&out);
+}
+
+void say_progress_begin(void)
+{
+    state.terminal = isatty(STDERR_FILENO) == 1;
+    state.next_ms = clock_mono_ms() + 2 * PROGRESS_MS;
+}
+
+void say_progress_end(void)
+{
+    if (state.shown)
+        io_write(STDERR_FILENO, "\r\033[K", 4);
+    state.shown = false;
+}
+
+void say_progress(int64_t seq, int64_t last)
+{
+    char text[120];
+    int64_t now = clock_mono_ms();
+
+    if (!state.terminal || now < state.next_ms || seq >= last)
+        return;
+    state.next_ms = now + PROGRESS_MS;
+    int n = snprintf(text, sizeof text, "\r\033[K%.40s: seq %" PRId64 " of %" PRId64 ", %d %%",
+                     state.command, seq, last, (int)(100.0 * (double)seq / (double)last));
+    io_write(STDERR_FILENO, text, (size_t)n);
+    state.shown = true;
 }
 
 int say_report(const struct err *e)

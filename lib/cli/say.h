@@ -36,6 +36,12 @@ void say_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Pass on a line that another program wrote to stderr, without our name in front. */
 void say_pass(const struct say_about *about, const char *p, size_t n);
 
+/* How far a long run is, on a terminal: a line that changes, from a second after the beginning on.
+   End it before you write anything else. */
+void say_progress_begin(void);
+void say_progress(int64_t seq, int64_t last);
+void say_progress_end(void);
+
 /* If e has an error, write it to stderr. Returns e's status. */
 int say_report(const struct err *e);
 

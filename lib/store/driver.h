@@ -66,12 +66,16 @@ struct db_value { /* as its letter says: number, or DB_NONE; text, or absent */
 };
 
 struct query *db_query(struct db *db, struct err *e, const struct sql *sql, const char *types, ...);
+/* The same with the arguments as values; letters i, o, s and b. */
+struct query *db_select(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                        const struct db_value *values);
 int db_row(struct db *db, struct query *q, struct err *e); /* 1 a row; 0 or -1: q is done */
 void db_done(struct query *q);                             /* NULL is fine */
 /* Run a statement to its end. Returns the number of rows changed, or -1. */
 int db_run(struct db *db, struct err *e, const struct sql *sql, const char *types, ...);
 /* The same, with the arguments of several rows, written as ROWS_9 where a row has nine columns:
-   types are those of each row. At most APPEND_ROWS rows; fewer only with APPEND_FEWER. */
+   types are those of each row. At most APPEND_ROWS rows; fewer only with APPEND_FEWER. Or written
+   as ROWS_OF("?,?"), at most ROWS_AT_ONCE of them. */
 int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
                 const struct db_value *values, size_t rows);
 /* The same without an answer, like db_later. A row that is there already, by any unique index,

@@ -11,7 +11,7 @@
 const struct sql check_meta = {
     "check_meta",
     "SELECT NULL,'table \"meta\" has a value for \"'||key||'\" that no command writes' FROM meta "
-    "WHERE key NOT IN ('schema','sums') OR value !~ '^[0-9]+$'"};
+    "WHERE key NOT IN ('schema','sums','copy') OR (key<>'copy' AND value !~ '^[0-9]+$')"};
 
 /* What is missing has been found when the spool was opened, or is found by the first command that
    needs it. */

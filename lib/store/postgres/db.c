@@ -159,6 +159,16 @@ struct query *db_query(struct db *db, struct err *e, const struct sql *sql, cons
     return db_exchange(db, q, e) < 0 ? NULL : q;
 }
 
+struct query *db_select(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                        const struct db_value *values)
+{
+    struct query *q = query_of(db, sql);
+
+    for (int i = 0; types[i] != '\0'; i++)
+        bind(q, i, types[i], values[i].number, values[i].text);
+    return db_exchange(db, q, e) < 0 ? NULL : q;
+}
+
 int db_row(struct db *db, struct query *q, struct err *e)
 {
     (void)db;
@@ -208,16 +218,18 @@ static void add_array(struct buf *b, char type, const struct db_value *value, si
     buf_reset(b);
     add_be32(b, 1);
     add_be32(b, 1);
-    add_be32(b, type == 'i' ? OID_INT8 : type == 'b' ? OID_BYTEA : OID_TEXT);
+    bool numbers = type == 'i' || type == 'o';
+    add_be32(b, numbers ? OID_INT8 : type == 'b' ? OID_BYTEA : OID_TEXT);
     add_be32(b, (uint32_t)rows);
     add_be32(b, 1);
     for (; rows > 0; rows--, value += columns) {
         uint64_t number = htobe64((uint64_t)value->number);
-        if (type == 'i') {
+        if (numbers ? type == 'o' && value->number == DB_NONE
+                    : type == 's' && value->text.p == NULL) {
+            add_be32(b, UINT32_MAX);
+        } else if (numbers) {
             add_be32(b, sizeof number);
             buf_add(b, &number, sizeof number);
-        } else if (value->text.p == NULL && type != 'b') {
-            add_be32(b, UINT32_MAX);
         } else {
             add_be32(b, (uint32_t)value->text.n);
             buf_add(b, value->text.p, value->text.n);
@@ -236,9 +248,9 @@ static struct query *bound_rows(struct db *db, const struct sql *sql, const char
     for (size_t i = 0; i < columns; i++) {
         struct buf *b = &q->array[i];
         add_array(b, types[i], values + i, rows, columns);
-        q->type[i] = types[i] == 'i'   ? OID_INT8_ARRAY
-                     : types[i] == 'b' ? OID_BYTEA_ARRAY
-                                       : OID_TEXT_ARRAY;
+        q->type[i] = types[i] == 'i' || types[i] == 'o' ? OID_INT8_ARRAY
+                     : types[i] == 'b'                  ? OID_BYTEA_ARRAY
+                                                        : OID_TEXT_ARRAY;
         q->value[i] = b->p;
         q->length[i] = (int)b->n;
     }

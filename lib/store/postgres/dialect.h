@@ -27,6 +27,8 @@
 #define APPEND_FEWER true
 #define APPEND_UNASKED true
 #define ROWS_9 "SELECT * FROM unnest(?,?,?,?,?,?,?,?,?)"
+#define ROWS_AT_ONCE 250
+#define ROWS_OF(arguments) "SELECT * FROM unnest(" arguments ")"
 /* While somebody looks at the past, each change of a row makes it slower to find. */
 #define ADD_UP(keys, sums) ""
 #define FOLD_NOW(random) ((random) % 256 == 0)

@@ -210,6 +210,7 @@ int log_last(struct store *s, int64_t *seq, struct err *e); /* 1; 0 when the log
 /* sum.c: views of a whole row of LOG_COLUMNS, and its checksum. sum_columns and sum_line:
    are the columns, or the line, what was stored? sum_of returns what it should be. */
 void log_row_read(struct query *q, struct log_row *out);
+void log_row_of(const struct db_value *values, struct log_row *out);  /* of LOG_COLUMNS */
 bool log_row_peek(struct store *s, int64_t seq, struct log_row *out); /* true: its columns are */
 int64_t sum_of(const struct log_row *row);
 bool sum_columns(struct store *s, struct query *q, const struct log_row *row);

@@ -30,7 +30,7 @@ static uint64_t of_length(struct str s)
     return of_number(s.p == NULL ? -1 : (int64_t)s.n);
 }
 
-static void row_of_values(const struct db_value *v, struct log_row *out)
+void log_row_of(const struct db_value *v, struct log_row *out)
 {
     *out = (struct log_row){
         .seq = v[LOG_SEQ].number,
@@ -53,7 +53,7 @@ void log_row_read(struct query *q, struct log_row *out)
     struct db_value v[LOG_END];
 
     db_values(q, LOG_TYPES, v);
-    row_of_values(v, out);
+    log_row_of(v, out);
 }
 
 static int64_t columns_sum(const struct log_row *row, uint32_t line)
@@ -135,7 +135,7 @@ bool log_row_peek(struct store *s, int64_t seq, struct log_row *out)
 
     if (!db_peek(s->db, seq, LOG_TYPES, v))
         return false;
-    row_of_values(v, out);
+    log_row_of(v, out);
     return out->line.n > 0 && out->sums == columns_sum(out, (uint32_t)out->sums);
 }
 

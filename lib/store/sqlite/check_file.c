@@ -22,7 +22,7 @@ const struct sql check_meta = {
     "CASE key WHEN 'lock' THEN length(value)<34 OR substr(value,1,33) GLOB "
     "'*[^0-9a-f]*[^0-9a-f]*' "
     "WHEN 'sums' THEN value GLOB '*[^0-9]*' OR CAST(value AS INTEGER)>(SELECT max(seq) FROM "
-    "event) "
+    "event) WHEN 'copy' THEN false "
     "ELSE true END"};
 
 int check_structure(struct check *c, struct err *e)

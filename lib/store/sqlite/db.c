@@ -200,6 +200,16 @@ int db_insert(struct db *db, struct err *e, int64_t *id, const struct sql *sql, 
     return 0;
 }
 
+struct query *db_select(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                        const struct db_value *values)
+{
+    sqlite3_stmt *q = statement(db, sql, e);
+
+    for (int i = 1; q != NULL && *types != '\0'; i++, types++, values++)
+        kit_bind_value(q, i, *types, values->number, values->text);
+    return (struct query *)q;
+}
+
 int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
                 const struct db_value *values, size_t rows)
 {
