@@ -4,6 +4,7 @@
 #include "cli/say.h"
 #include "cli/table.h"
 #include "command/spool.h"
+#include "deliver/again.h"
 #include "process/proc.h"
 #include "process/wrap.h"
 #include "project/progress.h"
@@ -71,7 +72,7 @@ static void report_aside(const struct log_entry *entry, const struct err *why)
 }
 
 /* Apply events to the end of the log, and with -f go on with new ones. */
-static int keep_up(const struct projection_terms *terms, struct err *e)
+static int apply_events(const struct projection_terms *terms, struct err *e)
 {
     struct projection *p;
     int created = projection_open(&p, terms, e), got = created;
@@ -89,6 +90,17 @@ static int keep_up(const struct projection_terms *terms, struct err *e)
     }
     projection_close(p);
     return got < 0 ? -1 : 0;
+}
+
+static int keep_up(const struct projection_terms *terms, struct err *e)
+{
+    struct reconnect reconnect = {.next = 0};
+    int got;
+
+    do
+        got = apply_events(terms, e);
+    while (got < 0 && follow && again(&reconnect, terms->spool, e));
+    return e->status == 0 ? 0 : -1;
 }
 
 static int project_rebuild(const struct projection_terms *terms, struct err *e)

@@ -3,8 +3,7 @@
 #define OUTBOX_POSTGRES_H
 
 #include "outbox/engine.h"
-
-#include <libpq-fe.h>
+#include "pgkit/pgkit.h"
 
 #define POSTGRES_BYTEA 17 /* the type's OID */
 

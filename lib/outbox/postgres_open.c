@@ -1,10 +1,8 @@
 /*
  * The connection to the application's PostgreSQL database, through libpq.
  *
- * No call of libpq blocks: connecting and queries wait with proc_wait, so that a signal ends them.
- * A connection with an unfinished statement is closed then; the server stops working on the
- * statement within a second or two. libpq resolves host names itself, and blocks while it does: we
- * resolve a name beforehand, so that libpq gets its answer at once.
+ * A signal ends each wait (see pgkit.h). A connection with an unfinished statement is closed then;
+ * the server stops working on the statement within a second or two.
  */
 #include "outbox/engine.h"
 
@@ -15,14 +13,11 @@
 #include "process/proc.h"
 
 #include <inttypes.h>
-#include <netdb.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LOOK_AROUND_MS 500 /* is the grace over? */
-#define LOOK_UP_MS 10      /* between checks whether a host name has been resolved */
 #define CONNECT_MS 10000   /* unless the user says otherwise */
 #define OID_BOOL 16
 #define OID_INT8 20
@@ -78,28 +73,24 @@ static int stopped(struct relay *r, struct err *e)
     return err_set(e, EX_TEMPFAIL, "%s: stopped while waiting for the server", r->place);
 }
 
-static int wait_for_socket(struct relay *r, short events)
+static bool ask_must_end(void *relay)
 {
-    const struct postgres *q = r->db;
-    struct pollfd fd = {.fd = PQsocket(q->db), .events = events};
+    return relay_must_end(relay);
+}
 
-    proc_wait(&fd, 1, LOOK_AROUND_MS);
-    return relay_must_end(r) ? -1 : 0;
+static struct pg_patience patience(struct relay *r)
+{
+    return (struct pg_patience){proc_wait, ask_must_end, r, LOOK_AROUND_MS, 0};
 }
 
 /* Send and receive until the result is there. */
 static int exchange(struct relay *r, struct err *e)
 {
     const struct postgres *q = r->db;
-    int unsent;
+    const struct pg_patience p = patience(r);
+    enum pg_wait got = pg_receive(q->db, INT64_MAX, &p);
 
-    while ((unsent = PQflush(q->db)) > 0 || PQisBusy(q->db)) {
-        if (wait_for_socket(r, (short)(POLLIN | (unsent > 0 ? POLLOUT : 0))) < 0)
-            return stopped(r, e);
-        if (PQconsumeInput(q->db) == 0)
-            return postgres_fail(r, NULL, e);
-    }
-    return unsent < 0 ? postgres_fail(r, NULL, e) : 0;
+    return got == PG_READY ? 0 : got == PG_STOPPED ? stopped(r, e) : postgres_fail(r, NULL, e);
 }
 
 static PGresult *ask_plainly(struct relay *r, const char *sql, const char *const *values, int n,
@@ -172,12 +163,6 @@ int64_t postgres_integer(const PGresult *result, int row, int column)
 }
 
 /* ----------------------------------------------------------------------------------------- open */
-
-static void note_nothing(void *arg, const PGresult *result)
-{
-    (void)arg;
-    (void)result;
-}
 
 static PGresult *columns_of(struct relay *r, const char *name, struct err *e)
 {
@@ -280,80 +265,17 @@ static int check_uri(struct relay *r, struct err *e)
     return got;
 }
 
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
-/* The host name that libpq would resolve; NULL for none, or several. */
-static char *host_to_look_up(const char *database)
-{
-    PQconninfoOption *options = PQconninfoParse(database, NULL);
-    const char *host = getenv("PGHOST");
-    bool address = getenv("PGHOSTADDR") != NULL;
-    char *name;
-
-    for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) {
-        if (strcmp(o->keyword, "host") == 0 && o->val != NULL)
-            host = o->val;
-        address |= strcmp(o->keyword, "hostaddr") == 0 && o->val != NULL;
-    }
-    name = host == NULL || address || strchr("/@", *host) != NULL || strchr(host, ',') != NULL
-               ? NULL
-               : mem_dup(host, strlen(host));
-    PQconninfoFree(options);
-    return name;
-}
-
-static int look_up_host(struct relay *r, struct err *e)
-{
-    char *host = host_to_look_up(r->terms->database);
-    struct gaicb *request = mem_zero(1, sizeof *request), *const list[] = {request};
-    struct sigevent none = {.sigev_notify = SIGEV_NONE};
-    int got = 0, state = EAI_FAIL;
-
-    request->ar_name = host;
-    if (host != NULL)
-        state = getaddrinfo_a(GAI_NOWAIT, (struct gaicb **)list, 1, &none);
-    while (state == 0 && gai_error(request) == EAI_INPROGRESS && !relay_must_end(r))
-        proc_wait(NULL, 0, LOOK_UP_MS);
-    if (state == 0 && gai_error(request) == EAI_INPROGRESS) {
-        got = err_set(e, EX_TEMPFAIL, "stopped while looking up %s", err_quote_text(host).text);
-        if (gai_cancel(request) != EAI_CANCELED) /* its thread runs until we end */
-            return got;
-    }
-    if (request->ar_result != NULL)
-        freeaddrinfo(request->ar_result);
-    free(request);
-    free(host);
-    return got;
-}
-#else
-static int look_up_host(struct relay *r, struct err *e)
-{
-    (void)r;
-    (void)e;
-    return 0;
-}
-#endif
-
-/* As in libpq: in seconds, 0 for no limit. libpq's own timeout only covers connections that
-   block. */
-static int64_t connect_until(PGconn *db)
-{
-    PQconninfoOption *options = PQconninfo(db);
-    int64_t ms = CONNECT_MS;
-
-    for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++)
-        if (strcmp(o->keyword, "connect_timeout") == 0 && o->val != NULL && *o->val != '\0')
-            ms = strtoll(o->val, NULL, 10) * 1000;
-    PQconninfoFree(options);
-    return ms <= 0 ? INT64_MAX : clock_mono_ms() + ms;
-}
-
 static int cannot_connect(struct relay *r, struct err *e)
 {
     const struct postgres *q = r->db;
-    const char *words = PQerrorMessage(q->db);
+    const char *words = PQerrorMessage(q->db), *state = pg_state_in(words);
     struct buf text = BUF_INIT;
 
-    err_escape(&text, words, strcspn(words, "\n"));
+    if (state != NULL) { /* for programs */
+        err_escape(&text, words, (size_t)(state - words));
+        words = state + strlen("3D000: ");
+    }
+    pg_words(&text, words);
     err_set(e, EX_UNAVAILABLE, "%.600s", buf_text(&text));
     buf_free(&text);
     return -1;
@@ -373,37 +295,31 @@ static void note_place(struct relay *r)
 
 static int connect_to(struct relay *r, struct err *e)
 {
-    /* Defaults, given before the URI so that the URI overrides them. A peer that has gone is
-       noticed within a minute. */
-    static const char *const keys[] = {"keepalives_idle",  "keepalives_interval",
-                                       "keepalives_count", "tcp_user_timeout",
-                                       "dbname",           NULL};
-    const char *const values[] = {"30", "10", "3", "60000", r->terms->database, NULL};
+    /* A peer that has gone is noticed within a minute. */
+    static const char *const defaults[] = {"keepalives_idle",
+                                           "30",
+                                           "keepalives_interval",
+                                           "10",
+                                           "keepalives_count",
+                                           "3",
+                                           "tcp_user_timeout",
+                                           "60000",
+                                           NULL};
     struct postgres *q = r->db;
-    PostgresPollingStatusType state = PGRES_POLLING_WRITING;
+    const struct pg_patience p = patience(r);
 
     PQfinish(q->db);
-    q->db = NULL;
-    if (look_up_host(r, e) < 0)
-        return -1;
-    q->db = PQconnectStartParams(keys, values, 1);
+    enum pg_wait got = pg_connect(&q->db, r->terms->database, defaults, CONNECT_MS, &p);
+    if (q->db != NULL)
+        note_place(r);
+    if (got == PG_STOPPED)
+        return stopped(r, e);
     if (q->db == NULL)
         return err_set(e, EX_OSERR, "no memory");
-    PQsetNoticeReceiver(q->db, note_nothing, NULL);
-    note_place(r);
-    int64_t until = connect_until(q->db);
-    while (PQstatus(q->db) != CONNECTION_BAD && state != PGRES_POLLING_OK &&
-           state != PGRES_POLLING_FAILED) {
-        if (wait_for_socket(r, state == PGRES_POLLING_READING ? POLLIN : POLLOUT) < 0)
-            return stopped(r, e);
-        if (clock_mono_ms() >= until)
-            return err_set(e, EX_UNAVAILABLE, "%s: the server does not answer", r->place);
-        state = PQconnectPoll(q->db);
-    }
-    if (PQstatus(q->db) != CONNECTION_OK)
-        return cannot_connect(r, e);
-    note_place(r);
-    return PQsetnonblocking(q->db, 1) == 0 ? 0 : postgres_fail(r, NULL, e);
+    return got == PG_READY ? 0
+           : got == PG_SILENT
+               ? err_set(e, EX_UNAVAILABLE, "%s: the server does not answer", r->place)
+               : cannot_connect(r, e);
 }
 
 /*

@@ -56,35 +56,17 @@ enum pg_wait pg_receive(PGconn *conn, int64_t until_ms, const struct pg_patience
 /* ----------------------------------------------------------------------------------- host names */
 
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
-/* The host name that libpq would resolve; NULL for none, or several. */
-static char *host_to_look_up(const char *conninfo)
+/* libpq resolves host names itself, and blocks while it does: with this it has its answer at once.
+   host may be NULL. */
+static enum pg_wait look_up(const char *host, const struct pg_patience *p)
 {
-    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
-    const char *host = getenv("PGHOST");
-    bool address = getenv("PGHOSTADDR") != NULL;
-    char *name;
-
-    for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) {
-        if (strcmp(o->keyword, "host") == 0 && o->val != NULL)
-            host = o->val;
-        address |= strcmp(o->keyword, "hostaddr") == 0 && o->val != NULL;
-    }
-    name = host == NULL || address || strchr("/@", *host) != NULL || strchr(host, ',') != NULL
-               ? NULL
-               : mem_dup(host, strlen(host));
-    PQconninfoFree(options);
-    return name;
-}
-
-static enum pg_wait look_up_host(const char *conninfo, const struct pg_patience *p)
-{
-    char *host = host_to_look_up(conninfo);
     struct gaicb *request = mem_zero(1, sizeof *request), *const list[] = {request};
     struct sigevent none = {.sigev_notify = SIGEV_NONE};
     int state = EAI_FAIL;
 
-    request->ar_name = host;
-    if (host != NULL)
+    char *name = host == NULL ? NULL : mem_dup(host, strlen(host));
+    request->ar_name = name;
+    if (host != NULL && *host != '\0' && strchr("/@", *host) == NULL) /* no socket's folder */
         state = getaddrinfo_a(GAI_NOWAIT, (struct gaicb **)list, 1, &none);
     while (state == 0 && gai_error(request) == EAI_INPROGRESS && !must_stop(p))
         p->poll(NULL, 0, LOOK_UP_MS);
@@ -94,13 +76,13 @@ static enum pg_wait look_up_host(const char *conninfo, const struct pg_patience 
     if (request->ar_result != NULL)
         freeaddrinfo(request->ar_result);
     free(request);
-    free(host);
+    free(name);
     return stopped ? PG_STOPPED : PG_READY;
 }
 #else
-static enum pg_wait look_up_host(const char *conninfo, const struct pg_patience *p)
+static enum pg_wait look_up(const char *host, const struct pg_patience *p)
 {
-    (void)conninfo;
+    (void)host;
     (void)p;
     return PG_READY;
 }
@@ -109,19 +91,19 @@ static enum pg_wait look_up_host(const char *conninfo, const struct pg_patience 
 /* ----------------------------------------------------------------------------------- connecting */
 
 #define DEFAULTS 12
+#define EACH_MS 5000 /* of several hosts */
+#define DEFAULT_PORT "5432"
 
-/* As in libpq: in seconds, 0 for no limit. libpq's own timeout only covers connections that
-   block. */
-static int64_t connect_until(PGconn *conn, int64_t ms)
-{
-    PQconninfoOption *options = PQconninfo(conn);
+/* One of the connection string's, with parts that NULL leaves as they are there. */
+struct host {
+    char *name, *address, *port;
+};
 
-    for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++)
-        if (strcmp(o->keyword, "connect_timeout") == 0 && o->val != NULL && *o->val != '\0')
-            ms = strtoll(o->val, NULL, 10) * 1000;
-    PQconninfoFree(options);
-    return ms <= 0 ? INT64_MAX : clock_mono_ms() + ms;
-}
+struct target {
+    const char *conninfo;
+    const char *const *defaults;
+    const struct pg_patience *patience;
+};
 
 static void ignore_notice(void *arg, const PGresult *notice)
 {
@@ -129,35 +111,159 @@ static void ignore_notice(void *arg, const PGresult *notice)
     (void)notice;
 }
 
+/* What comes later wins. */
+static PGconn *start(const struct target *t, const struct host *host)
+{
+    const char *keys[DEFAULTS + 5], *values[DEFAULTS + 5];
+    size_t n = 0;
+
+    for (; n < DEFAULTS && t->defaults[2 * n] != NULL; n++) {
+        keys[n] = t->defaults[2 * n];
+        values[n] = t->defaults[2 * n + 1];
+    }
+    const char *const own[] = {"dbname", "host", "hostaddr", "port", NULL};
+    const char *const its[] = {t->conninfo, host->name, host->address, host->port, NULL};
+    memcpy(keys + n, own, sizeof own);
+    memcpy(values + n, its, sizeof its);
+    PGconn *conn = PQconnectStartParams(keys, values, 1);
+    if (conn != NULL) {
+        PQsetNoticeReceiver(conn, ignore_notice, NULL);
+        PQsetErrorVerbosity(conn, PQERRORS_VERBOSE); /* see pg_state_in */
+    }
+    return conn;
+}
+
+/* As libpq reads it from the string, the environment and files; to be freed. */
+static char *option_of(PGconn *conn, const char *keyword)
+{
+    PQconninfoOption *options = conn == NULL ? NULL : PQconninfo(conn);
+    char *value = NULL;
+
+    for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++)
+        if (strcmp(o->keyword, keyword) == 0 && o->val != NULL && *o->val != '\0')
+            value = mem_dup(o->val, strlen(o->val));
+    PQconninfoFree(options);
+    return value;
+}
+
+/* As in libpq: in seconds, 0 for no limit. libpq's own timeout only covers connections that
+   block. */
+static int64_t connect_until(PGconn *conn, int64_t ms)
+{
+    char *timeout = option_of(conn, "connect_timeout");
+
+    if (timeout != NULL)
+        ms = strtoll(timeout, NULL, 10) * 1000;
+    free(timeout);
+    return ms <= 0 ? INT64_MAX : clock_mono_ms() + ms;
+}
+
+/* conn may be NULL. */
+static enum pg_wait finish_connecting(PGconn *conn, int64_t ms, const struct pg_patience *p)
+{
+    PostgresPollingStatusType step = PGRES_POLLING_WRITING;
+    int64_t until = connect_until(conn, ms);
+
+    while (conn != NULL && PQstatus(conn) != CONNECTION_BAD && step != PGRES_POLLING_OK &&
+           step != PGRES_POLLING_FAILED) {
+        enum pg_wait got =
+            pg_await(conn, step == PGRES_POLLING_READING ? POLLIN : POLLOUT, until, p);
+        if (got != PG_READY)
+            return got;
+        step = PQconnectPoll(conn);
+    }
+    return conn != NULL && PQstatus(conn) == CONNECTION_OK && PQsetnonblocking(conn, 1) == 0
+               ? PG_READY
+               : PG_LOST;
+}
+
+/* The i-th part of a list with commas, to be freed; a list of one stands for all. */
+static char *part_of(const char *list, size_t i)
+{
+    if (list == NULL)
+        return NULL;
+    if (strchr(list, ',') == NULL)
+        return mem_dup(list, strlen(list));
+    while (i-- > 0 && *(list += strcspn(list, ",")) == ',')
+        list++;
+    return mem_dup(list, strcspn(list, ","));
+}
+
+static size_t parts_of(const char *list)
+{
+    size_t n = 1;
+
+    for (; list != NULL && (list = strchr(list, ',')) != NULL; list++)
+        n++;
+    return n;
+}
+
+/* libpq goes on to the next host only when one has refused: one that says nothing, as a server that
+   was stopped, would keep us from those behind it. So each is asked alone. */
+static enum pg_wait connect_each(PGconn **out, const struct target *t, size_t n,
+                                 const struct host *lists)
+{
+    enum pg_wait got = PG_LOST;
+
+    for (size_t i = 0; i < n && got != PG_READY && got != PG_STOPPED; i++) {
+        struct host one = {part_of(lists->name, i), part_of(lists->address, i),
+                           part_of(lists->port, i)};
+        if (one.port != NULL && *one.port == '\0') {
+            free(one.port);
+            one.port = mem_dup(DEFAULT_PORT, strlen(DEFAULT_PORT));
+        }
+        PQfinish(*out);
+        *out = NULL;
+        got = one.address == NULL ? look_up(one.name, t->patience) : PG_READY;
+        if (got == PG_READY) {
+            *out = start(t, &one);
+            got = finish_connecting(*out, EACH_MS, t->patience);
+        }
+        free(one.name);
+        free(one.address);
+        free(one.port);
+    }
+    return got;
+}
+
+/* The name that libpq would resolve first, as far as it is known before it reads files; to be
+   freed. */
+static char *first_host(const char *conninfo)
+{
+    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+    const char *host = getenv("PGHOST");
+    bool address = getenv("PGHOSTADDR") != NULL;
+
+    for (const PQconninfoOption *o = options; o != NULL && o->keyword != NULL; o++) {
+        if (strcmp(o->keyword, "host") == 0 && o->val != NULL)
+            host = o->val;
+        address |= strcmp(o->keyword, "hostaddr") == 0 && o->val != NULL;
+    }
+    char *name = address ? NULL : part_of(host, 0);
+    PQconninfoFree(options);
+    return name;
+}
+
 enum pg_wait pg_connect(PGconn **out, const char *conninfo, const char *const *defaults,
                         int64_t connect_ms, const struct pg_patience *p)
 {
-    const char *keys[DEFAULTS + 2], *values[DEFAULTS + 2];
-    PostgresPollingStatusType step = PGRES_POLLING_WRITING;
-    enum pg_wait got = look_up_host(conninfo, p);
-    size_t n = 0;
+    const struct target t = {conninfo, defaults, p};
+    char *host = first_host(conninfo);
+    enum pg_wait got = look_up(host, p);
 
-    for (; n < DEFAULTS && defaults[2 * n] != NULL; n++) {
-        keys[n] = defaults[2 * n];
-        values[n] = defaults[2 * n + 1];
-    }
-    keys[n] = "dbname"; /* a connection string, which comes later and wins */
-    values[n] = conninfo;
-    keys[n + 1] = values[n + 1] = NULL;
-    *out = got == PG_READY ? PQconnectStartParams(keys, values, 1) : NULL;
-    if (*out == NULL)
-        return got == PG_READY ? PG_LOST : got;
-    PQsetNoticeReceiver(*out, ignore_notice, NULL);
-    PQsetErrorVerbosity(*out, PQERRORS_VERBOSE); /* see pg_state_in */
-    int64_t until = connect_until(*out, connect_ms);
-    while (PQstatus(*out) != CONNECTION_BAD && step != PGRES_POLLING_OK &&
-           step != PGRES_POLLING_FAILED) {
-        got = pg_await(*out, step == PGRES_POLLING_READING ? POLLIN : POLLOUT, until, p);
-        if (got != PG_READY)
-            return got;
-        step = PQconnectPoll(*out);
-    }
-    return PQstatus(*out) == CONNECTION_OK && PQsetnonblocking(*out, 1) == 0 ? PG_READY : PG_LOST;
+    free(host);
+    *out = NULL;
+    if (got != PG_READY)
+        return got;
+    *out = start(&t, &(struct host){NULL, NULL, NULL});
+    struct host lists = {option_of(*out, "host"), option_of(*out, "hostaddr"),
+                         option_of(*out, "port")};
+    size_t n = parts_of(lists.address != NULL ? lists.address : lists.name);
+    got = n > 1 ? connect_each(out, &t, n, &lists) : finish_connecting(*out, connect_ms, p);
+    free(lists.name);
+    free(lists.address);
+    free(lists.port);
+    return got;
 }
 
 int pg_check(const char *conninfo, const char *what, struct err *e)

@@ -32,11 +32,11 @@ enum pg_wait pg_await(PGconn *conn, short events, int64_t until_ms, const struct
 enum pg_wait pg_receive(PGconn *conn, int64_t until_ms, const struct pg_patience *p);
 
 /*
- * Connect. defaults are keywords and values in turns, ended by NULL, that the connection string
- * overrides; connect_ms is how long it may take, unless the string says otherwise. libpq resolves
- * host names itself, and blocks while it does: a name is resolved beforehand, so that libpq gets
- * its answer at once. *out is the caller's to finish, whatever the result is; NULL without memory,
- * or stopped early. After PG_LOST the connection's message says why.
+ * Connect, to the first of the hosts that will have us. defaults are keywords and values in turns,
+ * ended by NULL, that the connection string overrides; connect_ms is how long it may take where
+ * there is one host and the string does not say otherwise. *out is the caller's to finish, whatever
+ * the result is; NULL without memory, or stopped early. After PG_LOST the connection's message says
+ * why, with the SQLSTATE in it (pg_state_in).
  */
 enum pg_wait pg_connect(PGconn **out, const char *conninfo, const char *const *defaults,
                         int64_t connect_ms, const struct pg_patience *p);

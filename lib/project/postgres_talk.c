@@ -367,8 +367,7 @@ static int fail_connect(struct model *m, enum pg_wait why, struct err *e)
     if (why == PG_STOPPED)
         return err_set(e, EX_TEMPFAIL, "%s: interrupted", m->name);
     if (why == PG_SILENT)
-        return err_set(e, EX_TEMPFAIL, "%s: the server has not answered for %d seconds", m->name,
-                       CONNECT_MS / 1000);
+        return err_set(e, EX_TEMPFAIL, "%s: the server does not answer", m->name);
     if (state != NULL && pg_error_of(state)->state != NULL) {
         say_error(m, state, state + strlen("3D000: "), NULL, e);
         return -1;

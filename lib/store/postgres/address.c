@@ -10,6 +10,7 @@
 #include "store/postgres/postgres.h"
 
 #include "base/mem.h"
+#include "pgkit/pgkit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,37 +32,13 @@ static int check_schema_name(const char *name, const char *schema, struct err *e
     return 0;
 }
 
-/* Passwords in names end up in listings of processes, in logs and in the environment of
-   handlers. */
-static int check_conninfo(const char *conninfo, struct err *e)
-{
-    char *words = NULL;
-    PQconninfoOption *options = PQconninfoParse(conninfo, &words);
-    int got = 0;
-
-    if (options == NULL) {
-        err_set(e, EX_USAGE, "not an address of a server: %.*s",
-                words == NULL ? 0 : (int)strcspn(words, "\n"), words == NULL ? "" : words);
-        PQfreemem(words);
-        return -1;
-    }
-    for (const PQconninfoOption *o = options; o->keyword != NULL; o++)
-        if (o->val != NULL &&
-            (strcmp(o->keyword, "password") == 0 || strcmp(o->keyword, "sslpassword") == 0))
-            got = err_set(e, EX_USAGE,
-                          "the address of the spool has a password, which others could see: put it "
-                          "into ~/.pgpass, or the file that PGPASSFILE names");
-    PQconninfoFree(options);
-    return got;
-}
-
 int address_read(struct address *out, const char *name, struct err *e)
 {
     const char *hash = strrchr(name, '#');
     size_t n = hash == NULL ? strlen(name) : (size_t)(hash - name);
 
     *out = (struct address){.conninfo = mem_dup(name, n)};
-    if (check_conninfo(out->conninfo, e) < 0)
+    if (pg_check(out->conninfo, "the spool", e) < 0)
         return -1;
     const char *schema = hash == NULL ? "eventutils" : hash + 1;
     if (check_schema_name(name, schema, e) < 0)

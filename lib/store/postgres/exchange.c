@@ -8,14 +8,15 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "pgkit/pgkit.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LOOK_AROUND_MS 100 /* between two looks whether we should stop */
-#define STOP_AFTER_MS 500  /* the answer to a statement that waits for nobody is here by then */
+#define CONNECT_MS 10000
+#define STOP_AFTER_MS 500 /* the answer to a statement that waits for nobody is here by then */
 
 static bool must_stop(const struct db *db)
 {
@@ -31,23 +32,21 @@ void db_lose(struct db *db)
     db->sends = 0;
 }
 
-int db_await_socket(struct db *db, PGconn *conn, short events, int64_t until_ms, bool stops)
+static bool ask_stopping(void *db)
 {
-    int64_t begun = clock_mono_ms();
+    return must_stop(db);
+}
 
-    for (;;) {
-        int64_t now = clock_mono_ms(), left = until_ms - now;
-        struct pollfd fd = {.fd = PQsocket(conn), .events = events};
-        if (stops && now - begun >= STOP_AFTER_MS && must_stop(db))
-            return -1;
-        if (left <= 0)
-            return 0;
-        int got = poll(&fd, 1, (int)(left < LOOK_AROUND_MS ? left : LOOK_AROUND_MS));
-        if (got > 0)
-            return 1;
-        if (got < 0 && errno != EINTR)
-            return 0;
-    }
+static int poll_plainly(struct pollfd *fds, size_t n, int64_t timeout_ms)
+{
+    return poll(fds, n, (int)timeout_ms);
+}
+
+/* stops: the wait ends when we should stop, but not before an answer on its way would be here. */
+static struct pg_patience patience(struct db *db, bool stops)
+{
+    return (struct pg_patience){poll_plainly, stops ? ask_stopping : NULL, db, LOOK_AROUND_MS,
+                                STOP_AFTER_MS};
 }
 
 /* Tell the server to give up the statement: only a wait for a lock takes this long. */
@@ -65,26 +64,22 @@ static void cancel(PGconn *conn)
 static int receive(struct db *db, struct err *e)
 {
     int64_t until = clock_mono_ms() + (db->locks ? DB_LOCK_MS + 5000 : DB_SILENCE_MS);
-    int unsent;
+    struct pg_patience p = patience(db, db->locks && !db->cancelled);
+    enum pg_wait got = pg_receive(db->conn, until, &p);
 
-    while ((unsent = PQflush(db->conn)) > 0 || PQisBusy(db->conn)) {
-        int got = db_await_socket(db, db->conn, (short)(POLLIN | (unsent > 0 ? POLLOUT : 0)), until,
-                                  db->locks && !db->cancelled);
-        if (got < 0) { /* the answer comes at once, and says that it was cancelled */
-            cancel(db->conn);
-            db->cancelled = true;
-            until = clock_mono_ms() + 5000;
-            continue;
-        }
-        if (got == 0) {
-            db_lose(db);
-            return err_set(e, EX_TEMPFAIL, "%s: the server has not answered for %d seconds",
-                           db->at.shown, DB_SILENCE_MS / 1000);
-        }
-        if (PQconsumeInput(db->conn) == 0)
-            return db_lose(db), db_fail_lost(db, e);
+    if (got == PG_STOPPED) { /* the answer comes at once, and says that it was cancelled */
+        cancel(db->conn);
+        db->cancelled = true;
+        p = patience(db, false);
+        got = pg_receive(db->conn, clock_mono_ms() + 5000, &p);
     }
-    return unsent < 0 ? (db_lose(db), db_fail_lost(db, e)) : 0;
+    if (got == PG_READY)
+        return 0;
+    db_lose(db);
+    return got == PG_SILENT
+               ? err_set(e, EX_TEMPFAIL, "%s: the server has not answered for %d seconds",
+                         db->at.shown, DB_SILENCE_MS / 1000)
+               : db_fail_lost(db, e);
 }
 
 static int not_sent(struct db *db, struct err *e)
@@ -295,4 +290,35 @@ void db_read_answers(struct db *db)
         db->unread -= PQresultStatus(answer) == PGRES_PIPELINE_SYNC;
         PQclear(answer);
     }
+}
+
+/* The settings that we depend on are set once there is a connection: a pooler may refuse them
+   before. */
+int db_connect(struct db *db, PGconn **out, struct err *e)
+{
+    static const char *const defaults[] = {"fallback_application_name",
+                                           "eventutils",
+                                           "tcp_user_timeout",
+                                           "3000",
+                                           "keepalives_idle",
+                                           "2",
+                                           "keepalives_interval",
+                                           "1",
+                                           "keepalives_count",
+                                           "3",
+                                           NULL};
+    const struct pg_patience p = patience(db, true);
+    enum pg_wait got = pg_connect(out, db->at.conninfo, defaults, CONNECT_MS, &p);
+
+    if (got == PG_READY && PQenterPipelineMode(*out))
+        return 0;
+    if (got == PG_STOPPED)
+        db_fail_locked(db, e);
+    else if (got == PG_SILENT)
+        err_set(e, EX_TEMPFAIL, "%s: the server does not answer", db->at.shown);
+    else
+        db_fail_connect(db, *out, e);
+    PQfinish(*out);
+    *out = NULL;
+    return -1;
 }

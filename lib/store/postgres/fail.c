@@ -2,6 +2,7 @@
  * PostgreSQL's errors in words, with the status that each has: by their SQLSTATE (PostgreSQL
  * manual, appendix A), never by their text, which is translated.
  */
+#include "pgkit/pgkit.h"
 #include "store/postgres/postgres.h"
 
 #include <string.h>
@@ -11,13 +12,12 @@ static bool begins(const char *state, const char *with)
     return strncmp(state, with, strlen(with)) == 0;
 }
 
-/* libpq's and the server's messages have several lines; the first one names the error. */
 static int say_what(struct db *db, int status, const char *lead, const char *words,
                     const char *remedy, struct err *e)
 {
     struct buf text = BUF_INIT;
 
-    err_escape(&text, words, strcspn(words, "\n"));
+    pg_words(&text, words);
     err_set(e, status, "%s: %s%.500s%s", db->at.shown, lead, buf_text(&text), remedy);
     buf_free(&text);
     return -1;
@@ -37,28 +37,8 @@ int db_fail_lost(struct db *db, struct err *e)
     return err_set(e, EX_TEMPFAIL, "%s: the connection to the server is lost", db->at.shown);
 }
 
-static const struct {
-    const char *state; /* how it begins */
-    int status;
-    const char *remedy;
-} known[] = {
-    {"57P", EX_TEMPFAIL, ""},   /* the server shuts down, or starts */
-    {"25P03", EX_TEMPFAIL, ""}, /* idle in a transaction for too long */
-    {"08", EX_TEMPFAIL, ""},
-    {"40", EX_TEMPFAIL, ""},
-    {"57014", EX_TEMPFAIL, ""},
-    {"53300", EX_TEMPFAIL, ": too many connections: raise max_connections, or end some"},
-    {"53100", EX_IOERR, ": the server's disk is full"},
-    {"53", EX_IOERR, ""},
-    {"58", EX_IOERR, ""},
-    {"XX001", EX_IOERR, ": restore the database from a backup"},
-    {"XX002", EX_IOERR, ": rebuild the index (REINDEX)"},
-    {"25006", EX_UNAVAILABLE,
-     ": this server only reads: name its primary, or give several hosts and "
-     "target_session_attrs=read-write"},
-    {"42501", EX_NOPERM, ": grant it to the role"},
-    {"28", EX_NOPERM, ""},
-    {"3D", EX_NOINPUT, ""},
+/* Beside what an error says of any database. */
+static const struct pg_error of_spools[] = {
     {"42P01", EX_DATAERR, ": a table of the spool is missing: it was changed by hand"},
     {"42703", EX_DATAERR, ": a column of the spool is missing: it was changed by hand"},
     {"23", EX_IOERR, ": damaged, or changed by hand: see spool check"},
@@ -67,12 +47,12 @@ static const struct {
 /* Say what is known of an error with this SQLSTATE. False: nothing is. */
 static bool say_known(struct db *db, const char *state, const char *words, struct err *e)
 {
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (begins(state, known[i].state)) {
-            say_what(db, known[i].status, "", words, known[i].remedy, e);
-            return true;
-        }
-    return false;
+    const struct pg_error *known = pg_error_of(state);
+
+    for (size_t i = 0; i < sizeof of_spools / sizeof of_spools[0] && known->state == NULL; i++)
+        if (begins(state, of_spools[i].state))
+            known = &of_spools[i];
+    return known->state != NULL && say_what(db, known->status, "", words, known->remedy, e) < 0;
 }
 
 int db_fail(struct db *db, const PGresult *rows, struct err *e)
@@ -105,23 +85,10 @@ int db_fail(struct db *db, const PGresult *rows, struct err *e)
     return -1;
 }
 
-/* Before there is a connection, libpq has no results, only words; verbose ones have the SQLSTATE
-   between them: "…: FATAL:  3D000: database …". */
-static const char *sqlstate_in(const char *words)
-{
-    for (const char *p = words; (p = strstr(p, ": ")) != NULL; p += 2) {
-        const char *state = p + 2 + strspn(p + 2, " ");
-        if (strspn(state, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 && state[5] == ':' &&
-            strcspn(state, "0123456789") < 5)
-            return state;
-    }
-    return NULL;
-}
-
 int db_fail_connect(struct db *db, const PGconn *conn, struct err *e)
 {
     const char *words = conn == NULL ? "no memory" : PQerrorMessage(conn);
-    const char *state = sqlstate_in(words);
+    const char *state = pg_state_in(words);
 
     if (conn != NULL && PQconnectionNeedsPassword(conn))
         return say_what(db, EX_NOPERM, "", words, ": put the password into ~/.pgpass", e);

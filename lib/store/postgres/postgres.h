@@ -5,8 +5,7 @@
  *     open.c     connect, create, check, close            db.c       statements and their rows
  *     exchange.c the conversation with the server         session.c  who lives, places, the bell
  *     txn.c      transactions                             fail.c     errors in words
- *     connect.c  connections                              query.c    a person's own queries
- *     upkeep.c   what a person does to a spool as a whole
+ *     upkeep.c   what a person does to a spool as a whole query.c    a person's own queries
  *
  * A spool is a schema of a database. One connection does all the work of a process; a second one is
  * opened only to hold the order of a group for its handlers (place_tail_open).
@@ -128,14 +127,10 @@ int db_push(struct db *db, const char *sql, struct err *e); /* db_exec, without 
 void db_cast(struct db *db, const char *sql);
 /* Take note of what has arrived, without waiting. */
 void db_read_answers(struct db *db);
-/* Wait until the socket is ready. 1; 0 when it was not in time; -1 when we should stop. stops: this
-   wait ends when we should stop, but not before an answer on its way would be here. */
-int db_await_socket(struct db *db, PGconn *conn, short events, int64_t until_ms, bool stops);
+/* Connect. 0; -1 with *out NULL. */
+int db_connect(struct db *db, PGconn **out, struct err *e);
 void db_lose(struct db *db); /* give the connection up */
 extern const char db_xid[];  /* among the statements of db->begin: db->xid gets its answer */
-
-/* connect.c. 0; -1 with *out NULL. */
-int db_connect(struct db *db, PGconn **out, struct err *e);
 
 /* fail.c. Each returns -1. rows NULL: the connection failed. */
 int db_fail(struct db *db, const PGresult *rows, struct err *e);
