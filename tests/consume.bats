@@ -737,7 +737,7 @@ PATH=$PATH" ]
 
 @test "consume: a word's delay of 0 means at once, and its reason is in the dead letter" {
     events 1
-    run -1 --separate-stderr consume -g g --from start -a 3 --backoff 1h -- sh -c 'printf "delay 0\nreason out of stock" >&3; exit 1'
+    run -1 --separate-stderr consume -g g --from start -a 3 --backoff 90d..90d -- sh -c 'printf "delay 0\nreason out of stock" >&3; exit 1'
     [ "$(dlq list -o ndjson | jq -r '"\(.attempts) \(.reason)"')" = '3 exit status 1: out of stock' ]
 }
 

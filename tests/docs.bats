@@ -1,4 +1,5 @@
 load helper
+load docs
 
 # Every command shown in the README and the manual is run as it is printed there:
 #
@@ -10,48 +11,6 @@ load helper
 # The README is one session. In the manual each heading (.Sh and .Ss) begins with an empty folder
 # and an empty spool, stderr is not compared, and a command that fails ends the script, as under sh
 # -e; a status that is meant to be seen is printed by the text itself: || echo "exit status $?".
-
-# The scripts of a file, as N.sh, N.prints and N.needs; N.from has their line.
-extract() { # FILE INTO
-    mkdir -p "$2"
-    awk -v into="$2" '
-        function begin(heading) { section++; title = heading; setup = "" }
-        function script() {
-            n++
-            file = sprintf("%s/%03d", into, n)
-            printf "%s:%d %d %s\n", FILENAME, FNR, section, title >(file ".from")
-            printf "%s", setup >(file ".sh")
-            setup = ""
-            if (needs != "") print needs >(file ".needs")
-        }
-        # The text of a line of mdoc; only these escapes are used in displays.
-        function plain(line) {
-            sub(/^\\&/, "", line)
-            gsub(/\\&/, "", line); gsub(/\\-/, "-", line); gsub(/\\e/, "\\", line)
-            gsub(/\\\(aq/, "\047", line); gsub(/\\\(dq/, "\"", line)
-            return line
-        }
-        BEGIN { begin("") }
-
-        FILENAME ~ /\.md$/ {
-            if (to == "" && /^#/) { begin($0) }
-            else if (to == "" && $0 == "```sh") { needs = ""; script(); to = file ".sh" }
-            else if (to == "" && $0 == "```text") { to = file ".prints"; printf "" >to }
-            else if (to == "" && /^```/) { to = "/dev/null" }
-            else if (to != "" && $0 == "```") { to = "" }
-            else if (to != "") { print >to }
-            next
-        }
-        to == "" && /^\.S[hs] / { begin($0) }
-        /^\.\\" setup: / { setup = setup substr($0, 12) "\n" }
-        /^\.\\" run/ { needs = /needs/ ? $NF : ""; next_is = "run" }
-        /^\.\\" prints$/ { next_is = "prints" }
-        /^\.Bd / && next_is == "run" { script(); to = file ".sh"; next_is = ""; next }
-        /^\.Bd / && next_is == "prints" { to = file ".prints"; printf "" >to; next_is = ""; next }
-        /^\.Ed/ { to = "" }
-        to != "" { print plain($0) >to }
-    ' "$1"
-}
 
 # Run the scripts of a file in the order in which they stand. What differs is shown.
 run_scripts() { # FILE
@@ -133,28 +92,10 @@ page_statuses() { # PAGE
     sed -n '/^\.Sh EXIT STATUS/,/^\.Sh EXAMPLES/s/^\.It \([0-9][0-9]*\)$/\1/p' "$1" | tr '\n' ' '
 }
 
-# Is FILE made of the lines of the two others, each in its order?
-interleaved() { # FILE OUT ERR
-    local line o=0 e=0 all out err
-    mapfile -t all <"$1"
-    mapfile -t out <"$2"
-    mapfile -t err <"$3"
-    for line in "${all[@]}"; do
-        if [ "$o" -lt "${#out[@]}" ] && [ "$line" = "${out[o]}" ]; then
-            o=$((o + 1))
-        elif [ "$e" -lt "${#err[@]}" ] && [ "$line" = "${err[e]}" ]; then
-            e=$((e + 1))
-        else
-            return 1
-        fi
-    done
-    [ "$o" -eq "${#out[@]}" ] && [ "$e" -eq "${#err[@]}" ]
-}
-
 # paste SHELL...: all scripts of the README into one interactive shell, in an empty home. What differs
 # from one run to the next is masked; the two streams are compared each in its own order.
 paste() {
-    local script name failed=0
+    local script name
     command -v "$1" >/dev/null || skip "$1 is not installed"
     extract "$TOP/README.md" scripts
     echo 'PS1= PS2= RPS1=' >pasted
@@ -167,16 +108,7 @@ paste() {
     echo 'exec 2>/dev/null' >>pasted # what a shell itself says at the end
     mkdir home
     env -u EVENT_SPOOL HOME="$PWD/home" TMPDIR="$PWD" timeout 60 "$@" <pasted >shell.out 2>&1
-    sed -E -i 's|/[^ ]*/tmp\.[[:alnum:]]{10}|TMP|; s/[0-9-]{10}T[0-9:.]{12}Z/TIME/
-        s/\<in ([0-9.]+(ms|[smhd]))+\>|at once/in D/; s/"[0-9a-f-]{36}"/UUID/' scripts/*.{prints,out,err}
-    for script in scripts/*.sh; do
-        name=${script%.sh}
-        interleaved "$name.prints" "$name.out" "$name.err" && continue
-        echo "$(cat "$name.from"): prints something else than it says:"
-        cat "$name.out" "$name.err" | diff -u "$name.prints" - || true
-        failed=1
-    done
-    [ "$failed" -eq 0 ] && [ ! -e home/.local ]
+    print_what_they_say && [ ! -e home/.local ]
 }
 
 @test "README: pasted into dash from top to bottom, it prints what it shows" {

@@ -21,7 +21,7 @@ in_order() {
 
 @test "ordered: a retry holds its subject and no other" {
     events 3 3
-    run -0 --separate-stderr consume -g g --from start --ordered -j 3 --backoff 1h -- sh -c "
+    run -0 --separate-stderr consume -g g --from start --ordered -j 3 --backoff 90d..90d -- sh -c "
         d=\$($cat_data); echo \"\$d\" >>seen; [ \"\$d\" != 's2 2' ]"
     in_order seen
     [ "$(sort seen | paste -sd,)" = 's1 1,s1 2,s1 3,s2 1,s2 2,s3 1,s3 2,s3 3' ]
@@ -49,7 +49,7 @@ in_order() {
     run -1 --separate-stderr consume -g g --from start --ordered -a 1 -- sh -c "d=\$($cat_data); echo \"\$d\"; [ \"\$d\" != 's1 2' ]"
     [ "$output" = $'s1 1\ns1 3' ]
     events 1 1
-    consume -g g --backoff 1h -- false
+    consume -g g --backoff 90d..90d -- false
     dlq retry -g g --all
     run -0 consume -g g --dry-run
     [ "$(jq -r .data <<<"$output")" = 's1 2' ]
@@ -59,7 +59,7 @@ in_order() {
 
 @test "ordered: events without a subject are unordered" {
     seq 4 | publish -t n
-    run -0 --separate-stderr consume -g g --from start --ordered --backoff 1h -- sh -c '[ "$EVENT_SEQ" != 2 ] && echo "$EVENT_SEQ"'
+    run -0 --separate-stderr consume -g g --from start --ordered --backoff 90d..90d -- sh -c '[ "$EVENT_SEQ" != 2 ] && echo "$EVENT_SEQ"'
     [ "$output" = $'1\n3\n4' ]
 }
 

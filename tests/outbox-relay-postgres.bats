@@ -159,7 +159,7 @@ outbox-relay: row 5: event_type is NULL: marked as failed' ]
 @test "outbox-relay: rows of PostgreSQL that a sink does not confirm are tried again, then fail" {
     table
     rows a t.u 1 b t.u 2 a t.u 3 b t.u 4
-    run -0 outbox-relay --backoff 1h "$url" -- jq -r --unbuffered 'select(.subject == "a").id'
+    run -0 outbox-relay --backoff 90d..90d "$url" -- jq -r --unbuffered 'select(.subject == "a").id'
     [ "$(state)" = '2 1 0' ]
     [ "$(db 'SELECT id, attempts, retry_at > now() FROM outbox_events WHERE attempts > 0')" = '2|1|t' ]
     db 'UPDATE outbox_events SET retry_at = NULL'
@@ -379,7 +379,7 @@ outbox-relay: $place: no longer locked" ]
     done | psql -q -v ON_ERROR_STOP=1
     # Longer than the timeouts, which leave time to connect on a busy machine. Without an answer: the
     # attempt counts.
-    run -0 outbox-relay --backoff 1h "$url" -- sh -c 'cat >seen; sleep 2.5'
+    run -0 outbox-relay --backoff 90d..90d "$url" -- sh -c 'cat >seen; sleep 2.5'
     [ "$(db 'SELECT attempts FROM outbox_events')" = 1 ]
     db 'UPDATE outbox_events SET retry_at = NULL'
     run -0 outbox-relay "$url" -- sh -c 'cat >seen; sleep 2.5; cat seen'

@@ -36,7 +36,8 @@ plans() {
 @test "plans: a statement finds its rows by an index, however many there are" {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to explain statements with'
     publish -t n -d 1
-    statements sqlite | grep -E $'\t(SELECT|INSERT|UPDATE|DELETE|WITH) ' >all
+    # A DELETE in a WITH is only PostgreSQL's (FOLD_NOW).
+    statements sqlite | grep -E $'\t(SELECT|INSERT|UPDATE|DELETE|WITH) ' | grep -v ' AS (DELETE' >all
     plans all >steps
     [ "$(cut -f 1 steps | sort -u | wc -l)" -gt 150 ]
     grep -E $'\t(SCAN|.*AUTOMATIC)' steps | grep -v 'VIRTUAL TABLE' | grep -vE $'\tSCAN (CONSTANT|[0-9]+ CONSTANT ROWS|\\(subquery)' |

@@ -221,6 +221,20 @@ hang_up() {
 consume: $EVENT_SPOOL: connected again" ]
 }
 
+@test "postgres: a consumer that publishes what handlers print connects again, too, and each is there once" {
+    publish -t x -d 1 2>/dev/null
+    background consume -g g -t x --from start -f -n 2 --emit -- sh -c 'echo >>began; until [ -e go ]; do sleep 0.02; done; echo "{\"type\":\"made\",\"data\":1}"' 2>err
+    wait_for has_lines began 1
+    kill -STOP "$pid"
+    hang_up
+    touch go
+    kill -CONT "$pid"
+    wait_for says_times 1 'connected again'
+    publish -t x -d 2
+    ends_with 0 "$pid"
+    [ "$(replay -t made | jq -r .causationid | sort | uniq -c | awk '{ print $1 }' | paste -sd' ')" = '1 1' ]
+}
+
 @test "postgres: a reader that follows connects again and goes on where it was; one in a pipe, too" {
     seq 3 | publish -t x 2>/dev/null
     background replay -f --last 2 -n 1500 >log 2>err
@@ -327,6 +341,27 @@ consume: $EVENT_SPOOL: connected again" ]
     db 'ALTER SYSTEM RESET synchronous_standby_names' && db 'SELECT pg_reload_conf()' >/dev/null
     ends_with 0 "$pid"
     [ "$(data)" = '1 2' ]
+}
+
+@test "postgres: while the synchronous standby is missing nothing is handed out, and once runs nothing; what was begun is settled" {
+    seq 2 | publish -t x 2>/dev/null
+    background consume -g g --from start -n 1 -- sh -c 'echo >began; until [ -e go ]; do sleep 0.02; done'
+    begun=$pid
+    wait_for test -e began
+    db "ALTER SYSTEM SET synchronous_standby_names = 'nobody'" && db 'SELECT pg_reload_conf()' >/dev/null
+    wait_for db_says nobody 'SHOW synchronous_standby_names'
+    touch go
+    ends_with 0 "$begun"
+    background consume -g g -n 1 -- touch consumed
+    waiting=$pid
+    background once -k key -- touch ran
+    wait_for db_says t "SELECT count(*) = 2 AND bool_or(wait_event = 'SyncRep') FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event IN ('SyncRep', 'advisory')"
+    [ ! -e consumed ] && [ ! -e ran ]
+    db 'ALTER SYSTEM RESET synchronous_standby_names' && db 'SELECT pg_reload_conf()' >/dev/null
+    ends_with 0 "$pid"
+    ends_with 0 "$waiting"
+    [ -e consumed ] && [ -e ran ]
 }
 
 # Without the trigger function's word no change of the cursor takes place, as with a broken index.

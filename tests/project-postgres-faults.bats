@@ -152,6 +152,7 @@ whole() { # N
 
 @test "project on a server: a commit whose connection is lost is applied once, whether it took place or not" {
     needs_cut
+    export EVENT_SPOOL=$BATS_TEST_TMPDIR/spool.db # whose commits are not cut
     counter
     project "$model" counter.sql
     for how in after before; do

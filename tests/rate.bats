@@ -93,7 +93,7 @@ lag() { # GROUP
     consume -g g -t m --from start -- true
     seq 20 | publish -t n --max-pending 2 --wait 0
     publish -t m -d 1 --max-pending 2 --wait 0
-    consume -g g --backoff 1h -- false
+    consume -g g --backoff 90d..90d -- false
     publish -t m -d 2 --max-pending 2 --wait 0
     run -75 --separate-stderr publish -t n -d 3 --max-pending 2 --wait 0
     [ "$stderr" = 'publish: group "g" has 2 events to settle (--max-pending): try again later' ]

@@ -326,7 +326,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
 @test "retry: a signal that comes before it is ready counts, too" {
     # Blocked and sent before it starts: it is there when retry first looks.
     run -3 --separate-stderr timeout 60 env --block-signal=TERM \
-        sh -c 'kill -TERM $$; exec retry -a 2 --backoff 1h..1h -- sh -c "exit 3"'
+        sh -c 'kill -TERM $$; exec retry -a 2 --backoff 90d..90d -- sh -c "exit 3"'
     [ "$stderr" = 'retry: attempt 1: exit status 3: stopped' ]
     run -143 --separate-stderr timeout 60 env --block-signal=TERM \
         sh -c 'mkfifo p; kill -TERM $$; exec retry -- cat <>p'
@@ -389,7 +389,7 @@ $(printf '%s\n3\n' "$plain" | sort -u)" ]
 # --- the command's word
 
 @test "retry: the command may write to descriptor 3 when to try again, and why" {
-    run -4 --separate-stderr retry -a 3 --backoff 1h..1h -- sh -c '[ "$EVENT_CTL" = 3 ] || exit 9
+    run -4 --separate-stderr retry -a 3 --backoff 90d..90d -- sh -c '[ "$EVENT_CTL" = 3 ] || exit 9
         echo delay 3ms >&3; [ $RETRY_ATTEMPT = 1 ] || echo "delay 0
 reason card declined" >&"$EVENT_CTL"; exit 4'
     [ "$stderr" = 'retry: attempt 1: exit status 4: again in 3ms
@@ -416,7 +416,7 @@ retry: attempt 3: exit status 4: card declined: that was the last' ]
 
 @test "retry: the delay that its last attempt asked for becomes that of consume's retry" {
     events 1
-    run -0 --separate-stderr consume -g g --from start --backoff 1h..1h -- \
+    run -0 --separate-stderr consume -g g --from start --backoff 90d..90d -- \
         retry -a 1 -- sh -c '[ "$EVENT_ATTEMPT" = 1 ] || exit 0; echo delay 0 >&3; exit 3'
     [ "$(spool group show g -o ndjson | jq .lag)" = 0 ]
 }

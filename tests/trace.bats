@@ -127,7 +127,7 @@ has() {
 
 @test "trace: a waiting event shows until when, and what failed" {
     publish -t n -d 1
-    consume -g g --from start --backoff 1h -- sh -c 'echo oops >&2; echo no route >&2; exit 7' 2>err
+    consume -g g --from start --backoff 90d..90d -- sh -c 'echo oops >&2; echo no route >&2; exit 7' 2>err
     why g 1
     [ "$output" = 'waiting until TIME (attempt 1 failed: exit status 7: no route); no consumer is running' ]
     run -0 trace 1
@@ -191,7 +191,7 @@ has() {
     why g 2
     [ "$output" = 'not yet reached (position 1 of 4); the group is paused; no consumer is running' ]
     spool group resume g
-    consume -g g --backoff 1h -- sh -c 'exit 69' 2>err || [ $? -eq 75 ]
+    consume -g g --backoff 90d..90d -- sh -c 'exit 69' 2>err || [ $? -eq 75 ]
     why g 3
     [[ $output == *'; the group is on hold until TIME; no consumer is running' ]]
 }
@@ -247,7 +247,7 @@ has() {
 
 @test "trace: an event behind another of its subject names that one" {
     printf '{"type":"n","subject":"%s"}\n' k j k k | publish
-    consume -g g --ordered --from start -n 1 --backoff 1h -- sh -c 'exit 7' 2>err
+    consume -g g --ordered --from start -n 1 --backoff 90d..90d -- sh -c 'exit 7' 2>err
     consume -g g -- true 2>err
     why g 4
     [ "$output" = 'behind seq 1 of its subject, which waits until TIME; no consumer is running' ]

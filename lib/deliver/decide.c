@@ -369,7 +369,7 @@ static int begin_emit(struct decide *d, struct txn **t, struct err *e)
     int got = 1;
 
     if (txn_begin(d->store, TXN_PUBLISH, &terms, t, e) < 0) {
-        if (store_locked(d->store))
+        if (store_locked(d->store) || store_lost(d->store))
             return -1;
         decide_stop(d, e); /* as on a disk that is nearly full, where settling still works */
         err_clear(e);
