@@ -197,27 +197,32 @@ static int put_kept(struct ingest *b, struct err *e)
     return put_queue(b, e);
 }
 
-/*
- * After an error, begin the batch again, with the same ids: when the log was not asked whether its
- * events are new, and one of them was not; or when the connection to a server was lost, once the
- * store is open again: then what is in the log by now was committed after all. Returns 0 when the
- * batch is in a new transaction, or -1 with the first error.
- */
-static int begin_again(struct ingest *b, struct err *e)
+/* Has the log not been asked whether events are new, and one of them was not? */
+static bool was_wrong(const struct ingest *b)
 {
-    bool missed = b->terms.unasked && store_missed(b->store);
+    return b->terms.unasked && store_missed(b->store);
+}
+
+/*
+ * Begin the batch again, with the same ids: to ask the log whether its events are new; or when the
+ * connection to a server was lost, once the store is open again: then what is in the log by now was
+ * committed after all. Returns 0 when the batch is in a new transaction, or -1 with the first
+ * error.
+ */
+static int begin_again(struct ingest *b, bool ask, struct err *e)
+{
     struct err second = ERR_NONE;
     int got = -1;
 
-    if (missed) {
+    if (ask) {
         txn_rollback(b->txn);
         b->duplicates = b->before;
     }
     while (b->keeps && got < 0 &&
-           (missed || (store_lost(b->store) && reconnect(&b->reconnect, b->store) == 0))) {
+           (ask || (store_lost(b->store) && reconnect(&b->reconnect, b->store) == 0))) {
         err_clear(&second);
-        b->unknown |= !missed;
-        missed = false;
+        b->unknown |= !ask;
+        ask = false;
         b->again = true;
         got = put_kept(b, &second);
         b->again = false;
@@ -231,13 +236,13 @@ static int begin_again(struct ingest *b, struct err *e)
 
 static int flush_queue(struct ingest *b, struct err *e)
 {
-    return put_queue(b, e) < 0 ? begin_again(b, e) : 0;
+    return put_queue(b, e) < 0 ? begin_again(b, was_wrong(b), e) : 0;
 }
 
 /* Messages are in the order of the lines. */
 static int refuse(struct ingest *b, struct ingest_place place, struct str line, struct err *e)
 {
-    if (flush_queue(b, e) < 0)
+    if (flush_queue(b, e) < 0 || (b->lines > 0 && b->terms.unasked && begin_again(b, true, e) < 0))
         return -1;
     refused_add(&b->refused, place.file, place.line, line, b->why.text);
     return 0;
@@ -258,7 +263,7 @@ int ingest_put(struct ingest *b, struct ingest_place place, struct str line, str
     b->bytes += (int64_t)line.n;
     /* The caller may want to know at once that a version is stale. */
     alone |= b->terms.versions != LOG_UNVERSIONED || ev->version != 0;
-    if (b->lines++ == 0 && begin(b, e) < 0 && begin_again(b, e) < 0)
+    if (b->lines++ == 0 && begin(b, e) < 0 && begin_again(b, was_wrong(b), e) < 0)
         return -1;
     return alone || queue_full(b) ? flush_queue(b, e) : 0;
 }
@@ -341,7 +346,8 @@ int ingest_commit(struct ingest *b, struct err *e)
     bool open = b->lines > 0;
     int got = flush_queue(b, e);
 
-    while (open && got == 0 && (got = txn_commit(b->txn, e)) < 0 && (got = begin_again(b, e)) == 0)
+    while (open && got == 0 && (got = txn_commit(b->txn, e)) < 0 &&
+           (got = begin_again(b, was_wrong(b), e)) == 0)
         if (b->atomic && b->refused.n > 0) /* meanwhile somebody else was faster */
             return ingest_abandon(b), 0;
     b->lines = b->bytes = 0;
