@@ -353,14 +353,14 @@ consume: $EVENT_SPOOL: connected again" ]
     touch go
     ends_with 0 "$begun"
     background consume -g g -n 1 -- touch consumed
-    waiting=$pid
+    patient=$pid
     background once -k key -- touch ran
     wait_for db_says t "SELECT count(*) = 2 AND bool_or(wait_event = 'SyncRep') FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event IN ('SyncRep', 'advisory')"
     [ ! -e consumed ] && [ ! -e ran ]
     db 'ALTER SYSTEM RESET synchronous_standby_names' && db 'SELECT pg_reload_conf()' >/dev/null
     ends_with 0 "$pid"
-    ends_with 0 "$waiting"
+    ends_with 0 "$patient"
     [ -e consumed ] && [ -e ran ]
 }
 
