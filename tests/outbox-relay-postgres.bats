@@ -421,6 +421,19 @@ outbox-relay: $place: no longer locked" ]
     [ "$(db 'SELECT string_agg(id::text, NULL) FROM outbox_events')" = 2 ]
 }
 
+@test "outbox-relay: how old a row of PostgreSQL is counts by the clock of its server" {
+    needs_world
+    table
+    rows a t.u 1 a t.u 2
+    echo -3600 >clock
+    run -0 world outbox-relay --prune 0 "$url"
+    [ "$(db 'SELECT count(*) FROM outbox_events')" = 0 ]
+    rows b t.u 3
+    echo 3600 >clock
+    run -0 world outbox-relay --prune 30m "$url"
+    [ "$(db 'SELECT count(*) FROM outbox_events')" = 1 ]
+}
+
 @test "outbox-relay: a row of PostgreSQL that is changed while a sink has it is relayed again as it is now" {
     table
     rows a t.u 1 b t.u 5

@@ -114,9 +114,9 @@ struct relay_engine {
     void (*end)(struct relay *r);
     int (*last)(struct relay *r, int64_t *id, struct err *e);
     int64_t (*retry_failed)(struct relay *r, struct err *e);
-    /* One transaction of pruning, starting at *after, which is moved on. Returns the number of rows
-       removed; *after is INT64_MAX at the end. */
-    int64_t (*prune)(struct relay *r, int64_t before_ms, int64_t *after, struct err *e);
+    /* One transaction of pruning rows that are so old by the database's clock, starting at *after,
+       which is moved on. Returns the number of rows removed; *after is INT64_MAX at the end. */
+    int64_t (*prune)(struct relay *r, int64_t age_ms, int64_t *after, struct err *e);
     int (*state)(struct relay *r, struct relay_state *out, struct buf *oldest, struct err *e);
     /* For following: a descriptor to wait for, or -1; how long to wait at most; whether it is worth
        looking for rows (1) or not (0). */

@@ -361,22 +361,23 @@ static int64_t postgres_retry_failed(struct relay *r, struct err *e)
 
 /* Delete relayed rows in the order of their ids, a page at a time; rows that are locked go the next
    time. */
-static int64_t postgres_prune(struct relay *r, int64_t before_ms, int64_t *after, struct err *e)
+static int64_t postgres_prune(struct relay *r, int64_t age_ms, int64_t *after, struct err *e)
 {
     static const char prune[] =
         "WITH old AS (SELECT [id] AS old_id FROM {table} WHERE [id] > {after} AND {already} AND "
-        "coalesce([published_at], [created_at]) < to_timestamp($2::double precision) "
+        "coalesce([published_at], [created_at]) <= "
+        "clock_timestamp() - $2::double precision * interval '1 millisecond' "
         "ORDER BY [id] LIMIT {page} FOR UPDATE SKIP LOCKED), "
         "gone AS (DELETE FROM {table} WHERE [id] IN (SELECT old_id FROM old) "
         "RETURNING [id] AS gone_id) "
         "SELECT old_id, gone_id FROM old LEFT JOIN gone ON gone_id = old_id ORDER BY old_id";
-    char from[24], time[40];
-    const char *const values[] = {from, time};
+    char from[24], age[24];
+    const char *const values[] = {from, age};
     const char *refused = NULL;
     int64_t n = -1;
 
     snprintf(from, sizeof from, "%" PRId64, *after);
-    snprintf(time, sizeof time, "%" PRId64 ".%03d", before_ms / 1000, (int)(before_ms % 1000));
+    snprintf(age, sizeof age, "%" PRId64, age_ms);
     PGresult *result = postgres_ask(r, prune, values, 2, e);
     if (result != NULL) {
         n = 0;

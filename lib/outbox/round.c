@@ -148,10 +148,10 @@ bool relay_enough(const struct relay *r)
 
 int relay_prune(struct relay *r, struct err *e)
 {
-    int64_t after = INT64_MIN, n, before_ms = clock_now_ms() - r->terms->prune_ms + 1;
+    int64_t after = INT64_MIN, n;
 
     while (after != INT64_MAX && !proc_stopping()) {
-        if ((n = r->engine->prune(r, before_ms, &after, e)) < 0)
+        if ((n = r->engine->prune(r, r->terms->prune_ms, &after, e)) < 0)
             return -1;
         r->result->pruned += n;
     }

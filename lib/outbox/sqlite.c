@@ -316,10 +316,10 @@ static int remove_old(struct relay *r, void *arg, struct err *e)
     return got < 0 ? -1 : 0;
 }
 
-static int64_t sqlite_prune(struct relay *r, int64_t before_ms, int64_t *after, struct err *e)
+static int64_t sqlite_prune(struct relay *r, int64_t age_ms, int64_t *after, struct err *e)
 {
     struct old_rows old = {.n = 0};
-    int got = find_old(r, before_ms, after, &old, e);
+    int got = find_old(r, clock_now_ms() - age_ms + 1, after, &old, e);
 
     if (got == 0 && old.n > 0)
         got = in_transaction(r, remove_old, &old, e);
