@@ -32,8 +32,10 @@ setup() {
     helper_setup
     made=()
     [ -z "${NO_POSTGRES:-}" ] || skip "$NO_POSTGRES"
-    ip netns add "eu$$" 2>/dev/null || skip 'network namespaces cannot be made here'
-    ip netns del "eu$$"
+    local why='networks cannot be made here'
+    ip netns add "eu$$" 2>/dev/null || skip "$why"
+    made=('')
+    ip -n "eu$$" link add v0 type veth peer name v1 2>/dev/null || skip "$why"
 }
 
 teardown() {
