@@ -42,6 +42,15 @@ CREATE FUNCTION world.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ S
 END
 }
 
+# For setup, after helper_setup: a database of its own for the test, on the server that
+# postgres_spools has started.
+postgres_own() {
+    unset PGAPPNAME
+    [ -z "${NO_POSTGRES:-}" ] || skip "$NO_POSTGRES"
+    export PGHOST=$POSTGRES_DIR PGUSER=tester PGDATABASE=own$BATS_TEST_NUMBER
+    psql -qd postgres -c "CREATE DATABASE $PGDATABASE"
+}
+
 # For setup_file of tests that need spools on a server.
 postgres_spools() {
     case $(spool info -s postgresql://%2Fnowhere/x 2>&1) in

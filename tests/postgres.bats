@@ -10,10 +10,7 @@ teardown_file() { postgres_stop; }
 
 setup() {
     helper_setup
-    unset PGAPPNAME # a server of its own
-    [ -z "${NO_POSTGRES:-}" ] || skip "$NO_POSTGRES"
-    export PGHOST=$POSTGRES_DIR PGUSER=tester PGDATABASE=own$BATS_TEST_NUMBER
-    psql -qd postgres -c "CREATE DATABASE $PGDATABASE"
+    postgres_own
     base="postgresql:///$PGDATABASE?host=$POSTGRES_DIR&user=tester"
     export EVENT_SPOOL="$base#shop"
 }

@@ -15,6 +15,11 @@
 #include <libpq-fe.h>
 #include <poll.h>
 
+/* Among the defaults of pg_connect: a server that has gone is noticed within five seconds. */
+#define PG_NOTICED_SOON                                                                            \
+    "tcp_user_timeout", "3000", "keepalives_idle", "2", "keepalives_interval", "1",                \
+        "keepalives_count", "3"
+
 /* How a wait went: READY, or why it ended without what it waited for. */
 enum pg_wait { PG_READY, PG_STOPPED, PG_SILENT, PG_LOST };
 
@@ -48,7 +53,7 @@ int pg_check(const char *conninfo, const char *what, struct err *e);
 /* Append the first of the lines of a message of libpq's or the server's: it names the error. */
 void pg_words(struct buf *b, const char *words);
 /* The SQLSTATE in a verbose message of a connection that failed, behind which the server's words
-   follow; NULL: there is none. */
+   follow; NULL: it has none. */
 const char *pg_state_in(const char *words);
 
 /* What an error is, by its SQLSTATE (PostgreSQL manual, appendix A) and never by its text, which is

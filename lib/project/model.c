@@ -187,3 +187,23 @@ int model_copy_state(struct model *live, const char *name, const char *live_sche
     buf_free(&sql);
     return got;
 }
+
+int model_collides(struct model *m, const char *name, const char *objects, const char *taken,
+                   const char *whose, struct err *e)
+{
+    struct buf table = BUF_INIT, owner = BUF_INIT;
+    int got = model_text(m, e, &table, taken, "tt", objects, name);
+
+    if (got > 0)
+        got = model_text(m, e, &owner, whose, "t", table.p) < 0 ? -1 : 1;
+    if (got > 0 && owner.n > 0)
+        err_set(e, EX_DATAERR, "%s: table %s is projection %s's: give it another name", m->name,
+                err_quote(table.p, table.n).text, err_quote(owner.p, owner.n).text);
+    else if (got > 0)
+        err_set(e, EX_DATAERR,
+                "%s: table %s exists already, and is not this projection's: give it another name",
+                m->name, err_quote(table.p, table.n).text);
+    buf_free(&table);
+    buf_free(&owner);
+    return got == 0 ? 0 : -1;
+}

@@ -143,7 +143,7 @@ struct model_engine {
     int (*flush)(struct model *m, struct fault *fault, struct err *e);
     void (*forget)(struct model *m, struct statement *s);
 
-    /* A draft beside the live model, which is open. open_draft: make it anew, and open it.
+    /* A draft beside the live model, which is open. open_draft makes it anew and opens it.
        swap: in a transaction of the live model, put the draft in its place: 1; 0: not now, try
        again; -1. hold: begin a transaction of the live model in which it keeps the position that is
        read; compare ends it. */
@@ -206,6 +206,11 @@ int model_tables(struct model *m, struct err *e); /* create our two tables, in a
    schemas, quoted. 0 or -1. */
 int model_copy_state(struct model *live, const char *name, const char *live_schema,
                      const char *draft_schema, struct err *e);
+/* For an engine's collides. In its words: taken is a query for one of the objects ($1) that exists
+   and is not projection $2's, whose one for the projection that object $1 belongs to. 0; -1 with
+   65. */
+int model_collides(struct model *m, const char *name, const char *objects, const char *taken,
+                   const char *whose, struct err *e);
 
 /* ------------------------------------------------------------------------------- projections */
 

@@ -42,13 +42,10 @@ int postgres_lock_schema(struct model *m, struct err *e)
 /* Before a draft takes its place: the server itself refuses a table that exists, but later. */
 int postgres_collides(struct model *m, const char *name, const char *objects, struct err *e)
 {
-    struct buf table = BUF_INIT, owner = BUF_INIT;
-    int got;
-
     if (postgres_lock_schema(m, e) < 0 || *objects == '\0')
         return *objects == '\0' && e->status == 0 ? 0 : -1;
-    got = model_text(
-        m, e, &table,
+    return model_collides(
+        m, name, objects,
         "SELECT regexp_replace(o.value,'^(table|view|materialized view|sequence) ','') FROM "
         "json_array_elements_text(CAST($1 AS json)) o WHERE o.value ~ "
         "'^(table|view|materialized view|sequence) ' AND to_regclass(regexp_replace(o.value,"
@@ -56,25 +53,10 @@ int postgres_collides(struct model *m, const char *name, const char *objects, st
         "eventutils_projection p,json_array_elements_text(CAST(p.objects AS json)) j WHERE "
         "p.name=$2 AND regexp_replace(j.value,'^.* ','')=regexp_replace(o.value,'^.* ','')) LIMIT "
         "1",
-        "tt", objects, name);
-    if (got > 0)
-        got = model_text(m, e, &owner,
-                         "SELECT p.name FROM eventutils_projection p,json_array_elements_text("
-                         "CAST(p.objects AS json)) j WHERE regexp_replace(j.value,"
-                         "'^(table|view|materialized view|sequence) ','')=$1",
-                         "t", table.p) < 0
-                  ? -1
-                  : 1;
-    if (got > 0 && owner.n > 0)
-        err_set(e, EX_DATAERR, "%s: table %s is projection %s's: give it another name", m->name,
-                err_quote(table.p, table.n).text, err_quote(owner.p, owner.n).text);
-    else if (got > 0)
-        err_set(e, EX_DATAERR,
-                "%s: table %s exists already, and is not this projection's: give it another name",
-                m->name, err_quote(table.p, table.n).text);
-    buf_free(&table);
-    buf_free(&owner);
-    return got == 0 ? 0 : -1;
+        "SELECT p.name FROM eventutils_projection p,json_array_elements_text("
+        "CAST(p.objects AS json)) j WHERE regexp_replace(j.value,"
+        "'^(table|view|materialized view|sequence) ','')=$1",
+        e);
 }
 
 int postgres_made(struct model *m, const struct rules *rules, struct buf *objects, struct err *e)

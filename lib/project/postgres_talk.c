@@ -394,18 +394,8 @@ static int lift_limit(struct model *m, struct err *e)
 
 int postgres_connect(struct model *m, struct err *e)
 {
-    /* A peer that has gone is noticed within five seconds. */
-    static const char *const defaults[] = {"fallback_application_name",
-                                           "eventutils project",
-                                           "tcp_user_timeout",
-                                           "3000",
-                                           "keepalives_idle",
-                                           "2",
-                                           "keepalives_interval",
-                                           "1",
-                                           "keepalives_count",
-                                           "3",
-                                           NULL};
+    static const char *const defaults[] = {"fallback_application_name", "eventutils project",
+                                           PG_NOTICED_SOON, NULL};
     struct postgres_model *own = m->own;
     const char *const values[] = {own->schema, own->draft ? "draft" : "live"};
     struct pg_patience p = patience(m);

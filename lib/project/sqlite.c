@@ -241,31 +241,14 @@ static int sqlite_is_there(struct model *m, struct err *e)
 
 static int sqlite_collides(struct model *m, const char *name, const char *objects, struct err *e)
 {
-    struct buf table = BUF_INIT, owner = BUF_INIT;
-    int got =
-        model_text(m, e, &table,
-                   "SELECT s.name FROM json_each($1) o JOIN sqlite_schema s ON s.name=o.value "
-                   "COLLATE NOCASE WHERE NOT EXISTS(SELECT 1 FROM eventutils_projection p, "
-                   "json_each(p.objects) j WHERE p.name=$2 AND j.value=o.value COLLATE NOCASE)",
-                   "tt", objects, name);
-
-    if (got > 0)
-        got = model_text(m, e, &owner,
-                         "SELECT p.name FROM eventutils_projection p, json_each(p.objects) j "
-                         "WHERE j.value=$1 COLLATE NOCASE",
-                         "t", table.p) < 0
-                  ? -1
-                  : 1;
-    if (got > 0 && owner.n > 0)
-        err_set(e, EX_DATAERR, "%s: table %s is projection %s's: give it another name", m->name,
-                err_quote(table.p, table.n).text, err_quote(owner.p, owner.n).text);
-    else if (got > 0)
-        err_set(e, EX_DATAERR,
-                "%s: table %s exists already, and is not this projection's: give it another name",
-                m->name, err_quote(table.p, table.n).text);
-    buf_free(&table);
-    buf_free(&owner);
-    return got == 0 ? 0 : -1;
+    return model_collides(
+        m, name, objects,
+        "SELECT s.name FROM json_each($1) o JOIN sqlite_schema s ON s.name=o.value COLLATE NOCASE "
+        "WHERE NOT EXISTS(SELECT 1 FROM eventutils_projection p,json_each(p.objects) j WHERE "
+        "p.name=$2 AND j.value=o.value COLLATE NOCASE)",
+        "SELECT p.name FROM eventutils_projection p,json_each(p.objects) j WHERE j.value=$1 "
+        "COLLATE NOCASE",
+        e);
 }
 
 const struct model_engine model_sqlite = {

@@ -296,17 +296,8 @@ void db_read_answers(struct db *db)
    before. */
 int db_connect(struct db *db, PGconn **out, struct err *e)
 {
-    static const char *const defaults[] = {"fallback_application_name",
-                                           "eventutils",
-                                           "tcp_user_timeout",
-                                           "3000",
-                                           "keepalives_idle",
-                                           "2",
-                                           "keepalives_interval",
-                                           "1",
-                                           "keepalives_count",
-                                           "3",
-                                           NULL};
+    static const char *const defaults[] = {"fallback_application_name", "eventutils",
+                                           PG_NOTICED_SOON, NULL};
     const struct pg_patience p = patience(db, true);
     enum pg_wait got = pg_connect(out, db->at.conninfo, defaults, CONNECT_MS, &p);
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "store/groups.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,12 +92,13 @@ static const struct sql insert_event = {
 static int write_inserts(struct import *m, struct err *e)
 {
     const struct copy_table *t = m->table;
-    char types[COPY_COLUMNS + 2] = "i";
+    char types[COPY_COLUMNS + 2];
     size_t n = m->inserts.n;
 
     if (n == 0)
         return 0;
-    strcpy(types + (t != NULL && t->of_group), copy_types(t == NULL ? 'e' : t->letter));
+    snprintf(types, sizeof types, "%s%s", t != NULL && t->of_group ? "i" : "",
+             copy_types(t == NULL ? 'e' : t->letter));
     m->inserts.n = 0;
     return db_run_rows(m->s->db, e, t == NULL ? &insert_event : &t->insert, types, m->inserts.value,
                        n) < 0

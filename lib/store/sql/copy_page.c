@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,7 +124,7 @@ static void add_row(struct copy_rows *r, const struct db_value *row, const char 
 static int next_page(struct copy_rows *r, struct err *e)
 {
     struct db_value row[COPY_COLUMNS];
-    char types[COPY_COLUMNS + 1] = "";
+    char types[COPY_COLUMNS + 1];
     struct buf before = r->before;
     struct query *q;
     int got = -1;
@@ -131,7 +132,7 @@ static int next_page(struct copy_rows *r, struct err *e)
     r->before = r->texts; /* the key behind which the page begins is there */
     r->texts = before;
     q = rows_behind(r, e);
-    strcpy(types, copy_types(r->table->letter));
+    snprintf(types, sizeof types, "%s", copy_types(r->table->letter));
     size_t columns = strlen(types);
     for (char *o; (o = strchr(types, 'o')) != NULL;)
         *o = 'i';
