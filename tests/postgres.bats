@@ -237,6 +237,8 @@ consume: $EVENT_SPOOL: connected again" ]
     background replay -f --last 2 -n 1500 >log 2>err
     background consume -g g --from start -f --auto-ack >piped 2>err2
     following=$pid
+    wait_for has_lines log 2
+    wait_for has_lines piped 3
     for round in 1 2; do
         hang_up
         seq 700 | publish -t x
