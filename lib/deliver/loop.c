@@ -217,11 +217,14 @@ static int64_t next_wait(struct loop *loop)
 static int wait_for_something(struct loop *loop, struct err *e)
 {
     size_t n = loop->crew->fds(loop, loop->fds);
-    struct err met_later = ERR_NONE; /* by the next claim */
     int line = store_line(loop->store);
 
     if (loop->terms->follow && loop->crew->room(loop) > 0 && loop->decide.grace_ms == 0) {
-        store_wait(loop->store, loop->fds, n, next_wait(loop), proc_wait, &met_later);
+        if (store_wait(loop->store, loop->fds, n, next_wait(loop), proc_wait, e) == 0)
+            return 0;
+        if (store_lost(loop->store))
+            return -1;
+        err_clear(e); /* the next claim meets it */
         return 0;
     }
     loop->fds[n] = (struct pollfd){.fd = line, .events = POLLIN};

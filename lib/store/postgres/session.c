@@ -108,15 +108,15 @@ void lease_now(struct db *db, struct lease_clock *out)
 
 /* --------------------------------------------------------------------------------------- places */
 
-bool place_take(struct db *db, int64_t place)
+int place_take(struct db *db, int64_t place, struct err *e)
 {
-    struct err ignored = ERR_NONE;
     int64_t taken = 0;
+    int got =
+        db_int(db, e, &taken,
+               SQL("place_take", "SELECT pg_try_advisory_lock(CAST(? AS int),CAST(? AS int))"),
+               "ii", (int64_t)db->space, 2 * place);
 
-    db_int(db, &ignored, &taken,
-           SQL("place_take", "SELECT pg_try_advisory_lock(CAST(? AS int),CAST(? AS int))"), "ii",
-           (int64_t)db->space, 2 * place);
-    return taken;
+    return got < 0 ? -1 : taken != 0;
 }
 
 void place_drop(struct db *db, int64_t place)
@@ -129,22 +129,20 @@ void place_drop(struct db *db, int64_t place)
            (int64_t)db->space, 2 * place);
 }
 
-/* Does this query on the second connection have this one value? */
-static bool tail_says(struct db *db, const char *sql, const char *value)
+/* Does this query on the second connection have this one value? 1, 0, -1: both connections are one
+   matter, and that one is lost means that the other is. */
+static int tail_says(struct db *db, const char *sql, const char *value, struct err *e)
 {
-    struct err ignored = ERR_NONE;
     PGconn *main = db->conn;
     int unread = db->unread;
-    bool lost = db->lost;
 
     db->conn = db->tail;
     db->unread = 0;
-    PGresult *rows = db_ask(db, sql, NULL, 0, &ignored);
-    bool does = rows != NULL && strcmp(PQgetvalue(rows, 0, 0), value) == 0;
+    PGresult *rows = db_ask(db, sql, NULL, 0, e);
+    int does = rows == NULL ? -1 : strcmp(PQgetvalue(rows, 0, 0), value) == 0;
     PQclear(rows);
     db->conn = main;
     db->unread = unread;
-    db->lost = lost;
     return does;
 }
 
@@ -152,35 +150,39 @@ static bool tail_says(struct db *db, const char *sql, const char *value)
 int place_tail_open(struct db *db, struct err *e)
 {
     if (db->tail == NULL && db_connect(db, &db->tail, e) < 0)
-        return -1;
-    if (!tail_says(db, "SELECT " SERVER_LIFE "," DB_SETTINGS("false"), db->life)) {
+        return db_lose(db), -1;
+    int ours = tail_says(db, "SELECT " SERVER_LIFE "," DB_SETTINGS("false"), db->life, e);
+    if (ours <= 0) {
         PQfinish(db->tail);
         db->tail = NULL;
-        return db_fail_lost(db, e);
+        db_lose(db);
+        return ours < 0 ? -1 : db_fail_lost(db, e);
     }
     int fd = fcntl(PQsocket(db->tail), F_DUPFD_CLOEXEC, 3);
     return fd < 0 ? err_errno(e, EX_OSERR, "cannot copy a descriptor") : fd;
 }
 
-static bool ask_tail(struct db *db, const char *how, int64_t place)
+static int ask_tail(struct db *db, const char *how, int64_t place, struct err *e)
 {
     char sql[100];
 
     snprintf(sql, sizeof sql, "SELECT %s(%d,%lld)", how, (int)db->space, 2 * (long long)place + 1);
-    return tail_says(db, sql, "t");
+    return tail_says(db, sql, "t", e);
 }
 
-bool place_tail_take(struct db *db, int fd, int64_t place)
+int place_tail_take(struct db *db, int fd, int64_t place, struct err *e)
 {
     (void)fd;
-    return ask_tail(db, "pg_try_advisory_lock", place);
+    return ask_tail(db, "pg_try_advisory_lock", place, e);
 }
 
 void place_tail_drop(struct db *db, int fd, int64_t place)
 {
+    struct err ignored = ERR_NONE;
+
     (void)fd;
     if (!db->lost) /* then its end frees it, too; and the server may be silent */
-        ask_tail(db, "pg_advisory_unlock", place);
+        ask_tail(db, "pg_advisory_unlock", place, &ignored);
 }
 
 /* --------------------------------------------------------------------------------------- waking */
