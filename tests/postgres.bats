@@ -287,6 +287,18 @@ consumers() { # N
     ends_with 0 "$following"
 }
 
+@test "postgres: a consumer that follows goes on when another process has kept the spool locked for long" {
+    [ -n "${LONG:-}" ] || skip 'only with LONG=1: it waits for 30 seconds'
+    publish -t x -d 1 2>/dev/null
+    hold_lock_of shop
+    background consume -g g --from start -f -n 1 -- cat >out 2>err 8>&-
+    wait_for says_times 1 ': other processes kept it locked for 30 seconds: connecting again$'
+    exec 8>&-
+    wait "$holder"
+    ends_with 0 "$pid"
+    has_lines out 1
+}
+
 @test "postgres: who has lost a connection begins with the next host, since the one before may have been replaced" {
     publish -t x -d 1 2>/dev/null
     consume -g g --from start --ordered -- true

@@ -144,7 +144,7 @@ load_ends() {
     for name in "${consumers[@]}"; do
         wait "${consumer[$name]}" || echo "the consumer $name ended with $?" >>unexpected
     done
-    wait
+    for pid in "${consumer[@]}" "${pids[@]}"; do wait "$pid" || true; done
     wait_for lease_is_done
 }
 
