@@ -68,7 +68,7 @@ void session_drop(struct db *db, int64_t owner)
 void session_self(struct db *db, struct session *out)
 {
     *out = (struct session){.pid = getpid()};
-    memcpy(out->boot, db->life, sizeof out->boot);
+    snprintf(out->boot, sizeof out->boot, "%s", db->life);
 }
 
 /* Shared, so that two who ask do not see each other; and until the end of the statement, or of the
@@ -129,9 +129,9 @@ void place_drop(struct db *db, int64_t place)
            (int64_t)db->space, 2 * place);
 }
 
-/* Does this query on the second connection have this one value? 1, 0, -1: both connections are one
-   matter, and that one is lost means that the other is. */
-static int tail_says(struct db *db, const char *sql, const char *value, struct err *e)
+/* The answer to this query on the second connection. NULL: both connections are one matter, and
+   when that one is lost, the other is, too. */
+static PGresult *ask_tail(struct db *db, const char *sql, struct err *e)
 {
     PGconn *main = db->conn;
     int unread = db->unread;
@@ -139,11 +139,9 @@ static int tail_says(struct db *db, const char *sql, const char *value, struct e
     db->conn = db->tail;
     db->unread = 0;
     PGresult *rows = db_ask(db, sql, NULL, 0, e);
-    int does = rows == NULL ? -1 : strcmp(PQgetvalue(rows, 0, 0), value) == 0;
-    PQclear(rows);
     db->conn = main;
     db->unread = unread;
-    return does;
+    return rows;
 }
 
 /* It may have come to another server, when one has taken the place of ours meanwhile. */
@@ -151,29 +149,35 @@ int place_tail_open(struct db *db, struct err *e)
 {
     if (db->tail == NULL && db_connect(db, &db->tail, e) < 0)
         return db_lose(db), -1;
-    int ours = tail_says(db, "SELECT " SERVER_LIFE "," DB_SETTINGS("false"), db->life, e);
-    if (ours <= 0) {
+    PGresult *rows = ask_tail(db, "SELECT " SERVER_LIFE "," DB_SETTINGS("false"), e);
+    bool answers = rows != NULL, same = answers && db_same_life(db, rows, 0);
+    PQclear(rows);
+    if (!same) {
         PQfinish(db->tail);
         db->tail = NULL;
         db_lose(db);
-        return ours < 0 ? -1 : db_fail_lost(db, e);
+        return answers ? db_fail_lost(db, e) : -1;
     }
     int fd = fcntl(PQsocket(db->tail), F_DUPFD_CLOEXEC, 3);
     return fd < 0 ? err_errno(e, EX_OSERR, "cannot copy a descriptor") : fd;
 }
 
-static int ask_tail(struct db *db, const char *how, int64_t place, struct err *e)
+/* 1, 0, -1 */
+static int call_tail(struct db *db, const char *how, int64_t place, struct err *e)
 {
     char sql[100];
 
     snprintf(sql, sizeof sql, "SELECT %s(%d,%lld)", how, (int)db->space, 2 * (long long)place + 1);
-    return tail_says(db, sql, "t", e);
+    PGresult *rows = ask_tail(db, sql, e);
+    int did = rows == NULL ? -1 : db_number(rows, 0, 0) != 0;
+    PQclear(rows);
+    return did;
 }
 
 int place_tail_take(struct db *db, int fd, int64_t place, struct err *e)
 {
     (void)fd;
-    return ask_tail(db, "pg_try_advisory_lock", place, e);
+    return call_tail(db, "pg_try_advisory_lock", place, e);
 }
 
 void place_tail_drop(struct db *db, int fd, int64_t place)
@@ -182,7 +186,7 @@ void place_tail_drop(struct db *db, int fd, int64_t place)
 
     (void)fd;
     if (!db->lost) /* then its end frees it, too; and the server may be silent */
-        ask_tail(db, "pg_advisory_unlock", place, &ignored);
+        call_tail(db, "pg_advisory_unlock", place, &ignored);
 }
 
 /* --------------------------------------------------------------------------------------- waking */
