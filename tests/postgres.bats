@@ -299,6 +299,20 @@ consumers() { # N
     has_lines out 1
 }
 
+@test "postgres: a consumer that follows goes on when it could not settle because the spool was locked for long" {
+    [ -n "${LONG:-}" ] || skip 'only with LONG=1: it waits for 30 seconds'
+    publish -t x -d 1 2>/dev/null
+    background consume -g g --from start -f -n 1 -- sh -c 'echo >>began; until [ -e go ]; do sleep 0.02; done' 2>err
+    consumer=$pid
+    wait_for has_lines began 1
+    ENGINE=postgres hold_lock
+    touch go
+    wait_for says_times 1 ': other processes kept it locked for 30 seconds: connecting again$'
+    ENGINE=postgres let_write
+    ends_with 0 "$consumer"
+    has_lines began 2
+}
+
 @test "postgres: who has lost a connection begins with the next host, since the one before may have been replaced" {
     publish -t x -d 1 2>/dev/null
     consume -g g --from start --ordered -- true
