@@ -310,8 +310,7 @@ static int connect_to(struct relay *r, struct err *e)
 
     q->host += q->db != NULL;
     PQfinish(q->db);
-    enum pg_wait got =
-        pg_connect(&q->db, r->terms->database, defaults, CONNECT_MS, &q->host, &p);
+    enum pg_wait got = pg_connect(&q->db, r->terms->database, defaults, CONNECT_MS, &q->host, &p);
     if (q->db != NULL)
         note_place(r);
     if (got == PG_STOPPED)

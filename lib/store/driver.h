@@ -190,7 +190,7 @@ void lease_now(struct db *db, struct lease_clock *out);
    place's tail, too, and may outlive us. */
 int place_take(struct db *db, int64_t place, struct err *e); /* 1; 0: another process has it; -1 */
 void place_drop(struct db *db, int64_t place);
-int place_tail_open(struct db *db, struct err *e); /* a descriptor */
+int place_tail_open(struct db *db, struct err *e);                        /* a descriptor */
 int place_tail_take(struct db *db, int fd, int64_t place, struct err *e); /* as place_take */
 void place_tail_drop(struct db *db, int fd, int64_t place);
 
