@@ -550,9 +550,8 @@ server_says() { # VALUE SQL: without the test's database
     printf '%s\n' '-- @init' 'CREATE TABLE x(n INT);' '-- @on a' 'INSERT INTO x VALUES(1);' >x.sql
     run -69 project -s "$pooled" read.db x.sql
     run -69 project "$base&port=6432#read" x.sql
-    consume -g leased --from 1 --to 1 --lease 1m >leased
-    settle -s "$pooled" -g leased leased
-    group_is leased 302 0 0 0
+    consume -g pipe --from 1 --to 1 --lease 1m | settle -s "$pooled" -g pipe
+    group_is pipe 302 0 0 0
     [ "$(psql -qAtX -p 6432 -c 'SHOW search_path' -c 'SHOW jit')" = $'"$user", public\non' ]
     consume -g g --from 1 --to 3 -- sh -c 'echo "$EVENT_ID" >>seen'
     [ "$(paste -sd, seen)" = 1,2,3 ]
