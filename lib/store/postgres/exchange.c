@@ -285,6 +285,7 @@ void db_read_answers(struct db *db)
 {
     if (PQconsumeInput(db->conn) == 0)
         db_lose(db);
+    PQisBusy(db->conn); /* reads what came, also while no answer is due */
     while (db->unread > 0 && !PQisBusy(db->conn)) {
         PGresult *answer = PQgetResult(db->conn);
         db->unread -= PQresultStatus(answer) == PGRES_PIPELINE_SYNC;

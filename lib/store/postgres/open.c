@@ -36,10 +36,11 @@ static const char settings[] = "SELECT " SETTINGS("'%s'", "true");
 
 enum hello { SPACE, META, STANDBY, VERSION, BACKEND, ENCODING, FLUSH, LIFE, CLOCK, WORDS };
 
-static void be_quiet(void *arg, const PGresult *notice)
+/* The server's last words come before its locks are free, and before the end of the connection. */
+static void hear(void *db, const PGresult *notice)
 {
-    (void)arg;
-    (void)notice;
+    if (db_last_words(notice))
+        db_lose(db);
 }
 
 static int64_t number(const PGresult *rows, enum hello column)
@@ -180,7 +181,7 @@ static int reach_spool(struct db *db, const char *name, struct err *e)
 
     if (address_read(&db->at, name, e) < 0 || db_connect(db, &db->conn, e) < 0)
         return -1;
-    PQsetNoticeReceiver(db->conn, be_quiet, NULL);
+    PQsetNoticeReceiver(db->conn, hear, db);
     if ((there = say_hello(db, e)) < 0)
         return -1;
     if (there == 0 && db->mode != STORE_CREATE)

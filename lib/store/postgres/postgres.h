@@ -135,6 +135,7 @@ extern const char db_xid[];  /* among the statements of db->begin: db->xid gets 
 /* fail.c. Each returns -1. rows NULL: the connection failed. */
 int db_fail(struct db *db, const PGresult *rows, struct err *e);
 int db_fail_lost(struct db *db, struct err *e);
+bool db_last_words(const PGresult *of); /* does the server end the session with this error? */
 int db_fail_connect(struct db *db, const PGconn *conn, struct err *e);
 int db_fail_locked(struct db *db, struct err *e);
 
