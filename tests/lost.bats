@@ -92,6 +92,40 @@ endless='trap "" TERM; echo $$ >>began; while :; do sleep 600; done'
     [ "$output" = second ]
 }
 
+# waits: somebody waits for the spool's lock.
+waits() {
+    [ "$(psql -qAt -c "SELECT count(*) FROM pg_locks WHERE locktype='advisory' AND NOT granted")" = 1 ]
+}
+
+# Each of its processes gets it.
+server_gets() { # SIGNAL
+    local master pid
+    master=$(head -n 1 "$POSTGRES_DIR/data/postmaster.pid")
+    kill "-$1" "$master"
+    for pid in $(pgrep -P "$master"); do kill "-$1" "$pid" || true; done
+}
+
+@test "lost: a signal ends the wait for the lock of a server that has been stopped" {
+    publish -t x -d 1 2>/dev/null
+    mkfifo hold
+    psql -qAt <hold 3>&- >/dev/null &
+    holder=$!
+    exec 8>hold
+    echo "BEGIN; SELECT pg_advisory_xact_lock('shop'::regnamespace::oid::int, 0);" >&8
+    background publish -t x -d 2 8>&- 2>err
+    wait_for waits
+    server_gets STOP
+    kill -TERM "$pid"
+    wait_for gone "$pid" || status=1
+    server_gets CONT
+    ends_with 143 "$pid"
+    [ -z "${status:-}" ]
+    exec 8>&-
+    wait "$holder"
+    [ "$(cat err)" = "publish: $EVENT_SPOOL: the server does not answer" ]
+    [ "$(replay | wc -l)" -eq 1 ]
+}
+
 saga_of() { # COMMAND: a saga of one step
     jq -n --arg run "$1" '{name: "order", steps: [{name: "pay", do: ["sh", "-c", $run], retry: {attempts: 1}}]}' >order.saga.json
     publish -t order.placed --id 1 --source /shop -d 1 --echo >event 2>/dev/null
@@ -274,4 +308,27 @@ settled() { # N
 
 sees() { # N ROWS
     [ "$(sqlite3 seen.db 'SELECT count(*) FROM seen' 2>/dev/null)" = "$1" ]
+}
+
+# A server that says yes to whoever asks for a lock: there are some that speak PostgreSQL's protocol.
+@test "lost: a server that gives two sessions the same lock gets no spool, and spool check says so, 69" {
+    psql -qAt -c 'CREATE SCHEMA stub' \
+        -c 'CREATE FUNCTION stub.pg_try_advisory_xact_lock(bigint) RETURNS boolean LANGUAGE sql AS $$ SELECT true $$'
+    stub="-c search_path=stub,pg_catalog"
+    why="$EVENT_SPOOL: the server has given two sessions the same lock, and a spool depends on its locks: it needs PostgreSQL itself"
+    for command in 'spool init' 'publish -t x -d 1'; do
+        # shellcheck disable=SC2086 # words
+        PGOPTIONS=$stub run -69 --separate-stderr $command
+        [ "$stderr" = "${command%% *}: cannot create the spool: $why" ]
+        run -66 replay
+    done
+    spool init 2>/dev/null
+    spool check
+    PGOPTIONS=$stub run -69 --separate-stderr spool check
+    [ "$stderr" = "spool: $why" ]
+    wait_for sessions_are 0
+}
+
+sessions_are() { # N
+    [ "$(psql -qAt -c "SELECT count(*) FROM pg_stat_activity WHERE application_name='eventutils'")" -eq "$1" ]
 }

@@ -172,6 +172,8 @@ static int create_spool(struct db *db, struct err *e)
     if (got < 0 || db_exec(db, "END", e) < 0)
         return -1;
     db->in = false;
+    if (session_test(db, e) < 0)
+        return err_at(e, "cannot create the spool: ");
     db->begin[0] = "BEGIN";
     db->begin[1] = NULL;
     rows = db_ask(db, "SELECT pg_advisory_xact_lock(hashtext($1),1702262132)", values, 1, e);
