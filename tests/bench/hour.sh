@@ -27,22 +27,20 @@ done
 . "$here/../postgres.bash"
 
 work=$(mktemp -d /tmp/eventutils-hour.XXXXXX)
-pids=()
 trap 'over; rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
 over() {
-    [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true
+    # shellcheck disable=SC2046 # words
+    kill $(jobs -p) 2>/dev/null || true
     wait
     postgres_stop
 }
 
-sql() { psql -qAtX -v ON_ERROR_STOP=1 "postgresql://tester@/eu?host=$POSTGRES_DIR&options=-csearch_path%3Dhour" "$@"; }
-
 # sizes: each table and index, with its size and that of a fresh copy, in bytes.
 sizes() {
-    sql <<'END'
+    psql -qAtX -v ON_ERROR_STOP=1 "postgresql://tester@/eu?host=$POSTGRES_DIR&options=-csearch_path%3Dhour" <<'SQL'
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 CREATE TEMP TABLE seen(name text, size bigint, fresh bigint) ON COMMIT DROP;
 DO $$
@@ -70,7 +68,7 @@ BEGIN
 END $$;
 SELECT name, size, fresh FROM seen ORDER BY size DESC, name;
 ROLLBACK;
-END
+SQL
 }
 
 # sample MINUTE: prints those above 1 MB.
@@ -123,9 +121,7 @@ spool init
 cd "$work"
 
 consume -g workers --from start -f --workers -- worker retry 2>>workers.said &
-pids+=($!)
 consume -g readers --from start -f --auto-ack >/dev/null 2>>readers.said &
-pids+=($!)
 pace | publish 2>>publish.said &
 publisher=$!
 
