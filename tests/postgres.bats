@@ -534,7 +534,10 @@ server_says() { # VALUE SQL: without the test's database
     background $POSTGRES_AS pgbouncer "$POSTGRES_DIR/pgbouncer.ini" 2>pgbouncer.log
     wait_for test -S "$POSTGRES_DIR/.s.PGSQL.6432"
     pooled="$base&port=6432#shop"
+    session() { psql -qAtX -p 6432 -c 'SELECT pg_backend_pid()'; }
+    before=$(session)
     for i in 1 2 3; do publish -s "$pooled" -t a --id "$i" -d "$i" 2>/dev/null; done
+    [ "$(session)" = "$before" ] # the pooler keeps it for the next client
     publish -s "$pooled" -t a --id 3 -d 3
     [ "$(replay -s "$pooled" | jq -c .data | paste -sd,)" = 1,2,3 ]
     for ((i = 0; i < 300; i++)); do echo "$i"; done | publish -s "$pooled" -t b --atomic

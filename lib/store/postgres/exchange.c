@@ -89,11 +89,11 @@ static int not_sent(struct db *db, struct err *e)
 }
 
 /* Note that a statement has been sent, if it has. */
-static bool sent(struct db *db, int ok, struct query *prepares, int64_t *out)
+static bool sent(struct db *db, int ok, struct sent to)
 {
     if (db->sends == db->sent_room)
         db->sent = mem_grow(db->sent, db->sent_room = 2 * db->sent_room + 64, sizeof *db->sent);
-    db->sent[db->sends++] = (struct sent){prepares, out};
+    db->sent[db->sends++] = to;
     return ok;
 }
 
@@ -101,8 +101,8 @@ const char db_xid[] = "SELECT pg_current_xact_id()";
 
 static bool send_plain(struct db *db, const char *sql)
 {
-    return sent(db, PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 1), NULL,
-                sql == db_xid ? &db->xid : NULL);
+    return sent(db, PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 1),
+                (struct sent){.out = sql == db_xid ? &db->xid : NULL});
 }
 
 /* What goes before the next statement. */
@@ -126,13 +126,13 @@ static bool send_query(struct db *db, struct query *q, int64_t *out)
         return sent(
             db,
             PQsendQueryParams(db->conn, q->text, q->n, q->type, q->value, q->length, q->format, 1),
-            NULL, out);
-    if (!q->prepared &&
-        !sent(db, PQsendPrepare(db->conn, q->name, q->text, q->n, q->type), q, NULL))
+            (struct sent){.out = out});
+    if (!q->prepared && !sent(db, PQsendPrepare(db->conn, q->name, q->text, q->n, q->type),
+                              (struct sent){.prepares = q}))
         return false;
     q->prepared = true;
     return sent(db, PQsendQueryPrepared(db->conn, q->name, q->n, q->value, q->length, q->format, 1),
-                NULL, out);
+                (struct sent){.out = out});
 }
 
 static void note_failure(struct db *db, const PGresult *answer, struct err *e)
@@ -173,8 +173,9 @@ static int take_answer(struct db *db, size_t *at, PGresult **last, struct err *e
         note_failure(db, answer, e);
     if (of != NULL && of->out != NULL && status == PGRES_TUPLES_OK && PQntuples(answer) > 0)
         *of->out = db_number(answer, 0, 0);
-    PQclear(*last);
-    *last = answer;
+    PGresult **keep = of != NULL && of->rows != NULL && status == PGRES_TUPLES_OK ? of->rows : last;
+    PQclear(*keep);
+    *keep = answer;
     return db->lost ? -1 : 0;
 }
 
@@ -221,13 +222,35 @@ int db_exec(struct db *db, const char *sql, struct err *e)
     return got;
 }
 
+static int send_ask(struct db *db, const char *sql, const char *const *values, int n, bool binary,
+                    PGresult **rows, struct err *e)
+{
+    if (begin_exchange(db, e) < 0)
+        return -1;
+    int ok = PQsendQueryParams(db->conn, sql, n, NULL, values, NULL, NULL, binary);
+    return sent(db, ok, (struct sent){.rows = rows}) ? 0 : not_sent(db, e);
+}
+
+int db_ask_later(struct db *db, const char *sql, const char *const *values, int n, PGresult **rows,
+                 struct err *e)
+{
+    return send_ask(db, sql, values, n, true, rows, e);
+}
+
 PGresult *db_ask(struct db *db, const char *sql, const char *const *values, int n, struct err *e)
 {
     PGresult *rows = NULL;
 
-    if (begin_exchange(db, e) == 0 &&
-        (sent(db, PQsendQueryParams(db->conn, sql, n, NULL, values, NULL, NULL, 0), NULL, NULL) ||
-         not_sent(db, e) == 0))
+    if (send_ask(db, sql, values, n, true, NULL, e) == 0)
+        finish(db, &rows, e);
+    return rows;
+}
+
+PGresult *db_ask_text(struct db *db, const char *sql, struct err *e)
+{
+    PGresult *rows = NULL;
+
+    if (send_ask(db, sql, NULL, 0, false, NULL, e) == 0)
         finish(db, &rows, e);
     return rows;
 }
@@ -279,6 +302,16 @@ void db_cast(struct db *db, const char *sql)
     } else {
         db_lose(db);
     }
+}
+
+void db_hear_out(struct db *db)
+{
+    struct err ignored = ERR_NONE;
+    PGresult *rows = NULL;
+
+    if (!db->lost && db->unread > 0)
+        finish(db, &rows, &ignored);
+    PQclear(rows);
 }
 
 void db_read_answers(struct db *db)

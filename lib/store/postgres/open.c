@@ -16,7 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define OLDEST 130000 /* PostgreSQL 13: pg_current_snapshot */
+#define OLDEST 130000                     /* PostgreSQL 13: pg_current_snapshot */
+#define EPOCH_US INT64_C(946684800000000) /* 2000, the server's first microsecond */
 
 extern const char schema_postgres_sql[]; /* share/schema_postgres.sql */
 
@@ -24,17 +25,19 @@ extern const char schema_postgres_sql[]; /* share/schema_postgres.sql */
 #define SETTINGS(schema, is_local)                                                                 \
     "set_config('search_path',quote_ident(" schema ")," is_local ")," DB_SETTINGS(is_local)
 
+/* Times are microseconds since 2000 on the wire. To make numbers of them in SQL would cost a new
+   session more than all the rest. */
 static const char hello[] =
-    "SELECT n.oid,to_regclass(quote_ident($1)||'.meta'),pg_is_in_recovery(),"
-    "current_setting('server_version_num'),pg_backend_pid(),current_setting('server_encoding'),"
-    "current_setting('synchronous_commit')," SERVER_LIFE ","
-    "CAST(extract(epoch FROM clock_timestamp())*1000000 AS bigint),version()," SETTINGS(
-        "$1", "pg_backend_pid()<>CAST($2 AS int)") " FROM (SELECT 1) one LEFT JOIN pg_namespace n "
-                                                   "ON n.nspname=$1";
+    "SELECT to_regnamespace(quote_ident($1)),to_regclass(quote_ident($1)||'.meta'),"
+    "pg_is_in_recovery(),pg_backend_pid(),current_setting('server_encoding'),"
+    "current_setting('synchronous_commit')," SERVER_LIFE
+    ",clock_timestamp(),version()," SETTINGS("$1", "pg_backend_pid()<>CAST($2 AS int)");
+
+static const char version[] = "SELECT value FROM meta WHERE key='schema'";
 
 static const char settings[] = "SELECT " SETTINGS("'%s'", "true");
 
-enum hello { SPACE, META, STANDBY, VERSION, BACKEND, ENCODING, FLUSH, LIFE, CLOCK, WORDS };
+enum hello { SPACE, META, STANDBY, BACKEND, ENCODING, FLUSH, LIFE, CLOCK, WORDS };
 
 static void be_quiet(void *arg, const PGresult *notice)
 {
@@ -44,7 +47,7 @@ static void be_quiet(void *arg, const PGresult *notice)
 
 static int64_t number(const PGresult *rows, enum hello column)
 {
-    return strtoll(PQgetvalue(rows, 0, column), NULL, 10);
+    return db_number(rows, 0, column);
 }
 
 /* Can this server keep a spool? 69 says why not. */
@@ -56,13 +59,13 @@ static int check_server(struct db *db, const PGresult *rows, struct err *e)
         return err_set(e, EX_UNAVAILABLE,
                        "%s: not PostgreSQL, whose locks a spool depends on, but %.40s", name,
                        PQgetvalue(rows, 0, WORDS));
-    if (number(rows, VERSION) < OLDEST)
-        return err_set(e, EX_UNAVAILABLE, "%s: PostgreSQL %lld is too old: 13 or newer", name,
-                       (long long)number(rows, VERSION) / 10000);
+    if (PQserverVersion(db->conn) < OLDEST)
+        return err_set(e, EX_UNAVAILABLE, "%s: PostgreSQL %d is too old: 13 or newer", name,
+                       PQserverVersion(db->conn) / 10000);
     if (strcmp(PQgetvalue(rows, 0, ENCODING), "UTF8") != 0)
         return err_set(e, EX_UNAVAILABLE, "%s: the database's encoding is %s: create one with UTF8",
                        name, PQgetvalue(rows, 0, ENCODING));
-    if (db->mode != STORE_READ && strcmp(PQgetvalue(rows, 0, STANDBY), "t") == 0)
+    if (db->mode != STORE_READ && number(rows, STANDBY) != 0)
         return err_set(e, EX_UNAVAILABLE,
                        "%s: this server is a standby, which only reads: name its primary, or give "
                        "several hosts and target_session_attrs=read-write",
@@ -70,39 +73,74 @@ static int check_server(struct db *db, const PGresult *rows, struct err *e)
     return 0;
 }
 
-/* 1 when the spool is there, 0, -1. */
-static int say_hello(struct db *db, struct err *e)
+static void note_server(struct db *db, const PGresult *rows)
+{
+    db->space = (int32_t)number(rows, SPACE);
+    clock_follow(number(rows, CLOCK) + EPOCH_US);
+    db->asked_ms = clock_mono_ms();
+    snprintf(db->life, sizeof db->life, "%lld", (long long)(number(rows, LIFE) + EPOCH_US));
+    snprintf(db->flush, sizeof db->flush, "SET LOCAL synchronous_commit=%s",
+             strcmp(PQgetvalue(rows, 0, FLUSH), "remote_apply") == 0 ? "remote_apply" : "on");
+    snprintf(db->lock, sizeof db->lock, "SELECT pg_advisory_xact_lock(%d,0)", (int)db->space);
+    if (number(rows, BACKEND) != PQbackendPID(db->conn))
+        snprintf(db->settings, sizeof db->settings, settings, db->at.schema);
+    snprintf(db->ring, sizeof db->ring, "NOTIFY \"%s\"", db->at.schema);
+    snprintf(db->listen, sizeof db->listen, "LISTEN \"%s\"", db->at.schema);
+}
+
+bool db_same_life(const struct db *db, const PGresult *rows, int column)
+{
+    return db_number(rows, 0, column) + EPOCH_US == strtoll(db->life, NULL, 10);
+}
+
+static int check_version(struct db *db, const PGresult *rows, struct err *e)
+{
+    int64_t schema = PQntuples(rows) > 0 ? strtoll(PQgetvalue(rows, 0, 0), NULL, 10) : 0;
+
+    if (schema < 1)
+        return err_set(e, EX_DATAERR, "%s: not an eventutils spool", db->at.shown);
+    if (schema > DB_SCHEMA)
+        return err_set(e, EX_DATAERR,
+                       "%s: has schema %lld, this program knows %d: install a newer eventutils",
+                       db->at.shown, (long long)schema, DB_SCHEMA);
+    return 0;
+}
+
+/* Set what we depend on, and learn what server this is. */
+static int say_hello(struct db *db, PGresult **rows, struct err *e)
 {
     char backend[16];
     const char *const values[] = {db->at.schema, backend};
-    PGresult *rows;
 
     db->begin[0] = "BEGIN";
     db->begin[1] = "SET LOCAL statement_timeout=0"; /* or a role's own could end what follows */
     db->begin[2] = NULL;
     snprintf(backend, sizeof backend, "%d", PQbackendPID(db->conn));
-    rows = db_ask(db, hello, values, 2, e);
+    return db_ask_later(db, hello, values, 2, rows, e);
+}
+
+/* 1 when the spool is there, 0, -1. If it is not, our settings are not there either: what looks for
+   it ends the transaction. */
+static int find_spool(struct db *db, struct err *e)
+{
+    PGresult *said = NULL, *versions = NULL;
+    int got = -1;
+
+    if (say_hello(db, &said, e) == 0)
+        versions = db_ask(db, version, NULL, 0, e);
     db_cast(db, "END");
     db->in = false;
-
-    if (rows == NULL)
-        return -1;
-    int got = check_server(db, rows, e);
-    if (got == 0) {
-        got = !PQgetisnull(rows, 0, META);
-        db->space = (int32_t)number(rows, SPACE);
-        clock_follow(number(rows, CLOCK));
-        db->asked_ms = clock_mono_ms();
-        snprintf(db->life, sizeof db->life, "%s", PQgetvalue(rows, 0, LIFE));
-        snprintf(db->flush, sizeof db->flush, "SET LOCAL synchronous_commit=%s",
-                 strcmp(PQgetvalue(rows, 0, FLUSH), "remote_apply") == 0 ? "remote_apply" : "on");
-        snprintf(db->lock, sizeof db->lock, "SELECT pg_advisory_xact_lock(%d,0)", (int)db->space);
-        if (number(rows, BACKEND) != PQbackendPID(db->conn))
-            snprintf(db->settings, sizeof db->settings, settings, db->at.schema);
-        snprintf(db->ring, sizeof db->ring, "NOTIFY \"%s\"", db->at.schema);
-        snprintf(db->listen, sizeof db->listen, "LISTEN \"%s\"", db->at.schema);
+    if (said != NULL && !db->lost) {
+        bool there = !PQgetisnull(said, 0, META);
+        if (!there)
+            err_clear(e);
+        if (e->status == 0 && check_server(db, said, e) == 0 &&
+            (!there || check_version(db, versions, e) == 0))
+            got = there;
+        note_server(db, said);
     }
-    PQclear(rows);
+    PQclear(said);
+    PQclear(versions);
     return got;
 }
 
@@ -126,13 +164,16 @@ static int create_tables(struct db *db, struct err *e)
 static int create_spool(struct db *db, struct err *e)
 {
     const char *const values[] = {db->at.schema};
-    int made = -1;
+    PGresult *rows = NULL;
+    int made = -1, got = say_hello(db, &rows, e);
 
-    if (db_exec(db, "BEGIN", e) < 0)
+    PQclear(rows);
+    if (got < 0 || db_exec(db, "END", e) < 0)
         return -1;
-    db->in = true;
-    PGresult *rows =
-        db_ask(db, "SELECT pg_advisory_xact_lock(hashtext($1),1702262132)", values, 1, e);
+    db->in = false;
+    db->begin[0] = "BEGIN";
+    db->begin[1] = NULL;
+    rows = db_ask(db, "SELECT pg_advisory_xact_lock(hashtext($1),1702262132)", values, 1, e);
     PQclear(rows);
     /* Not to_regclass, which may still know that there was none before the lock. */
     if (rows != NULL)
@@ -152,26 +193,7 @@ static int create_spool(struct db *db, struct err *e)
         db_rollback(db);
     if (made < 0)
         return err_at(e, "cannot create the spool: ");
-    return say_hello(db, e) < 0 ? -1 : made;
-}
-
-static int check_version(struct db *db, struct err *e)
-{
-    PGresult *rows = db_ask(db, "SELECT value FROM meta WHERE key='schema'", NULL, 0, e);
-    int64_t schema = 0;
-
-    if (rows == NULL)
-        return -1;
-    if (PQntuples(rows) > 0)
-        schema = strtoll(PQgetvalue(rows, 0, 0), NULL, 10);
-    PQclear(rows);
-    if (schema < 1)
-        return err_set(e, EX_DATAERR, "%s: not an eventutils spool", db->at.shown);
-    if (schema > DB_SCHEMA)
-        return err_set(e, EX_DATAERR,
-                       "%s: has schema %lld, this program knows %d: install a newer eventutils",
-                       db->at.shown, (long long)schema, DB_SCHEMA);
-    return 0;
+    return find_spool(db, e) < 0 ? -1 : made;
 }
 
 static int reach_spool(struct db *db, const char *name, struct err *e)
@@ -181,7 +203,7 @@ static int reach_spool(struct db *db, const char *name, struct err *e)
     if (address_read(&db->at, name, e) < 0 || db_connect(db, &db->conn, e) < 0)
         return -1;
     PQsetNoticeReceiver(db->conn, be_quiet, NULL);
-    if ((there = say_hello(db, e)) < 0)
+    if ((there = find_spool(db, e)) < 0)
         return -1;
     if (there == 0 && db->mode != STORE_CREATE)
         return err_set(
@@ -190,7 +212,7 @@ static int reach_spool(struct db *db, const char *name, struct err *e)
             db->at.shown);
     if (there == 0 && (created = create_spool(db, e)) < 0)
         return -1;
-    return created == 0 && check_version(db, e) < 0 ? -1 : created;
+    return created;
 }
 
 int db_open(struct db **out, const char *name, enum store_mode mode, struct err *e)
@@ -224,6 +246,8 @@ void db_close(struct db *db)
 {
     if (db == NULL)
         return;
+    if (*db->settings != '\0') /* its session at the server ends with who leaves it unread */
+        db_hear_out(db);
     db_forget_queries(db);
     leave_tail(db);
     PQfinish(db->conn);

@@ -45,8 +45,8 @@
     "('tcp_user_timeout','13000')) setting(name,value) "                                           \
     "WHERE current_setting(name,true) IS NOT NULL)"
 
-/* Which life of the server: when it started, in microseconds. */
-#define SERVER_LIFE "CAST(extract(epoch FROM pg_postmaster_start_time())*1000000 AS bigint)"
+/* Which life of the server: see db_same_life. */
+#define SERVER_LIFE "pg_postmaster_start_time()"
 
 struct address {
     char *conninfo; /* for libpq */
@@ -81,16 +81,18 @@ struct db {
     char settings[1024]; /* not empty: a pooler may give each transaction another session, so these
                             go with each */
     char lock[80], ring[80], listen[80], flush[48]; /* statements of this spool */
-    char life[40];                                  /* SERVER_LIFE */
+    char life[24];    /* the server's: when it was started, in microseconds since 1970 */
     int64_t asked_ms; /* monotonic: when it was last asked what time it is */
 
     PGconn *tail; /* see place_tail_open */
 };
 
-/* A statement on its way, and who waits for its answer: a query that it prepares, or a number. */
+/* A statement on its way, and who waits for its answer: a query that it prepares, who wants its
+   number, or its rows. */
 struct sent {
     struct query *prepares;
     int64_t *out;
+    PGresult **rows;
 };
 
 struct query {
@@ -115,8 +117,12 @@ void address_free(struct address *a);
 
 /* exchange.c. A statement without arguments that takes no place among the prepared ones. */
 int db_exec(struct db *db, const char *sql, struct err *e);
-/* Its rows, with arguments as text; NULL on an error. The caller clears them. */
+/* Its rows, in binary, with arguments as text; NULL on an error. The caller clears them. */
 PGresult *db_ask(struct db *db, const char *sql, const char *const *values, int n, struct err *e);
+PGresult *db_ask_text(struct db *db, const char *sql, struct err *e); /* its rows as text */
+/* The same without waiting: *rows, which is NULL, gets them once the next exchange has ended. */
+int db_ask_later(struct db *db, const char *sql, const char *const *values, int n, PGresult **rows,
+                 struct err *e);
 /* Send the query, after what db->begin has, and take its rows. 0 or -1. */
 int db_exchange(struct db *db, struct query *q, struct err *e);
 /* Send the query and wait for nothing; out: see db_insert, or NULL. db_finish waits. 0 or -1. */
@@ -125,12 +131,16 @@ int db_finish(struct db *db, struct err *e);
 int db_push(struct db *db, const char *sql, struct err *e); /* db_exec, without waiting */
 /* Send a statement whose answer nobody waits for. */
 void db_cast(struct db *db, const char *sql);
+void db_hear_out(struct db *db); /* wait for those answers */
 /* Take note of what has arrived, without waiting. */
 void db_read_answers(struct db *db);
 /* Connect. 0; -1 with *out NULL. */
 int db_connect(struct db *db, PGconn **out, struct err *e);
 void db_lose(struct db *db); /* give the connection up */
 extern const char db_xid[];  /* among the statements of db->begin: db->xid gets its answer */
+
+/* open.c. Is the server still in the life that it had when we came? The column has SERVER_LIFE. */
+bool db_same_life(const struct db *db, const PGresult *rows, int column);
 
 /* fail.c. Each returns -1. rows NULL: the connection failed. */
 int db_fail(struct db *db, const PGresult *rows, struct err *e);

@@ -144,7 +144,7 @@ int store_query(struct store *s, struct str sql,
         got = db_exec(db, buf_text(&declare), e);
     do {
         shown = 0;
-        if (got == 0 && (rows = db_ask(db, "FETCH 1000 FROM person", NULL, 0, e)) == NULL)
+        if (got == 0 && (rows = db_ask_text(db, "FETCH 1000 FROM person", e)) == NULL)
             got = -1;
         if (got == 0) {
             shown = PQntuples(rows);

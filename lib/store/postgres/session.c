@@ -68,7 +68,7 @@ void session_drop(struct db *db, int64_t owner)
 void session_self(struct db *db, struct session *out)
 {
     *out = (struct session){.pid = getpid()};
-    memcpy(out->boot, db->life, sizeof out->boot);
+    snprintf(out->boot, sizeof out->boot, "%s", db->life);
 }
 
 /* Shared, so that two who ask do not see each other; and until the end of the statement, or of the
@@ -129,8 +129,8 @@ void place_drop(struct db *db, int64_t place)
            (int64_t)db->space, 2 * place);
 }
 
-/* Does this query on the second connection have this one value? */
-static bool tail_says(struct db *db, const char *sql, const char *value)
+/* The answer to this query on the second connection, or NULL. */
+static PGresult *ask_tail(struct db *db, const char *sql)
 {
     struct err ignored = ERR_NONE;
     PGconn *main = db->conn;
@@ -140,12 +140,10 @@ static bool tail_says(struct db *db, const char *sql, const char *value)
     db->conn = db->tail;
     db->unread = 0;
     PGresult *rows = db_ask(db, sql, NULL, 0, &ignored);
-    bool does = rows != NULL && strcmp(PQgetvalue(rows, 0, 0), value) == 0;
-    PQclear(rows);
     db->conn = main;
     db->unread = unread;
     db->lost = lost;
-    return does;
+    return rows;
 }
 
 /* It may have come to another server, when one has taken the place of ours meanwhile. */
@@ -153,7 +151,10 @@ int place_tail_open(struct db *db, struct err *e)
 {
     if (db->tail == NULL && db_connect(db, &db->tail, e) < 0)
         return -1;
-    if (!tail_says(db, "SELECT " SERVER_LIFE "," DB_SETTINGS("false"), db->life)) {
+    PGresult *rows = ask_tail(db, "SELECT " SERVER_LIFE "," DB_SETTINGS("false"));
+    bool same = rows != NULL && db_same_life(db, rows, 0);
+    PQclear(rows);
+    if (!same) {
         PQfinish(db->tail);
         db->tail = NULL;
         return db_fail_lost(db, e);
@@ -162,25 +163,28 @@ int place_tail_open(struct db *db, struct err *e)
     return fd < 0 ? err_errno(e, EX_OSERR, "cannot copy a descriptor") : fd;
 }
 
-static bool ask_tail(struct db *db, const char *how, int64_t place)
+static bool call_tail(struct db *db, const char *how, int64_t place)
 {
     char sql[100];
 
     snprintf(sql, sizeof sql, "SELECT %s(%d,%lld)", how, (int)db->space, 2 * (long long)place + 1);
-    return tail_says(db, sql, "t");
+    PGresult *rows = ask_tail(db, sql);
+    bool did = rows != NULL && db_number(rows, 0, 0) != 0;
+    PQclear(rows);
+    return did;
 }
 
 bool place_tail_take(struct db *db, int fd, int64_t place)
 {
     (void)fd;
-    return ask_tail(db, "pg_try_advisory_lock", place);
+    return call_tail(db, "pg_try_advisory_lock", place);
 }
 
 void place_tail_drop(struct db *db, int fd, int64_t place)
 {
     (void)fd;
     if (!db->lost) /* then its end frees it, too; and the server may be silent */
-        ask_tail(db, "pg_advisory_unlock", place);
+        call_tail(db, "pg_advisory_unlock", place);
 }
 
 /* --------------------------------------------------------------------------------------- waking */

@@ -81,8 +81,7 @@ static int ask_fate(struct db *db)
         }
     }
     /* Where a standby has to have it, too, the server cannot tell whether that has it. */
-    if (rows != NULL && strcmp(PQgetvalue(rows, 0, 1), db->life) == 0 &&
-        *PQgetvalue(rows, 0, 2) == '\0')
+    if (rows != NULL && db_same_life(db, rows, 1) && *PQgetvalue(rows, 0, 2) == '\0')
         fate = strcmp(PQgetvalue(rows, 0, 0), "committed") == 0 ? 1
                : strcmp(PQgetvalue(rows, 0, 0), "aborted") == 0 ? 0
                                                                 : -1;
