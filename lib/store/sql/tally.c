@@ -38,8 +38,8 @@ void tally_add(struct tallies *all, struct str type, const struct group_settle *
     t->time[histogram_class(s->took_ms)]++;
 }
 
-/* A row more: should the group's rows be folded? By chance and not by count, as most processes settle
-   once. Asked for each row, so that the more rows a settle writes, the more are folded. */
+/* Should this settle end with a fold? By chance and not by count, as most processes settle once; and
+   asked for each row, so that the more rows are written, the more are folded. */
 static void row_written(struct group *g)
 {
     if (FOLD_NOW(clock_random()))
