@@ -38,7 +38,7 @@ void tally_add(struct tallies *all, struct str type, const struct group_settle *
     t->time[histogram_class(s->took_ms)]++;
 }
 
-/* Should this settle end with a fold? By chance and not by count, as most processes settle once; and
+/* Should this settle end with a fold? By chance and not by count, as most processes settle once;
    asked for each row, so that the more rows are written, the more are folded. */
 static void row_written(struct group *g)
 {
