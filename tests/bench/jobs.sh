@@ -11,7 +11,9 @@
 # nothing; the settings of the peers are the fastest that their pages name, in jobs.mjs.
 #
 # The peers' time begins when Node.js has loaded them, read the jobs and connected; that of eventutils
-# before its processes are started. Each consume is preceded by VACUUM ANALYZE.
+# before its processes are started. Each consume is preceded by VACUUM ANALYZE. CPU is that of the
+# clients, their start included, and of the server's sessions; on a machine that does other work, too,
+# it says more than the time.
 set -euo pipefail
 
 : "${BUILD:?}"
@@ -55,38 +57,48 @@ fresh() {
     export PGDATABASE=jobs
 }
 
+# spent: hundredths of a second of CPU so far, of all that ran here and of the server's sessions that
+# have ended; those of ours end at once.
+spent() {
+    sleep 0.5
+    awk '{ ticks += $16 + $17 } END { print ticks }' "/proc/$$/stat" "/proc/$(head -n 1 "$POSTGRES_DIR/data/postmaster.pid")/stat"
+}
+
 vacuum() { psql -qX -c 'VACUUM ANALYZE' -c CHECKPOINT; }
 
 # per_second SECONDS COUNT
 per_second() { awk -v s="$1" -v n="$2" 'BEGIN { printf "%d\n", n / s }'; }
 
-# peer NAME PROCESSES: notes its two figures.
+# peer NAME PROCESSES: notes its figures.
 peer() {
-    local i published
+    local i published before
     fresh
     node "$here/jobs.mjs" "$1" init
     published=$(node "$here/jobs.mjs" "$1" publish "$work/jobs" | awk '{ printf "%d", $3 / ($2 - $1) * 1000 }')
     vacuum
+    before=$(spent)
     for ((i = 0; i < $2; i++)); do
         node "$here/jobs.mjs" "$1" consume &
     done >"$work/times"
     wait
-    awk -v published="$published" -v n="$n" -v name="$1 $(version "$1"), processes: $2" '
+    awk -v cpu=$(($(spent) - before)) -v published="$published" -v n="$n" -v name="$1 $(version "$1"), processes: $2" '
         NR == 1 || $1 < begun { begun = $1 }
         $2 > ended { ended = $2 }
         { count += $3 }
         END {
             if (count != n) { print "jobs.sh: " name ": " count " of " n " jobs were consumed" | "cat >&2"; exit 1 }
-            printf "%s\t%d\t%d\n", name, published, count / (ended - begun) * 1000
+            printf "%s\t%d\t%d\t%d\n", name, published, count / (ended - begun) * 1000, cpu * 1e4 / n
         }' "$work/times" | tee -a "$work/figures" >&2
 }
 
-# ours TITLE COUNT ARGUMENT...: notes two figures, what was published and what a group of its own consumes.
+# ours TITLE COUNT ARGUMENT...: notes the figures of a group of its own.
 ours() {
-    local title=$1 count=$2 seconds
+    local title=$1 count=$2 seconds before
     shift 2
+    before=$(spent)
     seconds=$(measure consume -s "$spool" -g "$RANDOM" --from 1 -n "$count" "$@" 2>>"$work/said")
-    printf '%s\t%s\t%s\n' "$title" "$published" "$(per_second "${seconds% *}" "$count")" | tee -a "$work/figures" >&2
+    printf '%s\t%s\t%s\t%s\n' "$title" "$published" "$(per_second "${seconds% *}" "$count")" \
+        $((($(spent) - before) * 10000 / count)) | tee -a "$work/figures" >&2
 }
 
 # shellcheck disable=SC2016 # Markdown
@@ -121,10 +133,11 @@ awk -F'\t' '
         return sorted[int((count[name] + 1) / 2)]
     }
     !($1 in count) { order[++names] = $1 }
-    { count[$1]++; published[$1, count[$1]] = $2; consumed[$1, count[$1]] = $3 }
+    { count[$1]++; published[$1, count[$1]] = $2; consumed[$1, count[$1]] = $3; cpu[$1, count[$1]] = $4 }
     END {
-        print "| | publish, 1/s | consume, 1/s |"
-        print "|---|---:|---:|"
+        print "| | publish, 1/s | consume, 1/s | CPU to consume one, µs |"
+        print "|---|---:|---:|---:|"
         for (i = 1; i <= names; i++)
-            printf "| %s | %d | %d |\n", order[i], median(published, order[i]), median(consumed, order[i])
+            printf "| %s | %d | %d | %d |\n", order[i], median(published, order[i]), median(consumed, order[i]),
+                median(cpu, order[i])
     }' "$work/figures"
