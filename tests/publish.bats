@@ -475,9 +475,9 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
 }
 
 @test "publish: what is known, new, there twice or of another content keeps its place among the others" {
-    publish_ids() { publish -t x --id-from /i --source s --echo "$@"; }
+    publish_ids() { publish -t x --id-from /i --source s --echo "$1"; }
     for ((i = 1; i <= 900; i++)); do echo "{\"i\":$i}"; done >all
-    awk 'NR % 5 && NR % 7 || NR > 700 && NR < 800' all | publish_ids >/dev/null
+    awk 'NR % 5 && NR % 7 || NR > 700 && NR < 800' all | publish_ids - >/dev/null
     # 302 is known; of 655 the other content comes first.
     awk 'NR == 302 || NR == 655 { print "{\"i\":" NR ",\"other\":true}" } { print } NR % 33 == 0' all >in
     run -65 --separate-stderr publish_ids in

@@ -9,8 +9,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#define LOOK_UP_MS 10 /* between checks whether a host name has been resolved */
+#define LOOK_UP_MS 10 /* between checks whether a host name has been resolved, a child has ended */
 
 /* ------------------------------------------------------------------------------------- waiting */
 
@@ -51,6 +54,34 @@ enum pg_wait pg_receive(PGconn *conn, int64_t until_ms, const struct pg_patience
             return PG_LOST;
     }
     return unsent < 0 ? PG_LOST : PG_READY;
+}
+
+/* PQcancel may be called between fork and exec. When we are killed, so is the child. */
+pid_t pg_cancel_begin(PGconn *conn)
+{
+    PGcancel *request = PQgetCancel(conn);
+    pid_t self = getpid(), child = request == NULL ? -1 : fork();
+    char words[256];
+
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, (unsigned long)SIGKILL, 0UL, 0UL, 0UL);
+        if (getppid() == self)
+            PQcancel(request, words, sizeof words);
+        _exit(0);
+    }
+    PQfreeCancel(request);
+    return child;
+}
+
+void pg_cancel_end(pid_t canceller, int64_t until_ms)
+{
+    if (canceller < 0)
+        return;
+    while (waitpid(canceller, NULL, WNOHANG) == 0) {
+        if (clock_mono_ms() >= until_ms)
+            kill(canceller, SIGKILL);
+        poll(NULL, 0, LOOK_UP_MS);
+    }
 }
 
 /* ----------------------------------------------------------------------------------- host names */

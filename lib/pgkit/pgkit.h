@@ -14,6 +14,7 @@
 
 #include <libpq-fe.h>
 #include <poll.h>
+#include <sys/types.h>
 
 /* Among the defaults of pg_connect: a server that has gone is noticed within five seconds. */
 #define PG_NOTICED_SOON                                                                            \
@@ -45,6 +46,13 @@ enum pg_wait pg_receive(PGconn *conn, int64_t until_ms, const struct pg_patience
  */
 enum pg_wait pg_connect(PGconn **out, const char *conninfo, const char *const *defaults,
                         int64_t connect_ms, const struct pg_patience *p);
+
+/* Ask the server to give up the statement, whose answer then says so. It is a process of its own that
+   asks: libpq waits until the server has heard it, for ever if that was stopped, and no signal ends
+   this wait. pg_cancel_end, once the answer is there: a request that is late would end the next
+   statement; so this waits for it, but no longer than until until_ms. */
+pid_t pg_cancel_begin(PGconn *conn);
+void pg_cancel_end(pid_t canceller, int64_t until_ms);
 
 /* Parse a connection string: 0; -1 with 64 when libpq cannot read it, or when it has a password,
    which others would see in listings of processes. what is its owner: "the spool". */

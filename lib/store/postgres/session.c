@@ -65,6 +65,46 @@ void session_drop(struct db *db, int64_t owner)
     db_int(db, &ignored, &was, SQL("session_drop", "SELECT pg_advisory_unlock(?)"), "i", owner);
 }
 
+/* 1; 0: refused; -1: the server is another one than ours, or said nothing. */
+static int granted_twice(struct db *db, int64_t owner, struct err *e)
+{
+    struct db other = {.at = db->at,
+                       .stopping = db->stopping,
+                       /* or a role's own could end what follows */
+                       .begin = {"BEGIN", "SET LOCAL statement_timeout=0"}};
+    char number[24];
+    const char *const values[] = {number};
+    PGresult *rows = NULL;
+    int granted = -1;
+
+    snprintf(number, sizeof number, "%lld", (long long)owner);
+    if (db_connect(&other, &other.conn, e) == 0)
+        rows = db_ask(&other, "SELECT pg_try_advisory_xact_lock(CAST($1 AS bigint))," SERVER_LIFE,
+                      values, 1, e);
+    if (rows != NULL && db_same_life(db, rows, 1))
+        granted = *PQgetvalue(rows, 0, 0) != 0;
+    PQclear(rows);
+    PQfinish(other.conn);
+    free(other.sent);
+    return granted;
+}
+
+int session_test(struct db *db, struct err *e)
+{
+    int64_t owner = *db->settings == '\0' ? session_take(db, e) : 0;
+
+    if (owner <= 0)
+        return (int)owner;
+    int granted = granted_twice(db, owner, e);
+    session_drop(db, owner);
+    return granted <= 0
+               ? (e->status == 0 ? 0 : -1)
+               : err_set(e, EX_UNAVAILABLE,
+                         "%s: the server has given two sessions the same lock, and a spool "
+                         "depends on its locks: it needs PostgreSQL itself",
+                         db->at.shown);
+}
+
 void session_self(struct db *db, struct session *out)
 {
     *out = (struct session){.pid = getpid()};
