@@ -638,3 +638,11 @@ server_says() { # VALUE SQL: without the test's database
     consume -g g --from 1 --to 3 -- sh -c 'echo "$EVENT_ID" >>seen'
     [ "$(paste -sd, seen)" = 1,2,3 ]
 }
+
+@test "postgres: the counts of a group take no more room the longer a consumer runs" {
+    awk 'BEGIN { for (i = 0; i < 40000; i++) printf "{\"type\":\"t%d\"}\n", i % 200 }' | publish
+    consume -g g --from start --auto-ack >out
+    [ "$(wc -l <out)" -eq 40000 ]
+    [ "$(spool sql 'SELECT sum(done)::bigint AS n FROM outcomes' | jq .n)" -eq 40000 ]
+    [ "$(db 'SELECT count(*) FROM shop.tally')" -lt 4000 ]
+}
