@@ -201,6 +201,7 @@ install: all
 	$(if $(on_postgres),install -D -m 755 -t '$(own)/postgresql/file' $(file_on_postgres))
 	install -m 755 $(BUILD)/bin/ev '$(DESTDIR)$(bindir)/ev'
 	cp -R share/examples share/completions '$(data)'
+	sed -i 's|/usr/local/bin/|$(bindir)/|' '$(data)'/examples/systemd/*.service
 	@for page in $(pages); do n=$${page##*.}; name=$${page##*/}; \
 	    [ $$n != 1 ] || name=eventutils-$$name; mkdir -p '$(DESTDIR)$(mandir)'/man$$n && \
 	    sed 's|share/examples|$(datadir)/eventutils/examples|g' $$page | \

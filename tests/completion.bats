@@ -15,7 +15,7 @@ offers() { # WORD...: candidates for the last word
 
 # In bash, for the last word; what it would put on the line.
 bash_offers() {
-    bash -c '. completions/eventutils.bash; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+    bash -c '. completions/eventutils.bash; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE=$*
         _eventutils; printf "%s\n" "${COMPREPLY[@]}"' bash "$@"
 }
 
@@ -27,15 +27,61 @@ spool_with_names() {
     consume -g charge --from start -- true
 }
 
-@test "completion: options are those of --help-all, for every command and verb" {
-    for command in publish replay consume settle trace breaker once retry throttle \
-        'dlq list' 'dlq retry' 'spool group' 'spool prune' 'spool breaker' 'spool bucket' 'spool key' 'fsm run' 'fsm show'; do
-        # shellcheck disable=SC2086 # words
-        offers $command - | sort >offered
-        # shellcheck disable=SC2086
-        $command --help-all | sed -n '/^options:/,$p' | grep -oE '^ +(-[a-zA-Z], )?--[a-z-]+' | grep -oE -- '-[-a-zA-Z]+' | sort >options
-        cmp options offered
+@test "completion: options and verbs are those of --help-all, for every command and verb" {
+    commands=0
+    for file in "$TOP"/cmd/*.c; do
+        name=$(basename "$file" .c)
+        [ "$name" != ev ] || continue # completes what it runs
+        "$name" --help >help
+        sed -n '/^verbs:/,/^$/s/^  \([a-z][a-z]*\) .*/\1/p' help >verbs
+        [ ! -s verbs ] || diff verbs <(offers "$name" '')
+        [ -s verbs ] || echo >verbs
+        while read -r verb; do
+            # shellcheck disable=SC2086 # none, or one
+            offers "$name" $verb - | sort >offered
+            # shellcheck disable=SC2086
+            "$name" $verb --help-all | sed -n '/^options:/,$p' | grep -oE '^ +(-[a-zA-Z], )?--[a-z-]+' | grep -oE -- '-[-a-zA-Z]+' | sort >options
+            [ -s options ] && diff options offered || { echo "$name $verb"; false; }
+            commands=$((commands + 1))
+        done <verbs
     done
+    [ "$commands" -ge 40 ]
+}
+
+@test "completion: the services of libpq, where a spool or a database is named" {
+    export PGSERVICEFILE=$PWD/services
+    printf '%s\n' '# mine' '[shop]' 'host=db.example' '[stock]' 'dbname=x' >services
+    for line in 'publish -s' 'spool copy' 'project' 'outbox-relay' 'spool copy spool.db'; do
+        # shellcheck disable=SC2086 # words
+        [ "$(offers $line '' | paste -sd' ')" = 'service=shop service=stock :files' ]
+    done
+    [ "$(offers publish --rejects '')" = :files ]
+}
+
+# at_prompt LINE...: in an interactive bash, each with a tab behind it, where consume and publish print
+# their words.
+at_prompt() {
+    local line
+    {
+        printf '%s\n' '. completions/eventutils.bash; PS1= PS2=' 'consume() { echo "got<$*>"; }' 'publish() { echo "got<$*>"; }'
+        for line in "$@"; do printf '%s\t\n' "$line"; done
+        echo exit
+    } >typed
+    HISTFILE='' TERM=dumb timeout 60 script -qec 'bash --norc --noprofile -i' /dev/null <typed 2>&1 | tr -d '\r\a' | grep -o '^got<.*>$'
+}
+
+@test "completion: in bash, behind and within an address, which bash takes for several words" {
+    command -v script >/dev/null || skip 'script is not installed'
+    spool_with_names
+    # A path with what breaks words: the group is that of the spool.
+    EVENT_SPOOL=$PWD/a:b=c@d.db spool_with_names
+    consume -s "$PWD/a:b=c@d.db" -g zebra --from start -n 1 -- true
+    export PGSERVICEFILE=$PWD/services
+    echo '[shop]' >services
+    run -0 at_prompt "consume -s $PWD/a:b=c@d.db -g zeb" "consume -s '$PWD/a:b=c@d.db' -g zeb" 'publish -s service=sh'
+    [ "$output" = "got<-s $PWD/a:b=c@d.db -g zebra>
+got<-s $PWD/a:b=c@d.db -g zebra>
+got<-s service=shop>" ]
 }
 
 @test "completion: verbs, groups, types, events, points and choices" {
@@ -210,7 +256,7 @@ END
     [[ $(head -n 1 "$share/zsh/site-functions/_eventutils") == '#compdef '*' eu-replay eu-saga '*' ev' ]]
     spool_with_names
     PATH=$PWD/root/usr/local/bin:$PATH
-    run -0 bash -c '. "$1"; COMP_WORDS=(eu-consume -g e); COMP_CWORD=2; _eventutils; echo "${COMPREPLY[@]}"; complete -p' bash \
+    run -0 bash -c '. "$1"; COMP_LINE="eu-consume -g e"; COMP_WORDS=(eu-consume -g e); COMP_CWORD=2; _eventutils; echo "${COMPREPLY[@]}"; complete -p' bash \
         "$share/bash-completion/completions/eu-consume"
     [ "$output" = $'email\ncomplete -F _eventutils eu-consume' ]
     ! command -v fish >/dev/null ||

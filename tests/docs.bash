@@ -1,17 +1,24 @@
 # docs: the scripts in the README and the manual, and what they say that they print.
 
-# The scripts of a file, as N.sh, N.prints and N.needs; N.from has their line.
-extract() { # FILE INTO
+# The scripts of a file, as N.sh, N.prints and N.needs; N.from has their line. WHERE is empty, or "server"
+# for those that are run on a server: see docs.bats.
+extract() { # FILE INTO [WHERE]
     mkdir -p "$2"
-    awk -v into="$2" '
+    awk -v into="$2" -v wanted="${3:-}" '
         function begin(heading) { section++; title = heading; setup = "" }
-        function script() {
+        # A script that is not wanted leads nowhere, as does what it prints.
+        function script(where) {
+            if (where != wanted) { setup = ""; file = ""; return }
             n++
             file = sprintf("%s/%03d", into, n)
             printf "%s:%d %d %s\n", FILENAME, FNR, section, title >(file ".from")
             printf "%s", setup >(file ".sh")
             setup = ""
             if (needs != "") print needs >(file ".needs")
+        }
+        function into_file(suffix) {
+            to = file == "" ? "/dev/null" : file suffix
+            if (file != "" && suffix == ".prints") printf "" >to
         }
         # The text of a line of mdoc; only these escapes are used in displays.
         function plain(line) {
@@ -24,8 +31,8 @@ extract() { # FILE INTO
 
         FILENAME ~ /\.md$/ {
             if (to == "" && /^#/) { begin($0) }
-            else if (to == "" && $0 == "```sh") { needs = ""; script(); to = file ".sh" }
-            else if (to == "" && $0 == "```text") { to = file ".prints"; printf "" >to }
+            else if (to == "" && /^```sh( server)?$/) { needs = ""; script($2); into_file(".sh") }
+            else if (to == "" && $0 == "```text") { into_file(".prints") }
             else if (to == "" && /^```/) { to = "/dev/null" }
             else if (to != "" && $0 == "```") { to = "" }
             else if (to != "") { print >to }
@@ -33,10 +40,10 @@ extract() { # FILE INTO
         }
         to == "" && /^\.S[hs] / { begin($0) }
         /^\.\\" setup: / { setup = setup substr($0, 12) "\n" }
-        /^\.\\" run/ { needs = /needs/ ? $NF : ""; next_is = "run" }
+        /^\.\\" run/ { needs = /needs/ ? $NF : ""; where = /on a server$/ ? "server" : ""; next_is = "run" }
         /^\.\\" prints$/ { next_is = "prints" }
-        /^\.Bd / && next_is == "run" { script(); to = file ".sh"; next_is = ""; next }
-        /^\.Bd / && next_is == "prints" { to = file ".prints"; printf "" >to; next_is = ""; next }
+        /^\.Bd / && next_is == "run" { script(where); into_file(".sh"); next_is = ""; next }
+        /^\.Bd / && next_is == "prints" { into_file(".prints"); next_is = ""; next }
         /^\.Ed/ { to = "" }
         to != "" { print plain($0) >to }
     ' "$1"

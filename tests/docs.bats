@@ -232,15 +232,15 @@ END
 # What can come from opening a spool and working on it (lib/store/store.h), from the command line (64, 77)
 # and from writing to stdout (74); then what is a command's own.
 @test "manual: a page has every status that its command can return, and no others" {
-    spool='0 64 65 66 70 71 73 74 75 77'
+    spool='0 64 65 66 69 70 71 73 74 75 77'
     declare -A statuses=(
         [publish]="$spool" [replay]="$spool" [settle]="$spool" [spool]="0 1 ${spool#0 }" [trace]="$spool"
-        [saga]='0 1 64 65 66 69 70 71 73 74 75 77 78 126 127' [fsm]="0 1 ${spool#0 } 78" [project]="0 1 64 65 66 69 ${spool#* 66 }"
-        [dlq]="0 1 ${spool#0 } 126 127" [once]="0 64 65 70 71 73 74 75 77 126 127"
+        [saga]='0 1 64 65 66 69 70 71 73 74 75 77 78 126 127' [fsm]="0 1 ${spool#0 } 78" [project]="0 1 ${spool#0 }"
+        [dlq]="0 1 ${spool#0 } 126 127" [once]="0 64 65 69 70 71 73 74 75 77 126 127"
         # What they run says the rest; a spool that cannot be used does not stop breaker and throttle.
         [breaker]='0 64 65 69 71 73 74 77 124 126 127' [reduce]="$spool 126 127"
         [retry]='0 64 65 71 73 74 77 124 126 127'
-        [throttle]='0 64 65 71 73 74 75 77 126 127'
+        [throttle]='0 64 65 69 71 73 74 75 77 126 127'
         [outbox-relay]='0 1 64 65 66 69 70 71 73 74 75 77 126 127'
         [consume]="0 1 ${spool#0 } 78 126 127" [ev]='0 64 69 74 77 126 127'
     )

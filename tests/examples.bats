@@ -117,3 +117,57 @@ order/A-2 compensated' ]
     nothing_left
     [ -f bank.db ]
 }
+
+# ------------------------------------------------------------------------------------------ systemd
+
+# The units, for the commands of this build.
+units() {
+    cp "$TOP"/share/examples/systemd/*.service "$TOP"/share/examples/systemd/*.timer .
+    sed -i "s|/usr/local/bin/|$BUILD/bin/|" ./*.service
+}
+
+@test "systemd: accepts the units" {
+    command -v systemd-analyze >/dev/null || skip 'systemd is not installed'
+    units
+    run -0 --separate-stderr systemd-analyze verify --man=no ./*.service ./*.timer
+    [ -z "$output$stderr" ]
+}
+
+# unit_runs UNIT INSTANCE: what the unit starts, with its configuration here; sets $pid.
+unit_runs() {
+    units
+    sed -n "s|^ExecStart=||; T; s|%i|$2|g; s|/etc/eventutils/|$PWD/|g; s|^|exec |p" "$1" >"start-$2"
+    # shellcheck disable=SC1090 # written above; its variables are words, as systemd sees them
+    background bash -c "set -a; [ ! -e '$2.env' ] || . './$2.env'; . './start-$2'" 2>err
+}
+
+@test "systemd: the consumer's unit delivers, and a handler that is at work when the unit is stopped ends first" {
+    cat >mail <<'END'
+#!/bin/sh
+touch at-work
+until [ -e go ]; do sleep 0.02; done
+echo "$EVENT_SUBJECT" >>sent
+END
+    chmod +x mail
+    echo "OPTIONS='-t order.* --from start'" >mail.env
+    publish -t order.placed -k order-1 -d 1
+    publish -t other -k other-1 -d 1
+    unit_runs eventutils-consume@.service mail
+    wait_for test -e at-work
+    kill -TERM "$pid" # KillMode=mixed: to consume alone
+    touch go
+    ends_with 0 "$pid"
+    [ "$(cat sent)" = order-1 ]
+    group_is mail 0 0 0 0
+}
+
+@test "systemd: the relay's unit moves the rows of its outbox into the spool" {
+    outbox-relay --schema | sqlite3 shop.db
+    sqlite3 shop.db "INSERT INTO outbox_events(aggregate_id, event_type, payload) VALUES('order-1', 'order.placed', '{}')"
+    echo "OUTBOX=$PWD/shop.db" >shop.env
+    unit_runs eventutils-relay@.service shop
+    relayed() { [ "$(replay -t order.placed 2>/dev/null | jq -r .subject)" = order-1 ]; }
+    wait_for relayed
+    kill -TERM "$pid"
+    ends_with 0 "$pid"
+}

@@ -36,6 +36,9 @@ foreign() { # NAME: a program that somebody else has
     [ "$(readlink "$bin/publish")" = ../libexec/eventutils/publish ]
     [ -f "$root$prefix/share/man/man1/ev.1" ]
     [ "$(ls)" = $'others\nroot' ]
+    # Units start what was installed.
+    run -0 sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$root$prefix"/share/eventutils/examples/systemd/*.service
+    [ "$(sort -u <<<"$output")" = "$prefix/bin/ev" ]
     # Pages name the examples where they are now.
     cat "$root$prefix"/share/man/man*/*.[1-9] | grep -o "[a-z/]*/examples/[a-z.-]*[a-z]" | sort -u >named
     [ "$(wc -l <named)" -ge 4 ]

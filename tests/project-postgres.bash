@@ -1,4 +1,5 @@
-# project-postgres: shared by the tests of read models on a server, to be loaded after helper and postgres.
+# project-postgres: shared by the tests of read models on a server, to be loaded after helper,
+# postgres and project.
 
 setup_file() { postgres_spools; }
 
@@ -32,47 +33,8 @@ needs_cut() {
     [ -z "${STATIC:-}" ] || skip 'preloading needs shared libraries'
 }
 
-# A-1 has 37.50, B-2 has 12.50.
-accounts() {
-    cat >accounts.sql <<'END'
--- @init
-CREATE TABLE account(id text PRIMARY KEY, owner text NOT NULL, cents bigint NOT NULL CHECK (cents >= 0));
-CREATE TABLE statement(seq bigint PRIMARY KEY, account text NOT NULL, cents bigint NOT NULL);
-CREATE INDEX statement_account ON statement(account, seq);
--- @on account.opened
-INSERT INTO account VALUES(:subject, :data ->> 'owner', 0);
--- @on account.credited
-UPDATE account SET cents = cents + (:data ->> 'cents')::bigint WHERE id = :subject;
-INSERT INTO statement VALUES(:seq, :subject, (:data ->> 'cents')::bigint);
--- @on account.debited
-UPDATE account SET cents = cents - (:data ->> 'cents')::bigint WHERE id = :subject;
-INSERT INTO statement VALUES(:seq, :subject, -(:data ->> 'cents')::bigint);
-END
-    publish <<'END'
-{"type":"account.opened","id":"e1","subject":"A-1","data":{"owner":"Ann"}}
-{"type":"account.opened","id":"e2","subject":"B-2","data":{"owner":"Bob"}}
-{"type":"account.credited","id":"e3","subject":"A-1","data":{"cents":5000}}
-{"type":"account.debited","id":"e4","subject":"A-1","data":{"cents":1250}}
-{"type":"account.credited","id":"e5","subject":"B-2","data":{"cents":1250}}
-END
-}
-
-balances() { db 'SELECT id, cents FROM account ORDER BY id' | paste -sd' '; }
-
-# counter: a projection that would show each event that is skipped or applied twice.
-counter() {
-    cat >counter.sql <<'END'
--- @init
-CREATE TABLE counter(one integer PRIMARY KEY, n bigint, total bigint, last bigint);
-INSERT INTO counter VALUES(1, 0, 0, 0);
--- @on n
-UPDATE counter SET n = n + 1, total = total + (:data #>> '{}')::bigint, last = :seq;
-END
-}
-
 counted() { db_says "$1" 'SELECT n FROM counter'; }
 status() { project --status -o ndjson "$model"; }
-member() { jq -c ".$1"; }
 running() { [ "$(status 2>/dev/null | member state)" = '"running"' ]; }
 
 # A session of somebody's: what is written to descriptor 8 is done there, until it is closed.

@@ -1,5 +1,6 @@
 load helper
 load postgres
+load project
 load project-postgres
 
 # Read models on a PostgreSQL server. What project does with any database is in project.bats; rebuilding,
@@ -133,7 +134,7 @@ END
     publish -t account.debited -k B-2 --id e6 -d '{"cents":1251}'
     publish -t account.credited -k B-2 --id e7 -d '{"cents":1}'
     run -65 --separate-stderr project "$model" accounts.sql
-    [[ $stderr == 'project: accounts.sql: line 11: seq 6 "account.debited" "e6": new row for relation "account" violates check constraint "account_cents_check", in "UPDATE account SET cents = '*'"' ]]
+    [[ $stderr == 'project: accounts.sql: line 26: seq 6 "account.debited" "e6": new row for relation "account" violates check constraint "account_cents_check", in "UPDATE account SET cents = '*'"' ]]
     [ "$(balances)" = 'A-1|3750 B-2|1250' ]
     [ "$(status | jq -c '[.state,.position,.lag]')" = '["failed",5,2]' ]
     run -65 project "$model" accounts.sql
@@ -268,7 +269,7 @@ END
     [ "$(balances) $(db 'SELECT n FROM counter') $(db 'SELECT v FROM mine')" = 'A-1|3750 B-2|1250 1 7' ]
     cp accounts.sql other.sql
     run -65 --separate-stderr project "$model" other.sql
-    [ "$stderr" = 'project: other.sql: line 2: relation "account" already exists' ]
+    [ "$stderr" = 'project: other.sql: line 4: relation "account" already exists' ]
     run -65 --separate-stderr project --rebuild "$model" other.sql
     [ "$stderr" = "project: $model: table \"account\" is projection \"accounts\"'s: give it another name" ]
     printf -- '-- @init\nCREATE TABLE mine(v int);\n-- @on n\n' >mine.sql

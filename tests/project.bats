@@ -1,4 +1,5 @@
 load helper
+load project
 
 setup() {
     command -v sqlite3 >/dev/null || skip 'no sqlite3 shell to look into the database with'
@@ -7,33 +8,7 @@ setup() {
 
 db() { sqlite3 "${2:-read.db}" "$1"; }
 
-# The example's events: A-1 has 37.50, B-2 has 12.50.
-accounts() {
-    cp "$TOP/share/examples/accounts.sql" .
-    publish <<'END'
-{"type":"account.opened","id":"e1","subject":"A-1","data":{"owner":"Ann"}}
-{"type":"account.opened","id":"e2","subject":"B-2","data":{"owner":"Bob"}}
-{"type":"account.credited","id":"e3","subject":"A-1","data":{"cents":5000}}
-{"type":"account.debited","id":"e4","subject":"A-1","data":{"cents":1250}}
-{"type":"account.credited","id":"e5","subject":"B-2","data":{"cents":1250}}
-END
-}
-
-balances() { db 'SELECT id, cents FROM account ORDER BY id' | paste -sd' '; }
-
-# counter: a projection that would show each event that is skipped or applied twice.
-counter() {
-    cat >counter.sql <<'END'
--- @init
-CREATE TABLE counter(one INTEGER PRIMARY KEY, n INTEGER, total INTEGER, last INTEGER);
-INSERT INTO counter VALUES(1, 0, 0, 0);
--- @on n
-UPDATE counter SET n = n + 1, total = total + (:data ->> '$'), last = :seq;
-END
-}
-
 status() { project --status -o ndjson read.db; }
-member() { jq -c ".$1"; }
 
 # --- what it does
 
@@ -242,7 +217,7 @@ END
     publish -t account.debited -k B-2 --id e6 -d '{"cents":1251}'
     publish -t account.credited -k B-2 --id e7 -d '{"cents":1}'
     run -65 --separate-stderr project read.db accounts.sql
-    [ "${stderr_lines[-1]}" = "project: accounts.sql: line 26: seq 6 \"account.debited\" \"e6\": CHECK constraint failed: cents >= 0, in \"UPDATE account SET cents = cents - (:data ->> '\$.cents'), updated = :time WHERE …\"" ]
+    [ "${stderr_lines[-1]}" = "project: accounts.sql: line 26: seq 6 \"account.debited\" \"e6\": CHECK constraint failed: cents >= 0, in \"UPDATE account SET cents = cents - CAST(:data ->> 'cents' AS BIGINT), updated = …\"" ]
     [ "$(balances)" = 'A-1|3750 B-2|1250' ]
     [ "$(status | member position)" = 5 ]
     run -65 project read.db accounts.sql

@@ -344,8 +344,8 @@ static int check_server(struct model *m, const PGresult *rows, struct err *e)
                        m->name, PQgetvalue(rows, 0, ENCODING));
     if (atoi(PQgetvalue(rows, 0, BACKEND)) != PQbackendPID(own->conn))
         return err_set(e, EX_UNAVAILABLE,
-                       "%s: a pooler stands between us and the server, and gives each transaction "
-                       "another session: name the server itself, or let it pool by session",
+                       "%s: a pooler stands between us and the server, and may give each "
+                       "transaction another session: name the server itself",
                        m->name);
     if (!own->reads && strcmp(PQgetvalue(rows, 0, STANDBY), "t") == 0)
         return err_set(e, EX_UNAVAILABLE,
