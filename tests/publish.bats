@@ -474,6 +474,20 @@ publish: in: line 4: unfinished object at byte 5 (input ends)" ]
     [ "$(paste -sd' ' <<<"$output")" = "$(seq 95 | paste -sd' ')" ]
 }
 
+@test "publish: what is known, new, there twice or of another content keeps its place among the others" {
+    publish_ids() { publish -t x --id-from /i --source s --echo "$1"; }
+    for ((i = 1; i <= 900; i++)); do echo "{\"i\":$i}"; done >all
+    awk 'NR % 5 && NR % 7 || NR > 700 && NR < 800' all | publish_ids - >/dev/null
+    # 302 is known; of 655 the other content comes first.
+    awk 'NR == 302 || NR == 655 { print "{\"i\":" NR ",\"other\":true}" } { print } NR % 33 == 0' all >in
+    run -65 --separate-stderr publish_ids in
+    [ "$(jq -r .id <<<"$output")" = "$(awk '{ print } NR % 33 == 0' all | jq -r .i)" ]
+    [ "$(jq -Rr 'split(" is ")[0]' <<<"$stderr")" = 'publish: in: line 311: id "302"
+publish: in: line 676: id "655"' ]
+    [ "$(replay | jq -r 'select(.data.other).id')" = 655 ]
+    [ "$(replay -o positions)" = "$(seq 900)" ]
+}
+
 # ------------------------------------------------------------------------- versions, all or nothing
 
 @test "publish: --expect-version numbers a subject's events, and a conflict stores nothing and names both" {

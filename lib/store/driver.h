@@ -78,6 +78,9 @@ int db_run(struct db *db, struct err *e, const struct sql *sql, const char *type
    as ROWS_OF("?,?"), at most ROWS_AT_ONCE of them. */
 int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
                 const struct db_value *values, size_t rows);
+/* A query with such arguments, written as PAIRS, which numbers them from 1; at most APPEND_LOOK. */
+struct query *db_query_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                            const struct db_value *values, size_t rows);
 /* The same without an answer, like db_later. A row that is there already, by any unique index,
    makes the transaction miss. 0 or -1. */
 int db_later_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,

@@ -65,7 +65,7 @@ struct log_terms {
 int log_put(struct txn *t, struct event *ev, struct log_put *out, struct err *e);
 /* Put the first of n events, or the first log_some() at once when there are as many and nothing
    speaks against it, which is cheaper. Returns how many, or -1; *out is right for each of them but
-   for its seq, which is the last one's.
+   for its seq, which is the last one's. The others of the n are to follow, unchanged, or none.
    With unasked terms they may count as stored although the log is not asked: if one of them turns
    out not to be new, a later call or the commit fails, and store_missed is true: then the same
    events have to be put again, by terms that are not. */

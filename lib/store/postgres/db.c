@@ -265,6 +265,14 @@ int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char 
     return db_exchange(db, q, e) < 0 ? -1 : changes(q);
 }
 
+struct query *db_query_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                            const struct db_value *values, size_t rows)
+{
+    struct query *q = bound_rows(db, sql, types, values, rows);
+
+    return db_exchange(db, q, e) < 0 ? NULL : q;
+}
+
 int db_later_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
                   const struct db_value *values, size_t rows)
 {

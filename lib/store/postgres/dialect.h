@@ -27,6 +27,9 @@
 #define APPEND_FEWER true
 #define APPEND_UNASKED true
 #define ROWS_9 "SELECT * FROM unnest(?,?,?,?,?,?,?,?,?)"
+/* Events that are looked up at once, with lines that may be long. */
+#define APPEND_LOOK 60
+#define PAIRS "unnest(?,?) WITH ORDINALITY k(id,source,n)"
 #define ROWS_AT_ONCE 250
 #define ROWS_OF(arguments) "SELECT * FROM unnest(" arguments ")"
 /* While somebody looks at the past, each change of a row makes it slower to find. */

@@ -10,6 +10,26 @@
 
 #define CROWDED (64 << 10) /* bytes of room: enough for a line that is not very long */
 
+/* A stored event with the id and source of ev, from column on: seq, type, subject, line. */
+static void compare(struct txn *t, struct query *q, int column, const struct event *ev,
+                    struct log_put *out)
+{
+    struct str type = db_text(q, column + 1), subject = db_text(q, column + 2),
+               line = db_text(q, column + 3);
+    struct err damaged = ERR_NONE;
+    bool same = str_eq(type, ev->type) && str_eq(subject, ev->subject) &&
+                event_read(&t->s->seen, &t->s->scan, line, &damaged) == 0 &&
+                str_eq(t->s->seen.data, ev->data) && t->s->seen.base64 == ev->base64;
+
+    out->seq = db_i64(q, column);
+    out->fate = same ? LOG_DUPLICATE : LOG_CLASH;
+    if (same) {
+        buf_reset(&t->s->stored);
+        buf_str(&t->s->stored, line);
+        out->line = (struct str){t->s->stored.p, t->s->stored.n};
+    }
+}
+
 /* 1: an event with this id and source is stored, and out->fate is LOG_DUPLICATE or LOG_CLASH; 0:
    none is; -1. */
 static int find_same(struct txn *t, const struct event *ev, struct log_put *out, struct err *e)
@@ -23,18 +43,7 @@ static int find_same(struct txn *t, const struct event *ev, struct log_put *out,
 
     if (got <= 0)
         return got;
-    out->seq = db_i64(q, 0);
-    struct str type = db_text(q, 1), subject = db_text(q, 2), line = db_text(q, 3);
-    struct err damaged = ERR_NONE;
-    bool same = str_eq(type, ev->type) && str_eq(subject, ev->subject) &&
-                event_read(&t->s->seen, &t->s->scan, line, &damaged) == 0 &&
-                str_eq(t->s->seen.data, ev->data) && t->s->seen.base64 == ev->base64;
-    out->fate = same ? LOG_DUPLICATE : LOG_CLASH;
-    if (same) {
-        buf_reset(&t->s->stored);
-        buf_str(&t->s->stored, line);
-        out->line = (struct str){t->s->stored.p, t->s->stored.n};
-    }
+    compare(t, q, 0, ev, out);
     db_done(q);
     return 1;
 }
@@ -257,35 +266,101 @@ size_t log_some(void)
     return APPEND_ROWS;
 }
 
+/* ------------------------------------------------------------------------------- known events */
+
+/* The next of the events in sight that is in the log, or their end. */
+static int next_known(struct txn *t, struct err *e)
+{
+    struct known *k = &t->known;
+    int got = db_row(t->s->db, k->q, e);
+
+    k->next = got > 0 ? (size_t)db_i64(k->q, 0) - 1 : k->n;
+    return got < 0 ? -1 : 0;
+}
+
+/* Which of the first events are in the log? */
+static int find_which(struct txn *t, const struct event *ev, size_t n, struct err *e)
+{
+    struct db_value values[2 * APPEND_LOOK], *v = values;
+
+    n = n < APPEND_LOOK ? n : APPEND_LOOK;
+    for (size_t i = 0; i < n; i++) {
+        v++->text = ev[i].id;
+        v++->text = ev[i].source;
+    }
+    struct query *q = db_query_rows(
+        t->s->db, e,
+        SQL("log_find_which", "SELECT k.n,e.seq,e.type,e.subject,e.line FROM " PAIRS THEN_JOIN
+                              "event e ON e.id=k.id AND e.source=k.source "
+                              "ORDER BY k.n"),
+        "ss", values, n);
+    if (q == NULL)
+        return -1;
+    t->known = (struct known){.from = ev, .n = n, .q = q};
+    return next_known(t, e);
+}
+
+/* 1: the first event is in the log, and *out is right; 0: the first *fresh events are not; -1. */
+static int find_known(struct txn *t, const struct event *ev, size_t n, size_t *fresh,
+                      struct log_put *out, struct err *e)
+{
+    struct known *k = &t->known;
+
+    if ((ev < k->from || ev >= k->from + k->n) && find_which(t, ev, n, e) < 0)
+        return -1;
+    size_t at = (size_t)(ev - k->from);
+    while (k->next < at)
+        if (next_known(t, e) < 0)
+            return -1;
+    *fresh = k->next - at < n ? k->next - at : n;
+    if (*fresh > 0)
+        return 0;
+    *out = (struct log_put){.fate = LOG_STORED};
+    compare(t, k->q, 1, ev, out);
+    return 1;
+}
+
+/* How many of n events may be put at once? 0: even the first by itself. */
+static size_t plain_run(const struct txn *t, const struct event *ev, size_t n, bool unasked)
+{
+    int64_t bytes = 0;
+    size_t run = 0;
+
+    if (t->segment_ms != DB_NONE || t->singly)
+        return 0;
+    while (run < n && is_plain(t, &ev[run]) && (bytes += append_bytes(&ev[run])) <= t->room)
+        run++;
+    return (APPEND_FEWER || run == APPEND_ROWS) && (run > 1 || unasked) ? run : 0;
+}
+
 int log_put_some(struct txn *t, struct event *ev, size_t n, struct log_put *out, struct err *e)
 {
-    size_t rows = n < APPEND_ROWS ? n : APPEND_ROWS;
     bool unasked = APPEND_UNASKED && t->terms.unasked;
-    bool some = (rows > 1 || unasked) && (APPEND_FEWER || rows == APPEND_ROWS) && !t->singly &&
-                t->segment_ms == DB_NONE;
-    int64_t bytes = 0;
-    int got = 0;
+    size_t rows = n < APPEND_ROWS ? n : APPEND_ROWS;
+    int got;
 
-    for (size_t i = 0; i < rows && some; i++) {
-        some = is_plain(t, &ev[i]);
-        bytes += append_bytes(&ev[i]);
-    }
-    if (some && bytes <= t->room && (got = append_some(t, ev, rows, unasked, e)) < 0)
+    if (t->met && APPEND_LOOK > 1 && (got = find_known(t, ev, rows, &rows, out, e)) != 0)
+        return got;
+    if ((rows = plain_run(t, ev, rows, unasked)) == 0)
+        return log_put(t, ev, out, e) < 0 ? -1 : 1;
+    if ((got = append_some(t, ev, rows, unasked, e)) < 0)
         return -1;
     if (got == (int)rows) {
-        t->room -= t->room == INT64_MAX ? 0 : bytes;
+        for (size_t i = 0; i < rows && t->room != INT64_MAX; i++)
+            t->room -= append_bytes(&ev[i]);
         t->last += got;
         *out = (struct log_put){.fate = LOG_STORED, .seq = t->last};
         return got;
     }
-    /* A duplicate has left a gap: begin again, one by one, and do so up to the end of the
-       transaction, since duplicates seldom come alone. */
-    t->singly |= some && bytes <= t->room;
+    /* A duplicate has left a gap: begin again, up to the end of the transaction with a look before,
+       since duplicates seldom come alone. A look does not see two that are the same. */
+    t->singly = t->met || APPEND_LOOK == 1;
+    t->met = true;
     if (got > 0 &&
         db_run(t->s->db, e, SQL("log_take_back", "DELETE FROM event WHERE seq>? AND seq<=?"), "ii",
                t->last, t->last + (int64_t)rows) < 0)
         return -1;
-    return log_put(t, ev, out, e) < 0 ? -1 : 1;
+    return log_put_some(t, ev, n, out, e);
 }
 
 bool log_crowded(const struct txn *t)

@@ -27,17 +27,26 @@
 
 #include <jansson.h>
 
+/* Which of n events are in the log: q stands at a row of the next one, or next is n. */
+struct known {
+    const struct event *from;
+    size_t n, next;
+    struct query *q;
+};
+
 struct txn {
     struct store *s;
     struct log_terms terms;
     int64_t first, last, recorded; /* seqs before and now; time of the last event */
     int64_t room;                  /* bytes of disk left for log_put; INT64_MAX: no limit */
     int64_t segment_ms;            /* DB_NONE, or when a new segment begins */
-    bool singly;                   /* log_put_some has met a duplicate */
-    bool wake;                     /* ring the bell even if nothing is appended */
-    bool swept;                    /* expired documents have been removed */
-    const char *settles;           /* events of this group */
-    void (*then)(void *arg);       /* after the commit */
+    bool met;                      /* log_put_some has met a duplicate */
+    bool singly;                   /* and puts events one by one */
+    struct known known;
+    bool wake;               /* ring the bell even if nothing is appended */
+    bool swept;              /* expired documents have been removed */
+    const char *settles;     /* events of this group */
+    void (*then)(void *arg); /* after the commit */
     void *arg;
 };
 

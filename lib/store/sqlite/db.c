@@ -210,18 +210,24 @@ struct query *db_select(struct db *db, struct err *e, const struct sql *sql, con
     return (struct query *)q;
 }
 
-int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
-                const struct db_value *values, size_t rows)
+struct query *db_query_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                            const struct db_value *values, size_t rows)
 {
     sqlite3_stmt *q = statement(db, sql, e);
     int i = 1;
 
-    if (q == NULL)
-        return -1;
-    for (; rows > 0; rows--)
+    for (; q != NULL && rows > 0; rows--)
         for (const char *type = types; *type != '\0'; type++, values++)
             kit_bind_value(q, i++, *type, values->number, values->text);
-    return step(db, q, e) < 0 ? -1 : sqlite3_changes(db->sqlite);
+    return (struct query *)q;
+}
+
+int db_run_rows(struct db *db, struct err *e, const struct sql *sql, const char *types,
+                const struct db_value *values, size_t rows)
+{
+    sqlite3_stmt *q = (sqlite3_stmt *)db_query_rows(db, e, sql, types, values, rows);
+
+    return q == NULL || step(db, q, e) < 0 ? -1 : sqlite3_changes(db->sqlite);
 }
 
 int db_later(struct db *db, struct err *e, const struct sql *sql, const char *types, ...)

@@ -28,6 +28,8 @@
 #define ROWS_9 "VALUES" ROWS_9_4 "," ROWS_9_4 "," ROWS_9_4 "," ROWS_9_4 "," ROWS_9_4
 #define ROWS_9_4 ROWS_9_1 "," ROWS_9_1 "," ROWS_9_1 "," ROWS_9_1
 #define ROWS_9_1 "(?,?,?,?,?,?,?,?,?)"
+#define APPEND_LOOK 1
+#define PAIRS "(SELECT ? AS id,? AS source,1 AS n) k"
 #define ROWS_AT_ONCE 1
 #define ROWS_OF(arguments) "VALUES(" arguments ")"
 #define ADD_UP(keys, sums) " ON CONFLICT(" keys ") DO UPDATE SET " sums
