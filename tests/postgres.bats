@@ -634,7 +634,15 @@ server_says() { # VALUE SQL: without the test's database
     run -69 project "$base&port=6432#read" x.sql
     consume -g pipe --from 1 --to 1 --lease 1m | settle -s "$pooled" -g pipe
     group_is pipe 302 0 0 0
-    [ "$(psql -qAtX -p 6432 -c 'SHOW search_path' -c 'SHOW jit')" = $'"$user", public\non' ]
+    [ "$(psql -qAtX -p 6432 -c 'SHOW search_path' -c 'SHOW jit' -c 'SHOW lock_timeout')" = $'"$user", public\non\n0' ]
     consume -g g --from 1 --to 3 -- sh -c 'echo "$EVENT_ID" >>seen'
     [ "$(paste -sd, seen)" = 1,2,3 ]
+}
+
+@test "postgres: the counts of a group take no more room the longer a consumer runs" {
+    awk 'BEGIN { for (i = 0; i < 40000; i++) printf "{\"type\":\"t%d\"}\n", i % 200 }' | publish
+    consume -g g --from start --auto-ack >out
+    [ "$(wc -l <out)" -eq 40000 ]
+    [ "$(spool sql 'SELECT sum(done)::bigint AS n FROM outcomes' | jq .n)" -eq 40000 ]
+    [ "$(db 'SELECT count(*) FROM shop.tally')" -lt 4000 ]
 }
