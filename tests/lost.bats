@@ -161,6 +161,19 @@ saga_is() { # STATE
     [ "$(replay -t sys.saga.completed | wc -l)" -eq 1 ]
 }
 
+@test "lost: a command behind a breaker goes on, and its status passes" {
+    spool init 2>/dev/null
+    background breaker --capacity 1 api -- sh -c 'echo >began; until [ -e go ]; do sleep 0.02; done; echo out; exit 3' >out 2>err
+    wait_for test -s began
+    hang_up
+    run -0 breaker --capacity 1 api -- echo second
+    [ "$output" = second ]
+    touch go
+    ends_with 3 "$pid"
+    [ "$(cat out)" = out ]
+    [[ $(cat err) == "breaker: $lost"* ]]
+}
+
 # A consumer is stopped, another one takes and settles its event, then it goes on. Then all of these
 # hold: nothing that it printed or would publish is there, its handler is over, and the event has been
 # settled once.
