@@ -40,12 +40,14 @@ enum pg_wait pg_receive(PGconn *conn, int64_t until_ms, const struct pg_patience
 /*
  * Connect, to the first of the hosts that will have us. defaults are keywords and values in turns,
  * ended by NULL, that the connection string overrides; connect_ms is how long it may take where
- * there is one host and the string does not say otherwise. *out is the caller's to finish, whatever
- * the result is; NULL without memory, or stopped early. After PG_LOST the connection's message says
- * why, with the SQLSTATE in it (pg_state_in).
+ * there is one host and the string does not say otherwise. With several, *host is the number of the
+ * one to begin with, counted around, and then of the one that we have: who has lost a connection
+ * begins with the next, because a server that was replaced may answer, and commit nothing. *out is
+ * the caller's to finish, whatever the result is; NULL without memory, or stopped early. After
+ * PG_LOST the connection's message says why, with the SQLSTATE in it (pg_state_in).
  */
 enum pg_wait pg_connect(PGconn **out, const char *conninfo, const char *const *defaults,
-                        int64_t connect_ms, const struct pg_patience *p);
+                        int64_t connect_ms, size_t *host, const struct pg_patience *p);
 
 /* Ask the server to give up the statement, whose answer then says so. A process of its own asks:
    libpq waits until the server has heard it, for ever if that was stopped, and no signal ends this

@@ -305,18 +305,21 @@ const char *postgres_format(struct buf *b, const char *format, const char *first
  * What we depend on, whatever a role's or a database's settings are; those that a server does not
  * know are skipped. Only the model's schema is searched, so that a name without one is never
  * somebody else's table. A statement's text must mean the same at every run, so times are in UTC.
+ * $3 is the session as libpq knows it: that of a pooler is others', too, and stays as it is.
  */
+#define SHARED "pg_backend_pid()<>CAST($3 AS int)"
+
 static const char settings[] =
     "SELECT current_setting('server_version_num'),pg_backend_pid(),"
     "current_setting('server_encoding'),pg_is_in_recovery(),version(),"
     "to_regclass(quote_ident($1)||'.meta') IS NOT NULL AND "
     "to_regclass(quote_ident($1)||'.segment') IS NOT NULL AND "
     "to_regclass(quote_ident($1)||'.tally') IS NOT NULL,"
-    "set_config('search_path',quote_ident($1),false),"
+    "set_config('search_path',quote_ident($1)," SHARED "),"
     "set_config('synchronous_commit',CASE WHEN $2='draft' THEN 'off' WHEN "
     "current_setting('synchronous_commit')='remote_apply' THEN 'remote_apply' ELSE 'on' "
-    "END,false),"
-    "(SELECT count(set_config(name,value,false)) FROM (VALUES('client_min_messages','notice'),"
+    "END," SHARED "),"
+    "(SELECT count(set_config(name,value," SHARED ")) FROM (VALUES('client_min_messages','notice'),"
     "('jit','off'),('lock_timeout','30s'),('statement_timeout','0'),('transaction_timeout','0'),"
     "('idle_in_transaction_session_timeout','120s'),('idle_session_timeout','0'),"
     "('client_connection_check_interval','1s'),('client_encoding','UTF8'),"
@@ -383,11 +386,14 @@ static int fail_connect(struct model *m, enum pg_wait why, struct err *e)
 /* A role's own limit for statements could end what follows, and even this. */
 static int lift_limit(struct model *m, struct err *e)
 {
+    char lift[100];
     int got = -1;
 
+    snprintf(lift, sizeof lift, "SELECT set_config('statement_timeout','0',pg_backend_pid()<>%d)",
+             PQbackendPID(postgres_of(m)->conn));
     for (int tries = 0; tries < LIMIT_TRIES && got < 0 && !postgres_of(m)->lost; tries++) {
         err_clear(e);
-        got = postgres_do(m, "SET statement_timeout=0", e);
+        got = postgres_do(m, lift, e);
     }
     return got;
 }
@@ -397,11 +403,13 @@ int postgres_connect(struct model *m, struct err *e)
     static const char *const defaults[] = {"fallback_application_name", "eventutils project",
                                            PG_NOTICED_SOON, NULL};
     struct postgres_model *own = m->own;
-    const char *const values[] = {own->schema, own->draft ? "draft" : "live"};
+    char backend[16];
+    const char *const values[] = {own->schema, own->draft ? "draft" : "live", backend};
     struct pg_patience p = patience(m);
 
     lose(m);
-    enum pg_wait got = pg_connect(&own->conn, own->conninfo, defaults, CONNECT_MS, &p);
+    own->host += own->connections > 0;
+    enum pg_wait got = pg_connect(&own->conn, own->conninfo, defaults, CONNECT_MS, &own->host, &p);
     if (got != PG_READY || !PQenterPipelineMode(own->conn))
         return fail_connect(m, got, e);
     PQsetNoticeReceiver(own->conn, note_notice, m);
@@ -409,7 +417,8 @@ int postgres_connect(struct model *m, struct err *e)
     own->connections++;
     if (lift_limit(m, e) < 0)
         return -1;
-    PGresult *rows = postgres_ask(m, settings, values, 2, e);
+    snprintf(backend, sizeof backend, "%d", PQbackendPID(own->conn));
+    PGresult *rows = postgres_ask(m, settings, values, 3, e);
     int good = rows == NULL ? -1 : check_server(m, rows, e);
     PQclear(rows);
     return good;

@@ -335,7 +335,7 @@ int db_connect(struct db *db, PGconn **out, struct err *e)
     static const char *const defaults[] = {"fallback_application_name", "eventutils",
                                            PG_NOTICED_SOON, NULL};
     const struct pg_patience p = patience(db, true);
-    enum pg_wait got = pg_connect(out, db->at.conninfo, defaults, CONNECT_MS, &p);
+    enum pg_wait got = pg_connect(out, db->at.conninfo, defaults, CONNECT_MS, &db->host, &p);
 
     if (got == PG_READY && PQenterPipelineMode(*out))
         return 0;

@@ -75,8 +75,8 @@ int db_fail(struct db *db, const PGresult *rows, struct err *e)
         db_lose(db);
         return say_what(db, EX_TEMPFAIL, "the connection to the server is lost: ", words, "", e);
     }
-    if (strcmp(state, "55P03") == 0)
-        return db_fail_locked(db, e);
+    if (strcmp(state, "55P03") == 0) /* the one that has it may wait for a standby that is gone */
+        return db_lose(db), db_fail_locked(db, e);
     if (strcmp(state, "22012") == 0) { /* MUST_CHANGE, MUST_FIND */
         db->missed = true;
         return err_set(e, EX_TEMPFAIL, "%s: another process was faster", db->at.shown);

@@ -218,11 +218,13 @@ static int reach_spool(struct db *db, const char *name, struct err *e)
     return created;
 }
 
-int db_open(struct db **out, const char *name, enum store_mode mode, struct err *e)
+int db_open(struct db **out, const char *name, enum store_mode mode, const struct db *lost,
+            struct err *e)
 {
     struct db *db = mem_zero(1, sizeof *db);
 
     db->mode = mode;
+    db->host = lost == NULL ? 0 : lost->host + 1;
     *out = db;
     int created = reach_spool(db, name, e);
     if (created >= 0)

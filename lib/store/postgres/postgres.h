@@ -57,6 +57,7 @@ struct address {
 struct db {
     struct address at;
     PGconn *conn;
+    size_t host; /* which of several it leads to */
     enum store_mode mode;
     int32_t space; /* the schema's number, for locks that two spools must not share */
     bool (*stopping)(void);
@@ -134,7 +135,7 @@ void db_cast(struct db *db, const char *sql);
 void db_hear_out(struct db *db); /* wait for those answers */
 /* Take note of what has arrived, without waiting. */
 void db_read_answers(struct db *db);
-/* Connect. 0; -1 with *out NULL. */
+/* Connect; with several hosts, to db->host if it will have us. 0; -1 with *out NULL. */
 int db_connect(struct db *db, PGconn **out, struct err *e);
 void db_lose(struct db *db); /* give the connection up */
 extern const char db_xid[];  /* among the statements of db->begin: db->xid gets its answer */

@@ -55,7 +55,7 @@ int db_begin_read(struct db *db, struct err *e)
    Asked on a connection of its own; 1 committed, 0 not, -1 nobody knows. */
 static int ask_fate(struct db *db)
 {
-    struct db other = {.at = db->at, .stopping = db->stopping};
+    struct db other = {.at = db->at, .host = db->host, .stopping = db->stopping};
     struct err e = ERR_NONE;
     char xid[24];
     const char *const values[] = {xid};
