@@ -62,20 +62,28 @@ static int record(struct once_key *k, struct child *c, struct err *e)
     if (got == 0 && (got = once_key_done(k, kept, c->out_size, ttl, e)) < 0)
         err_at(e, "the command succeeded, but that is not recorded, and it would run again: ");
     buf_free(&output);
-    if (child_output(c, NULL, e) < 0)
-        got = -1;
-    return got;
+    return got < 0 ? -1 : child_output(c, NULL, e);
+}
+
+static int is_there(void *spool, struct err *e)
+{
+    return store_there(spool, e);
 }
 
 static int run_first(struct once_key *k, const struct wrap *w, struct err *e)
 {
+    const struct wrap_need key_held = {store_line(k->store), is_there, k->store};
+    struct wrap while_ours = *w;
     struct err failed = ERR_NONE;
     struct child c;
     int got;
 
     child_init(&c);
-    got = wrap_run(&c, w, e);
-    if (got == 0 && c.status == 0) {
+    while_ours.need = &key_held;
+    got = wrap_run(&c, &while_ours, e);
+    if (got < 0 && store_lost(k->store)) {
+        err_at(e, "its command was ended, because another process may get the key: ");
+    } else if (got == 0 && c.status == 0) {
         got = record(k, &c, e);
     } else {
         if (once_key_drop(k, &failed) < 0)

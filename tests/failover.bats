@@ -2,7 +2,7 @@ load helper
 
 # A primary, a synchronous and an asynchronous standby, with publishers and consumers: what was
 # acknowledged is there and handled, whatever happens to the servers, the network and the clients.
-# tests/failover/rounds says what is checked.
+# tests/failover/rounds says what is done, and load.bash what is checked.
 
 setup() {
     helper_setup

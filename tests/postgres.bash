@@ -1,9 +1,9 @@
 # postgres: a PostgreSQL server for tests, in a folder of its own, with its socket there and without
 # fsync. It does not run as root, so the folder is not inside ours, which other users cannot enter.
 
-# postgres_start: sets POSTGRES_DIR, POSTGRES_CTL, POSTGRES_AS and POSTGRES_BIN (how the server is run), or
+# postgres_find: sets POSTGRES_DIR, POSTGRES_CTL, POSTGRES_AS and POSTGRES_BIN (how a server is run), or
 # NO_POSTGRES to the reason why there is none.
-postgres_start() {
+postgres_find() {
     local bin as=()
     for bin in "$(dirname "$(command -v initdb || echo /nowhere/initdb)")" /usr/lib/postgresql/*/bin; do
         [ ! -x "$bin/pg_ctl" ] || break
@@ -22,9 +22,14 @@ postgres_start() {
     fi
     POSTGRES_AS=${as[*]}
     POSTGRES_CTL="$POSTGRES_AS $bin/pg_ctl -D $POSTGRES_DIR/data"
+}
+
+postgres_start() { # the same, and start one
+    postgres_find
+    [ -z "${NO_POSTGRES:-}" ] || return 0
     (
         cd /
-        "${as[@]}" "$bin/initdb" -A trust -U tester -N -E UTF8 --locale=C -D "$POSTGRES_DIR/data"
+        $POSTGRES_AS "$POSTGRES_BIN/initdb" -A trust -U tester -N -E UTF8 --locale=C -D "$POSTGRES_DIR/data"
         printf '%s\n' "listen_addresses = ''" "unix_socket_directories = '$POSTGRES_DIR'" \
             'fsync = off' 'full_page_writes = off' 'checkpoint_timeout = 1h' 'max_wal_size = 2GB' 'max_connections = 300' \
             >>"$POSTGRES_DIR/data/postgresql.conf"

@@ -85,16 +85,22 @@ needs_cut() {
     [ "$(replay -o positions | paste -sd' ')" = '1 2 3 4 5 6 7 8' ]
 }
 
-@test "postgres: eight publishers beside a reader leave no gap and no position behind it" {
+@test "postgres: eight publishers beside readers leave no gap and no position behind them" {
+    each=$(long 200 12500)
     spool init 2>/dev/null
-    background timeout 60 replay -f -o positions -n 1600 >seen
-    for i in {1..8}; do
-        { seq 200 | publish -t "x$i"; } 3>&- &
+    background replay -f -o positions -n $((8 * each)) >seen
+    background consume -g g --from start -f --auto-ack -n $((8 * each)) >consumed
+    for i in {1..4}; do
+        { seq "$each" | publish -t "x$i"; } 3>&- &
         waiting[i]=$!
+        # Line by line: the publisher commits what is there.
+        { seq "$each" | grep --line-buffered . | publish -t "y$i"; } 3>&- &
+        waiting[4 + i]=$!
     done
     wait "${waiting[@]}"
-    ends_with 0 "$pid"
-    diff seen <(seq 1600)
+    for pid in "${helper_pids[@]}"; do ends_with 0 "$pid"; done
+    diff seen <(seq $((8 * each)))
+    diff -q consumed <(replay)
 }
 
 @test "postgres: an address with a password is refused: others could see it" {
@@ -218,6 +224,32 @@ hang_up() {
 consume: $EVENT_SPOOL: connected again" ]
 }
 
+@test "postgres: a consumer that has all that it asked for ends its handlers, too, when the connection is gone" {
+    publish -t x -d 1 2>/dev/null
+    background consume -g g --from start -f -n 1 -j 2 -- sh -c 'echo $$ >>began; [ -e go ] || exec sleep 600' 2>err
+    wait_for has_lines began 1
+    hang_up
+    wait_for gone "$(head -n 1 began)"
+    touch go
+    ends_with 0 "$pid"
+    wait_for has_lines began 2
+    group_is g 0 0 0 0
+}
+
+@test "postgres: a consumer that stands by in an ordered group connects again, too" {
+    publish -t x -d 1 2>/dev/null
+    background consume -g g --from start -f --ordered -- sh -c 'echo >>began; exec sleep 600' 2>/dev/null
+    wait_for has_lines began 1
+    background consume -g g -f --ordered -- true 2>err
+    wait_for consumers 2
+    hang_up
+    wait_for says_times 1 'connected again'
+}
+
+consumers() { # N
+    [ "$(spool group show g -o ndjson | jq .consumers)" -eq "$1" ]
+}
+
 @test "postgres: a consumer that publishes what handlers print connects again, too, and each is there once" {
     publish -t x -d 1 2>/dev/null
     background consume -g g -t x --from start -f -n 2 --emit -- sh -c 'echo >>began; until [ -e go ]; do sleep 0.02; done; echo "{\"type\":\"made\",\"data\":1}"' 2>err
@@ -253,6 +285,56 @@ consume: $EVENT_SPOOL: connected again" ]
     diff piped <(replay)
     kill -TERM "$following"
     ends_with 0 "$following"
+}
+
+@test "postgres: a consumer that follows goes on when another process has kept the spool locked for long" {
+    [ -n "${LONG:-}" ] || skip 'only with LONG=1: it waits for 30 seconds'
+    publish -t x -d 1 2>/dev/null
+    hold_lock_of shop
+    background consume -g g --from start -f -n 1 -- cat >out 2>err 8>&-
+    wait_for says_times 1 ': other processes kept it locked for 30 seconds: connecting again$'
+    exec 8>&-
+    wait "$holder"
+    ends_with 0 "$pid"
+    has_lines out 1
+}
+
+@test "postgres: a consumer that follows goes on when it could not settle because the spool was locked for long" {
+    [ -n "${LONG:-}" ] || skip 'only with LONG=1: it waits for 30 seconds'
+    publish -t x -d 1 2>/dev/null
+    background consume -g g --from start -f -n 1 -- sh -c 'echo >>began; until [ -e go ]; do sleep 0.02; done' 2>err
+    consumer=$pid
+    wait_for has_lines began 1
+    ENGINE=postgres hold_lock
+    touch go
+    wait_for says_times 1 ': other processes kept it locked for 30 seconds: connecting again$'
+    ENGINE=postgres let_write
+    ends_with 0 "$consumer"
+    has_lines began 2
+}
+
+@test "postgres: who has lost a connection begins with the next host, since the one before may have been replaced" {
+    publish -t x -d 1 2>/dev/null
+    consume -g g --from start --ordered -- true
+    (
+        cd /
+        $POSTGRES_AS "$POSTGRES_BIN/pg_basebackup" -h "$POSTGRES_DIR" -U tester -c fast -D "$POSTGRES_DIR/data2"
+        $POSTGRES_AS "$POSTGRES_BIN/pg_ctl" -D "$POSTGRES_DIR/data2" -o '-p 5433' -l "$POSTGRES_DIR/log2" -w start 3>&-
+    ) >/dev/null
+    helper_pids+=("$(head -n 1 "$POSTGRES_DIR/data2/postmaster.pid")")
+    publish -t x -d 2
+    publish -s "$base&port=5433#shop" -t y -d 2
+    hosts="postgresql:///$PGDATABASE?host=$POSTGRES_DIR,$POSTGRES_DIR&port=5432,5433&user=tester#shop"
+    background replay -s "$hosts" -f -n 3 >log
+    following=$pid
+    background consume -s "$hosts" -g g -f -n 2 --ordered -- sh -c 'echo "$EVENT_TYPE" >>handled'
+    wait_for has_lines log 2
+    wait_for group_is g 0 0 0 0 2>/dev/null
+    publish -s "$base&port=5433#shop" -t y -d 3
+    hang_up
+    ends_with 0 "$following"
+    ends_with 0 "$pid"
+    [ "$(jq -r .type log | paste -sd' ') $(paste -sd' ' handled)" = 'x x y x y' ]
 }
 
 @test "postgres: a signal ends the wait of a consumer that has lost the server" {
@@ -555,4 +637,12 @@ server_says() { # VALUE SQL: without the test's database
     [ "$(psql -qAtX -p 6432 -c 'SHOW search_path' -c 'SHOW jit' -c 'SHOW lock_timeout')" = $'"$user", public\non\n0' ]
     consume -g g --from 1 --to 3 -- sh -c 'echo "$EVENT_ID" >>seen'
     [ "$(paste -sd, seen)" = 1,2,3 ]
+}
+
+@test "postgres: the counts of a group take no more room the longer a consumer runs" {
+    awk 'BEGIN { for (i = 0; i < 40000; i++) printf "{\"type\":\"t%d\"}\n", i % 200 }' | publish
+    consume -g g --from start --auto-ack >out
+    [ "$(wc -l <out)" -eq 40000 ]
+    [ "$(spool sql 'SELECT sum(done)::bigint AS n FROM outcomes' | jq .n)" -eq 40000 ]
+    [ "$(db 'SELECT count(*) FROM shop.tally')" -lt 4000 ]
 }

@@ -232,7 +232,7 @@ void decide_misconfigured(struct decide *d, const struct outcome *o)
    end, and settling is tried again until the grace is over; nothing is begun. */
 static int stop_when_locked(struct decide *d, struct err *e)
 {
-    if (!store_locked(d->store) || proc_forced() ||
+    if (!store_locked(d->store) || store_lost(d->store) || proc_forced() ||
         (d->grace_ms != 0 && clock_mono_ms() >= d->grace_ms))
         return -1;
     decide_stop(d, e);

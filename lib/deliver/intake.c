@@ -42,7 +42,7 @@ int intake_claim(struct intake *in, size_t max, size_t at_once, struct group_eve
     store_stop(store, proc_stopping);
     int n = group_claim(in->decide->group, max, at_once, in->last, out, e);
     store_stop(store, proc_forced);
-    if (n >= 0 || !store_locked(store))
+    if (n >= 0 || !store_locked(store) || store_lost(store))
         return n;
     if (!proc_stopping())
         decide_stop(in->decide, e);

@@ -213,22 +213,24 @@ static int64_t next_wait(struct loop *loop)
     return until == INT64_MAX ? -1 : until <= now ? 0 : until - now;
 }
 
-/* A spool that is lost ends the handlers at once: their events are others' by now. */
+/* A spool that is lost ends the handlers at once: their events are others' by now. After a signal,
+   as when we were stopped, no descriptor has been looked at. */
 static int wait_for_something(struct loop *loop, struct err *e)
 {
     size_t n = loop->crew->fds(loop, loop->fds);
-    struct err met_later = ERR_NONE; /* by the next claim */
+    struct err met_later = ERR_NONE; /* by the next claim, if it is no loss */
     int line = store_line(loop->store);
 
     if (loop->terms->follow && loop->crew->room(loop) > 0 && loop->decide.grace_ms == 0) {
         store_wait(loop->store, loop->fds, n, next_wait(loop), proc_wait, &met_later);
-        return 0;
+        if (!store_lost(loop->store))
+            return 0;
+        *e = met_later;
+        return -1;
     }
     loop->fds[n] = (struct pollfd){.fd = line, .events = POLLIN};
     proc_wait(loop->fds, n + (line >= 0), next_wait(loop));
-    if (line < 0 || loop->fds[n].revents == 0)
-        return 0;
-    return store_there(loop->store, e);
+    return line < 0 ? 0 : store_there(loop->store, e);
 }
 
 static void reap(struct loop *loop)

@@ -9,6 +9,7 @@
 
 struct postgres {
     PGconn *db;               /* NULL: not connected */
+    size_t host;              /* which of several it leads to */
     PGresult *page;           /* owns the texts of the page */
     struct buf sql;           /* of postgres_ask */
     struct buf aggregates;    /* texts of rows that are only looked at */

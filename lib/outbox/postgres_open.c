@@ -308,8 +308,9 @@ static int connect_to(struct relay *r, struct err *e)
     struct postgres *q = r->db;
     const struct pg_patience p = patience(r);
 
+    q->host += q->db != NULL;
     PQfinish(q->db);
-    enum pg_wait got = pg_connect(&q->db, r->terms->database, defaults, CONNECT_MS, &p);
+    enum pg_wait got = pg_connect(&q->db, r->terms->database, defaults, CONNECT_MS, &q->host, &p);
     if (q->db != NULL)
         note_place(r);
     if (got == PG_STOPPED)

@@ -9,8 +9,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#define LOOK_UP_MS 10 /* between checks whether a host name has been resolved */
+#define LOOK_UP_MS 10 /* between checks whether a host name has been resolved, a child has ended */
 
 /* ------------------------------------------------------------------------------------- waiting */
 
@@ -51,6 +54,34 @@ enum pg_wait pg_receive(PGconn *conn, int64_t until_ms, const struct pg_patience
             return PG_LOST;
     }
     return unsent < 0 ? PG_LOST : PG_READY;
+}
+
+/* PQcancel may be called between fork and exec. When we are killed, so is the child. */
+pid_t pg_cancel_begin(PGconn *conn)
+{
+    PGcancel *request = PQgetCancel(conn);
+    pid_t self = getpid(), child = request == NULL ? -1 : fork();
+    char words[256];
+
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, (unsigned long)SIGKILL, 0UL, 0UL, 0UL);
+        if (getppid() == self)
+            PQcancel(request, words, sizeof words);
+        _exit(0);
+    }
+    PQfreeCancel(request);
+    return child;
+}
+
+void pg_cancel_end(pid_t canceller, int64_t until_ms)
+{
+    if (canceller < 0)
+        return;
+    while (waitpid(canceller, NULL, WNOHANG) == 0) {
+        if (clock_mono_ms() >= until_ms)
+            kill(canceller, SIGKILL);
+        poll(NULL, 0, LOOK_UP_MS);
+    }
 }
 
 /* ----------------------------------------------------------------------------------- host names */
@@ -201,11 +232,13 @@ static size_t parts_of(const char *list)
 /* libpq goes on to the next host only when one has refused: one that says nothing, as a server that
    was stopped, would keep us from those behind it. So each is asked alone. */
 static enum pg_wait connect_each(PGconn **out, const struct target *t, size_t n,
-                                 const struct host *lists)
+                                 const struct host *lists, size_t *host)
 {
     enum pg_wait got = PG_LOST;
+    size_t first = *host;
 
-    for (size_t i = 0; i < n && got != PG_READY && got != PG_STOPPED; i++) {
+    for (size_t tried = 0; tried < n && got != PG_READY && got != PG_STOPPED; tried++) {
+        size_t i = *host = (first + tried) % n;
         struct host one = {part_of(lists->name, i), part_of(lists->address, i),
                            part_of(lists->port, i)};
         if (one.port != NULL && *one.port == '\0') {
@@ -245,13 +278,13 @@ static char *first_host(const char *conninfo)
 }
 
 enum pg_wait pg_connect(PGconn **out, const char *conninfo, const char *const *defaults,
-                        int64_t connect_ms, const struct pg_patience *p)
+                        int64_t connect_ms, size_t *host, const struct pg_patience *p)
 {
     const struct target t = {conninfo, defaults, p};
-    char *host = first_host(conninfo);
-    enum pg_wait got = look_up(host, p);
+    char *name = first_host(conninfo);
+    enum pg_wait got = look_up(name, p);
 
-    free(host);
+    free(name);
     *out = NULL;
     if (got != PG_READY)
         return got;
@@ -259,7 +292,7 @@ enum pg_wait pg_connect(PGconn **out, const char *conninfo, const char *const *d
     struct host lists = {option_of(*out, "host"), option_of(*out, "hostaddr"),
                          option_of(*out, "port")};
     size_t n = parts_of(lists.address != NULL ? lists.address : lists.name);
-    got = n > 1 ? connect_each(out, &t, n, &lists) : finish_connecting(*out, connect_ms, p);
+    got = n > 1 ? connect_each(out, &t, n, &lists, host) : finish_connecting(*out, connect_ms, p);
     free(lists.name);
     free(lists.address);
     free(lists.port);

@@ -14,6 +14,7 @@
 
 #include <libpq-fe.h>
 #include <poll.h>
+#include <sys/types.h>
 
 /* Among the defaults of pg_connect: a server that has gone is noticed within five seconds. */
 #define PG_NOTICED_SOON                                                                            \
@@ -39,12 +40,21 @@ enum pg_wait pg_receive(PGconn *conn, int64_t until_ms, const struct pg_patience
 /*
  * Connect, to the first of the hosts that will have us. defaults are keywords and values in turns,
  * ended by NULL, that the connection string overrides; connect_ms is how long it may take where
- * there is one host and the string does not say otherwise. *out is the caller's to finish, whatever
- * the result is; NULL without memory, or stopped early. After PG_LOST the connection's message says
- * why, with the SQLSTATE in it (pg_state_in).
+ * there is one host and the string does not say otherwise. With several, *host is the number of the
+ * one to begin with, counted around, and then of the one that we have: who has lost a connection
+ * begins with the next, because a server that was replaced may answer, and commit nothing. *out is
+ * the caller's to finish, whatever the result is; NULL without memory, or stopped early. After
+ * PG_LOST the connection's message says why, with the SQLSTATE in it (pg_state_in).
  */
 enum pg_wait pg_connect(PGconn **out, const char *conninfo, const char *const *defaults,
-                        int64_t connect_ms, const struct pg_patience *p);
+                        int64_t connect_ms, size_t *host, const struct pg_patience *p);
+
+/* Ask the server to give up the statement, whose answer then says so. It is a process of its own that
+   asks: libpq waits until the server has heard it, for ever if that was stopped, and no signal ends
+   this wait. pg_cancel_end, once the answer is there: a request that is late would end the next
+   statement; so this waits for it, but no longer than until until_ms. */
+pid_t pg_cancel_begin(PGconn *conn);
+void pg_cancel_end(pid_t canceller, int64_t until_ms);
 
 /* Parse a connection string: 0; -1 with 64 when libpq cannot read it, or when it has a password,
    which others would see in listings of processes. what is its owner: "the spool". */

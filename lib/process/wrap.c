@@ -189,9 +189,19 @@ static void reap(struct child *c)
             child_ended(c, status, clock_mono_ms());
 }
 
-static int to_end(struct child *c, struct err *e)
+static void wait_for_end(const struct child *c, const struct wrap_need *need)
 {
-    struct pollfd fds[CHILD_FDS];
+    struct pollfd fds[CHILD_FDS + 1];
+    size_t n = child_fds(c, fds);
+    int64_t until = child_deadline(c), now = clock_mono_ms();
+
+    if (need != NULL && need->line >= 0)
+        fds[n++] = (struct pollfd){.fd = need->line, .events = POLLIN};
+    proc_wait(fds, n, until == INT64_MAX ? -1 : until < now ? 0 : until - now);
+}
+
+static int to_end(struct child *c, const struct wrap_need *need, struct err *e)
+{
     int passed = 0;
 
     for (;;) {
@@ -200,9 +210,12 @@ static int to_end(struct child *c, struct err *e)
             return -1;
         if (child_done(c))
             return 0;
+        if (need != NULL && need->line >= 0 && !c->ended && need->there(need->of, e) < 0) {
+            proc_end_all(); /* at once: what we had may be another's already */
+            return -1;
+        }
         pass_signal(c, &passed);
-        int64_t until = child_deadline(c), now = clock_mono_ms();
-        proc_wait(fds, child_fds(c, fds), until == INT64_MAX ? -1 : until < now ? 0 : until - now);
+        wait_for_end(c, need);
     }
 }
 
@@ -221,7 +234,7 @@ int wrap_run(struct child *c, const struct wrap *w, struct err *e)
     run.envp = environ;
     got = child_start(c, &run, e);
     if (got == 0)
-        got = to_end(c, e);
+        got = to_end(c, w->need, e);
     if (in != STDIN_FILENO)
         close(in);
     return got;

@@ -43,14 +43,24 @@ int wrap_stdin(struct wrap_input *in, struct err *e);
 int wrap_read(const struct wrap_input *in, struct buf *out, struct err *e);
 void wrap_forget(struct wrap_input *in);
 
+/* What the command must not outlive, such as the connection by which others know that we have
+   something. */
+struct wrap_need {
+    int line; /* a descriptor that has input when there is news of it; -1: there never is */
+    int (*there)(void *of, struct err *e); /* called after each wait. 0, or -1: it is gone */
+    void *of;
+};
+
 struct wrap {
     char *const *argv;
     const struct wrap_input *input; /* NULL: our stdin */
+    const struct wrap_need *need;   /* NULL: nothing */
     bool hold;                      /* stdout is held back: see child_output */
     bool word;                      /* give it a descriptor 3 that we read: see child.delay_ms */
     int64_t timeout_ms;             /* 0: none */
 };
-/* 0 when the command has run and ended in any way: see c. -1 as child_start: 126, 127, 71, 65. */
+/* 0 when the command has run and ended in any way: see c. -1 as child_start: 126, 127, 71, 65; or
+   as need->there, and then the command and all that it started have been killed. */
 int wrap_run(struct child *c, const struct wrap *w, struct err *e);
 
 /* Sleep. False when a signal ended the sleep. */

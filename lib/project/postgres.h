@@ -21,6 +21,7 @@ struct postgres_model {
     bool locked;             /* it failed because others kept a lock */
     bool in;                 /* a transaction has begun */
     int deferred;            /* some constraints may be checked at the commit: 1, 0, -1 not asked */
+    size_t host;             /* which of several it leads to */
     int64_t connections;     /* so far: a statement is prepared in each of them */
     int64_t recovering_ms;   /* since when recoveries are counted, and how many there were */
     int64_t recoveries;

@@ -408,7 +408,8 @@ int postgres_connect(struct model *m, struct err *e)
     struct pg_patience p = patience(m);
 
     lose(m);
-    enum pg_wait got = pg_connect(&own->conn, own->conninfo, defaults, CONNECT_MS, &p);
+    own->host += own->connections > 0;
+    enum pg_wait got = pg_connect(&own->conn, own->conninfo, defaults, CONNECT_MS, &own->host, &p);
     if (got != PG_READY || !PQenterPipelineMode(own->conn))
         return fail_connect(m, got, e);
     PQsetNoticeReceiver(own->conn, note_notice, m);

@@ -487,14 +487,25 @@ static int64_t next_wait(const struct drive *d)
     return until == INT64_MAX ? -1 : until <= now ? 0 : until - now;
 }
 
-static int move(struct drive *d, struct err *e)
+/* -1 when the spool is lost: then others may run the saga. After a signal no descriptor has been
+   looked at. */
+static int wait_for_step(struct drive *d, struct err *e)
 {
+    int line = store_line(d->run->store);
     size_t n = 0;
 
     for (size_t i = 0; i < d->hands; i++)
         if (d->hand[i].used)
             n += child_fds(&d->hand[i].child, d->fds + n);
-    proc_wait(d->fds, n, next_wait(d));
+    d->fds[n] = (struct pollfd){.fd = line, .events = POLLIN};
+    proc_wait(d->fds, n + (line >= 0), next_wait(d));
+    return line < 0 ? 0 : store_there(d->run->store, e);
+}
+
+static int move(struct drive *d, struct err *e)
+{
+    if (wait_for_step(d, e) < 0)
+        return -1;
     reap(d);
     for (size_t i = 0; i < d->hands; i++) {
         struct hand *h = &d->hand[i];
@@ -586,6 +597,11 @@ static int drive(struct drive *d, struct err *e)
 
     if (got == 0)
         got = go_on(d, e);
+    if (got < 0 && store_lost(d->run->store)) {
+        proc_end_all(); /* others may run them already */
+        return err_at(e, "saga %s: its commands were ended, because another process may run it: ",
+                      err_quote_text(d->run->saga.id).text);
+    }
     for (size_t i = 0; i < d->hands; i++)
         if (d->hand[i].used && !d->hand[i].child.ended)
             proc_kill(d->hand[i].child.pid, buf_text(&d->hand[i].marker), SIGKILL);

@@ -41,7 +41,8 @@ int saga_load(struct saga_run *r, const char *id, struct err *e); /* 0; -1 with 
  *     66        the folder where its commands run does not exist
  *     69        what a step needs is down
  *     75        another process runs it, or has changed it; we were told to stop; a step beyond the
- *               pivot still fails, and the saga has to be resumed later
+ *               pivot still fails, and the saga has to be resumed later; the spool was lost, and
+ *               the commands with it: they have been killed
  *     126, 127  a command cannot be run
  */
 int saga_drive(struct saga_run *r, struct err *e);

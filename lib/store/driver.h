@@ -24,8 +24,10 @@
 
 struct db;
 
-/* Open the spool of that name; returns 1 when this call created it. */
-int db_open(struct db **out, const char *name, enum store_mode mode, struct err *e);
+/* Open the spool of that name; returns 1 when this call created it. lost, or NULL, has lost its
+   connection: another server may have taken the place of the one that it had. */
+int db_open(struct db **out, const char *name, enum store_mode mode, const struct db *lost,
+            struct err *e);
 void db_close(struct db *db);             /* NULL is fine */
 const char *db_name(const struct db *db); /* in full, for messages and for handlers */
 struct db_sizes {
@@ -189,10 +191,10 @@ void lease_now(struct db *db, struct lease_clock *out);
 
 /* One process at a time holds a place. A handler that has the descriptor of place_tail holds the
    place's tail, too, and may outlive us. */
-bool place_take(struct db *db, int64_t place); /* false: another process has it */
+int place_take(struct db *db, int64_t place, struct err *e); /* 1; 0: another process has it; -1 */
 void place_drop(struct db *db, int64_t place);
-int place_tail_open(struct db *db, struct err *e); /* a descriptor */
-bool place_tail_take(struct db *db, int fd, int64_t place);
+int place_tail_open(struct db *db, struct err *e);                        /* a descriptor */
+int place_tail_take(struct db *db, int fd, int64_t place, struct err *e); /* as place_take */
 void place_tail_drop(struct db *db, int fd, int64_t place);
 
 /* -------------------------------------------------------------------------------------- waking */

@@ -15,7 +15,7 @@
 int store_open(struct store **out, const char *name, enum store_mode mode, struct err *e)
 {
     struct db *db;
-    int created = db_open(&db, name, mode, e);
+    int created = db_open(&db, name, mode, NULL, e);
 
     *out = NULL;
     if (created < 0)
@@ -71,7 +71,7 @@ int store_reopen(struct store *s, struct err *e)
 {
     struct db *db;
 
-    if (db_open(&db, s->name, s->mode == STORE_CREATE ? STORE_WRITE : s->mode, e) < 0)
+    if (db_open(&db, s->name, s->mode == STORE_CREATE ? STORE_WRITE : s->mode, s->db, e) < 0)
         return -1;
     db_stop(db, s->stopping);
     db_close(s->db);

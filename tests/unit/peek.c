@@ -154,7 +154,7 @@ int main(void)
     if (mkdtemp(dir) == NULL)
         return 1;
     snprintf(path, sizeof path, "%s/spool", dir);
-    CHECK_INT(db_open(&db, path, STORE_CREATE, &e), 1);
+    CHECK_INT(db_open(&db, path, STORE_CREATE, NULL, &e), 1);
     CHECK_INT(db_begin(db, DB_NORMAL, &e), 0);
     for (int i = 1; i <= ROWS; i++)
         put(i);

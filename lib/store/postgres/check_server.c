@@ -40,9 +40,12 @@ int check_structure(struct check *c, struct err *e)
 
 #define HELD_MAX_S 3600 /* an hour */
 
-/* What somebody's transaction may still see is not removed from the tables. */
+/* Without locks all else means nothing. What somebody's transaction may still see is not removed from
+   the tables. */
 int check_engine(struct check *c, struct err *e)
 {
+    if (session_test(c->s->db, e) < 0)
+        return -1;
     struct query *q = db_query(
         c->s->db, e,
         SQL("check_held", "SELECT pid,CAST(extract(epoch FROM clock_timestamp()-xact_start) AS "

@@ -16,6 +16,7 @@
 
 #define LOOK_AROUND_MS 100 /* between two looks whether we should stop */
 #define CONNECT_MS 10000
+#define CANCEL_MS 5000
 #define STOP_AFTER_MS 500 /* the answer to a statement that waits for nobody is here by then */
 
 static bool must_stop(const struct db *db)
@@ -49,15 +50,18 @@ static struct pg_patience patience(struct db *db, bool stops)
                                 STOP_AFTER_MS};
 }
 
-/* Tell the server to give up the statement: only a wait for a lock takes this long. */
-static void cancel(PGconn *conn)
+/* Tell the server to give up the statement: only a wait for a lock takes this long. The answer comes
+   at once, and says that it was cancelled. */
+static enum pg_wait cancel(struct db *db)
 {
-    char words[256];
-    PGcancel *c = PQgetCancel(conn);
+    const struct pg_patience p = patience(db, false);
+    int64_t until = clock_mono_ms() + CANCEL_MS;
+    pid_t canceller = pg_cancel_begin(db->conn);
+    enum pg_wait got = pg_receive(db->conn, until, &p);
 
-    if (c != NULL)
-        PQcancel(c, words, sizeof words);
-    PQfreeCancel(c);
+    pg_cancel_end(canceller, until);
+    db->cancelled = true;
+    return got;
 }
 
 /* Receive until the next result can be had without waiting. */
@@ -67,15 +71,13 @@ static int receive(struct db *db, struct err *e)
     struct pg_patience p = patience(db, db->locks && !db->cancelled);
     enum pg_wait got = pg_receive(db->conn, until, &p);
 
-    if (got == PG_STOPPED) { /* the answer comes at once, and says that it was cancelled */
-        cancel(db->conn);
-        db->cancelled = true;
-        p = patience(db, false);
-        got = pg_receive(db->conn, clock_mono_ms() + 5000, &p);
-    }
+    if (got == PG_STOPPED)
+        got = cancel(db);
     if (got == PG_READY)
         return 0;
     db_lose(db);
+    if (got == PG_SILENT && db->cancelled)
+        return err_set(e, EX_TEMPFAIL, "%s: the server does not answer", db->at.shown);
     return got == PG_SILENT
                ? err_set(e, EX_TEMPFAIL, "%s: the server has not answered for %d seconds",
                          db->at.shown, DB_SILENCE_MS / 1000)
@@ -318,6 +320,7 @@ void db_read_answers(struct db *db)
 {
     if (PQconsumeInput(db->conn) == 0)
         db_lose(db);
+    PQisBusy(db->conn); /* reads what came, also while no answer is due */
     while (db->unread > 0 && !PQisBusy(db->conn)) {
         PGresult *answer = PQgetResult(db->conn);
         db->unread -= PQresultStatus(answer) == PGRES_PIPELINE_SYNC;
@@ -332,7 +335,7 @@ int db_connect(struct db *db, PGconn **out, struct err *e)
     static const char *const defaults[] = {"fallback_application_name", "eventutils",
                                            PG_NOTICED_SOON, NULL};
     const struct pg_patience p = patience(db, true);
-    enum pg_wait got = pg_connect(out, db->at.conninfo, defaults, CONNECT_MS, &p);
+    enum pg_wait got = pg_connect(out, db->at.conninfo, defaults, CONNECT_MS, &db->host, &p);
 
     if (got == PG_READY && PQenterPipelineMode(*out))
         return 0;

@@ -55,6 +55,13 @@ static bool say_known(struct db *db, const char *state, const char *words, struc
     return known->state != NULL && say_what(db, known->status, "", words, known->remedy, e) < 0;
 }
 
+bool db_last_words(const PGresult *of)
+{
+    const char *severity = PQresultErrorField(of, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+    return severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
+}
+
 int db_fail(struct db *db, const PGresult *rows, struct err *e)
 {
     const char *state = PQresultErrorField(rows, PG_DIAG_SQLSTATE);
@@ -64,8 +71,12 @@ int db_fail(struct db *db, const PGresult *rows, struct err *e)
     db->failed = true;
     if (state == NULL || words == NULL)
         return db_lose(db), db_fail_lost(db, e);
-    if (strcmp(state, "55P03") == 0)
-        return db_fail_locked(db, e);
+    if (db_last_words(rows)) {
+        db_lose(db);
+        return say_what(db, EX_TEMPFAIL, "the connection to the server is lost: ", words, "", e);
+    }
+    if (strcmp(state, "55P03") == 0) /* the one that has it may wait for a standby that is gone */
+        return db_lose(db), db_fail_locked(db, e);
     if (strcmp(state, "22012") == 0) { /* MUST_CHANGE, MUST_FIND */
         db->missed = true;
         return err_set(e, EX_TEMPFAIL, "%s: another process was faster", db->at.shown);

@@ -39,10 +39,11 @@ static const char settings[] = "SELECT " SETTINGS("'%s'", "true");
 
 enum hello { SPACE, META, STANDBY, BACKEND, ENCODING, FLUSH, LIFE, CLOCK, WORDS };
 
-static void be_quiet(void *arg, const PGresult *notice)
+/* The server's last words come before its locks are free, and before the end of the connection. */
+static void hear(void *db, const PGresult *notice)
 {
-    (void)arg;
-    (void)notice;
+    if (db_last_words(notice))
+        db_lose(db);
 }
 
 static int64_t number(const PGresult *rows, enum hello column)
@@ -171,6 +172,8 @@ static int create_spool(struct db *db, struct err *e)
     if (got < 0 || db_exec(db, "END", e) < 0)
         return -1;
     db->in = false;
+    if (session_test(db, e) < 0)
+        return err_at(e, "cannot create the spool: ");
     db->begin[0] = "BEGIN";
     db->begin[1] = NULL;
     rows = db_ask(db, "SELECT pg_advisory_xact_lock(hashtext($1),1702262132)", values, 1, e);
@@ -202,7 +205,7 @@ static int reach_spool(struct db *db, const char *name, struct err *e)
 
     if (address_read(&db->at, name, e) < 0 || db_connect(db, &db->conn, e) < 0)
         return -1;
-    PQsetNoticeReceiver(db->conn, be_quiet, NULL);
+    PQsetNoticeReceiver(db->conn, hear, db);
     if ((there = find_spool(db, e)) < 0)
         return -1;
     if (there == 0 && db->mode != STORE_CREATE)
@@ -215,11 +218,13 @@ static int reach_spool(struct db *db, const char *name, struct err *e)
     return created;
 }
 
-int db_open(struct db **out, const char *name, enum store_mode mode, struct err *e)
+int db_open(struct db **out, const char *name, enum store_mode mode, const struct db *lost,
+            struct err *e)
 {
     struct db *db = mem_zero(1, sizeof *db);
 
     db->mode = mode;
+    db->host = lost == NULL ? 0 : lost->host + 1;
     *out = db;
     int created = reach_spool(db, name, e);
     if (created >= 0)

@@ -57,6 +57,7 @@ struct address {
 struct db {
     struct address at;
     PGconn *conn;
+    size_t host; /* which of several it leads to */
     enum store_mode mode;
     int32_t space; /* the schema's number, for locks that two spools must not share */
     bool (*stopping)(void);
@@ -65,7 +66,7 @@ struct db {
     bool lost;            /* the connection: every call fails */
     bool in;              /* a transaction has begun at the server */
     const char *begin[4]; /* statements to send before the next one; NULL: no more */
-    int64_t xid;          /* the transaction's number; 0: not asked for */
+    int64_t xid;          /* the transaction's number; 0: not asked for; negative: no answer yet */
     bool locks;           /* one of them waits for others */
     bool cancelled;       /* that wait, because we should stop */
     bool reads;           /* the transaction only reads */
@@ -134,7 +135,7 @@ void db_cast(struct db *db, const char *sql);
 void db_hear_out(struct db *db); /* wait for those answers */
 /* Take note of what has arrived, without waiting. */
 void db_read_answers(struct db *db);
-/* Connect. 0; -1 with *out NULL. */
+/* Connect; with several hosts, to db->host if it will have us. 0; -1 with *out NULL. */
 int db_connect(struct db *db, PGconn **out, struct err *e);
 void db_lose(struct db *db); /* give the connection up */
 extern const char db_xid[];  /* among the statements of db->begin: db->xid gets its answer */
@@ -145,8 +146,14 @@ bool db_same_life(const struct db *db, const PGresult *rows, int column);
 /* fail.c. Each returns -1. rows NULL: the connection failed. */
 int db_fail(struct db *db, const PGresult *rows, struct err *e);
 int db_fail_lost(struct db *db, struct err *e);
+bool db_last_words(const PGresult *of); /* does the server end the session with this error? */
 int db_fail_connect(struct db *db, const PGconn *conn, struct err *e);
 int db_fail_locked(struct db *db, struct err *e);
+
+/* session.c. Is a lock that this session has refused to another one? There are servers that speak
+   PostgreSQL's protocol, and grant each lock to everybody. 0, also when there is no telling, as
+   through a pooler; -1 with 69, or when there is no second connection. */
+int session_test(struct db *db, struct err *e);
 
 /* db.c */
 void db_forget_queries(struct db *db);

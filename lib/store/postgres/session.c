@@ -65,6 +65,46 @@ void session_drop(struct db *db, int64_t owner)
     db_int(db, &ignored, &was, SQL("session_drop", "SELECT pg_advisory_unlock(?)"), "i", owner);
 }
 
+/* 1; 0: refused; -1: the server is another one than ours, or said nothing. */
+static int granted_twice(struct db *db, int64_t owner, struct err *e)
+{
+    struct db other = {.at = db->at,
+                       .stopping = db->stopping,
+                       /* or a role's own could end what follows */
+                       .begin = {"BEGIN", "SET LOCAL statement_timeout=0"}};
+    char number[24];
+    const char *const values[] = {number};
+    PGresult *rows = NULL;
+    int granted = -1;
+
+    snprintf(number, sizeof number, "%lld", (long long)owner);
+    if (db_connect(&other, &other.conn, e) == 0)
+        rows = db_ask(&other, "SELECT pg_try_advisory_xact_lock(CAST($1 AS bigint))," SERVER_LIFE,
+                      values, 1, e);
+    if (rows != NULL && db_same_life(db, rows, 1))
+        granted = *PQgetvalue(rows, 0, 0) != 0;
+    PQclear(rows);
+    PQfinish(other.conn);
+    free(other.sent);
+    return granted;
+}
+
+int session_test(struct db *db, struct err *e)
+{
+    int64_t owner = *db->settings == '\0' ? session_take(db, e) : 0;
+
+    if (owner <= 0)
+        return (int)owner;
+    int granted = granted_twice(db, owner, e);
+    session_drop(db, owner);
+    return granted <= 0
+               ? (e->status == 0 ? 0 : -1)
+               : err_set(e, EX_UNAVAILABLE,
+                         "%s: the server has given two sessions the same lock, and a spool "
+                         "depends on its locks: it needs PostgreSQL itself",
+                         db->at.shown);
+}
+
 void session_self(struct db *db, struct session *out)
 {
     *out = (struct session){.pid = getpid()};
@@ -108,15 +148,15 @@ void lease_now(struct db *db, struct lease_clock *out)
 
 /* --------------------------------------------------------------------------------------- places */
 
-bool place_take(struct db *db, int64_t place)
+int place_take(struct db *db, int64_t place, struct err *e)
 {
-    struct err ignored = ERR_NONE;
     int64_t taken = 0;
+    int got =
+        db_int(db, e, &taken,
+               SQL("place_take", "SELECT pg_try_advisory_lock(CAST(? AS int),CAST(? AS int))"),
+               "ii", (int64_t)db->space, 2 * place);
 
-    db_int(db, &ignored, &taken,
-           SQL("place_take", "SELECT pg_try_advisory_lock(CAST(? AS int),CAST(? AS int))"), "ii",
-           (int64_t)db->space, 2 * place);
-    return taken;
+    return got < 0 ? -1 : taken != 0;
 }
 
 void place_drop(struct db *db, int64_t place)
@@ -129,20 +169,18 @@ void place_drop(struct db *db, int64_t place)
            (int64_t)db->space, 2 * place);
 }
 
-/* The answer to this query on the second connection, or NULL. */
-static PGresult *ask_tail(struct db *db, const char *sql)
+/* The answer to this query on the second connection. NULL: both connections are one matter, and
+   when that one is lost, the other is, too. */
+static PGresult *ask_tail(struct db *db, const char *sql, struct err *e)
 {
-    struct err ignored = ERR_NONE;
     PGconn *main = db->conn;
     int unread = db->unread;
-    bool lost = db->lost;
 
     db->conn = db->tail;
     db->unread = 0;
-    PGresult *rows = db_ask(db, sql, NULL, 0, &ignored);
+    PGresult *rows = db_ask(db, sql, NULL, 0, e);
     db->conn = main;
     db->unread = unread;
-    db->lost = lost;
     return rows;
 }
 
@@ -150,41 +188,45 @@ static PGresult *ask_tail(struct db *db, const char *sql)
 int place_tail_open(struct db *db, struct err *e)
 {
     if (db->tail == NULL && db_connect(db, &db->tail, e) < 0)
-        return -1;
-    PGresult *rows = ask_tail(db, "SELECT " SERVER_LIFE "," DB_SETTINGS("false"));
-    bool same = rows != NULL && db_same_life(db, rows, 0);
+        return db_lose(db), -1;
+    PGresult *rows = ask_tail(db, "SELECT " SERVER_LIFE "," DB_SETTINGS("false"), e);
+    bool answers = rows != NULL, same = answers && db_same_life(db, rows, 0);
     PQclear(rows);
     if (!same) {
         PQfinish(db->tail);
         db->tail = NULL;
-        return db_fail_lost(db, e);
+        db_lose(db);
+        return answers ? db_fail_lost(db, e) : -1;
     }
     int fd = fcntl(PQsocket(db->tail), F_DUPFD_CLOEXEC, 3);
     return fd < 0 ? err_errno(e, EX_OSERR, "cannot copy a descriptor") : fd;
 }
 
-static bool call_tail(struct db *db, const char *how, int64_t place)
+/* 1, 0, -1 */
+static int call_tail(struct db *db, const char *how, int64_t place, struct err *e)
 {
     char sql[100];
 
     snprintf(sql, sizeof sql, "SELECT %s(%d,%lld)", how, (int)db->space, 2 * (long long)place + 1);
-    PGresult *rows = ask_tail(db, sql);
-    bool did = rows != NULL && db_number(rows, 0, 0) != 0;
+    PGresult *rows = ask_tail(db, sql, e);
+    int did = rows == NULL ? -1 : db_number(rows, 0, 0) != 0;
     PQclear(rows);
     return did;
 }
 
-bool place_tail_take(struct db *db, int fd, int64_t place)
+int place_tail_take(struct db *db, int fd, int64_t place, struct err *e)
 {
     (void)fd;
-    return call_tail(db, "pg_try_advisory_lock", place);
+    return call_tail(db, "pg_try_advisory_lock", place, e);
 }
 
 void place_tail_drop(struct db *db, int fd, int64_t place)
 {
+    struct err ignored = ERR_NONE;
+
     (void)fd;
     if (!db->lost) /* then its end frees it, too; and the server may be silent */
-        call_tail(db, "pg_advisory_unlock", place);
+        call_tail(db, "pg_advisory_unlock", place, &ignored);
 }
 
 /* --------------------------------------------------------------------------------------- waking */

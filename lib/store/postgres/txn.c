@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define XID_UNHEARD (-1)
 #define ASK_TIMES 6
 #define ASK_AGAIN_MS 100 /* doubled each time */
 
@@ -33,7 +34,7 @@ int db_begin(struct db *db, enum db_sync sync, struct err *e)
                                       : "SET LOCAL synchronous_commit=off";
     db->begin[2] = db->lock;
     db->begin[3] = sync == DB_FULL ? db_xid : NULL;
-    db->xid = 0;
+    db->xid = sync == DB_FULL ? XID_UNHEARD : 0;
     db->locks = true;
     return 0;
 }
@@ -54,7 +55,7 @@ int db_begin_read(struct db *db, struct err *e)
    Asked on a connection of its own; 1 committed, 0 not, -1 nobody knows. */
 static int ask_fate(struct db *db)
 {
-    struct db other = {.at = db->at, .stopping = db->stopping};
+    struct db other = {.at = db->at, .host = db->host, .stopping = db->stopping};
     struct err e = ERR_NONE;
     char xid[24];
     const char *const values[] = {xid};
@@ -92,7 +93,7 @@ static int ask_fate(struct db *db)
 
 static int commit_lost(struct db *db, struct err *e)
 {
-    int fate = db->xid == 0 ? -1 : ask_fate(db);
+    int fate = db->xid > 0 ? ask_fate(db) : -1;
 
     if (fate > 0)
         return err_clear(e), 0; /* the next call says that the connection is lost */

@@ -96,7 +96,8 @@ struct group {
     size_t given_room;
     size_t held; /* open events in all claims */
     struct tallies tallies;
-    int64_t folded, folded_times; /* the first rows of counts that the last fold made */
+    int64_t folded, folded_times; /* where the next fold of counts begins */
+    bool folds;                   /* at the end of this settle there is one */
     /* About events whose consumers died twice, each of which runs alone: see judge() in
        claim_choose.c. */
     bool alone;       /* such an event is held */

@@ -24,12 +24,12 @@
 #include <unistd.h>
 
 /* Are the previous active consumer's handlers gone? Waits for them at most tail_wait_ms. */
-static bool tail_free(struct group *g)
+static int tail_free(struct group *g, struct err *e)
 {
-    if (place_tail_take(g->s->db, g->tail_fd, g->grp))
-        return true;
-    if (g->tail_wait_ms == 0)
-        return false;
+    int got = place_tail_take(g->s->db, g->tail_fd, g->grp, e);
+
+    if (got != 0 || g->tail_wait_ms == 0)
+        return got;
     if (g->tail_since_ms == 0)
         g->tail_since_ms = clock_mono_ms();
     return clock_mono_ms() >= g->tail_since_ms + g->tail_wait_ms;
@@ -37,12 +37,12 @@ static bool tail_free(struct group *g)
 
 int order_enter(struct group *g, struct err *e)
 {
-    int live;
+    int live, got;
 
     if (g->active)
         return 1;
-    if (!g->leads && !place_take(g->s->db, g->grp))
-        return 0;
+    if (!g->leads && (got = place_take(g->s->db, g->grp, e)) <= 0)
+        return got;
     g->leads = true;
     if ((live = consumers_hidden(g->s, g->grp, g->owner, e)) != 0) {
         place_drop(g->s->db, g->grp);
@@ -55,8 +55,9 @@ int order_enter(struct group *g, struct err *e)
             return -1;
         g->tail_fd = fd;
     }
-    g->active = tail_free(g);
-    return g->active;
+    got = tail_free(g, e);
+    g->active = got > 0;
+    return got;
 }
 
 void order_leave(struct group *g)

@@ -160,8 +160,9 @@ static int64_t place_byte(int64_t place, bool tail)
     return 4 + 4 * place + (tail ? 2 : 0);
 }
 
-bool place_take(struct db *db, int64_t place)
+int place_take(struct db *db, int64_t place, struct err *e)
 {
+    (void)e;
     return lock_byte(db->lock_fd, place_byte(place, false));
 }
 
@@ -177,9 +178,10 @@ int place_tail_open(struct db *db, struct err *e)
     return fd < 0 ? err_errno(e, 0, "%s", db->lock_path) : fd;
 }
 
-bool place_tail_take(struct db *db, int fd, int64_t place)
+int place_tail_take(struct db *db, int fd, int64_t place, struct err *e)
 {
     (void)db;
+    (void)e;
     return lock_byte(fd, place_byte(place, true));
 }
 

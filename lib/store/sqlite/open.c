@@ -501,7 +501,8 @@ static int open_spool(struct db *db, struct err *e)
     return check_identity(db, e) < 0 ? -1 : created;
 }
 
-int db_open(struct db **out, const char *name, enum store_mode mode, struct err *e)
+int db_open(struct db **out, const char *name, enum store_mode mode, const struct db *lost,
+            struct err *e)
 {
     struct db *db = mem_zero(1, sizeof *db);
 
@@ -512,6 +513,7 @@ int db_open(struct db **out, const char *name, enum store_mode mode, struct err 
     sqlite3_config(SQLITE_CONFIG_MMAP_SIZE, (sqlite3_int64)0, (sqlite3_int64)0);
     /* A short process reads ten pages: a block for twenty would be touched from end to end. */
     sqlite3_config(SQLITE_CONFIG_PAGECACHE, NULL, 0, 0);
+    (void)lost;
     *out = db;
     db->mode = mode;
     db->lock_fd = -1;
