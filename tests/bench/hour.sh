@@ -101,10 +101,11 @@ verdict() {
         }' sizes | sort
 }
 
-# RATE events a second in batches of a tenth; who is late catches up.
+# RATE events a second in batches of a tenth; who is late catches up. It goes on until the last sample
+# has been taken, since there is less to be in proportion to when nothing comes any more.
 pace() {
     local batch=$((rate / 10)) begun=${EPOCHREALTIME/./} i ahead
-    for ((i = 0; i < minutes * 600; i++)); do
+    for ((i = 0; i < minutes * 600 + 400; i++)); do
         gen "$batch" $((i * batch))
         ahead=$((begun + (i + 1) * 100000 - ${EPOCHREALTIME/./}))
         ((ahead <= 0)) || sleep "$((ahead / 1000000)).$(printf %06d $((ahead % 1000000)))"
@@ -139,10 +140,9 @@ wait "$publisher"
 for name in workers readers; do
     spool wait -g "$name" --wait 10m
 done
-sample end
 echo "published: $(spool info -o ndjson)"
 for name in publish workers readers prune; do
-    grep -v 'its worker says so' "$name.said" | tail -n 3 | sed "s/^/$name said: /"
+    awk -v name="$name" '!/its worker says so/ { print name " said: " $0 }' "$name.said" | tail -n 3
 done
 if verdict; then
     echo "each was at most twice its fresh copy, or below 1 MB: $minutes minutes of $rate events a second"

@@ -40,8 +40,8 @@ int check_structure(struct check *c, struct err *e)
 
 #define HELD_MAX_S 3600 /* an hour */
 
-/* Without locks all else means nothing. What somebody's transaction may still see is not removed from
-   the tables. */
+/* Without locks all else means nothing. What somebody's transaction may still see is not removed
+   from the tables. */
 int check_engine(struct check *c, struct err *e)
 {
     if (session_test(c->s->db, e) < 0)

@@ -50,8 +50,8 @@ static struct pg_patience patience(struct db *db, bool stops)
                                 STOP_AFTER_MS};
 }
 
-/* Tell the server to give up the statement: only a wait for a lock takes this long. The answer comes
-   at once, and says that it was cancelled. */
+/* Tell the server to give up the statement: only a wait for a lock takes this long. The answer
+   comes at once, and says that it was cancelled. */
 static enum pg_wait cancel(struct db *db)
 {
     const struct pg_patience p = patience(db, false);
