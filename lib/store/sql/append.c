@@ -306,7 +306,7 @@ static int find_known(struct txn *t, const struct event *ev, size_t n, size_t *f
 {
     struct known *k = &t->known;
 
-    if ((ev < k->from || ev >= k->from + k->n) && find_which(t, ev, n, e) < 0)
+    if ((k->n == 0 || ev < k->from || ev >= k->from + k->n) && find_which(t, ev, n, e) < 0)
         return -1;
     size_t at = (size_t)(ev - k->from);
     while (k->next < at)
