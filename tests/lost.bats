@@ -15,9 +15,9 @@ setup() {
     lost="$EVENT_SPOOL: the connection to the server is lost"
 }
 
-# All sessions of commands end, at once.
+# All sessions of commands end, and what they held is free.
 hang_up() {
-    psql -qAt -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name='eventutils'" >/dev/null
+    psql -qAt -c "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name='eventutils'" >/dev/null
 }
 
 stopped() { # PID
@@ -31,11 +31,15 @@ stop_and_lose() {
     hang_up
 }
 
-# ends_lost PID PREFIX: it ends with 75, and this is all it says. The server's last words are there when
-# it was about to ask for something.
+# What it said, without the server's last words, which are there when it was about to ask for something.
+said() {
+    sed 's/: terminating connection due to administrator command//' err
+}
+
+# ends_lost PID PREFIX: it ends with 75, and this is all it says.
 ends_lost() {
     ends_with 75 "$1"
-    sed 's/: terminating connection due to administrator command$//' err | diff - <(echo "$2$lost")
+    diff <(said) <(echo "$2$lost")
 }
 
 # A command that says who runs, and runs until it is ended.
@@ -265,7 +269,7 @@ settled() { # N
     publish -t y -d 2
     ends_with 0 "$pid"
     diff log <(printf '%s\n' x y) || { replay >&2; false; }
-    diff err <(printf '%s\n' "consume: $lost: connecting again" "consume: $EVENT_SPOOL: connected again")
+    diff <(said) <(printf '%s\n' "consume: $lost: connecting again" "consume: $EVENT_SPOOL: connected again")
 }
 
 @test "lost: a consumer with nothing left to claim ends its handlers, too, and so does one that waits for its rate" {
