@@ -18,7 +18,7 @@ const required = createRequire(join(process.cwd(), 'x.js'))
 const load = async (module) => import(pathToFileURL(required.resolve(module)))
 
 const peers = {
-  // Fetched and completed in batches, which is faster here than work() with burstWhenBatchFull.
+  // Fetched and completed in batches.
   'pg-boss': async () => {
     const { PgBoss } = await load('pg-boss')
     const { PGHOST: host, PGUSER: user, PGDATABASE: database } = process.env
