@@ -70,6 +70,8 @@ where_each
 prune_count_free
 prune_delete_free
 prune_lower_last_cursor
+# What is scanned are the ids that are looked up.
+log_find_which
 # Nothing is joined, so nothing is scanned.
 dead_letter_alone
 END
