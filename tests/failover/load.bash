@@ -233,7 +233,7 @@ ask_isolated() { # N
         consume -g plain -n 1 -- touch isolated.ran >>said 2>&1 &
         once -k "isolated-$round" -- touch isolated.ran >>said 2>&1 &
         wait_for all_wait "$1"
-        kill -KILL $(jobs -p)
+        for job in $(jobs -p); do kill -KILL -- "-$job"; done # or publish tries on, and succeeds at last
     ) 2>/dev/null
     [ ! -e isolated.ran ] || echo 'the isolated primary handed out' >>unexpected
 }

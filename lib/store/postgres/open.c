@@ -168,8 +168,10 @@ static int create_spool(struct db *db, struct err *e)
     PGresult *rows = NULL;
     int made = -1, got = say_hello(db, &rows, e);
 
+    if (got == 0)
+        got = db_exec(db, "END", e);
     PQclear(rows);
-    if (got < 0 || db_exec(db, "END", e) < 0)
+    if (got < 0)
         return -1;
     db->in = false;
     if (session_test(db, e) < 0)
