@@ -79,7 +79,8 @@ static int run_first(struct once_key *k, const struct wrap *w, struct err *e)
     int got;
 
     child_init(&c);
-    while_ours.need = &key_held;
+    if (key_held.line >= 0) /* others know of us by a connection */
+        while_ours.need = &key_held;
     got = wrap_run(&c, &while_ours, e);
     if (got < 0 && store_lost(k->store)) {
         err_at(e, "its command was ended, because another process may get the key: ");

@@ -15,11 +15,6 @@ setup() {
     lost="$EVENT_SPOOL: the connection to the server is lost"
 }
 
-# All sessions of commands end, and what they held is free.
-hang_up() {
-    psql -qAt -c "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name='eventutils'" >/dev/null
-}
-
 stopped() { # PID
     grep -q '^State:.T' "/proc/$1/status"
 }

@@ -116,3 +116,8 @@ storm_ends() {
     [ -z "$(comm -23 stored <(sort -u seen))" ]
     [ "$(replay -o positions | tail -n 1)" -eq "$(replay | wc -l)" ]
 }
+
+# hang_up: the sessions of all commands end, and what they held is free.
+hang_up() {
+    psql -qAtX -c "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name='eventutils'" >/dev/null
+}

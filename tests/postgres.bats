@@ -200,10 +200,6 @@ says_times() { # N WORDS
     [ "$(grep -c "$2" err)" -eq "$1" ]
 }
 
-hang_up() {
-    db "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name='eventutils'" >/dev/null
-}
-
 @test "postgres: a consumer that follows ends its handlers, connects again and goes on, up to its count" {
     publish -t x -d 1 2>/dev/null
     background consume -g g --from start -f -n 3 -- sh -c 'echo "$EVENT_SEQ $$" >>began; [ -e go ] || exec sleep 600; echo "$EVENT_TYPE" >>ended; [ "$EVENT_TYPE" != bad ] || exit 65' 2>err

@@ -49,10 +49,13 @@ enum pg_wait pg_receive(PGconn *conn, int64_t until_ms, const struct pg_patience
 enum pg_wait pg_connect(PGconn **out, const char *conninfo, const char *const *defaults,
                         int64_t connect_ms, size_t *host, const struct pg_patience *p);
 
-/* Ask the server to give up the statement, whose answer then says so. Returns the process that does
-   it, or -1: libpq waits until the server has heard it, for ever if that was stopped, and no signal
-   ends this wait. pg_cancel_end, once the answer is there: a request that is late would end the
-   next statement; so this waits for it, but no longer than until until_ms. */
+/*
+ * Ask the server to give up the statement, whose answer then says so. pg_cancel_begin starts a
+ * process that asks, and returns its number, or -1 when there is none: libpq's own call waits until
+ * the server has read the request, and no signal ends that wait when the server has been stopped.
+ * Call pg_cancel_end once the answer has come: it waits for that process, and kills it at until_ms,
+ * because a request that comes late would end the next statement.
+ */
 pid_t pg_cancel_begin(PGconn *conn);
 void pg_cancel_end(pid_t canceller, int64_t until_ms);
 

@@ -195,7 +195,7 @@ static void wait_for_end(const struct child *c, const struct wrap_need *need)
     size_t n = child_fds(c, fds);
     int64_t until = child_deadline(c), now = clock_mono_ms();
 
-    if (need != NULL && need->line >= 0)
+    if (need != NULL)
         fds[n++] = (struct pollfd){.fd = need->line, .events = POLLIN};
     proc_wait(fds, n, until == INT64_MAX ? -1 : until < now ? 0 : until - now);
 }
@@ -210,7 +210,7 @@ static int to_end(struct child *c, const struct wrap_need *need, struct err *e)
             return -1;
         if (child_done(c))
             return 0;
-        if (need != NULL && need->line >= 0 && !c->ended && need->there(need->of, e) < 0) {
+        if (need != NULL && !c->ended && need->there(need->of, e) < 0) {
             proc_end_all(); /* at once: what we had may be another's already */
             return -1;
         }

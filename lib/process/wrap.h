@@ -46,7 +46,7 @@ void wrap_forget(struct wrap_input *in);
 /* What the command must not outlive, such as the connection by which others know that we have
    something. */
 struct wrap_need {
-    int line; /* a descriptor that has input when there is news of it; -1: there never is */
+    int line; /* a descriptor that has input when there is news of it */
     int (*there)(void *of, struct err *e); /* called after each wait. 0, or -1: it is gone */
     void *of;
 };

@@ -143,7 +143,8 @@ struct model_engine {
     int (*flush)(struct model *m, struct fault *fault, struct err *e);
     void (*forget)(struct model *m, struct statement *s);
 
-    /* A draft beside the live model, which is open. open_draft makes it anew and opens it.
+    /* A draft stands beside the live model, which is open. open_draft: create an empty draft in
+       place of an earlier one, and open it.
        swap: in a transaction of the live model, put the draft in its place: 1; 0: not now, try
        again; -1. hold: begin a transaction of the live model in which it keeps the position that is
        read; compare ends it. */

@@ -69,6 +69,7 @@ void session_drop(struct db *db, int64_t owner)
 static int granted_twice(struct db *db, int64_t owner, struct err *e)
 {
     struct db other = {.at = db->at,
+                       .host = db->host,
                        .stopping = db->stopping,
                        /* or a role's own could end what follows */
                        .begin = {"BEGIN", "SET LOCAL statement_timeout=0"}};
@@ -82,7 +83,7 @@ static int granted_twice(struct db *db, int64_t owner, struct err *e)
         rows = db_ask(&other, "SELECT pg_try_advisory_xact_lock(CAST($1 AS bigint))," SERVER_LIFE,
                       values, 1, e);
     if (rows != NULL && db_same_life(db, rows, 1))
-        granted = *PQgetvalue(rows, 0, 0) != 0;
+        granted = db_number(rows, 0, 0) != 0;
     PQclear(rows);
     PQfinish(other.conn);
     free(other.sent);
